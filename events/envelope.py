@@ -1,0 +1,107 @@
+"""The envelope: CloudEvents 1.0 in Kafka's binary mode.
+
+Attributes travel as `ce_` headers, the model as JSON in the value, the aggregate's id as the key
+(cloudevents/spec, Kafka protocol binding §3.2). `traceparent` and `correlation_id` travel raw, as OpenTelemetry and
+FastStream read them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from events.message import EVENT_TYPES, Event
+
+Header = tuple[str, bytes]
+CONTENT_TYPE = b"application/json"
+# The outbox refuses more than this, and so do we: Kafka's default limit for a batch is 1 MiB.
+LARGEST_VALUE_BYTES = 900_000
+
+
+class ContractError(Exception):
+    """A record that is against the contract. `code` is short and stable, the text says what is wrong."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A record's envelope and its model."""
+
+    id: UUID
+    type: str
+    event: Event
+    traceparent: str | None
+    correlation_id: str | None
+
+
+def headers(  # noqa: PLR0917
+    id: UUID,
+    ce_type: str,
+    source: str,
+    subject: str,
+    time: datetime,
+    sequence: int,
+    traceparent: str | None = None,
+    correlation_id: str | None = None,
+) -> list[Header]:
+    """The headers of one record, in a fixed order. `sequence` is the aggregate's version, from 1."""
+    written: list[Header] = [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", str(id).encode()),
+        ("ce_source", source.encode()),
+        ("ce_type", ce_type.encode()),
+        ("ce_subject", subject.encode()),
+        ("ce_time", time.isoformat().encode()),
+        ("ce_sequence", str(sequence).encode()),
+        ("content-type", CONTENT_TYPE),
+    ]
+    if traceparent:
+        written.append(("traceparent", traceparent.encode()))
+    if correlation_id:
+        written.append(("correlation_id", correlation_id.encode()))
+    return written
+
+
+def decode(
+    topic: str, key: bytes | None, value: bytes | None, raw_headers: Sequence[Header]
+) -> Decoded:
+    """Read one record of `topic`; raises ContractError for whatever is against the contract."""
+    if value is None:
+        raise ContractError("tombstone", "the record has no value")
+    if len(value) > LARGEST_VALUE_BYTES:
+        raise ContractError(
+            "too_large", f"{len(value)} bytes; at most {LARGEST_VALUE_BYTES} are allowed"
+        )
+    try:
+        found = {name: raw.decode() for name, raw in raw_headers}
+    except UnicodeDecodeError as error:
+        raise ContractError("bad_header", "a header is not UTF-8") from error
+    ce_type = found.get("ce_type", "")
+    model = EVENT_TYPES.get(ce_type)
+    if model is None or model.topic.name != topic:
+        raise ContractError("unknown_type", f"ce_type {ce_type!r} does not belong on {topic}")
+    try:
+        id = UUID(found["ce_id"])
+    except (KeyError, ValueError) as error:
+        raise ContractError("bad_id", "the header ce_id must be a UUID") from error
+    try:
+        event = model.model_validate_json(value)
+    except ValidationError as error:
+        raise ContractError("bad_value", _explain(error)) from error
+    if key is not None and key != event.key.encode():
+        raise ContractError("bad_key", f"the record key must be {model.key_field}")
+    return Decoded(id, ce_type, event, found.get("traceparent"), found.get("correlation_id"))
+
+
+def _explain(error: ValidationError) -> str:
+    # The input itself is left out: it may hold what must not be in a log.
+    return "; ".join(
+        f"{'.'.join(str(part) for part in item['loc']) or 'value'}: {item['msg']}"
+        for item in error.errors(include_input=False, include_url=False)[:5]
+    )

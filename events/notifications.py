@@ -1,0 +1,30 @@
+"""What became of telling somebody: one event per delivery that ended."""
+
+from typing import Literal
+from uuid import UUID
+
+from events.message import Event
+from events.topics import DELIVERY_EVENTS
+
+
+class _DeliveryEvent(Event):
+    delivery_id: UUID
+    event_id: UUID
+    medium: Literal["mail", "webhook"]
+    attempts: int
+
+
+class NotificationDelivered(_DeliveryEvent):
+    """The recipient's server took the message."""
+
+    topic = DELIVERY_EVENTS
+    key_field = "delivery_id"
+
+
+class NotificationFailed(_DeliveryEvent):
+    """The last attempt failed, too; `reason` says how."""
+
+    topic = DELIVERY_EVENTS
+    key_field = "delivery_id"
+
+    reason: str

@@ -1,0 +1,191 @@
+"""Payments, refunds and top-ups: commands in, events out.
+
+The key of everything about one payment is its payment id, refunds included; a top-up is its own aggregate on the
+same topics. `sequence` in the envelope counts an aggregate's events from 1 without gaps.
+"""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from events.bills import BillerId
+from events.message import Event
+from events.money import AmountMinor, AmountMinorOrZero, Currency
+from events.topics import PAYMENT_COMMANDS, PAYMENT_EVENTS
+
+ChannelId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
+# The channel's opaque name for its user: never a phone number, a name or an account number.
+Payer = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+Reason = Annotated[str, Field(max_length=64, description="a short code, for example bill_expired")]
+
+
+class WalletFunding(BaseModel):
+    """The payer's balance in our ledger."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["wallet"] = "wallet"
+
+
+class PspFunding(BaseModel):
+    """The payment service provider, with its own token for the payer's means of payment."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["psp"] = "psp"
+    payment_method: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
+
+
+Funding = Annotated[WalletFunding | PspFunding, Field(discriminator="kind")]
+
+
+class PayBill(Event):
+    """Pay this bill; the amount is the one that the payer was shown, and the bill's rule decides about it."""
+
+    topic = PAYMENT_COMMANDS
+    key_field = "payment_id"
+
+    payment_id: UUID
+    channel: ChannelId
+    payer: Payer
+    bill_id: UUID
+    amount_minor: AmountMinor
+    currency: Currency
+    funding: Funding
+
+
+class RefundPayment(Event):
+    """Give back all that is left of a payment, or `amount_minor` of it."""
+
+    topic = PAYMENT_COMMANDS
+    key_field = "payment_id"
+
+    refund_id: UUID
+    payment_id: UUID
+    channel: ChannelId
+    amount_minor: AmountMinor | None = None
+    reason: Reason = "requested"
+
+
+class TopUpWallet(Event):
+    """Move money from the payer's means of payment into the payer's wallet."""
+
+    topic = PAYMENT_COMMANDS
+    key_field = "top_up_id"
+
+    top_up_id: UUID
+    channel: ChannelId
+    payer: Payer
+    amount_minor: AmountMinor
+    currency: Currency
+    payment_method: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
+
+
+class _PaymentEvent(Event):
+    payment_id: UUID
+    channel: ChannelId
+    payer: Payer
+    bill_id: UUID
+    biller_id: BillerId | None = None
+    amount_minor: AmountMinor
+    currency: Currency
+
+
+class PaymentAccepted(_PaymentEvent):
+    """The payment is under way; somebody outside has to be asked."""
+
+    topic = PAYMENT_EVENTS
+    key_field = "payment_id"
+
+
+class PaymentActionRequired(_PaymentEvent):
+    """The payer has to confirm at `action_url` (3-D Secure or a wallet's own page)."""
+
+    topic = PAYMENT_EVENTS
+    key_field = "payment_id"
+
+    action_url: str
+
+
+class PaymentSucceeded(_PaymentEvent):
+    """The biller has marked the bill paid and the money has moved."""
+
+    topic = PAYMENT_EVENTS
+    key_field = "payment_id"
+
+    receipt_number: str
+
+
+class PaymentFailed(_PaymentEvent):
+    """No money moved. `outcome` is the final state, `reason` a short code."""
+
+    topic = PAYMENT_EVENTS
+    key_field = "payment_id"
+
+    outcome: Literal["rejected", "declined", "voided"]
+    reason: Reason
+
+
+class PaymentReversed(_PaymentEvent):
+    """The bill was marked unpaid again and the whole amount given back."""
+
+    topic = PAYMENT_EVENTS
+    key_field = "payment_id"
+
+    reason: Reason
+
+
+class PaymentRefunded(_PaymentEvent):
+    """`refund_minor` was given back by this refund, `refunded_minor` by all refunds so far."""
+
+    topic = PAYMENT_EVENTS
+    key_field = "payment_id"
+
+    refund_id: UUID
+    refund_minor: AmountMinor
+    refunded_minor: AmountMinor
+
+
+class RefundFailed(_PaymentEvent):
+    """The refund was refused; the payment stands as before."""
+
+    topic = PAYMENT_EVENTS
+    key_field = "payment_id"
+
+    refund_id: UUID
+    refund_minor: AmountMinorOrZero
+    reason: Reason
+
+
+class _TopUpEvent(Event):
+    top_up_id: UUID
+    channel: ChannelId
+    payer: Payer
+    amount_minor: AmountMinor
+    currency: Currency
+
+
+class WalletToppedUp(_TopUpEvent):
+    """The wallet's balance has grown by the amount."""
+
+    topic = PAYMENT_EVENTS
+    key_field = "top_up_id"
+
+
+class TopUpActionRequired(_TopUpEvent):
+    """The payer has to confirm the top-up at `action_url`."""
+
+    topic = PAYMENT_EVENTS
+    key_field = "top_up_id"
+
+    action_url: str
+
+
+class TopUpFailed(_TopUpEvent):
+    """The means of payment was refused; no money moved."""
+
+    topic = PAYMENT_EVENTS
+    key_field = "top_up_id"
+
+    reason: Reason

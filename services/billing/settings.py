@@ -1,0 +1,44 @@
+"""What a process is told by its environment. Every name has the prefix METERHALL_."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Billing's settings; a secret never shows in a repr."""
+
+    model_config = SettingsConfigDict(env_prefix="METERHALL_", extra="ignore")
+
+    database_url: SecretStr = Field(
+        description="the application role's database, postgresql+asyncpg://…"
+    )
+    owner_database_url: SecretStr | None = Field(
+        None, description="the owner's, for migrations only"
+    )
+    notifications_database_url: SecretStr | None = None
+    kafka: str = Field("127.0.0.1:9092", description="bootstrap servers, host:port[,host:port]")
+
+    psp_url: str = "http://127.0.0.1:8420"
+    psp_api_key: SecretStr = SecretStr("")
+    psp_webhook_secret: SecretStr = SecretStr("")
+    biller_secrets: Path | None = Field(None, description="a JSON file {biller_id: secret}")
+    data_dir: Path = Field(
+        Path("data"), description="the drop folders of billers that work by file"
+    )
+
+    public_url: str = Field(
+        "http://127.0.0.1:8080", description="where the public verifies receipts"
+    )
+    web_host: str = "127.0.0.1"
+    web_port: int = 8080
+    metrics_port: int = Field(
+        0, description="worker, relay and timer serve /metrics here; 0 is off"
+    )
+
+    pool_size: int = 8
+    # An answer that takes longer counts as unknown; PSPs and billers answer in 1 to 5 s when they answer at all.
+    psp_timeout_seconds: float = 10.0
+    # A payment that is not finished this long after its last step is taken up by the timer.
+    resume_after_seconds: float = 20.0
