@@ -1,0 +1,45 @@
+"""The ledger: accounts, transfers, holds. A transfer debits one account and credits another, so the books can't be
+out of balance; they are append-only by the database's privileges, and a correction is a new transfer.
+"""
+
+from services.billing.ledger.hold import Hold, end_posted, set_aside, void
+from services.billing.ledger.movements import (
+    Account,
+    Transfer,
+    adjustment,
+    bank,
+    pay_bill,
+    payable,
+    psp_clearing,
+    psp_fee,
+    psp_settlement,
+    refund,
+    remittance,
+    top_up,
+    wallet,
+)
+from services.billing.ledger.post import AccountIds, lock_available, open_accounts, post
+
+__all__ = [
+    "Account",
+    "AccountIds",
+    "Hold",
+    "Transfer",
+    "adjustment",
+    "bank",
+    "end_posted",
+    "lock_available",
+    "open_accounts",
+    "pay_bill",
+    "payable",
+    "post",
+    "psp_clearing",
+    "psp_fee",
+    "psp_settlement",
+    "refund",
+    "remittance",
+    "set_aside",
+    "top_up",
+    "void",
+    "wallet",
+]

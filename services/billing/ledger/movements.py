@@ -1,0 +1,128 @@
+"""The movements of money that exist. Each is one function over named accounts; there is no other way to make a transfer.
+
+Addresses: `wallet:<channel>:<payer>`, `biller:<id>:payable`, `psp:<name>:clearing`, `bank:<name>`, `expense:psp-fees`,
+`suspense:<what>`.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A ledger account by its name. Wallets can't be overdrawn; every other account may go either way."""
+
+    address: str
+    currency: str
+
+    @property
+    def no_overdraft(self) -> bool:
+        return self.address.startswith("wallet:")
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Debits one account and credits another. `id` is the id of what it books, and so its idempotency key."""
+
+    id: UUID
+    kind: str
+    debit: Account
+    credit: Account
+    amount_minor: int
+    occurred_at: datetime
+    corrects: UUID | None = None
+
+
+def wallet(channel: str, payer: str, currency: str) -> Account:
+    """What we owe a payer."""
+    return Account(f"wallet:{channel}:{payer}", currency)
+
+
+def payable(biller_id: str, currency: str) -> Account:
+    """What we owe a biller for applied bills."""
+    return Account(f"biller:{biller_id}:payable", currency)
+
+
+def psp_clearing(currency: str, psp: str = "stripe") -> Account:
+    """What the PSP has captured for us and not paid out yet."""
+    return Account(f"psp:{psp}:clearing", currency)
+
+
+def bank(currency: str, name: str = "main") -> Account:
+    """Our money at the bank."""
+    return Account(f"bank:{name}", currency)
+
+
+def top_up(top_up_id: UUID, to: Account, amount_minor: int, occurred_at: datetime) -> Transfer:
+    """The PSP captured money for a wallet."""
+    return Transfer(top_up_id, "top_up", psp_clearing(to.currency), to, amount_minor, occurred_at)
+
+
+def pay_bill(
+    payment_id: UUID, source: Account, biller_id: str, amount_minor: int, occurred_at: datetime
+) -> Transfer:
+    """A bill is paid from `source`: a wallet, or the PSP's clearing account."""
+    return Transfer(
+        payment_id,
+        "pay_bill",
+        source,
+        payable(biller_id, source.currency),
+        amount_minor,
+        occurred_at,
+    )
+
+
+def refund(
+    refund_id: UUID, payment: Transfer, amount_minor: int, occurred_at: datetime
+) -> Transfer:
+    """All or a part of a payment goes back where it came from. Netted: the biller is owed that much less."""
+    return Transfer(
+        refund_id, "refund", payment.credit, payment.debit, amount_minor, occurred_at, payment.id
+    )
+
+
+def psp_fee(fee_id: UUID, currency: str, amount_minor: int, occurred_at: datetime) -> Transfer:
+    """The PSP kept its fee."""
+    expense = Account("expense:psp-fees", currency)
+    return Transfer(fee_id, "psp_fee", expense, psp_clearing(currency), amount_minor, occurred_at)
+
+
+def psp_settlement(
+    payout_id: UUID, currency: str, amount_minor: int, occurred_at: datetime
+) -> Transfer:
+    """The PSP paid out to our bank account."""
+    return Transfer(
+        payout_id,
+        "psp_settlement",
+        bank(currency),
+        psp_clearing(currency),
+        amount_minor,
+        occurred_at,
+    )
+
+
+def remittance(
+    remittance_id: UUID, biller_id: str, currency: str, amount_minor: int, occurred_at: datetime
+) -> Transfer:
+    """We sent a biller what it is owed."""
+    return Transfer(
+        remittance_id,
+        "remittance",
+        payable(biller_id, currency),
+        bank(currency),
+        amount_minor,
+        occurred_at,
+    )
+
+
+def adjustment(  # noqa: PLR0917
+    adjustment_id: UUID,
+    debit: Account,
+    credit: Account,
+    amount_minor: int,
+    occurred_at: datetime,
+    corrects: UUID,
+) -> Transfer:
+    """A correction: a new transfer that names the one it corrects."""
+    return Transfer(adjustment_id, "adjustment", debit, credit, amount_minor, occurred_at, corrects)

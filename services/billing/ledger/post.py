@@ -1,0 +1,129 @@
+"""Post transfers: append them, then move each account's balance once per batch.
+
+Accounts are locked in one order everywhere, wallets first and then by id, so that two workers never wait for each other
+in a circle. Every function takes a list and runs one statement per table, inside the caller's transaction.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.billing.ledger.movements import Account, Transfer
+
+AccountIds = Mapping[Account, int]
+
+_FIND = text("""
+    SELECT a.id, a.address, a.currency
+    FROM unnest(CAST(:addresses AS text[]), CAST(:currencies AS text[])) AS w (address, currency)
+    JOIN ledger_accounts a ON a.address = w.address AND a.currency = w.currency
+""")
+_OPEN = text("""
+    INSERT INTO ledger_accounts (address, currency, no_overdraft)
+    SELECT * FROM unnest(CAST(:addresses AS text[]), CAST(:currencies AS text[]), CAST(:no_overdraft AS bool[]))
+    ON CONFLICT DO NOTHING
+""")
+_APPEND = text("""
+    INSERT INTO transfers (id, kind, debit_account, credit_account, amount_minor, currency, corrects, occurred_at)
+    SELECT * FROM unnest(
+        CAST(:ids AS uuid[]), CAST(:kinds AS text[]), CAST(:debits AS bigint[]), CAST(:credits AS bigint[]),
+        CAST(:amounts AS bigint[]), CAST(:currencies AS text[]), CAST(:corrects AS uuid[]),
+        CAST(:occurred AS timestamptz[]))
+""")
+_LOCK = text("""
+    SELECT id, balance_minor - held_minor AS available_minor FROM ledger_accounts
+    WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY no_overdraft DESC, id FOR NO KEY UPDATE
+""")
+_MOVE = text("""
+    UPDATE ledger_accounts a
+    SET balance_minor = a.balance_minor + d.balance_delta, held_minor = a.held_minor + d.held_delta
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:balances AS bigint[]), CAST(:helds AS bigint[]))
+        AS d (id, balance_delta, held_delta)
+    WHERE a.id = d.id
+""")
+
+
+async def open_accounts(connection: AsyncConnection, accounts: Iterable[Account]) -> AccountIds:
+    """The ids of these accounts; the ones that do not exist yet are opened with nothing in them."""
+    wanted = sorted(set(accounts), key=lambda account: (account.address, account.currency))
+    found = await _find(connection, wanted)
+    missing = [account for account in wanted if account not in found]
+    if missing:
+        await connection.execute(
+            _OPEN, {**_names(missing), "no_overdraft": [each.no_overdraft for each in missing]}
+        )
+        found |= await _find(connection, missing)
+    return found
+
+
+async def lock_available(connection: AsyncConnection, account_ids: Sequence[int]) -> dict[int, int]:
+    """Lock these accounts until the transaction ends; what each can spend, in minor units (balance less holds)."""
+    if not account_ids:
+        return {}
+    rows = await connection.execute(_LOCK, {"ids": sorted(set(account_ids))})
+    return {row.id: row.available_minor for row in rows}
+
+
+async def post(
+    connection: AsyncConnection,
+    transfers: Sequence[Transfer],
+    ids: AccountIds,
+    released: Mapping[int, int] | None = None,
+) -> None:
+    """Append the transfers and move the balances.
+
+    `ids` comes from `open_accounts`; `released` is what holds on an account give up in the same moment, in minor
+    units. Raises IntegrityError when an id was posted before, or when an account that must not be overdrawn would be.
+    """
+    if not transfers:
+        return
+    await connection.execute(
+        _APPEND,
+        {
+            "ids": [each.id for each in transfers],
+            "kinds": [each.kind for each in transfers],
+            "debits": [ids[each.debit] for each in transfers],
+            "credits": [ids[each.credit] for each in transfers],
+            "amounts": [each.amount_minor for each in transfers],
+            "currencies": [each.debit.currency for each in transfers],
+            "corrects": [each.corrects for each in transfers],
+            "occurred": [each.occurred_at for each in transfers],
+        },
+    )
+    balances: dict[int, int] = defaultdict(int)
+    for each in transfers:
+        assert each.debit.currency == each.credit.currency, "a transfer has one currency"
+        balances[ids[each.debit]] -= each.amount_minor
+        balances[ids[each.credit]] += each.amount_minor
+    await move(connection, balances, {id: -amount for id, amount in (released or {}).items()})
+
+
+async def move(
+    connection: AsyncConnection, balances: Mapping[int, int], helds: Mapping[int, int]
+) -> None:
+    """Change balances and held amounts by these deltas (minor units per account id), each account once."""
+    touched = sorted(balances.keys() | helds.keys())
+    if not touched:
+        return
+    await lock_available(connection, touched)
+    await connection.execute(
+        _MOVE,
+        {
+            "ids": touched,
+            "balances": [balances.get(id, 0) for id in touched],
+            "helds": [helds.get(id, 0) for id in touched],
+        },
+    )
+
+
+async def _find(connection: AsyncConnection, wanted: Sequence[Account]) -> dict[Account, int]:
+    rows = await connection.execute(_FIND, _names(wanted))
+    return {Account(row.address, row.currency): row.id for row in rows}
+
+
+def _names(accounts: Sequence[Account]) -> dict[str, list[str]]:
+    return {
+        "addresses": [each.address for each in accounts],
+        "currencies": [each.currency for each in accounts],
+    }

@@ -1,0 +1,93 @@
+"""The ledger's tables: accounts with their balances, transfers that are only ever added, and holds.
+
+A balance is credits minus debits, so what we owe (a wallet, a biller) is positive and what others owe us (the PSP, the
+bank) is negative, and all balances of a currency sum to zero.
+"""
+
+from sqlalchemy import (
+    CHAR,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+)
+
+from services.billing.database import metadata
+
+KINDS = (
+    "top_up",
+    "pay_bill",
+    "refund",
+    "reversal",
+    "psp_fee",
+    "psp_settlement",
+    "remittance",
+    "adjustment",
+)
+HOLD_STATES = (
+    "pending",  # the money is set aside
+    "posted",  # pending -> posted: it was moved by the transfer of the same id
+    "voided",  # pending -> voided: it was let go
+)
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> str:
+    return f"{column} IN ({', '.join(repr(value) for value in values)})"
+
+
+ledger_accounts = Table(
+    "ledger_accounts",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("address", Text, nullable=False),
+    Column("currency", CHAR(3), nullable=False),
+    Column("no_overdraft", Boolean, nullable=False),
+    Column("balance_minor", BigInteger, nullable=False, server_default="0"),
+    Column("held_minor", BigInteger, nullable=False, server_default="0"),
+    UniqueConstraint("address", "currency"),
+    CheckConstraint("held_minor >= 0", name="held_is_not_negative"),
+    CheckConstraint("NOT no_overdraft OR balance_minor >= held_minor", name="no_overdraft"),
+)
+
+transfers = Table(
+    "transfers",
+    metadata,
+    # The id of what the transfer books (a payment, a refund, …): the primary key is the guard against booking twice.
+    Column("id", Uuid, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("debit_account", ForeignKey("ledger_accounts.id"), nullable=False),
+    Column("credit_account", ForeignKey("ledger_accounts.id"), nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", CHAR(3), nullable=False),
+    Column("corrects", Uuid, ForeignKey("transfers.id")),
+    Column("occurred_at", DateTime(timezone=True), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    CheckConstraint("amount_minor > 0", name="amount_is_positive"),
+    CheckConstraint("debit_account <> credit_account", name="two_accounts"),
+    CheckConstraint(_one_of("kind", KINDS), name="kind_is_declared"),
+    Index(None, "debit_account", "id"),
+    Index(None, "credit_account", "id"),
+)
+
+holds = Table(
+    "holds",
+    metadata,
+    Column("id", Uuid, primary_key=True),  # the id of the transfer that it may become
+    Column("account", ForeignKey("ledger_accounts.id"), nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("ended_at", DateTime(timezone=True)),
+    CheckConstraint("amount_minor > 0", name="amount_is_positive"),
+    CheckConstraint(_one_of("state", HOLD_STATES), name="state_is_declared"),
+    CheckConstraint("(state = 'pending') = (ended_at IS NULL)", name="ended_when_not_pending"),
+)

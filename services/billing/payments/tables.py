@@ -1,0 +1,238 @@
+"""Payments, refunds, top-ups, what was asked outside, and cases for finance ops; with the states and their transitions.
+
+A payment's state says which promises hold; `unknown_leg` says which outside call never answered. A trigger made from
+TRANSITIONS refuses every other change of state, whoever tries.
+"""
+
+from enum import StrEnum
+
+from sqlalchemy import (
+    CHAR,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+
+from services.billing.database import metadata
+
+
+class State(StrEnum):
+    """Where a payment stands. Only the changes in TRANSITIONS exist."""
+
+    ACCEPTED = "accepted"  # the checks have passed; the PSP is asked next
+    AUTHORIZED = "authorized"  # accepted -> authorized: the payer's money is held (at the PSP or in the wallet)
+    APPLIED = "applied"  # authorized -> applied: the biller has marked the bill paid
+    SUCCEEDED = "succeeded"  # applied -> succeeded: the money is taken, the receipt issued
+    PARTIALLY_REFUNDED = "partially_refunded"  # succeeded -> partially_refunded
+    REFUNDED = "refunded"  # succeeded | partially_refunded -> refunded: all of it went back
+    REVERSED = (
+        "reversed"  # succeeded | partially_refunded -> reversed: the biller took its mark back
+    )
+    VOIDED = "voided"  # authorized | applied -> voided: the biller refused, the hold is let go
+    REJECTED = "rejected"  # never got further: the bill, the amount or a limit said no
+    DECLINED = "declined"  # accepted -> declined: the payer's money was refused
+
+
+# A step may be skipped when several calls are recorded at once: a payment can go from accepted straight to succeeded.
+TRANSITIONS: dict[State, tuple[State, ...]] = {
+    State.ACCEPTED: (
+        State.AUTHORIZED,
+        State.APPLIED,
+        State.SUCCEEDED,
+        State.VOIDED,
+        State.DECLINED,
+    ),
+    State.AUTHORIZED: (State.APPLIED, State.SUCCEEDED, State.VOIDED),
+    State.APPLIED: (State.SUCCEEDED, State.VOIDED),
+    State.SUCCEEDED: (State.PARTIALLY_REFUNDED, State.REFUNDED, State.REVERSED),
+    State.PARTIALLY_REFUNDED: (State.REFUNDED, State.REVERSED),
+}
+OPEN = (State.ACCEPTED, State.AUTHORIZED, State.APPLIED)
+# While a payment is in one of these, its bill can't be paid by another one.
+HOLDS_BILL = (*OPEN, State.SUCCEEDED, State.PARTIALLY_REFUNDED)
+
+LEGS = ("authorize", "apply", "capture", "void", "unapply", "refund", "charge")
+REFUND_STATES = (
+    "accepted",  # the amount is reserved on the payment; the biller or the PSP is asked next
+    "unapplied",  # accepted -> unapplied: the biller took its mark back; the money goes back next
+    "succeeded",  # accepted | unapplied -> succeeded
+    "failed",  # accepted -> failed: refused, and the reservation is gone
+)
+TOP_UP_STATES = ("accepted", "succeeded", "declined")
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> str:
+    return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
+
+
+def _resuming() -> list[Column[object]]:
+    # What every aggregate needs that somebody outside has to be asked about.
+    return [
+        Column("version", Integer, nullable=False),  # counts its events
+        Column("psp_intent_id", Text),
+        Column("action_url", Text),  # where the payer confirms, while that is needed
+        Column("unknown_leg", Text),
+        Column("unknown_since", DateTime(timezone=True)),
+        Column("attempts", Integer, nullable=False, server_default="0"),
+        Column("next_attempt_at", DateTime(timezone=True)),  # empty when nothing is left to do
+        Column("reason", Text),
+        Column("correlation_id", Text),
+        Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+        Column("finished_at", DateTime(timezone=True)),
+    ]
+
+
+payments = Table(
+    "payments",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("channel_id", Text, nullable=False),
+    Column("payer", Text, nullable=False),
+    Column("bill_id", Uuid, nullable=False),
+    Column("biller_id", Text),  # empty only when the bill is unknown
+    Column("account_id", Uuid),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", CHAR(3), nullable=False),
+    Column("funding", Text, nullable=False),
+    Column("payment_method", Text),
+    Column(
+        "request_hash", LargeBinary, nullable=False
+    ),  # the same id with other content is an error
+    Column("state", Text, nullable=False),
+    Column("captured_minor", BigInteger, nullable=False, server_default="0"),
+    Column("refund_pending_minor", BigInteger, nullable=False, server_default="0"),
+    Column("refunded_minor", BigInteger, nullable=False, server_default="0"),
+    Column("authorized_at", DateTime(timezone=True)),
+    Column("applied_at", DateTime(timezone=True)),
+    *_resuming(),
+    CheckConstraint("amount_minor > 0", name="amount_is_positive"),
+    CheckConstraint(_one_of("state", tuple(State)), name="state_is_declared"),
+    CheckConstraint("funding IN ('wallet', 'psp')", name="funding_is_declared"),
+    CheckConstraint(
+        "refund_pending_minor >= 0 AND refunded_minor >= 0"
+        " AND refunded_minor + refund_pending_minor <= captured_minor",
+        name="refunds_within_capture",
+    ),
+    CheckConstraint(
+        "(state IN ('succeeded', 'partially_refunded', 'refunded', 'reversed')) = (captured_minor > 0)",
+        name="captured_when_succeeded",
+    ),
+    CheckConstraint(f"({_one_of('state', OPEN)}) = (finished_at IS NULL)", name="finished_once"),
+    CheckConstraint("(unknown_leg IS NULL) = (unknown_since IS NULL)", name="unknown_since_when"),
+    # At most one live payment per bill.
+    Index(
+        "uq_payments_live_bill",
+        "bill_id",
+        unique=True,
+        postgresql_where=text(_one_of("state", HOLDS_BILL)),
+    ),
+    Index(
+        "ix_payments_next_attempt_at",
+        "next_attempt_at",
+        postgresql_where=text("next_attempt_at IS NOT NULL"),
+    ),
+)
+
+refunds = Table(
+    "refunds",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("payment_id", Uuid, ForeignKey("payments.id"), nullable=False, index=True),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("request_hash", LargeBinary, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("psp_refund_id", Text),
+    *_resuming(),
+    CheckConstraint("amount_minor > 0", name="amount_is_positive"),
+    CheckConstraint(_one_of("state", REFUND_STATES), name="state_is_declared"),
+    Index(
+        "ix_refunds_next_attempt_at",
+        "next_attempt_at",
+        postgresql_where=text("next_attempt_at IS NOT NULL"),
+    ),
+)
+
+top_ups = Table(
+    "top_ups",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("channel_id", Text, nullable=False),
+    Column("payer", Text, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", CHAR(3), nullable=False),
+    Column("payment_method", Text, nullable=False),
+    Column("request_hash", LargeBinary, nullable=False),
+    Column("state", Text, nullable=False),
+    *_resuming(),
+    CheckConstraint("amount_minor > 0", name="amount_is_positive"),
+    CheckConstraint(_one_of("state", TOP_UP_STATES), name="state_is_declared"),
+    Index(
+        "ix_top_ups_next_attempt_at",
+        "next_attempt_at",
+        postgresql_where=text("next_attempt_at IS NOT NULL"),
+    ),
+)
+
+# What the HTTP door has promised: until the worker has looked, this row is the payment that the wallet asks for.
+payment_requests = Table(
+    "payment_requests",
+    metadata,
+    Column("id", Uuid, primary_key=True),  # of the payment, the refund or the top-up
+    Column("kind", Text, nullable=False),
+    Column("channel_id", Text, nullable=False),
+    Column("payer", Text, nullable=False),
+    Column("subject", Uuid),  # the bill to pay or the payment to refund
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", CHAR(3), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    CheckConstraint("kind IN ('payment', 'refund', 'top_up')", name="kind_is_declared"),
+    Index(None, "channel_id", "created_at", "id"),
+)
+
+outside_calls = Table(
+    "outside_calls",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("subject", Uuid, nullable=False, index=True),  # the payment, refund or top-up
+    Column("leg", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("detail", Text),
+    Column("started_at", DateTime(timezone=True), nullable=False),
+    Column("duration_ms", Integer, nullable=False),
+    CheckConstraint(_one_of("leg", LEGS), name="leg_is_declared"),
+)
+
+cases = Table(
+    "cases",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("subject", Uuid, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("opened_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("closed_at", DateTime(timezone=True)),
+    UniqueConstraint("subject", "kind"),
+)
+
+psp_webhooks = Table(
+    "psp_webhooks",
+    metadata,
+    Column(
+        "event_id", Text, primary_key=True
+    ),  # unique for ever: a replayed webhook changes nothing
+    Column("type", Text, nullable=False),
+    Column("object_id", Text, nullable=False),
+    Column("received_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
