@@ -1,0 +1,36 @@
+"""The payment service provider: a client of Stripe's API, and the check of its webhooks."""
+
+from services.billing.psp.client import Psp
+from services.billing.psp.outcomes import (
+    ActionRequired,
+    Authorized,
+    BalanceTransaction,
+    Captured,
+    Charge,
+    Declined,
+    Intent,
+    Refunded,
+    RefundPending,
+    Refused,
+    Unknown,
+    Voided,
+)
+from services.billing.psp.webhook import BadSignature, verify_webhook
+
+__all__ = [
+    "ActionRequired",
+    "Authorized",
+    "BadSignature",
+    "BalanceTransaction",
+    "Captured",
+    "Charge",
+    "Declined",
+    "Intent",
+    "Psp",
+    "RefundPending",
+    "Refunded",
+    "Refused",
+    "Unknown",
+    "Voided",
+    "verify_webhook",
+]

@@ -1,0 +1,276 @@
+"""The PSP's client: Stripe's API, and of that only what moves a bill's money.
+
+Every POST carries an Idempotency-Key made from our own id and the operation, so that the same call, repeated by
+anyone at any time, moves money once. Nothing here raises for trouble on the way: that is `Unknown`.
+An answer that does not name our charge, amount and currency again is not believed.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from uuid import UUID
+
+from services.billing.psp.outcomes import (
+    ActionRequired,
+    Authorized,
+    BalanceTransaction,
+    Captured,
+    Charge,
+    Declined,
+    Intent,
+    Refunded,
+    RefundPending,
+    Refused,
+    Unknown,
+    Voided,
+)
+from services.billing.psp.transport import Params, Request, Transport
+from services.billing.psp.wire import (
+    Item,
+    WireBalancePage,
+    WireError,
+    WireIntent,
+    WireIntents,
+    WirePage,
+    WireRefund,
+    WireRefunds,
+    declined,
+    own_id,
+)
+
+_INTENTS = "/v1/payment_intents"
+# Stripe's largest page.
+_PAGE = "100"
+
+
+class Psp:
+    """One PSP account. `return_url` is where a payer comes back to after approving on the PSP's page;
+    Stripe demands it for the methods that redirect."""
+
+    def __init__(
+        self,
+        url: str,
+        api_key: str,
+        *,
+        timeout_seconds: float = 10.0,
+        return_url: str | None = None,
+    ) -> None:
+        self._transport = Transport(url, api_key, timeout_seconds)
+        self._return_url = return_url
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._transport.aclose()
+
+    async def authorize(self, charge: Charge) -> Authorized | ActionRequired | Declined | Unknown:
+        """Hold the payer's money; it stays held for about 7 days."""
+        outcome = await self._pay("authorize", charge, "manual")
+        return _odd(outcome) if isinstance(outcome, Captured) else outcome
+
+    async def charge(self, charge: Charge) -> Captured | ActionRequired | Declined | Unknown:
+        """Take the payer's money at once."""
+        outcome = await self._pay("charge", charge, "automatic")
+        return _odd(outcome) if isinstance(outcome, Authorized) else outcome
+
+    async def capture(
+        self, intent_id: str, charge_id: UUID, amount_minor: int
+    ) -> Captured | Refused | Unknown:
+        """Take what was held. Captured also when it had been captured before, with the same amount."""
+        answer = await self._post(
+            "capture",
+            f"{_INTENTS}/{intent_id}/capture",
+            [("amount_to_capture", str(amount_minor))],
+            f"{charge_id}:capture",
+        )
+        intent = _mine(answer, intent_id, charge_id)
+        if isinstance(intent, Intent) and isinstance(intent.outcome, Captured):
+            if intent.captured_minor == amount_minor:
+                return intent.outcome
+            return Unknown(f"wrong_amount: {intent.captured_minor} captured, not {amount_minor}")
+        return _refused_or_odd(answer, intent)
+
+    async def void(self, intent_id: str, charge_id: UUID) -> Voided | Refused | Unknown:
+        """Release what was held. Voided also when it had been voided, or had expired, before."""
+        answer = await self._post("void", f"{_INTENTS}/{intent_id}/cancel", [], f"{charge_id}:void")
+        intent = _mine(answer, intent_id, charge_id)
+        if isinstance(intent, Intent) and isinstance(intent.outcome, Voided):
+            return intent.outcome
+        return _refused_or_odd(answer, intent)
+
+    async def refund(
+        self, refund_id: UUID, intent_id: str, amount_minor: int
+    ) -> Refunded | RefundPending | Refused | Unknown:
+        """Give captured money back, all or a part of it; `refund_id` is ours."""
+        params = [
+            ("payment_intent", intent_id),
+            ("amount", str(amount_minor)),
+            ("metadata[refund_id]", str(refund_id)),
+        ]
+        request = Request("refund", "POST", "/v1/refunds", params, f"{refund_id}:refund")
+        answer = await self._transport.send(request, WireRefund)
+        if isinstance(answer, WireError):
+            return _refused(answer)
+        if isinstance(answer, Unknown):
+            return answer
+        if own_id(answer.metadata, "refund_id") != refund_id or answer.payment_intent != intent_id:
+            return Unknown(f"not_ours: {answer.id} does not name our refund")
+        if answer.amount != amount_minor:
+            return Unknown(f"wrong_amount: {answer.amount} refunded, not {amount_minor}")
+        return answer.outcome()
+
+    async def find(self, charge_id: UUID) -> Intent | Unknown | None:
+        """The charge by our id. None proves its absence only an hour or more after the call: the search lags
+        behind the books, by a minute as a rule and by more in an outage (docs.stripe.com/search)."""
+        query = [("query", f"metadata['charge_id']:'{charge_id}'")]
+        request = Request("find", "GET", f"{_INTENTS}/search", query)
+        answer = await self._transport.send(request, WireIntents)
+        if isinstance(answer, WireError):
+            return _no_state(answer)
+        if isinstance(answer, Unknown):
+            return answer
+        found = [wire.intent() for wire in answer.data]
+        # Whatever else the search found is somebody's, and a search that errs cannot prove anything.
+        if any(intent.charge_id != charge_id for intent in found):
+            return Unknown("not_ours: the search found another's charge")
+        live = [one for one in found if not isinstance(one.outcome, Declined | Voided)]
+        if len(live) > 1:
+            return Unknown(f"doubled: {', '.join(intent.id for intent in live)} are one charge")
+        return next(iter(live or found), None)
+
+    async def retrieve(self, intent_id: str) -> Intent | Unknown:
+        """The charge as the PSP keeps it now."""
+        request = Request("retrieve", "GET", f"{_INTENTS}/{intent_id}")
+        answer = await self._transport.send(request, WireIntent)
+        if isinstance(answer, WireError):
+            return _no_state(answer)
+        if isinstance(answer, Unknown):
+            return answer
+        if answer.id != intent_id:
+            return Unknown(f"not_ours: asked for {intent_id}, told of {answer.id}")
+        return answer.intent()
+
+    async def find_refund(
+        self, refund_id: UUID, intent_id: str
+    ) -> Refunded | RefundPending | Refused | Unknown | None:
+        """The refund by our id among the charge's refunds. A list does not lag: None proves its absence."""
+        refunds = await self._list(
+            "find_refund", "/v1/refunds", [("payment_intent", intent_id)], WireRefunds
+        )
+        if isinstance(refunds, Unknown):
+            return refunds
+        ours = [one for one in refunds if own_id(one.metadata, "refund_id") == refund_id]
+        if len(ours) > 1:
+            return Unknown(f"doubled: {', '.join(one.id for one in ours)} are one refund")
+        return ours[0].outcome() if ours else None
+
+    async def balance_transactions(
+        self, since: datetime, until: datetime
+    ) -> list[BalanceTransaction] | Unknown:
+        """The PSP's book of our money, newest first, from `since` until just before `until`; whole seconds count."""
+        if since.tzinfo is None or until.tzinfo is None:
+            raise ValueError("the bounds need a time zone")
+        params = [
+            ("created[gte]", str(int(since.timestamp()))),
+            ("created[lt]", str(int(until.timestamp()))),
+            ("expand[]", "data.source"),
+        ]
+        lines = await self._list(
+            "balance_transactions", "/v1/balance_transactions", params, WireBalancePage
+        )
+        return lines if isinstance(lines, Unknown) else [line.line() for line in lines]
+
+    async def _pay(
+        self, operation: str, charge: Charge, capture_method: str
+    ) -> Authorized | Captured | ActionRequired | Declined | Unknown:
+        metadata: Mapping[str, str] = {**charge.metadata, "charge_id": str(charge.id)}
+        params = [
+            ("amount", str(charge.amount_minor)),
+            ("currency", charge.currency.lower()),
+            ("payment_method", charge.payment_method),
+            ("capture_method", capture_method),
+            ("confirm", "true"),
+            *((f"metadata[{name}]", value) for name, value in metadata.items()),
+        ]
+        if self._return_url:
+            params.append(("return_url", self._return_url))
+        answer = await self._post(operation, _INTENTS, params, f"{charge.id}:{operation}")
+        if isinstance(answer, WireError):
+            # 400 and 402 alike: nothing was taken, and asking again with these parameters would not help.
+            return declined(answer.payment_intent.id if answer.payment_intent else None, answer)
+        if isinstance(answer, Unknown):
+            return answer
+        intent = answer.intent()
+        if intent.charge_id != charge.id:
+            return Unknown(f"not_ours: {intent.id} does not name our charge")
+        if (intent.amount_minor, intent.currency) != (charge.amount_minor, charge.currency):
+            return Unknown(f"wrong_amount: {intent.id} is over another amount or currency")
+        return _paid(intent)
+
+    async def _post(
+        self, operation: str, path: str, params: Params, key: str
+    ) -> WireIntent | WireError | Unknown:
+        return await self._transport.send(Request(operation, "POST", path, params, key), WireIntent)
+
+    async def _list(
+        self, operation: str, path: str, params: Params, shape: type[WirePage[Item]]
+    ) -> list[Item] | Unknown:
+        items: list[Item] = []
+        after: Params = []
+        while True:
+            request = Request(operation, "GET", path, [*params, ("limit", _PAGE), *after])
+            answer = await self._transport.send(request, shape)
+            if isinstance(answer, WireError):
+                return _no_state(answer)
+            if isinstance(answer, Unknown):
+                return answer
+            items += answer.data
+            if not answer.has_more:
+                return items
+            cursor = [("starting_after", answer.data[-1].id)] if answer.data else after
+            if cursor == after:
+                return Unknown("endless: there is more, but the page did not move on")
+            after = cursor
+
+
+def _paid(intent: Intent) -> Authorized | Captured | ActionRequired | Declined | Unknown:
+    outcome = intent.outcome
+    if isinstance(outcome, Voided):
+        return Declined(intent.id, "canceled", "The payment was cancelled at the PSP.")
+    if isinstance(outcome, Captured) and intent.captured_minor != intent.amount_minor:
+        return Unknown(f"wrong_amount: {intent.captured_minor} taken, not {intent.amount_minor}")
+    return outcome
+
+
+def _mine(
+    answer: WireIntent | WireError | Unknown, intent_id: str, charge_id: UUID
+) -> Intent | Unknown:
+    """The intent that an answer tells of; a rejection may tell of it too, with the state that was in the way."""
+    if isinstance(answer, Unknown):
+        return answer
+    wire = answer.payment_intent if isinstance(answer, WireError) else answer
+    if wire is None:
+        return Unknown("no_intent: the rejection does not tell the state")
+    intent = wire.intent()
+    if intent.id != intent_id or intent.charge_id != charge_id:
+        return Unknown(f"not_ours: {intent.id} is not the intent of our charge")
+    return intent
+
+
+def _refused_or_odd(
+    answer: WireIntent | WireError | Unknown, intent: Intent | Unknown
+) -> Refused | Unknown:
+    if isinstance(answer, WireError):
+        return _refused(answer)
+    return intent if isinstance(intent, Unknown) else _odd(intent)
+
+
+def _refused(error: WireError) -> Refused:
+    return Refused(error.code or error.type, error.message or "The PSP refused.")
+
+
+def _odd(intent: Intent | Authorized | Captured) -> Unknown:
+    said = intent.status if isinstance(intent, Intent) else type(intent).__name__.lower()
+    return Unknown(f"odd: the PSP says {said}, which this call cannot lead to")
+
+
+def _no_state(error: WireError) -> Unknown:
+    return Unknown(f"rejected: {error.code or error.type}: {error.message}")

@@ -1,0 +1,125 @@
+"""What can come of a call to the PSP. Each outcome is a type; `Unknown` is an answer of its own and never a failure.
+
+Unknown means: the money may or may not have moved. Ask again with the same call (it carries the same key) within
+23 hours, afterwards only with `retrieve`, `find` and `find_refund`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What a payer is to be charged. `id` is ours (a payment's or top-up's) and names the charge at the PSP."""
+
+    id: UUID
+    amount_minor: int
+    currency: str
+    payment_method: str
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Authorized:
+    """The payer's money is held."""
+
+    intent_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ActionRequired:
+    """The payer has to approve at `url` first."""
+
+    intent_id: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """The payer's money is taken: exactly the amount that was asked for."""
+
+    intent_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Voided:
+    """The hold is released; nothing was taken and nothing can be."""
+
+    intent_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """The payer's money was refused. `code` is the PSP's (for example insufficient_funds), stable."""
+
+    intent_id: str | None
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refunded:
+    """The money is on its way back to the payer. It can still fail later: `refund.failed` by webhook."""
+
+    psp_refund_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefundPending:
+    """The PSP took the refund and will decide later."""
+
+    psp_refund_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The PSP understood and will not do it; nothing moved. The same call would be refused again."""
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """No answer that could be trusted. `why` is for people and logs, it starts with a short stable word."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A charge as the PSP keeps it now. `outcome` says what its status means for the payment."""
+
+    id: str
+    status: str
+    amount_minor: int
+    capturable_minor: int
+    captured_minor: int
+    currency: str
+    charge_id: UUID | None
+    metadata: Mapping[str, str]
+    outcome: Authorized | ActionRequired | Captured | Voided | Declined | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceTransaction:
+    """One line of the PSP's book of our money. Amounts are signed: what reaches us is positive.
+
+    `net_minor = amount_minor - fee_minor`. `source_id` and `intent_id` are the PSP's ids, `refund_id` and `charge_id`
+    are ours, read from the metadata that we sent.
+    """
+
+    id: str
+    type: str
+    reporting_category: str
+    amount_minor: int
+    fee_minor: int
+    net_minor: int
+    currency: str
+    created: datetime
+    source_id: str | None
+    intent_id: str | None
+    refund_id: UUID | None
+    charge_id: UUID | None

@@ -1,0 +1,162 @@
+"""One request to the PSP and what can be believed of its answer: a body, a rejection, or nothing.
+
+Certain are only a 2xx and a rejection that the PSP itself wrote (400, 402, 404). Everything else may have had its
+effect: no answer in time, a reset, 5xx, a key in use, an answer cut short. A refused connection counts as unknown as
+well, which costs one more call and needs no proof about what had been sent.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+from urllib.parse import urlencode
+
+import httpx
+from aiohttp import ClientError
+from httpx_aiohttp import AiohttpTransport
+from prometheus_client import Histogram
+from pydantic import BaseModel, ValidationError
+
+from services.billing.psp.outcomes import Unknown
+from services.billing.psp.wire import WireError, WireProblem
+
+# The version whose shapes `wire` reads. An account's default would change them under us.
+STRIPE_VERSION = "2026-08-26.dahlia"
+# Stripe's largest page, 100 balance transactions with their sources, is about 400 kB.
+LARGEST_ANSWER_BYTES = 4_194_304
+# More than any worker has in flight, so that waiting happens in the worker's own bounds and not here unseen.
+MOST_CONNECTIONS = 512
+# Shorter than the 60 s after which load balancers close a silent connection.
+KEEPALIVE_SECONDS = 15.0
+# A rate limit is waited out briefly; what lasts longer is the resuming timer's, with the same key.
+TRIES_WHEN_LIMITED = 3
+LONGEST_WAIT_SECONDS = 2.0
+
+Params = Sequence[tuple[str, str]]
+Shape = TypeVar("Shape", bound=BaseModel)
+
+REQUEST_SECONDS = Histogram(
+    "psp_request_seconds",
+    "Calls to the PSP until they were answered or given up",
+    ["op", "outcome"],
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """`key` is the Idempotency-Key of a POST; `operation` only names the call in metrics."""
+
+    operation: str
+    method: Literal["GET", "POST"]
+    path: str
+    params: Params = ()
+    key: str | None = None
+
+
+class Transport:
+    """Connections to one PSP, kept open, each request bounded in time and its answer in size."""
+
+    def __init__(self, url: str, api_key: str, timeout_seconds: float) -> None:
+        self._timeout_seconds = timeout_seconds
+        # httpx's own pool is quadratic in concurrency: 215 requests/s at 128 concurrent, 2,475 on this transport.
+        self._client = httpx.AsyncClient(
+            base_url=url.rstrip("/"),
+            headers={
+                "Authorization": f"Bearer {api_key}",
+                "Stripe-Version": STRIPE_VERSION,
+                "Content-Type": "application/x-www-form-urlencoded",
+                "User-Agent": "meterhall",
+            },
+            timeout=timeout_seconds,
+            transport=AiohttpTransport(
+                limits=httpx.Limits(
+                    max_connections=MOST_CONNECTIONS, keepalive_expiry=KEEPALIVE_SECONDS
+                )
+            ),
+            trust_env=False,
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def send(self, request: Request, shape: type[Shape]) -> Shape | WireError | Unknown:
+        """The answer read as `shape`, the PSP's rejection, or Unknown."""
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                answer = await self._send_within_limit(request, shape)
+        except (TimeoutError, httpx.TimeoutException) as error:
+            # The transport tells a reset connection as a time-out too; its text is the one that knows.
+            answer = Unknown(f"no_answer: {error or f'none within {self._timeout_seconds:g} s'}")
+        except (httpx.HTTPError, ClientError, OSError) as error:
+            answer = Unknown(f"connection: {type(error).__name__}: {error}")
+        REQUEST_SECONDS.labels(request.operation, _label(answer)).observe(
+            time.perf_counter() - started
+        )
+        return answer
+
+    async def _send_within_limit(
+        self, request: Request, shape: type[Shape]
+    ) -> Shape | WireError | Unknown:
+        for tries in range(1, TRIES_WHEN_LIMITED + 1):
+            status, headers, body = await self._exchange(request)
+            if status != 429 or tries == TRIES_WHEN_LIMITED:
+                break
+            await asyncio.sleep(_pause_seconds(headers.get("Retry-After"), tries))
+        return _believe(status, body, shape)
+
+    async def _exchange(self, request: Request) -> tuple[int, httpx.Headers, bytes]:
+        query = urlencode(request.params)
+        posted = request.method == "POST"
+        path = request.path if posted or not query else f"{request.path}?{query}"
+        async with self._client.stream(
+            request.method,
+            path,
+            content=query.encode() if posted else None,
+            headers={"Idempotency-Key": request.key} if request.key else None,
+        ) as response:
+            body = bytearray()
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > LARGEST_ANSWER_BYTES:
+                    raise httpx.ReadError(f"more than {LARGEST_ANSWER_BYTES} bytes")
+            return response.status_code, response.headers, bytes(body)
+
+
+def _believe(status: int, body: bytes, shape: type[Shape]) -> Shape | WireError | Unknown:
+    try:
+        if 200 <= status < 300:
+            return shape.model_validate_json(body)
+        if status not in {400, 402, 404}:
+            return Unknown(f"status: {status} {_message(body)}".rstrip())
+        rejection = WireProblem.model_validate_json(body).error
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return Unknown(f"unreadable: {status}, {where or 'body'}: {first['msg']}")
+    if rejection.type == "idempotency_error":
+        # Our key was used for something else, so an earlier call with other parameters may have moved money.
+        return Unknown(f"key_reused: {rejection.message}")
+    return rejection
+
+
+def _message(body: bytes) -> str:
+    try:
+        return WireProblem.model_validate_json(body).error.message or ""
+    except ValidationError:
+        return ""
+
+
+def _pause_seconds(retry_after: str | None, tries: int) -> float:
+    asked = float(retry_after) if retry_after and retry_after.isdecimal() else 0.1 * 2**tries
+    # Jitter: many callers that were limited together must not come back together.
+    return min(asked, LONGEST_WAIT_SECONDS) * random.uniform(0.75, 1.25)
+
+
+def _label(answer: BaseModel | Unknown) -> str:
+    if isinstance(answer, Unknown):
+        return "ambiguous"
+    return "declined" if isinstance(answer, WireError) else "ok"

@@ -1,0 +1,65 @@
+"""The PSP's webhooks: is this really from the PSP, and from now? A webhook is a hint: `retrieve` tells the state.
+
+Source of the scheme: Stripe-Signature, `t=<unix>,v1=<hex>[,v1=…]`, HMAC-SHA256 of `t.body` (docs.stripe.com/webhooks).
+"""
+
+import hashlib
+import hmac
+import json
+from typing import Any
+
+# Two secrets at most are valid during a roll, so a header that offers hundreds of signatures is an attack.
+MOST_SIGNATURES = 8
+LONGEST_HEADER = 2_048
+
+
+class BadSignature(Exception):  # noqa: N818 - it names what is wrong with the request, as the routes tell it
+    """The webhook is not to be believed; the text says why and holds no secret."""
+
+
+def verify_webhook(
+    payload: bytes, header: str, secret: str, now: float, tolerance_seconds: float = 300
+) -> dict[str, Any]:
+    """The event in `payload`, the body exactly as it came; `now` is Unix time. Raises BadSignature."""
+    sent_at, signatures = _read(header)
+    signed = sent_at.encode() + b"." + payload
+    expected = hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest().encode()
+    # Every signature is compared, in constant time, so that the duration tells nothing.
+    matches = [hmac.compare_digest(expected, offered.encode()) for offered in signatures]
+    if not secret or not any(matches):
+        raise BadSignature(
+            "no signature matches: another secret, or the body was changed on its way"
+        )
+    # The time is judged after the signature: a forger learns nothing from it.
+    age_seconds = now - int(sent_at)
+    if age_seconds > tolerance_seconds:
+        raise BadSignature(f"too old: signed {age_seconds:.0f} s ago")
+    if age_seconds < -tolerance_seconds:
+        raise BadSignature(f"from the future: signed {-age_seconds:.0f} s ahead of our clock")
+    return _event(payload)
+
+
+def _read(header: str) -> tuple[str, list[str]]:
+    if len(header) > LONGEST_HEADER:
+        raise BadSignature(f"the signature header is longer than {LONGEST_HEADER} characters")
+    pairs = [part.strip().partition("=") for part in header.split(",")]
+    times = [value for name, _, value in pairs if name == "t"]
+    # Other schemes (v0) are test signatures and are ignored, or an attacker could choose the weaker one.
+    signatures = [value for name, _, value in pairs if name == "v1"]
+    if len(times) != 1 or not (times[0].isascii() and times[0].isdigit() and len(times[0]) <= 12):
+        raise BadSignature("the signature header needs one time, t=<seconds since 1970>")
+    if not signatures:
+        raise BadSignature("the signature header has no v1 signature")
+    if len(signatures) > MOST_SIGNATURES:
+        raise BadSignature(f"the signature header has more than {MOST_SIGNATURES} signatures")
+    return times[0], signatures
+
+
+def _event(payload: bytes) -> dict[str, Any]:
+    try:
+        event = json.loads(payload)
+    except ValueError as error:
+        raise BadSignature("the body is not JSON") from error
+    if not isinstance(event, dict) or not isinstance(event.get("id"), str):
+        raise BadSignature("the body is not an event")
+    return event

@@ -1,0 +1,212 @@
+"""The shapes of the PSP's answers, and what they mean. Only what we use is read; what does not fit is not believed."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Generic, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.billing.psp.outcomes import (
+    ActionRequired,
+    Authorized,
+    BalanceTransaction,
+    Captured,
+    Declined,
+    Intent,
+    Refunded,
+    RefundPending,
+    Refused,
+    Unknown,
+    Voided,
+)
+
+# Ids go into the paths of later calls, so they must not hold a slash.
+Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,255}$")]
+Amount = Annotated[int, Field(ge=0)]
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+
+class _WithId(_Wire):
+    id: Id
+
+
+Item = TypeVar("Item", bound=_WithId)
+
+
+class _PaymentError(_Wire):
+    code: str | None = None
+    decline_code: str | None = None
+    message: str | None = None
+
+
+class WireIntent(_WithId):
+    """A PaymentIntent."""
+
+    object: Literal["payment_intent"]
+    status: str
+    amount: Amount
+    amount_capturable: Amount = 0
+    amount_received: Amount = 0
+    currency: str
+    metadata: dict[str, str] = {}
+    next_action: dict[str, Any] | None = None
+    last_payment_error: _PaymentError | None = None
+
+    def intent(self) -> Intent:
+        """The same in our words."""
+        return Intent(
+            self.id,
+            self.status,
+            self.amount,
+            self.amount_capturable,
+            self.amount_received,
+            self.currency.upper(),
+            own_id(self.metadata, "charge_id"),
+            self.metadata,
+            self._outcome(),
+        )
+
+    def _outcome(
+        self,
+    ) -> Authorized | ActionRequired | Captured | Voided | Declined | Unknown:
+        match self.status:
+            case "requires_capture" if self.amount_capturable == self.amount:
+                return Authorized(self.id)
+            case "succeeded":
+                return Captured(self.id)
+            case "canceled":
+                return Voided(self.id)
+            case "requires_payment_method":
+                error = self.last_payment_error or _PaymentError()
+                return declined(self.id, error)
+            case "requires_action":
+                url = _url(self.next_action or {})
+                return (
+                    ActionRequired(self.id, url) if url else Unknown("no_action: no page to visit")
+                )
+        return Unknown(f"{self.status}: the intent is not decided yet")
+
+
+class WireRefund(_WithId):
+    """A Refund."""
+
+    object: Literal["refund"]
+    amount: Amount
+    status: str
+    payment_intent: str | None = None
+    metadata: dict[str, str] = {}
+    failure_reason: str | None = None
+
+    def outcome(self) -> Refunded | RefundPending | Refused | Unknown:
+        """What the refund's status means."""
+        match self.status:
+            case "succeeded":
+                return Refunded(self.id)
+            case "pending" | "requires_action":
+                return RefundPending(self.id)
+            case "failed" | "canceled":
+                return Refused(
+                    self.failure_reason or self.status, f"refund {self.id} {self.status}"
+                )
+        return Unknown(f"{self.status}: not a refund's status")
+
+
+class _Source(_Wire):
+    id: str | None = None
+    object: str = ""
+    # An id, or the object itself when it was asked for.
+    payment_intent: Any = None
+    metadata: dict[str, str] | None = None
+
+
+class WireBalanceTransaction(_WithId):
+    """A BalanceTransaction."""
+
+    object: Literal["balance_transaction"]
+    type: str
+    reporting_category: str
+    amount: int
+    fee: int
+    net: int
+    currency: str
+    created: int
+    source: _Source | str | None = None
+
+    def line(self) -> BalanceTransaction:
+        """The same in our words."""
+        source = self.source if isinstance(self.source, _Source) else _Source()
+        intent_id = source.payment_intent
+        return BalanceTransaction(
+            self.id,
+            self.type,
+            self.reporting_category,
+            self.amount,
+            self.fee,
+            self.net,
+            self.currency.upper(),
+            datetime.fromtimestamp(self.created, UTC),
+            self.source if isinstance(self.source, str) else source.id,
+            intent_id if isinstance(intent_id, str) else None,
+            own_id(source.metadata or {}, "refund_id"),
+            own_id(source.metadata or {}, "charge_id"),
+        )
+
+
+class WirePage(_Wire, Generic[Item]):
+    """One page of a list, newest first."""
+
+    data: list[Item]
+    has_more: bool
+
+
+WireBalancePage = WirePage[WireBalanceTransaction]
+WireRefunds = WirePage[WireRefund]
+
+
+class WireIntents(_Wire):
+    """What a search found."""
+
+    object: Literal["search_result"]
+    data: list[WireIntent]
+
+
+class WireError(_Wire):
+    """Why the PSP refused."""
+
+    type: str
+    code: str | None = None
+    decline_code: str | None = None
+    message: str | None = None
+    payment_intent: WireIntent | None = None
+
+
+class WireProblem(_Wire):
+    """The body of every answer that is not 2xx."""
+
+    error: WireError
+
+
+def declined(intent_id: str | None, error: WireError | _PaymentError) -> Declined:
+    """A decline with the most telling code that the PSP gave."""
+    code = error.decline_code or error.code or "declined"
+    return Declined(intent_id, code, error.message or "The payment method was declined.")
+
+
+def own_id(metadata: dict[str, str], name: str) -> UUID | None:
+    """Our id in the metadata, or None when there is none (money that others moved on the same account)."""
+    try:
+        return UUID(metadata[name])
+    except (KeyError, ValueError):
+        return None
+
+
+def _url(next_action: dict[str, Any]) -> str | None:
+    # Every method has its own key: redirect_to_url, alipay_handle_redirect, wechat_pay_display_qr_code, …
+    details = next_action.get(str(next_action.get("type")))
+    if not isinstance(details, dict):
+        return None
+    url = details.get("url") or details.get("hosted_instructions_url")
+    return url if isinstance(url, str) and url.startswith(("https://", "http://")) else None
