@@ -1,5 +1,9 @@
 """The tables of outbox."""
 
+from alembic import op
+
+from messaging.ddl import create_outbox, drop_outbox
+
 revision = "0004"
 down_revision = "0003"
 branch_labels = None
@@ -7,8 +11,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    pass
+    create_outbox(op, "billing_app")
 
 
 def downgrade() -> None:
-    pass
+    drop_outbox(op)
