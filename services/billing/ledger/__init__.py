@@ -18,7 +18,13 @@ from services.billing.ledger.movements import (
     top_up,
     wallet,
 )
-from services.billing.ledger.post import AccountIds, lock_available, open_accounts, post
+from services.billing.ledger.post import (
+    AccountIds,
+    find_accounts,
+    lock_available,
+    open_accounts,
+    post,
+)
 
 __all__ = [
     "Account",
@@ -28,6 +34,7 @@ __all__ = [
     "adjustment",
     "bank",
     "end_posted",
+    "find_accounts",
     "lock_available",
     "open_accounts",
     "pay_bill",

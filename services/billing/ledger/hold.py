@@ -23,7 +23,8 @@ class Hold:
 _SET_ASIDE = text("""
     INSERT INTO holds (id, account, amount_minor, state)
     SELECT id, account, amount, 'pending'
-    FROM unnest(CAST(:ids AS uuid[]), CAST(:accounts AS bigint[]), CAST(:amounts AS bigint[])) AS h (id, account, amount)
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:accounts AS bigint[]), CAST(:amounts AS bigint[]))
+        AS h (id, account, amount)
 """)
 _END = text("""
     UPDATE holds SET state = :state, ended_at = now()

@@ -1,4 +1,4 @@
-"""The movements of money that exist. Each is one function over named accounts; there is no other way to make a transfer.
+"""The movements of money that exist: each is one function over named accounts, and nothing else makes a transfer.
 
 Addresses: `wallet:<channel>:<payer>`, `biller:<id>:payable`, `psp:<name>:clearing`, `bank:<name>`, `expense:psp-fees`,
 `suspense:<what>`.

@@ -47,13 +47,13 @@ _MOVE = text("""
 async def open_accounts(connection: AsyncConnection, accounts: Iterable[Account]) -> AccountIds:
     """The ids of these accounts; the ones that do not exist yet are opened with nothing in them."""
     wanted = sorted(set(accounts), key=lambda account: (account.address, account.currency))
-    found = await _find(connection, wanted)
+    found = await find_accounts(connection, wanted)
     missing = [account for account in wanted if account not in found]
     if missing:
         await connection.execute(
             _OPEN, {**_names(missing), "no_overdraft": [each.no_overdraft for each in missing]}
         )
-        found |= await _find(connection, missing)
+        found |= await find_accounts(connection, missing)
     return found
 
 
@@ -117,7 +117,9 @@ async def move(
     )
 
 
-async def _find(connection: AsyncConnection, wanted: Sequence[Account]) -> dict[Account, int]:
+async def find_accounts(
+    connection: AsyncConnection, wanted: Sequence[Account]
+) -> dict[Account, int]:
     rows = await connection.execute(_FIND, _names(wanted))
     return {Account(row.address, row.currency): row.id for row in rows}
 

@@ -1,0 +1,71 @@
+"""Kafka in: the commands about payments, a batch at a time, each kind as one set."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+from uuid import UUID
+
+from faststream.kafka import KafkaBroker
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from events.message import Event
+from events.payments import PayBill, RefundPayment, TopUpWallet
+from events.topics import PAYMENT_COMMANDS, PAYMENT_GROUP
+from messaging.consume import Message, Rejected, subscribe
+from services.billing.payments.model import Instruction
+from services.billing.payments.pay import Payments
+
+CommandT = TypeVar("CommandT", bound=Event)
+
+
+def register(broker: KafkaBroker, engine: AsyncEngine, payments: Payments) -> None:
+    """Have the broker hand the payment commands to `payments`."""
+
+    async def handle(messages: Sequence[Message]) -> Sequence[Rejected]:
+        return await take(payments, messages)
+
+    subscribe(broker, PAYMENT_COMMANDS, PAYMENT_GROUP, handle, engine)
+
+
+async def take(payments: Payments, messages: Sequence[Message]) -> list[Rejected]:
+    """Carry out a batch of commands. An id that is reused with other content is for the dead letters."""
+    pays = _of(messages, PayBill)
+    refunds = _of(messages, RefundPayment)
+    top_ups = _of(messages, TopUpWallet)
+    refused: list[Rejected] = []
+    if pays:
+        reused = await payments.pay([_instruction(each, PayBill) for each in pays])
+        refused += _reused(pays, "payment_id", reused)
+    if top_ups:
+        reused = await payments.top_up([_instruction(each, TopUpWallet) for each in top_ups])
+        refused += _reused(top_ups, "top_up_id", reused)
+    if refunds:
+        wrong = await payments.refund([_instruction(each, RefundPayment) for each in refunds])
+        refused += [
+            Rejected(each, wrong[id], "see the code; the refund was not kept")
+            for each in refunds
+            if (id := _id(each, "refund_id")) in wrong
+        ]
+    return refused
+
+
+def _of(messages: Sequence[Message], kind: type[Event]) -> list[Message]:
+    return [each for each in messages if isinstance(each.event, kind)]
+
+
+def _instruction(message: Message, kind: type[CommandT]) -> Instruction[CommandT]:
+    assert isinstance(message.event, kind)
+    return Instruction(message.event, message.correlation_id, message.traceparent)
+
+
+def _id(message: Message, field: str) -> UUID:
+    id = getattr(message.event, field)
+    assert isinstance(id, UUID)
+    return id
+
+
+def _reused(messages: Sequence[Message], field: str, reused: Sequence[UUID]) -> list[Rejected]:
+    return [
+        Rejected(each, "id_reused", f"this {field} was used before with other content")
+        for each in messages
+        if _id(each, field) in reused
+    ]

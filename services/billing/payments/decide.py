@@ -1,0 +1,47 @@
+"""Decide whether a payment may begin: the bill's snapshot, its expiry and the biller's rule do, never the caller."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from events.payments import PayBill
+from services.billing.bills import Bill
+
+# The largest payment of each channel, in minor units; a channel that is not in here is unknown or closed.
+Limits = Mapping[str, int]
+
+
+def reason_against(
+    command: PayBill, bill: Bill | None, limits: Limits, now: datetime
+) -> str | None:
+    """A short code that says why not, or nothing."""
+    limit = limits.get(command.channel)
+    if limit is None:
+        return "channel_unknown"
+    if bill is None:
+        return "bill_unknown"
+    objections = (
+        ("bill_closed", bill.closed),
+        ("bill_expired", bill.expires_at <= now),
+        ("currency_mismatch", bill.currency != command.currency),
+        ("amount_not_allowed", not allows(bill, command.amount_minor)),
+        ("above_limit", command.amount_minor > limit),
+    )
+    return next((code for code, holds in objections if holds), None)
+
+
+def allows(bill: Bill, amount_minor: int) -> bool:
+    """Whether the biller's amount rule takes this amount for this bill."""
+    within = (
+        amount_minor > 0
+        and (bill.min_minor is None or amount_minor >= bill.min_minor)
+        and (bill.max_minor is None or amount_minor <= bill.max_minor)
+        and (not bill.multiple_minor or amount_minor % bill.multiple_minor == 0)
+    )
+    against_due = {
+        "exact": amount_minor == bill.amount_minor,
+        "at_least": amount_minor >= bill.amount_minor,
+        "at_most": amount_minor <= bill.amount_minor,
+        "range": True,  # min and max have decided
+        "any": True,
+    }
+    return within and against_due[bill.rule]

@@ -1,0 +1,191 @@
+"""Follow payments, refunds and top-ups: what the wallet is shown. Five statuses, whatever the states inside."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.billing import receipts
+
+Status = Literal["processing", "succeeded", "failed", "refunded", "action_required"]
+STATUS: Mapping[str, Status] = {
+    "accepted": "processing",
+    "authorized": "processing",
+    "applied": "processing",
+    "unapplied": "processing",
+    "succeeded": "succeeded",
+    "partially_refunded": "succeeded",
+    "refunded": "refunded",
+    "reversed": "refunded",
+    "voided": "failed",
+    "rejected": "failed",
+    "declined": "failed",
+    "failed": "failed",
+}
+
+_PAYMENT_COLUMNS = """
+    r.id, r.channel_id, r.payer, r.bill_id, r.amount_minor, r.currency, r.state, r.funding, r.reason, r.action_url,
+    r.refunded_minor, r.created_at, r.finished_at
+"""
+# A promise of the HTTP door counts as a payment until the worker has made one of it.
+_PAYMENTS = f"""
+    SELECT {_PAYMENT_COLUMNS} FROM payments r WHERE %(where)s
+    UNION ALL
+    SELECT r.id, r.channel_id, r.payer, r.subject, r.amount_minor, r.currency, 'accepted', NULL, NULL, NULL,
+        0, r.created_at, NULL
+    FROM payment_requests r WHERE r.kind = 'payment' AND %(where)s
+      AND NOT EXISTS (SELECT FROM payments p WHERE p.id = r.id)
+"""  # noqa: S608 - no value is formatted in
+_ONE = text(_PAYMENTS % {"where": "r.id = :id AND r.channel_id = :channel"})
+_LIST = text(
+    "SELECT * FROM ("
+    + _PAYMENTS
+    % {
+        "where": "r.channel_id = :channel AND (CAST(:payer AS text) IS NULL OR r.payer = :payer)"
+        " AND (CAST(:before_id AS uuid) IS NULL OR (r.created_at, r.id) < (:before_at, :before_id))"
+    }
+    + ") p ORDER BY created_at DESC, id DESC LIMIT :limit"
+)
+_REFUND = text("""
+    SELECT r.id, r.payment_id, r.amount_minor, p.currency, r.state, r.reason, r.created_at, r.finished_at
+    FROM refunds r JOIN payments p ON p.id = r.payment_id WHERE r.id = :id AND p.channel_id = :channel
+    UNION ALL
+    SELECT r.id, r.subject, r.amount_minor, r.currency, 'accepted', NULL, r.created_at, NULL
+    FROM payment_requests r WHERE r.kind = 'refund' AND r.id = :id AND r.channel_id = :channel
+      AND NOT EXISTS (SELECT FROM refunds f WHERE f.id = r.id)
+""")
+_TOP_UP = text("""
+    SELECT r.id, r.payer, r.amount_minor, r.currency, r.state, r.reason, r.action_url, r.created_at, r.finished_at
+    FROM top_ups r WHERE r.id = :id AND r.channel_id = :channel
+    UNION ALL
+    SELECT r.id, r.payer, r.amount_minor, r.currency, 'accepted', NULL, NULL, r.created_at, NULL
+    FROM payment_requests r WHERE r.kind = 'top_up' AND r.id = :id AND r.channel_id = :channel
+      AND NOT EXISTS (SELECT FROM top_ups t WHERE t.id = r.id)
+""")
+_WALLET = text("""
+    SELECT currency, balance_minor, held_minor FROM ledger_accounts WHERE address = :address ORDER BY currency
+""")
+
+
+class PaymentView(BaseModel):
+    """A payment as its wallet sees it. Amounts are minor units of `currency`."""
+
+    id: UUID
+    status: Status
+    state: str = Field(description="the exact state, for support; new ones may be added")
+    reason: str | None = Field(description="why it failed, a short code")
+    payer: str
+    bill_id: UUID
+    amount_minor: int
+    refunded_minor: int
+    currency: str
+    action_url: str | None = Field(description="where the payer confirms, when action_required")
+    receipt_number: str | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class RefundView(BaseModel):
+    """A refund as the wallet sees it."""
+
+    id: UUID
+    payment_id: UUID
+    status: Literal["processing", "succeeded", "failed"]
+    reason: str | None
+    amount_minor: int
+    currency: str
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class TopUpView(BaseModel):
+    """A top-up as the wallet sees it."""
+
+    id: UUID
+    status: Status
+    reason: str | None
+    payer: str
+    amount_minor: int
+    currency: str
+    action_url: str | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class Balance(BaseModel):
+    """What a wallet holds in one currency; `available_minor` is what can be spent."""
+
+    currency: str
+    balance_minor: int
+    held_minor: int
+    available_minor: int
+
+
+async def payment(connection: AsyncConnection, channel: str, id: UUID) -> PaymentView | None:
+    """The channel's payment, or None."""
+    row = (await connection.execute(_ONE, {"id": id, "channel": channel})).first()
+    return _payment(row) if row else None
+
+
+async def payments(
+    connection: AsyncConnection,
+    channel: str,
+    payer: str | None,
+    before: tuple[datetime, UUID] | None,
+    limit: int,
+) -> list[PaymentView]:
+    """The channel's payments, newest first; `before` is where the last page ended."""
+    before_at, before_id = before or (None, None)
+    rows = await connection.execute(
+        _LIST,
+        {
+            "channel": channel,
+            "payer": payer,
+            "before_at": before_at,
+            "before_id": before_id,
+            "limit": limit,
+        },
+    )
+    return [_payment(row) for row in rows]
+
+
+async def refund(connection: AsyncConnection, channel: str, id: UUID) -> RefundView | None:
+    """The channel's refund, or None."""
+    row = (await connection.execute(_REFUND, {"id": id, "channel": channel})).first()
+    if row is None:
+        return None
+    return RefundView.model_validate({**row._mapping, "status": STATUS[row.state]})
+
+
+async def top_up(connection: AsyncConnection, channel: str, id: UUID) -> TopUpView | None:
+    """The channel's top-up, or None."""
+    row = (await connection.execute(_TOP_UP, {"id": id, "channel": channel})).first()
+    if row is None:
+        return None
+    status = "action_required" if row.action_url else STATUS[row.state]
+    return TopUpView.model_validate({**row._mapping, "status": status})
+
+
+async def wallet(connection: AsyncConnection, channel: str, payer: str) -> list[Balance]:
+    """What the payer's wallet holds, a line per currency; empty when it never held anything."""
+    rows = await connection.execute(_WALLET, {"address": f"wallet:{channel}:{payer}"})
+    return [
+        Balance(
+            currency=row.currency,
+            balance_minor=row.balance_minor,
+            held_minor=row.held_minor,
+            available_minor=row.balance_minor - row.held_minor,
+        )
+        for row in rows
+    ]
+
+
+def _payment(row: Row[Any]) -> PaymentView:
+    captured = row.state in {"succeeded", "partially_refunded", "refunded", "reversed"}
+    number = receipts.number_of(row.id, row.finished_at) if captured else None
+    status = "action_required" if row.action_url else STATUS[row.state]
+    return PaymentView.model_validate({**row._mapping, "status": status, "receipt_number": number})

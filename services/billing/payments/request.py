@@ -1,0 +1,150 @@
+"""The HTTP door's half of a payment: promise it, and hand the command to Kafka, in one transaction.
+
+What is plainly wrong (an unknown bill, another amount) is said at once; the worker decides again, and finally. Until
+it has looked, the row in payment_requests is the payment that the wallet asks for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from events.message import Event
+from events.payments import PayBill, RefundPayment, TopUpWallet
+from messaging.outbox import Outgoing, enqueue
+from services.billing.bills import find_bills
+from services.billing.channels import payment_limits
+from services.billing.payments.decide import reason_against
+
+_PROMISE = text("""
+    INSERT INTO payment_requests (id, kind, channel_id, payer, subject, amount_minor, currency)
+    SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:kinds AS text[]), CAST(:channels AS text[]),
+        CAST(:payers AS text[]), CAST(:subjects AS uuid[]), CAST(:amounts AS bigint[]), CAST(:currencies AS text[]))
+    ON CONFLICT DO NOTHING
+""")
+_LIVE = text("""
+    SELECT bill_id FROM payments
+    WHERE bill_id = ANY(CAST(:bills AS uuid[]))
+      AND state IN ('accepted', 'authorized', 'applied', 'succeeded', 'partially_refunded')
+""")
+_PAYMENT = text("""
+    SELECT payer, amount_minor, currency, state, captured_minor - refunded_minor - refund_pending_minor AS left_minor
+    FROM payments WHERE id = :id AND channel_id = :channel
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """A command, and what the wallet is shown until the worker has looked."""
+
+    id: UUID
+    kind: str
+    command: Event
+    channel: str
+    payer: str
+    subject: UUID | None
+    amount_minor: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refundable:
+    """What a refund is checked against at the door."""
+
+    payer: str
+    currency: str
+    state: str
+    amount_minor: int
+    left_minor: int
+
+
+async def objections(connection: AsyncConnection, commands: Sequence[PayBill]) -> dict[UUID, str]:
+    """Why these payments could not begin as things stand, by payment id; what is missing has no objection."""
+    bills = await find_bills(connection, [each.bill_id for each in commands])
+    limits = await payment_limits(connection)
+    live = await connection.execute(_LIVE, {"bills": [each.bill_id for each in commands]})
+    taken = set(live.scalars())
+    now = datetime.now(UTC)
+    found: dict[UUID, str] = {}
+    for each in commands:
+        reason = reason_against(each, bills.get(each.bill_id), limits, now)
+        if reason is None and each.bill_id in taken:
+            reason = "bill_already_paid"
+        if reason:
+            found[each.payment_id] = reason
+    return found
+
+
+async def refundable(
+    connection: AsyncConnection, channel: str, payment_id: UUID
+) -> Refundable | None:
+    """The channel's payment as far as a refund needs it; None when the channel has no such payment."""
+    row = (await connection.execute(_PAYMENT, {"id": payment_id, "channel": channel})).one_or_none()
+    if row is None:
+        return None
+    return Refundable(row.payer, row.currency, row.state, row.amount_minor, row.left_minor)
+
+
+async def promise(
+    connection: AsyncConnection, promises: Sequence[Promise], correlation_id: str | None = None
+) -> None:
+    """Keep the promises and enqueue their commands, in the caller's transaction."""
+    await connection.execute(
+        _PROMISE,
+        {
+            "ids": [each.id for each in promises],
+            "kinds": [each.kind for each in promises],
+            "channels": [each.channel for each in promises],
+            "payers": [each.payer for each in promises],
+            "subjects": [each.subject for each in promises],
+            "amounts": [each.amount_minor for each in promises],
+            "currencies": [each.currency for each in promises],
+        },
+    )
+    await enqueue(
+        connection,
+        [Outgoing.of(each.command, 1, correlation_id=correlation_id) for each in promises],
+    )
+
+
+def of_payment(command: PayBill) -> Promise:
+    return Promise(
+        command.payment_id,
+        "payment",
+        command,
+        command.channel,
+        command.payer,
+        command.bill_id,
+        command.amount_minor,
+        command.currency,
+    )
+
+
+def of_refund(command: RefundPayment, payment: Refundable) -> Promise:
+    amount = command.amount_minor or payment.left_minor
+    return Promise(
+        command.refund_id,
+        "refund",
+        command,
+        command.channel,
+        payment.payer,
+        command.payment_id,
+        amount,
+        payment.currency,
+    )
+
+
+def of_top_up(command: TopUpWallet) -> Promise:
+    return Promise(
+        command.top_up_id,
+        "top_up",
+        command,
+        command.channel,
+        command.payer,
+        None,
+        command.amount_minor,
+        command.currency,
+    )

@@ -1,0 +1,241 @@
+"""HTTP in: payments, refunds, top-ups and the wallet's balance.
+
+A POST promises and answers 202 with where to follow; it needs an Idempotency-Key, and the same key with another body is
+an error. Another channel's payment does not exist.
+"""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import BaseModel, Field
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from events.ids import uuid7
+from events.money import AmountMinor, Currency
+from events.payments import Funding, PayBill, Payer, Reason, RefundPayment, TopUpWallet
+from services.billing.channels import Channel, authenticate, claim_key, idempotency_key
+from services.billing.paging import Page, decode_cursor, encode_cursor
+from services.billing.payments import follow, request
+from services.billing.payments.follow import Balance, PaymentView, RefundView, TopUpView
+from services.billing.problems import Problem
+
+router = APIRouter(prefix="/v1", tags=["Payments"])
+Caller = Annotated[Channel, Depends(authenticate)]
+Key = Annotated[str, Depends(idempotency_key)]
+
+# What a wallet can do about each reason.
+ADVICE = {
+    "bill_unknown": (404, "Look the bill up first: POST /v1/lookups."),
+    "bill_closed": (409, "The biller no longer asks for this bill. Look the account up again."),
+    "bill_expired": (
+        409,
+        "The bill's snapshot has expired. Look it up again and pay what it says then.",
+    ),
+    "bill_already_paid": (409, "Another payment of this bill is under way or has succeeded."),
+    "currency_mismatch": (422, "Pay in the bill's currency."),
+    "amount_not_allowed": (
+        422,
+        "Pay the amount that the bill and its rule allow: GET /v1/bills/{id}.",
+    ),
+    "above_limit": (422, "The amount is above this channel's limit for one payment."),
+    "channel_unknown": (403, "This channel may not take payments."),
+}
+
+
+class NewPayment(BaseModel):
+    """Pay a bill. The amount is the one that the payer was shown; the bill's rule decides about it."""
+
+    bill_id: UUID
+    payer: Payer
+    amount_minor: AmountMinor
+    currency: Currency
+    funding: Funding
+
+
+class NewRefund(BaseModel):
+    """Give back all that is left, or a part."""
+
+    amount_minor: AmountMinor | None = None
+    reason: Reason = "requested"
+
+
+class NewTopUp(BaseModel):
+    """Charge the payer's means of payment and add it to the payer's wallet."""
+
+    payer: Payer
+    amount_minor: AmountMinor
+    currency: Currency
+    payment_method: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
+
+
+class Promised(BaseModel):
+    """What was promised, and where to follow it."""
+
+    id: UUID
+    status: str = "processing"
+    url: str
+
+
+@router.post("/payments", status_code=202)
+async def pay(
+    body: NewPayment, http: Request, response: Response, channel: Caller, key: Key
+) -> Promised:
+    """Pay a bill."""
+    async with _engine(http).begin() as connection:
+        claim = await claim_key(connection, channel.id, key, await http.body(), uuid7())
+        if not claim.replayed:
+            command = PayBill(payment_id=claim.resource_id, channel=channel.id, **body.__dict__)
+            refused = await request.objections(connection, [command])
+            if refused:
+                raise objection(refused[command.payment_id])
+            promise = request.of_payment(command)
+            await request.promise(connection, [promise], correlation_of(http))
+    return _promised(
+        response, f"/v1/payments/{claim.resource_id}", claim.resource_id, claim.replayed
+    )
+
+
+@router.get("/payments/{payment_id}")
+async def get_payment(payment_id: UUID, http: Request, channel: Caller) -> PaymentView:
+    """One payment."""
+    async with _engine(http).connect() as connection:
+        found = await follow.payment(connection, channel.id, payment_id)
+    if found is None:
+        raise not_found("payment")
+    return found
+
+
+@router.get("/payments")
+async def list_payments(
+    http: Request,
+    channel: Caller,
+    payer: Annotated[Payer | None, Query()] = None,
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> Page[PaymentView]:
+    """The channel's payments, newest first."""
+    before: tuple[datetime, UUID] | None = decode_cursor(cursor) if cursor else None
+    async with _engine(http).connect() as connection:
+        found = await follow.payments(connection, channel.id, payer, before, limit + 1)
+    page, more = found[:limit], len(found) > limit
+    following = encode_cursor(page[-1].created_at, page[-1].id) if more else None
+    return Page(items=page, next_cursor=following)
+
+
+@router.post("/payments/{payment_id}/refunds", status_code=202)
+async def refund(  # noqa: PLR0917
+    payment_id: UUID,
+    body: NewRefund,
+    http: Request,
+    response: Response,
+    channel: Caller,
+    key: Key,
+) -> Promised:
+    """Refund a payment."""
+    async with _engine(http).begin() as connection:
+        # The payment is part of what the key stands for.
+        said = payment_id.bytes + await http.body()
+        claim = await claim_key(connection, channel.id, key, said, uuid7())
+        if not claim.replayed:
+            payment = await _refundable(connection, channel.id, payment_id, body.amount_minor)
+            command = RefundPayment(
+                refund_id=claim.resource_id,
+                payment_id=payment_id,
+                channel=channel.id,
+                amount_minor=body.amount_minor,
+                reason=body.reason,
+            )
+            promise = request.of_refund(command, payment)
+            await request.promise(connection, [promise], correlation_of(http))
+    return _promised(
+        response, f"/v1/refunds/{claim.resource_id}", claim.resource_id, claim.replayed
+    )
+
+
+@router.get("/refunds/{refund_id}")
+async def get_refund(refund_id: UUID, http: Request, channel: Caller) -> RefundView:
+    """One refund."""
+    async with _engine(http).connect() as connection:
+        found = await follow.refund(connection, channel.id, refund_id)
+    if found is None:
+        raise not_found("refund")
+    return found
+
+
+@router.post("/top-ups", status_code=202)
+async def top_up(
+    body: NewTopUp, http: Request, response: Response, channel: Caller, key: Key
+) -> Promised:
+    """Top up a wallet through the PSP."""
+    async with _engine(http).begin() as connection:
+        claim = await claim_key(connection, channel.id, key, await http.body(), uuid7())
+        if not claim.replayed:
+            command = TopUpWallet(top_up_id=claim.resource_id, channel=channel.id, **body.__dict__)
+            await request.promise(connection, [request.of_top_up(command)], correlation_of(http))
+    return _promised(
+        response, f"/v1/top-ups/{claim.resource_id}", claim.resource_id, claim.replayed
+    )
+
+
+@router.get("/top-ups/{top_up_id}")
+async def get_top_up(top_up_id: UUID, http: Request, channel: Caller) -> TopUpView:
+    """One top-up."""
+    async with _engine(http).connect() as connection:
+        found = await follow.top_up(connection, channel.id, top_up_id)
+    if found is None:
+        raise not_found("top-up")
+    return found
+
+
+@router.get("/wallets/{payer}")
+async def get_wallet(payer: Payer, http: Request, channel: Caller) -> list[Balance]:
+    """What a payer's wallet holds, a line per currency."""
+    async with _engine(http).connect() as connection:
+        return await follow.wallet(connection, channel.id, payer)
+
+
+def objection(reason: str) -> Problem:
+    """The problem that says why a payment can't begin, and what to do."""
+    status, advice = ADVICE[reason]
+    title = reason.replace("_", " ").capitalize()
+    return Problem(status, reason.replace("_", "-"), title, advice, reason=reason)
+
+
+def not_found(what: str) -> Problem:
+    return Problem(404, "not-found", f"No such {what}", f"This channel has no {what} with that id.")
+
+
+def correlation_of(http: Request) -> str | None:
+    """The request's id, which follows the payment through every event."""
+    return getattr(http.state, "request_id", None)
+
+
+async def _refundable(
+    connection: AsyncConnection, channel: str, payment_id: UUID, amount_minor: int | None
+) -> request.Refundable:
+    payment = await request.refundable(connection, channel, payment_id)
+    if payment is None:
+        raise not_found("payment")
+    if payment.left_minor <= 0:
+        detail = "Nothing of this payment is left to give back."
+        if payment.state not in {"succeeded", "partially_refunded", "refunded", "reversed"}:
+            detail = "Only a payment that has succeeded can be refunded."
+        raise Problem(409, "not-refundable", "Not refundable", detail)
+    if amount_minor is not None and amount_minor > payment.left_minor:
+        detail = f"At most {payment.left_minor} (minor units of {payment.currency}) are left."
+        raise Problem(422, "more-than-is-left", "More than is left", detail)
+    return payment
+
+
+def _promised(response: Response, url: str, id: UUID, replayed: bool) -> Promised:
+    response.headers["Location"] = url
+    if replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+    return Promised(id=id, url=url)
+
+
+def _engine(http: Request) -> AsyncEngine:
+    engine: AsyncEngine = http.app.state.engine
+    return engine

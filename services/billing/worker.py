@@ -1,0 +1,56 @@
+"""Process: the Kafka consumers of billing. `python -m services.billing.worker`
+
+Builds the engine, the PSP client, the connectors and the broker, and hands them to the slices' consumers.
+"""
+
+import asyncio
+from datetime import timedelta
+
+from faststream.kafka import KafkaBroker
+
+from messaging.consume import new_broker
+from messaging.probes import Probes, until_stopped
+from services.billing.bills import consumer as bills_consumer
+from services.billing.bills.connectors import Connectors
+from services.billing.database import connect
+from services.billing.payments import Payments
+from services.billing.payments import consumer as payments_consumer
+from services.billing.psp import Psp
+from services.billing.settings import Settings
+from services.billing.telemetry import configure_logging
+
+
+async def run(settings: Settings) -> None:
+    """Consume until told to stop; then finish what is under way."""
+    engine = connect(settings.database_url.get_secret_value(), pool_size=settings.pool_size)
+    psp = Psp(
+        settings.psp_url,
+        settings.psp_api_key.get_secret_value(),
+        timeout_seconds=settings.psp_timeout_seconds,
+        return_url=settings.public_url,
+    )
+    connectors = Connectors(engine, settings)
+    payments = Payments(engine, psp, connectors, timedelta(seconds=settings.resume_after_seconds))
+    broker: KafkaBroker = new_broker(settings.kafka)
+    payments_consumer.register(broker, engine, payments)
+    bills_consumer.register(broker, engine, connectors)
+    async with Probes(settings.metrics_port, engine):
+        await broker.start()
+        try:
+            await until_stopped()
+        finally:
+            await broker.stop()
+            await payments.drain()
+            await payments.aclose()
+            await psp.aclose()
+            await connectors.aclose()
+            await engine.dispose()
+
+
+def main() -> None:
+    configure_logging("worker")
+    asyncio.run(run(Settings()))
+
+
+if __name__ == "__main__":
+    main()
