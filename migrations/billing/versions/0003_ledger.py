@@ -8,6 +8,7 @@ branch_labels = None
 depends_on = None
 
 _TABLES = """
+-- A balance changes in place: room for the new version on the same page.
 CREATE TABLE ledger_accounts (
     id bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT pk_ledger_accounts PRIMARY KEY,
     address text NOT NULL,
@@ -18,7 +19,7 @@ CREATE TABLE ledger_accounts (
     CONSTRAINT uq_ledger_accounts_address_currency UNIQUE (address, currency),
     CONSTRAINT ck_ledger_accounts_held_is_not_negative CHECK (held_minor >= 0),
     CONSTRAINT ck_ledger_accounts_no_overdraft CHECK (NOT no_overdraft OR balance_minor >= held_minor)
-) WITH (fillfactor = 70);  -- a balance changes in place: room for the new version on the same page
+) WITH (fillfactor = 70);
 
 CREATE TABLE transfers (
     id uuid CONSTRAINT pk_transfers PRIMARY KEY,
