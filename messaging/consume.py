@@ -1,0 +1,115 @@
+"""Kafka in: FastStream's batch subscriber with the settings that lose nothing.
+
+FastStream runs the consumer; nothing of its decoding and acknowledgement is used, because its defaults commit what
+failed and drop a batch for one bad header. Each batch of raw records goes to consumption.py. Handlers must be
+idempotent: delivery is at least once.
+"""
+
+from collections.abc import Iterable
+
+from aiokafka import ConsumerRebalanceListener, TopicPartition
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker
+from faststream.kafka.annotations import KafkaMessage
+from faststream.kafka.message import FAKE_CONSUMER
+from faststream.kafka.message import KafkaMessage as Envelope
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from events.topics import Topic
+from messaging.consumption import ATTEMPTS, Consumption, Handler, Message, Rejected
+from messaging.dead_letters import Record
+
+__all__ = [
+    "ATTEMPTS",
+    "Consumption",
+    "Handler",
+    "Message",
+    "Record",
+    "Rejected",
+    "make_broker",
+    "subscribe",
+]
+
+# The group waits this long for a batch in flight before the partitions move without it.
+DRAIN_SECONDS = 45.0
+
+
+def make_broker(bootstrap: str, client_id: str) -> KafkaBroker:
+    """A FastStream broker for consumers only. It may not create topics: they would get one partition."""
+    return KafkaBroker(
+        bootstrap,
+        client_id=client_id,
+        allow_auto_create_topics=False,
+        # A batch in flight has this long to end when the process is told to stop.
+        graceful_timeout=20.0,
+    )
+
+
+def subscribe(
+    broker: KafkaBroker,
+    topic: Topic,
+    group: str,
+    handler: Handler,
+    engine: AsyncEngine,
+    *,
+    instance_id: str | None = None,
+    max_records: int = 500,
+) -> Consumption:
+    """Let `handler` have the records of `topic`, in batches, as a member of `group`.
+
+    With `instance_id` (the pod's name) membership is static: a restart within 45 s moves no partitions, and a dead
+    member's partitions wait as long. Without it they move 10 s after a crash, and at once after a clean stop.
+    """
+    consumption = Consumption(topic, group, handler, engine)
+    subscriber = broker.subscriber(
+        topic.name,
+        batch=True,
+        max_records=max_records,
+        batch_timeout_ms=20,  # an empty poll sleeps as long again, so the default of 200 is latency for nothing
+        group_id=group,
+        # Two consumers of one process are two members, so each needs a name of its own.
+        group_instance_id=f"{instance_id}.{topic.name}" if instance_id else None,
+        session_timeout_ms=45_000 if instance_id else 10_000,
+        rebalance_timeout_ms=int(DRAIN_SECONDS * 1000) + 15_000,
+        ack_policy=AckPolicy.MANUAL,
+        auto_offset_reset="earliest",
+        listener=_DrainOnRevoke(consumption),
+        no_reply=True,
+        parser=_parse,
+        decoder=_decode,
+        title=f"{group}: {topic.name}",
+    )
+    consumption.subscriber = subscriber
+
+    @subscriber
+    async def take(message: KafkaMessage) -> None:
+        await consumption.take(message.raw_message)
+
+    return consumption
+
+
+class _DrainOnRevoke(ConsumerRebalanceListener):  # type: ignore[misc]
+    # aiokafka awaits this before it rejoins the group and goes on with its heartbeats meanwhile.
+    def __init__(self, consumption: Consumption) -> None:
+        self._consumption = consumption
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        await self._consumption.drain(DRAIN_SECONDS)
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        self._consumption.resume()
+
+
+async def _parse(records: tuple[Record, ...]) -> Envelope:
+    # FastStream's parser decodes the headers and raises for a bad one, and the whole batch is gone.
+    first = records[0]
+    return Envelope(
+        body=b"",
+        raw_message=records,
+        message_id=f"{first.topic}/{first.partition}/{first.offset}",
+        consumer=FAKE_CONSUMER,
+    )
+
+
+async def _decode(message: Envelope) -> list[object]:
+    return []

@@ -1,0 +1,119 @@
+"""Dead letters: records that a consumer could not use, kept for a person on `<topic>.<group>.dlq`.
+
+Key, value and headers stay as they were; `dlq-…` headers say where the record lay and what was wrong. They go through
+the outbox, so that a dead letter is never lost and never precedes the offset that passes its record.
+"""
+
+import base64
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Protocol
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from events.envelope import LARGEST_VALUE_BYTES, Header
+from events.topics import DEAD_LETTERS
+from messaging.outbox import Outgoing
+
+# With the value's limit it stays below Kafka's 1 MiB for a batch; honest records carry a few hundred bytes.
+LARGEST_HEADERS_BYTES = 90_000
+_NAMESPACE = uuid5(NAMESPACE_URL, "meterhall/dead-letters")
+
+
+class Record(Protocol):
+    """What is needed of a Kafka record; aiokafka's and kafka-python's both are one."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(
+        self,
+    ) -> "list[Header] | tuple[tuple[str, bytes | None], ...]": ...
+
+
+def dead_letter(
+    record: Record,
+    group: str,
+    reason: str,
+    text: str,
+    *,
+    attempts: int = 1,
+    first_failed_at: datetime | None = None,
+) -> Outgoing:
+    """The dead letter of `record`. The same record of the same group always gives the same event id.
+
+    `reason` is a short code and `text` must hold nothing of the record's content. What is too large to be stored is
+    left out and named in `dlq-omitted`; the original is still found by topic, partition and offset.
+    """
+    id = dead_letter_id(record, group)
+    key, value, headers = record.key, record.value, list(record.headers)
+    omitted = []
+    if value is not None and len(value) > LARGEST_VALUE_BYTES:
+        value = None
+        omitted.append("value")
+    if sum(len(name.encode()) + len(raw or b"") for name, raw in headers) > LARGEST_HEADERS_BYTES:
+        headers = []
+        omitted.append("headers")
+    if key is not None and len(key) > 10_000:
+        key = None
+        omitted.append("key")
+    told = {
+        "dlq-id": str(id),
+        "dlq-topic": record.topic,
+        "dlq-partition": str(record.partition),
+        "dlq-offset": str(record.offset),
+        "dlq-timestamp": str(record.timestamp),
+        "dlq-group": group,
+        "dlq-reason": reason,
+        "dlq-text": text[:1000],
+        "dlq-attempts": str(attempts),
+        "dlq-first-failed-at": (first_failed_at or datetime.now(UTC)).isoformat(),
+    }
+    if omitted:
+        told["dlq-omitted"] = ",".join(omitted)
+    # A record that was dead before and replayed carries the headers of its last death: ours replace them.
+    kept = [(name, raw) for name, raw in headers if not name.startswith("dlq-")]
+    return Outgoing(
+        id,
+        DEAD_LETTERS[record.topic, group],
+        (key or b"").decode(errors="replace").replace("\x00", "\ufffd")[:200],
+        0,
+        "DeadLetter",
+        value,
+        raw=_pack(key, [*kept, *((name, said.encode()) for name, said in told.items())]),
+    )
+
+
+def dead_letter_id(record: Record, group: str) -> UUID:
+    """One record, one id, so that a redelivery writes the same dead letter again and not another one."""
+    return uuid5(_NAMESPACE, f"{record.topic}/{group}/{record.partition}/{record.offset}")
+
+
+def unpack(raw: bytes) -> tuple[bytes | None, list[Header]]:
+    """The key and the headers of a dead letter, as `Outgoing.raw` holds them."""
+    packed = json.loads(raw)
+    key = packed["key"]
+    return (
+        None if key is None else base64.b64decode(key),
+        # A header without a value comes back as an empty one: neither client can send the difference.
+        [(name, base64.b64decode(value or "")) for name, value in packed["headers"]],
+    )
+
+
+def _pack(key: bytes | None, headers: list[Header]) -> bytes:
+    def text(value: bytes | None) -> str | None:
+        return None if value is None else base64.b64encode(value).decode()
+
+    return json.dumps(
+        {"key": text(key), "headers": [[name, text(value)] for name, value in headers]}
+    ).encode()

@@ -1,0 +1,47 @@
+"""What the relay and the consumers count. No ids as labels: their number would have no end."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+# Consumers.
+RECORDS = Counter(
+    "consumer_records_total",
+    "Records finished: handled, or dead (written as dead letters).",
+    ["topic", "group", "result"],
+)
+BATCH_SECONDS = Histogram(
+    "consumer_batch_seconds",
+    "Time from a batch's arrival until its work was committed, retries included.",
+    ["topic", "group"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+FAILURES = Counter(
+    "consumer_failures_total",
+    "Errors on the way of a batch, transient ones included.",
+    ["topic", "group", "error"],
+)
+DEAD_LETTERS = Counter("dead_letters_total", "Dead letters written.", ["topic", "group", "reason"])
+COMMIT_FAILURES = Counter(
+    "consumer_offset_commit_failures_total",
+    "Offset commits refused; the batch comes again.",
+    ["topic", "group"],
+)
+REBALANCES = Counter(
+    "consumer_rebalances_total", "Times that partitions were revoked.", ["topic", "group"]
+)
+
+# The relay.
+OLDEST_UNPUBLISHED = Gauge(
+    "outbox_oldest_unpublished_timestamp_seconds",
+    "When the oldest unpublished message was written; now, when there is none. Alarm on time() minus this.",
+)
+PENDING_ROWS = Gauge(
+    "outbox_pending_rows", "Messages written and not yet published, counted up to 100,000."
+)
+PUBLISHED = Counter("outbox_publish_total", "Messages by what became of sending them.", ["result"])
+WAVE_SECONDS = Histogram(
+    "outbox_wave_seconds",
+    "Time from sending a wave until Kafka had acknowledged all of it.",
+    buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+ACTIVE = Gauge("outbox_relay_active", "1 while this relay is the one that publishes.")
+TAKEOVERS = Counter("outbox_relay_takeovers_total", "Times that this relay became the active one.")

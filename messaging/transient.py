@@ -1,0 +1,65 @@
+"""Which errors pass by themselves: trouble of the database or of Kafka, told from trouble with what was asked.
+
+Transient trouble is waited out and the same work is done again; anything else is the record's or the code's fault.
+"""
+
+import random
+from collections.abc import Iterator
+
+import asyncpg
+from aiokafka.errors import KafkaError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+# SQLSTATE classes: connection, resources, operator intervention (shutdown, statement timeout), system, internal.
+_CLASSES = ("08", "53", "57", "58")
+_STATES = frozenset(
+    {
+        "40001",  # serialization failure
+        "40P01",  # deadlock
+        "55P03",  # lock not available
+        "25006",  # read only: we still speak to a server that failed over
+        "25P03",  # idle in transaction for too long
+        "25P04",  # transaction timeout
+    }
+)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same work may succeed later."""
+    return any(_is_one(link) for link in _chain(error))
+
+
+def backoff_seconds(attempt: int, first: float = 0.05, most: float = 5.0) -> float:
+    """How long to wait before attempt number `attempt` + 1: doubling, with jitter so that processes spread out."""
+    return random.uniform(0.5, 1.0) * min(most, first * 2.0 ** min(attempt - 1, 30))
+
+
+def _is_one(error: BaseException) -> bool:
+    if isinstance(error, DBAPIError):
+        if error.connection_invalidated:
+            return True
+        state = getattr(error.orig, "sqlstate", None)
+        return state is not None and _passes(state)
+    if isinstance(error, asyncpg.PostgresError):
+        return error.sqlstate is not None and _passes(error.sqlstate)
+    if isinstance(error, asyncpg.InterfaceError):
+        # "connection is closed" and the like; a value that cannot be encoded is a ValueError as well.
+        return not isinstance(error, ValueError)
+    if isinstance(error, KafkaError):
+        return bool(error.retriable)
+    return isinstance(error, ConnectionError | TimeoutError | PoolTimeoutError | OSError)
+
+
+def _passes(state: str) -> bool:
+    return state in _STATES or state.startswith(_CLASSES)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    # What a library wrapped (`raise ... from`) tells; what merely happened during handling (__context__) does not.
+    seen: BaseException | None = error
+    for _ in range(10):
+        if seen is None:
+            return
+        yield seen
+        seen = seen.__cause__
