@@ -36,9 +36,7 @@ class Record(Protocol):
     @property
     def value(self) -> bytes | None: ...
     @property
-    def headers(
-        self,
-    ) -> "list[Header] | tuple[tuple[str, bytes | None], ...]": ...
+    def headers(self) -> Sequence[Header]: ...
 
 
 def dead_letter(
