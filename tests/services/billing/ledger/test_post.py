@@ -91,10 +91,8 @@ async def test_held_money_cannot_be_spent_and_comes_back_when_voided(engine: Asy
         "DELETE FROM ledger_accounts",
     ],
 )
-async def test_the_application_may_not_rewrite_history(
-    engine: AsyncEngine, statement: str
-) -> None:
-    with pytest.raises(DBAPIError, match="permission denied|must be owner"):
+async def test_the_application_may_not_rewrite_history(engine: AsyncEngine, statement: str) -> None:
+    with pytest.raises(DBAPIError, match=r"permission denied|must be owner"):
         async with engine.begin() as connection:
             await connection.execute(text(statement))
 

@@ -1,0 +1,39 @@
+"""Free ports, and waiting until somebody listens."""
+
+import socket
+import time
+from collections.abc import Callable
+
+HOST = "127.0.0.1"
+
+
+class NotReadyError(Exception):
+    """A part did not come up in time; the text says what to look at."""
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def listens(port: int) -> bool:
+    """Whether somebody accepts connections on this port of 127.0.0.1."""
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex((HOST, port)) == 0
+
+
+def wait_until(
+    ready: Callable[[], bool], what: str, seconds: float, alive: Callable[[], bool] = lambda: True
+) -> None:
+    """Wait until `ready`; raises NotReadyError when time is up or it is no longer alive."""
+    deadline = time.monotonic() + seconds
+    while not ready():
+        if not alive():
+            raise NotReadyError(f"{what} stopped while starting")
+        if time.monotonic() > deadline:
+            raise NotReadyError(f"{what} was not ready after {seconds:.0f} s")
+        time.sleep(0.05)

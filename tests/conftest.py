@@ -1,0 +1,83 @@
+"""The real things that tests run against: one PostgreSQL and one Kafka for the run, a database for each test."""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from sandbox.kafka import Kafka
+from sandbox.postgres import Postgres
+from services.billing.database import connect
+from tests.support.databases import Database, Databases
+
+
+@pytest.fixture(scope="session")
+def scratch() -> Iterator[Path]:
+    """A folder of this test run, gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="meterhall-test-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres(scratch: Path) -> Iterator[str]:
+    """The superuser's URL of a server: a throwaway cluster, or the one named in METERHALL_TEST_POSTGRES."""
+    existing = os.environ.get("METERHALL_TEST_POSTGRES")
+    if existing:
+        yield existing
+        return
+    with Postgres(scratch / "postgres", "superuser-of-this-run", durable=False) as server:
+        yield server.superuser_url()
+
+
+@pytest.fixture(scope="session")
+def databases(postgres: str) -> Databases:
+    """Databases on that server, cloned from a template that Alembic has migrated."""
+    made = Databases(postgres)
+    asyncio.run(made.prepare())
+    made.migrate()
+    return made
+
+
+@pytest.fixture
+async def database(databases: Databases) -> AsyncIterator[Database]:
+    """A fresh database, migrated, gone after the test."""
+    made = await databases.clone()
+    yield made
+    await databases.drop(made)
+
+
+@pytest.fixture
+async def engine(database: Database) -> AsyncIterator[AsyncEngine]:
+    """Billing's application role on the test's database."""
+    made = connect(database.billing_url, pool_size=16)
+    yield made
+    await made.dispose()
+
+
+@pytest.fixture
+async def owner_engine(database: Database) -> AsyncIterator[AsyncEngine]:
+    """The owner on the test's database: for planting what the application may not do."""
+    made = connect(database.owner_url)
+    yield made
+    await made.dispose()
+
+
+@pytest.fixture(scope="session")
+def kafka(scratch: Path) -> Iterator[str]:
+    """The bootstrap address of a real broker with all topics, or the one named in METERHALL_TEST_KAFKA."""
+    from messaging.topics import provision
+
+    existing = os.environ.get("METERHALL_TEST_KAFKA")
+    if existing:
+        provision(existing)
+        yield existing
+        return
+    with Kafka(scratch / "kafka") as broker:
+        provision(broker.bootstrap)
+        yield broker.bootstrap
