@@ -1,0 +1,107 @@
+"""Channels and their API keys: `mh_<prefix>_<secret>`. The key is shown once; we keep its SHA-256."""
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from events.ids import uuid7
+
+# CNY 50,000: above every utility bill that a household gets, below what would hurt at once.
+DEFAULT_LIMIT_MINOR = 5_000_000
+
+_CREATE = text("""
+    INSERT INTO channels (id, name, max_payment_minor) VALUES (:id, :name, :limit) ON CONFLICT DO NOTHING RETURNING id
+""")
+_ISSUE = text(
+    "INSERT INTO api_keys (id, channel_id, prefix, hash) VALUES (:id, :channel, :prefix, :hash)"
+)
+_REVOKE = text("""
+    UPDATE api_keys SET revoked_at = now() WHERE prefix = :prefix AND revoked_at IS NULL RETURNING channel_id
+""")
+_FIND = text("""
+    SELECT k.hash, k.revoked_at, c.id, c.active FROM api_keys k JOIN channels c ON c.id = k.channel_id
+    WHERE k.prefix = :prefix
+""")
+_LIMITS = text("SELECT id, max_payment_minor FROM channels WHERE active")
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A wallet app that uses us."""
+
+    id: str
+
+
+class UnknownChannelError(Exception):
+    """There is no such channel."""
+
+
+class KeyRefusedError(Exception):
+    """The key does not open anything; the text says why, and what to do."""
+
+
+async def create_channel(
+    connection: AsyncConnection, id: str, name: str, limit_minor: int = DEFAULT_LIMIT_MINOR
+) -> bool:
+    """Create a channel; False when there is one of this id already. `limit_minor` bounds one payment."""
+    created = await connection.execute(_CREATE, {"id": id, "name": name, "limit": limit_minor})
+    return created.first() is not None
+
+
+async def issue_key(connection: AsyncConnection, channel_id: str) -> str:
+    """A new key for the channel: the only time that it is seen. Others stay valid, so that keys can be rotated."""
+    known = await connection.execute(
+        text("SELECT FROM channels WHERE id = :id"), {"id": channel_id}
+    )
+    if known.first() is None:
+        raise UnknownChannelError(f"there is no channel {channel_id!r}: create it first")
+    prefix = secrets.token_hex(4)
+    key = f"mh_{prefix}_{secrets.token_urlsafe(32)}"
+    await connection.execute(
+        _ISSUE, {"id": uuid7(), "channel": channel_id, "prefix": prefix, "hash": _hash(key)}
+    )
+    return key
+
+
+async def revoke_key(connection: AsyncConnection, key_or_prefix: str) -> str | None:
+    """Revoke a key by itself or by its prefix; the channel that it belonged to, or None."""
+    revoked = await connection.execute(_REVOKE, {"prefix": prefix_of(key_or_prefix)})
+    channel: str | None = revoked.scalar_one_or_none()
+    return channel
+
+
+async def open_with(connection: AsyncConnection, key: str) -> Channel:
+    """The channel that this key belongs to; raises KeyRefusedError."""
+    row = (await connection.execute(_FIND, {"prefix": prefix_of(key)})).one_or_none()
+    # Compared even when there is no such key, so that a stranger learns nothing from the time it takes.
+    if not hmac.compare_digest(row.hash if row else bytes(32), _hash(key)) or row is None:
+        raise KeyRefusedError(
+            "This key is not known. Send `Authorization: Bearer mh_…` with a key of your channel."
+        )
+    if row.revoked_at is not None:
+        raise KeyRefusedError(
+            f"This key was revoked at {row.revoked_at:%F %T %Z}. Use the channel's other key."
+        )
+    if not row.active:
+        raise KeyRefusedError("This channel is closed. Ask the operator.")
+    return Channel(row.id)
+
+
+async def payment_limits(connection: AsyncConnection) -> dict[str, int]:
+    """The largest payment of each open channel, in minor units. Channels are few: one small read for a whole batch."""
+    rows = await connection.execute(_LIMITS)
+    return {row.id: row.max_payment_minor for row in rows}
+
+
+def prefix_of(key: str) -> str:
+    """The part of a key that names it without opening anything."""
+    parts = key.split("_", 2)
+    return parts[1] if len(parts) == 3 else key
+
+
+def _hash(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()

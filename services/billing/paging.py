@@ -1,0 +1,35 @@
+"""Cursor pagination: newest first, by (created_at, id). A cursor is opaque to whoever holds it."""
+
+import base64
+import binascii
+from datetime import datetime
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from services.billing.problems import Problem
+
+ItemT = TypeVar("ItemT")
+
+
+class Page(BaseModel, Generic[ItemT]):
+    """A page of a list. Ask for the next one with `cursor=next_cursor`; there is none when it is null."""
+
+    items: list[ItemT]
+    next_cursor: str | None = Field(default=None, description="where the next page begins")
+
+
+def encode_cursor(created_at: datetime, id: UUID) -> str:
+    """Where a page ended."""
+    return base64.urlsafe_b64encode(f"{created_at.isoformat()}|{id}".encode()).decode()
+
+
+def decode_cursor(cursor: str) -> tuple[datetime, UUID]:
+    """The (created_at, id) that a page ended with; raises Problem 422 for anything that was not made here."""
+    try:
+        created_at, id = base64.urlsafe_b64decode(cursor.encode()).decode().split("|")
+        return datetime.fromisoformat(created_at), UUID(id)
+    except (ValueError, binascii.Error) as error:
+        detail = "Use next_cursor of the page before as it is, or leave the cursor out."
+        raise Problem(422, "bad-cursor", "This is not a cursor of ours", detail) from error
