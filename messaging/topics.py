@@ -104,7 +104,14 @@ def lag(bootstrap: str) -> list[Lag]:
         ends = client.list_partition_offsets(dict.fromkeys(every, OffsetSpec.LATEST))
         committed = {group: _committed(client, group) for _, group in read}
     return [
-        Lag(group, *at, committed[group].get(at), starts[at].offset, ends[at].offset)
+        Lag(
+            group,
+            topic,
+            at.partition,
+            committed[group].get(at),
+            starts[at].offset,
+            ends[at].offset,
+        )
         for topic, group in read
         for at in sorted(at for at in every if at.topic == topic)
     ]

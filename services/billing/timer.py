@@ -12,12 +12,12 @@ import structlog
 
 from messaging.ddl import ensure_partitions
 from messaging.probes import Probes, until_stopped
+from messaging.telemetry import configure_logging
 from services.billing.bills.connectors import Connectors
 from services.billing.database import connect
 from services.billing.payments import Payments
 from services.billing.psp import Psp
 from services.billing.settings import Settings
-from services.billing.telemetry import configure_logging
 
 Job = Callable[[], Awaitable[int]]
 log = structlog.get_logger()

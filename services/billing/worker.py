@@ -8,8 +8,9 @@ from datetime import timedelta
 
 from faststream.kafka import KafkaBroker
 
-from messaging.consume import new_broker
+from messaging.consume import make_broker
 from messaging.probes import Probes, until_stopped
+from messaging.telemetry import configure_logging
 from services.billing.bills import consumer as bills_consumer
 from services.billing.bills.connectors import Connectors
 from services.billing.database import connect
@@ -17,7 +18,6 @@ from services.billing.payments import Payments
 from services.billing.payments import consumer as payments_consumer
 from services.billing.psp import Psp
 from services.billing.settings import Settings
-from services.billing.telemetry import configure_logging
 
 
 async def run(settings: Settings) -> None:
@@ -31,7 +31,7 @@ async def run(settings: Settings) -> None:
     )
     connectors = Connectors(engine, settings)
     payments = Payments(engine, psp, connectors, timedelta(seconds=settings.resume_after_seconds))
-    broker: KafkaBroker = new_broker(settings.kafka)
+    broker: KafkaBroker = make_broker(settings.kafka, "meterhall-billing-worker")
     payments_consumer.register(broker, engine, payments)
     bills_consumer.register(broker, engine, connectors)
     async with Probes(settings.metrics_port, engine):

@@ -1,0 +1,130 @@
+"""The strings to pull: `/sandbox/…`. No key is asked for; the PSP listens on the loopback address."""
+
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from sandbox.psp import balance, book, refunds
+from sandbox.psp.faults import KINDS, OPERATIONS, Fault, Faults, default_seconds
+from sandbox.psp.provider import Provider
+from sandbox.psp.webhooks import Webhooks, WebhookSettings
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class FaultAsked(_Asked):
+    """A fault for an operation ("*" is any): for the next `times` calls, or each with `probability`; once as a rule."""
+
+    operation: Literal[(*OPERATIONS, "*")]  # type: ignore[valid-type]
+    kind: Literal[KINDS]  # type: ignore[valid-type]
+    times: int | None = Field(None, ge=1)
+    probability: float | None = Field(None, gt=0, le=1)
+    seconds: float | None = Field(None, ge=0)
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> "FaultAsked":
+        if self.times is not None and self.probability is not None:
+            raise ValueError("times or probability, not both")
+        return self
+
+
+class ClockAsked(_Asked):
+    """How far to put the PSP's clock forward."""
+
+    advance_seconds: int = Field(ge=0)
+
+
+class RefundAsked(_Asked):
+    """How a refund ends."""
+
+    status: Literal["succeeded", "failed"]
+
+
+class PayoutAsked(_Asked):
+    """Which currency to pay out."""
+
+    currency: str = "cny"
+
+
+class ResendAsked(_Asked):
+    """Which event to send again."""
+
+    event_id: str
+
+
+def routes(provider: Provider, faults: Faults, webhooks: Webhooks) -> APIRouter:
+    """All of them."""
+    router = APIRouter(prefix="/sandbox")
+    store = provider.store
+
+    @router.get("/book")
+    async def _book() -> dict[str, Any]:
+        await store.durable()
+        return book.book(store)
+
+    @router.get("/faults")
+    async def _faults() -> dict[str, Any]:
+        return faults.report()
+
+    @router.post("/faults", status_code=201)
+    async def _add_fault(asked: FaultAsked) -> dict[str, Any]:
+        once = asked.times is None and asked.probability is None
+        seconds = default_seconds(asked.kind) if asked.seconds is None else asked.seconds
+        times = 1 if once else asked.times
+        faults.add(Fault(asked.operation, asked.kind, seconds, times, asked.probability))
+        await store.durable()
+        return faults.report()
+
+    @router.delete("/faults")
+    async def _clear_faults() -> dict[str, Any]:
+        faults.clear()
+        await store.durable()
+        return faults.report()
+
+    @router.post("/clock")
+    async def _clock(asked: ClockAsked) -> dict[str, int]:
+        now = store.advance_clock(asked.advance_seconds)
+        await store.durable()
+        return {"now": now}
+
+    @router.post("/refunds/{refund_id}")
+    async def _settle(refund_id: str, asked: RefundAsked) -> dict[str, Any]:
+        with store.undone_on_error():
+            refund = refunds.settle(provider, refund_id, succeeded=asked.status == "succeeded")
+        await store.durable()
+        return refund
+
+    @router.post("/payouts")
+    async def _sweep(asked: PayoutAsked) -> dict[str, Any] | None:
+        with store.undone_on_error():
+            payout = balance.sweep(provider, asked.currency)
+        await store.durable()
+        return payout
+
+    _webhook_routes(router, webhooks, provider)
+    return router
+
+
+def _webhook_routes(router: APIRouter, webhooks: Webhooks, provider: Provider) -> None:
+    @router.get("/webhooks")
+    async def _webhooks() -> dict[str, Any]:
+        return webhooks.report()
+
+    @router.post("/webhooks")
+    async def _configure(asked: WebhookSettings) -> dict[str, Any]:
+        webhooks.configure(asked)
+        await provider.store.durable()
+        return webhooks.report()
+
+    @router.post("/webhooks/deliver")
+    async def _deliver() -> dict[str, int]:
+        return {"tried": await webhooks.run_once(everything=True)}
+
+    @router.post("/webhooks/resend")
+    async def _resend(asked: ResendAsked) -> dict[str, Any]:
+        webhooks.resend(asked.event_id)
+        await provider.store.durable()
+        return webhooks.report()

@@ -1,0 +1,212 @@
+"""The part of Stripe's API that the PSP speaks: each endpoint with the parameters that it takes."""
+
+import re
+
+from sandbox.psp import balance, intents, refunds
+from sandbox.psp.calls import Endpoint
+from sandbox.psp.errors import invalid
+from sandbox.psp.params import (
+    AMOUNT,
+    PAGE,
+    Params,
+    created,
+    currency,
+    flag,
+    mapping,
+    metadata,
+    one_of,
+    text,
+    texts,
+)
+from sandbox.psp.provider import Provider
+from sandbox.psp.store import Object
+
+_QUERY = re.compile(r"metadata\[(?:'([^']{1,40})'|\"([^\"]{1,40})\")\]:(?:'([^']*)'|\"([^\"]*)\")")
+_WORD = text(255)
+
+
+def _listed(provider: Provider, kind: str, params: Params, parent: str | None = None) -> Object:
+    after = params.get("starting_after")
+    if after is not None:
+        provider.require(kind, after, "starting_after")
+    things, more = provider.store.page(
+        kind,
+        limit=params.get("limit", 10),
+        after=after,
+        created=params.get("created", {}),
+        parent=parent,
+    )
+    return {"object": "list", "data": things, "has_more": more, "url": f"/v1/{kind}s"}
+
+
+def _search(provider: Provider, _: str, params: Params) -> Object:
+    asked = _QUERY.fullmatch(params["query"].strip())
+    if asked is None:
+        raise invalid("The sandbox searches by one field: metadata['name']:'value'.", param="query")
+    name, value = asked[1] or asked[2], asked[3] or asked[4]
+    rows = provider.store.query(
+        "SELECT id FROM metadata WHERE name = ? AND value = ? LIMIT ?",
+        name,
+        value,
+        params.get("limit", 10),
+    )
+    found = [intents.load(provider, row[0]) for row in rows]
+    return {
+        "object": "search_result",
+        "data": sorted(found, key=lambda one: -int(one["created"])),
+        "has_more": False,
+        "next_page": None,
+        "url": "/v1/payment_intents/search",
+    }
+
+
+def _refunds(provider: Provider, _: str, params: Params) -> Object:
+    return _listed(provider, "refund", params, params.get("payment_intent"))
+
+
+def _balance_transactions(provider: Provider, _: str, params: Params) -> Object:
+    return _listed(provider, "balance_transaction", params, params.get("payout"))
+
+
+def _events(provider: Provider, _: str, params: Params) -> Object:
+    return _listed(provider, "event", params, params.get("type"))
+
+
+_METHOD_RULES = {
+    "payment_method": _WORD,
+    "return_url": text(2_048),
+    "off_session": flag,
+}
+_LIST = {**PAGE, "created": created}
+
+ENDPOINTS = [
+    Endpoint(
+        "POST",
+        "/v1/payment_intents",
+        "authorize",
+        lambda provider, _, params: intents.create(provider, params),
+        {
+            **_METHOD_RULES,
+            "amount": AMOUNT,
+            "currency": currency,
+            "capture_method": one_of("automatic", "automatic_async", "manual"),
+            "confirm": flag,
+            "metadata": metadata,
+            "description": text(1_000),
+            "statement_descriptor": text(22),
+            "payment_method_types": texts,
+            "automatic_payment_methods": mapping(
+                enabled=flag, allow_redirects=one_of("always", "never")
+            ),
+        },
+        ("amount", "currency"),
+    ),
+    Endpoint(
+        "GET",
+        "/v1/payment_intents/search",
+        "find",
+        _search,
+        {**PAGE, "query": text(1_000)},
+        ("query",),
+    ),
+    Endpoint(
+        "GET",
+        "/v1/payment_intents/{id}",
+        "retrieve",
+        lambda provider, id, _: intents.load(provider, id),
+    ),
+    Endpoint(
+        "POST",
+        "/v1/payment_intents/{id}/capture",
+        "capture",
+        intents.capture,
+        {"amount_to_capture": AMOUNT},
+    ),
+    Endpoint(
+        "POST",
+        "/v1/payment_intents/{id}/cancel",
+        "void",
+        intents.cancel,
+        {
+            "cancellation_reason": one_of(
+                "duplicate", "fraudulent", "requested_by_customer", "abandoned"
+            )
+        },
+    ),
+    Endpoint("POST", "/v1/payment_intents/{id}/confirm", "confirm", intents.confirm, _METHOD_RULES),
+    Endpoint(
+        "GET",
+        "/v1/payment_intents",
+        "other",
+        lambda provider, _, params: _listed(provider, "payment_intent", params),
+        _LIST,
+    ),
+    Endpoint(
+        "POST",
+        "/v1/refunds",
+        "refund",
+        lambda provider, _, params: refunds.create(provider, params),
+        {
+            "payment_intent": _WORD,
+            "charge": _WORD,
+            "amount": AMOUNT,
+            "reason": one_of("duplicate", "fraudulent", "requested_by_customer"),
+            "metadata": metadata,
+        },
+    ),
+    Endpoint("GET", "/v1/refunds", "find_refund", _refunds, {**_LIST, "payment_intent": _WORD}),
+    Endpoint(
+        "GET",
+        "/v1/refunds/{id}",
+        "other",
+        lambda provider, id, _: provider.require("refund", id),
+    ),
+    Endpoint(
+        "GET",
+        "/v1/charges/{id}",
+        "other",
+        lambda provider, id, _: provider.require("charge", id),
+    ),
+    Endpoint(
+        "GET",
+        "/v1/balance_transactions",
+        "balance_transactions",
+        _balance_transactions,
+        {**_LIST, "payout": _WORD},
+    ),
+    Endpoint(
+        "GET",
+        "/v1/balance_transactions/{id}",
+        "other",
+        lambda provider, id, _: provider.require("balance_transaction", id),
+    ),
+    Endpoint("GET", "/v1/balance", "other", lambda provider, _, __: balance.balance(provider)),
+    Endpoint(
+        "POST",
+        "/v1/payouts",
+        "other",
+        lambda provider, _, params: balance.create_payout(provider, params),
+        {"amount": AMOUNT, "currency": currency, "metadata": metadata},
+        ("amount", "currency"),
+    ),
+    Endpoint(
+        "GET",
+        "/v1/payouts",
+        "other",
+        lambda provider, _, params: _listed(provider, "payout", params),
+        _LIST,
+    ),
+    Endpoint(
+        "GET",
+        "/v1/payouts/{id}",
+        "other",
+        lambda provider, id, _: provider.require("payout", id),
+    ),
+    Endpoint("GET", "/v1/events", "other", _events, {**_LIST, "type": _WORD}),
+    Endpoint(
+        "GET",
+        "/v1/events/{id}",
+        "other",
+        lambda provider, id, _: provider.require("event", id),
+    ),
+]

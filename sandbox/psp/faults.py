@@ -1,0 +1,182 @@
+"""Faults on request: for an operation by number or by chance, or for one payment by its method or metadata.
+
+A payment asks for its own fault with the method `pm_fault_<kind>_<operation>` or the metadata
+`sandbox_fault=<kind>:<operation>[:<seconds>]`; it fires at the first such call for that payment, and never again.
+"""
+
+import json
+import random
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sandbox.psp.errors import ApiError, declined, refused
+from sandbox.psp.store import Object, Store, encode
+
+KINDS = (
+    "delay",  # answers late
+    "refuse",  # says no, nothing happens
+    "timeout_before",  # never answers, nothing happened
+    "timeout_after",  # never answers, but it happened
+    "error_500_before",  # answers 500 now and for this key, nothing happened
+    "error_500_after",  # answers 500 now and for this key, but it happened
+    "reset_after",  # it happened, then the connection breaks
+    "rate_limit",  # answers 429
+    "truncate",  # it happened, the answer is cut short
+    "wrong_amount",  # it happened, the answer tells of another amount
+)
+OPERATIONS = (
+    "authorize",
+    "charge",
+    "confirm",
+    "capture",
+    "void",
+    "refund",
+    "retrieve",
+    "find",
+    "find_refund",
+    "balance_transactions",
+    "other",
+)
+# Longer than any caller waits; and a delay that every caller survives.
+HANG_SECONDS = 30.0
+DELAY_SECONDS = 2.0
+
+
+@dataclass(slots=True)
+class Fault:
+    """A fault that waits to fire: for the next `times` calls, or for each with a `probability`."""
+
+    operation: str
+    kind: str
+    seconds: float
+    times: int | None = None
+    probability: float | None = None
+    fired: int = 0
+
+
+class Faults:
+    """All faults of one PSP; kept in its store, with the count of what fired."""
+
+    def __init__(self, store: Store, seed: int | None) -> None:
+        self._store = store
+        self._random = random.Random(seed)
+        kept = json.loads(store.setting("faults", '{"faults": [], "fired": {}}'))
+        self._faults = [Fault(**one) for one in kept["faults"]]
+        self._fired: dict[str, int] = kept["fired"]
+
+    def add(self, fault: Fault) -> None:
+        """Ask for a fault."""
+        self._faults.append(fault)
+        self._save()
+
+    def clear(self) -> None:
+        """Be well again. The counts stay."""
+        self._faults.clear()
+        self._save()
+
+    def report(self) -> Object:
+        """What is asked for and how often each kind fired, ever."""
+        return {"faults": [asdict(one) for one in self._faults], "fired": self._fired}
+
+    def pick(self, operation: str, params: Object, target: str) -> Fault | None:
+        """The fault that this call has to suffer. `target` is the intent's id, or what names the payment before."""
+        fault = self._of_payment(operation, params, target) or self._of_operation(operation)
+        if fault:
+            name = f"{operation}:{fault.kind}"
+            self._fired[name] = self._fired.get(name, 0) + 1
+            self._save()
+        return fault
+
+    def remember(self, params: Object, intent_id: str) -> None:
+        """A payment that was just created may ask for a fault at a later call."""
+        asked = _asked(params)
+        if asked and asked.operation not in {"authorize", "charge"}:
+            self._mark(intent_id, asked)
+
+    def _of_payment(self, operation: str, params: Object, target: str) -> Fault | None:
+        asked = _asked(params)
+        if asked and asked.operation == operation:
+            self._mark(target, asked)
+        found = self._store.query(
+            "SELECT kind, seconds FROM marks WHERE target = ? AND operation = ? AND fired = 0",
+            target,
+            operation,
+        )
+        if not found:
+            return None
+        self._store.execute(
+            "UPDATE marks SET fired = 1 WHERE target = ? AND operation = ?", target, operation
+        )
+        return Fault(operation, *found[0])
+
+    def _of_operation(self, operation: str) -> Fault | None:
+        for fault in self._faults:
+            if fault.operation not in {operation, "*"} or fault.times == fault.fired:
+                continue
+            if fault.probability is None or self._random.random() < fault.probability:
+                fault.fired += 1
+                return fault
+        return None
+
+    def _mark(self, target: str, fault: Fault) -> None:
+        self._store.execute(
+            "INSERT OR IGNORE INTO marks (target, operation, kind, seconds) VALUES (?, ?, ?, ?)",
+            target,
+            fault.operation,
+            fault.kind,
+            fault.seconds,
+        )
+
+    def _save(self) -> None:
+        self._store.set_setting("faults", encode(self.report()))
+
+
+def refusal(operation: str) -> ApiError:
+    """How a refused operation is told."""
+    match operation:
+        case "authorize" | "charge" | "confirm":
+            return declined("Your card was declined.", "card_declined", "generic_decline")
+        case "capture":
+            return refused("The hold has expired.", "capture_charge_authorization_expired")
+        case "refund":
+            return refused("The charge is disputed.", "charge_disputed")
+    return refused("The sandbox was asked to refuse this.", "sandbox_refused")
+
+
+def default_seconds(kind: str) -> float:
+    """How long a fault takes when nobody says."""
+    return DELAY_SECONDS if kind == "delay" else HANG_SECONDS
+
+
+def spoiled(body: Any) -> Any:
+    """The same answer with amounts that are one minor unit too high."""
+    if isinstance(body, list):
+        return [spoiled(one) for one in body]
+    if not isinstance(body, dict):
+        return body
+    return {
+        name: value + 1 if name.startswith("amount") and type(value) is int else spoiled(value)
+        for name, value in body.items()
+    }
+
+
+def _asked(params: Object) -> Fault | None:
+    method, metadata = params.get("payment_method"), params.get("metadata")
+    if isinstance(method, str) and method.startswith("pm_fault_"):
+        asked = method.removeprefix("pm_fault_")
+        kind = next((one for one in KINDS if asked.startswith(f"{one}_")), "")
+        return _fault(kind, asked.removeprefix(f"{kind}_"), "")
+    if isinstance(metadata, dict) and "sandbox_fault" in metadata:
+        kind, _, rest = str(metadata["sandbox_fault"]).partition(":")
+        operation, _, seconds = rest.partition(":")
+        return _fault(kind, operation, seconds)
+    return None
+
+
+def _fault(kind: str, operation: str, seconds: str) -> Fault | None:
+    if kind not in KINDS or operation not in OPERATIONS:
+        return None
+    try:
+        return Fault(operation, kind, float(seconds or default_seconds(kind)))
+    except ValueError:
+        return None

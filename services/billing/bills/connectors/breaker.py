@@ -1,0 +1,50 @@
+"""A circuit breaker: a biller that keeps failing is left alone for a while, and then tried with one call.
+
+Closed: calls go through. Open: lookups are answered at once with "biller down". Half open: one call decides.
+"""
+
+import time
+from collections.abc import Callable
+
+
+class Breaker:
+    """Opens after `failures` in a row, for `pause_seconds`; then one probe at a time."""
+
+    def __init__(
+        self,
+        failures: int = 5,
+        pause_seconds: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._limit = failures
+        self._pause_seconds = pause_seconds
+        self._clock = clock
+        self._failures = 0
+        self._open_until = 0.0
+        self._probing = False
+
+    def admits(self) -> bool:
+        """Whether a call may go out now. The one that is let through while half open must be reported on."""
+        if self._failures < self._limit:
+            return True
+        if self._probing or self._clock() < self._open_until:
+            return False
+        self._probing = True
+        return True
+
+    def report(self, answered: bool) -> None:
+        """How a call ended: answered (refusals count as answers) or not."""
+        self._probing = False
+        if answered:
+            self._failures = 0
+            return
+        self._failures += 1
+        if self._failures >= self._limit:
+            self._open_until = self._clock() + self._pause_seconds
+
+    @property
+    def state(self) -> str:
+        """closed, open or half_open, for people."""
+        if self._failures < self._limit:
+            return "closed"
+        return "open" if self._clock() < self._open_until else "half_open"

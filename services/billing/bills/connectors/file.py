@@ -1,0 +1,84 @@
+"""The connector of billers that work by file only: bills come in a file, payments go back in our day file.
+
+A lookup answers from the bills that were imported. Nothing is applied one by one; at the end of the day the biller gets
+`outgoing/<day>.txt` and answers with `incoming/<day>.txt`, its own list, which reconciliation reads.
+"""
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.billing.bills.connectors import day_file
+from services.billing.bills.connectors.protocol import (
+    Application,
+    Applied,
+    ApplyAnswer,
+    BillerBill,
+    DayFileLine,
+    Found,
+    LookupAnswer,
+    NoSuchAccount,
+    NothingOwed,
+    QueryAnswer,
+    Unapplied,
+    UnapplyAnswer,
+)
+
+_ACCOUNT = text("SELECT id FROM accounts WHERE biller_id = :biller AND account_number = :number")
+_BILLS = text("""
+    SELECT bill_number, period, amount_minor, currency, rule, expires_at, min_minor, max_minor, multiple_minor, due_on
+    FROM bills WHERE account_id = :account AND closed_at IS NULL AND expires_at > :now
+""")
+
+
+class FileConnector:
+    """One biller's files, under `<data>/billers/<biller_id>/`."""
+
+    def __init__(self, engine: AsyncEngine, biller_id: str, currency: str, data_dir: Path) -> None:
+        self._engine = engine
+        self._biller_id = biller_id
+        self._currency = currency
+        self.folder = data_dir / "billers" / biller_id
+
+    async def lookup(self, account_number: str) -> LookupAnswer:
+        """What the imported bills say."""
+        async with self._engine.connect() as connection:
+            account = await connection.scalar(
+                _ACCOUNT, {"biller": self._biller_id, "number": account_number}
+            )
+            if account is None:
+                return NoSuchAccount()
+            rows = await connection.execute(_BILLS, {"account": account, "now": datetime.now(UTC)})
+            found = [BillerBill(*row) for row in rows]
+        return Found(found) if found else NothingOwed()
+
+    async def apply(self, application: Application) -> ApplyAnswer:
+        """The day file says it."""
+        return Applied(application.serial)
+
+    async def query(self, serial: str) -> QueryAnswer:
+        """The day file says it."""
+        return Applied(serial)
+
+    async def unapply(self, serial: str) -> UnapplyAnswer:
+        """The day file says it."""
+        return Unapplied()
+
+    async def day_file(self, day: date) -> bytes:
+        """The biller's answer to our day file; raises OSError while it is not there."""
+        return (self.folder / "incoming" / f"{day:%Y%m%d}.txt").read_bytes()
+
+    def parse_day_file(self, content: bytes) -> list[DayFileLine]:
+        """UTF-8, amounts in fen."""
+        return day_file.parse(content, self._currency)
+
+    def report(self, day: date, lines: list[DayFileLine]) -> Path:
+        """Write our day file for the biller; complete or not at all."""
+        path = self.folder / "outgoing" / f"{day:%Y%m%d}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_text(day_file.write(lines), encoding="utf-8")
+        partial.rename(path)
+        return path

@@ -1,0 +1,143 @@
+"""What every biller dialect can be asked, and what can come of it.
+
+Outcomes are types. Unknown means: the biller may or may not have done it; query the serial, never guess.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Literal, Protocol
+
+from events.bills import AmountRule
+
+
+@dataclass(frozen=True, slots=True)
+class BillerBill:
+    """A bill as the biller states it, in minor units. `expires_at`: not to be paid from this statement afterwards."""
+
+    bill_number: str
+    period: str
+    amount_minor: int
+    currency: str
+    rule: AmountRule
+    expires_at: datetime
+    min_minor: int | None = None
+    max_minor: int | None = None
+    multiple_minor: int | None = None
+    due_on: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The account owes these bills."""
+
+    bills: Sequence[BillerBill]
+
+
+@dataclass(frozen=True, slots=True)
+class NothingOwed:
+    """The account exists and owes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoSuchAccount:
+    """The biller does not know the account."""
+
+
+@dataclass(frozen=True, slots=True)
+class BillerDown:
+    """The biller could not be asked, or made no sense."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """One bill to be marked paid, once, under our serial."""
+
+    serial: str
+    account_number: str
+    bill_number: str
+    amount_minor: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The bill is marked paid under our serial."""
+
+    biller_reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class BillerRefused:
+    """The biller understood and will not do it; nothing changed there. `code` is short and stable."""
+
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotApplied:
+    """The biller knows of no apply under this serial."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unapplied:
+    """The mark was taken back; a late apply under the serial is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class BillerUnknown:
+    """No answer that could be trusted."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class DayFileLine:
+    """One line of a biller's day file."""
+
+    serial: str
+    bill_number: str
+    amount_minor: int
+    currency: str
+    kind: Literal["apply", "unapply"]
+    occurred_at: datetime
+
+
+class DayFileError(Exception):
+    """A day file that can't be trusted as a whole: encoding, header or totals are wrong."""
+
+
+LookupAnswer = Found | NothingOwed | NoSuchAccount | BillerDown
+ApplyAnswer = Applied | BillerRefused | BillerUnknown
+QueryAnswer = Applied | NotApplied | Unapplied | BillerUnknown
+UnapplyAnswer = Unapplied | BillerRefused | BillerUnknown
+
+
+class Connector(Protocol):
+    """Speaks one biller's dialect. No method raises for trouble on the way."""
+
+    async def lookup(self, account_number: str) -> LookupAnswer:
+        """What the account owes."""
+        ...
+
+    async def apply(self, application: Application) -> ApplyAnswer:
+        """Mark a bill paid; the same serial again brings the same answer."""
+        ...
+
+    async def query(self, serial: str) -> QueryAnswer:
+        """What became of a serial."""
+        ...
+
+    async def unapply(self, serial: str) -> UnapplyAnswer:
+        """Take the mark back; may be repeated, and blocks a late original."""
+        ...
+
+    async def day_file(self, day: date) -> bytes:
+        """The biller's list of a day (Asia/Shanghai); raises OSError when it can't be had."""
+        ...
+
+    def parse_day_file(self, content: bytes) -> list[DayFileLine]:
+        """Read the list; raises DayFileError when its totals or its encoding are wrong."""
+        ...

@@ -1,0 +1,92 @@
+"""Accounts at billers, the bills that they owe as last stated, and the lookups that asked."""
+
+from sqlalchemy import (
+    CHAR,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Date,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+
+from services.billing.database import metadata
+
+RULES = ("exact", "at_least", "at_most", "range", "any")
+LOOKUP_STATES = (
+    "pending",  # the biller is asked, or will be
+    "found",  # pending -> found: the account owes bills
+    "nothing_owed",  # pending -> nothing_owed
+    "no_such_account",  # pending -> no_such_account
+    "failed",  # pending -> failed: the biller could not be asked; ask again later
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("biller_id", ForeignKey("billers.id"), nullable=False),
+    Column("account_number", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    UniqueConstraint("biller_id", "account_number"),
+)
+
+bills = Table(
+    "bills",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False),
+    Column(
+        "bill_number", Text, nullable=False
+    ),  # the biller's; with the account, the bill's identity
+    Column("period", Text, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", CHAR(3), nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("min_minor", BigInteger),
+    Column("max_minor", BigInteger),
+    Column("multiple_minor", BigInteger),
+    Column("due_on", Date),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Column("closed_at", DateTime(timezone=True)),  # the biller lists it no more
+    Column("looked_up_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    UniqueConstraint("account_id", "bill_number"),
+    CheckConstraint("amount_minor >= 0", name="amount_is_not_negative"),
+    CheckConstraint(
+        f"rule IN ({', '.join(repr(each) for each in RULES)})", name="rule_is_declared"
+    ),
+    CheckConstraint(
+        "rule <> 'range' OR (min_minor IS NOT NULL AND max_minor IS NOT NULL AND min_minor <= max_minor)",
+        name="range_has_bounds",
+    ),
+    CheckConstraint("multiple_minor > 0", name="multiple_is_positive"),
+)
+
+lookups = Table(
+    "lookups",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("channel_id", Text, nullable=False),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    Column("version", Integer, nullable=False, server_default="0"),
+    Column("correlation_id", Text),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("finished_at", DateTime(timezone=True)),
+    CheckConstraint(
+        f"state IN ({', '.join(repr(each) for each in LOOKUP_STATES)})", name="state_is_declared"
+    ),
+    CheckConstraint(
+        "(state = 'pending') = (finished_at IS NULL)", name="finished_when_not_pending"
+    ),
+    Index("ix_lookups_pending", "created_at", postgresql_where=text("state = 'pending'")),
+)

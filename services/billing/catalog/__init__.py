@@ -1,0 +1,1 @@
+"""The catalogue: divisions, billers, their services and where they are offered."""

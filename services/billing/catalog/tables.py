@@ -1,0 +1,70 @@
+"""The catalogue: where (divisions), who (billers), what (services), and what is offered where (coverage)."""
+
+from sqlalchemy import (
+    CHAR,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Integer,
+    SmallInteger,
+    Table,
+    Text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from services.billing.database import metadata
+
+CATEGORIES = ("electricity", "water", "gas", "heating", "other")
+
+divisions = Table(
+    "divisions",
+    metadata,
+    Column("code", CHAR(6), primary_key=True),  # GB/T 2260
+    Column("name_zh", Text, nullable=False),
+    Column("name_en", Text, nullable=False),
+    Column("level", SmallInteger, nullable=False),  # 1 province, 2 prefecture
+    Column("parent", CHAR(6), ForeignKey("divisions.code")),
+    CheckConstraint("(level = 1) = (parent IS NULL) AND level IN (1, 2)", name="level_and_parent"),
+)
+
+billers = Table(
+    "billers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name_zh", Text, nullable=False),
+    Column("name_en", Text, nullable=False),
+    Column("currency", CHAR(3), nullable=False),
+    Column("settled_by", Text, nullable=False),  # call: applied one by one; file: in our day file
+    Column("connector", JSONB, nullable=False),  # {"dialect": …, "url": …}
+    Column("account_number_pattern", Text, nullable=False),
+    Column("account_number_hint_zh", Text, nullable=False),
+    Column("account_number_hint_en", Text, nullable=False),
+    Column("timeout_ms", Integer, nullable=False, server_default="5000"),
+    Column("max_concurrency", Integer, nullable=False, server_default="32"),
+    Column("active", Boolean, nullable=False, server_default="true"),
+    CheckConstraint("id ~ '^[a-z0-9][a-z0-9-]{0,39}$'", name="id_is_a_slug"),
+    CheckConstraint("settled_by IN ('call', 'file')", name="settled_by_is_declared"),
+    CheckConstraint("timeout_ms BETWEEN 100 AND 60000", name="timeout_is_sane"),
+    CheckConstraint("max_concurrency BETWEEN 1 AND 1000", name="concurrency_is_sane"),
+)
+
+services = Table(
+    "services",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("biller_id", ForeignKey("billers.id"), nullable=False, index=True),
+    Column("category", Text, nullable=False),
+    Column("name_zh", Text, nullable=False),
+    Column("name_en", Text, nullable=False),
+    CheckConstraint(
+        f"category IN ({', '.join(repr(each) for each in CATEGORIES)})", name="category_is_declared"
+    ),
+)
+
+coverage = Table(
+    "coverage",
+    metadata,
+    Column("service_id", ForeignKey("services.id"), primary_key=True),
+    Column("division_code", ForeignKey("divisions.code"), primary_key=True, index=True),
+)

@@ -1,0 +1,48 @@
+"""What commands print: tables that fit 80 columns, JSON where a script reads, and errors on one line."""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NoReturn
+
+WIDTH = 80
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table; a column whose name ends with `>` stands to the right, as numbers do."""
+    from rich.console import Console
+    from rich.table import Table
+
+    made = Table(title=title, title_justify="left", width=None)
+    for column in columns:
+        right = column.endswith(">")
+        made.add_column(
+            column.removesuffix(">"), justify="right" if right else "left", overflow="fold"
+        )
+    for row in rows:
+        made.add_row(*("" if cell is None else str(cell) for cell in row))
+    # Into a pipe rich would take 80 columns anyway; on a wide terminal a table may use what there is.
+    console = Console()
+    console.width = max(WIDTH, min(console.width, 120)) if console.is_terminal else WIDTH
+    console.print(made)
+
+
+def as_json(value: Mapping[str, Any] | Sequence[Any]) -> None:
+    """Print for a script: ids and times as text, amounts as integers of minor units."""
+    print(json.dumps(value, default=str, ensure_ascii=False, indent=2))
+
+
+def money(amount_minor: int, currency: str) -> str:
+    """1234567 CNY -> 12,345.67 CNY, by the currency's own number of decimals."""
+    from babel.numbers import get_currency_precision
+
+    decimals = get_currency_precision(currency)
+    sign, digits = ("-" if amount_minor < 0 else ""), str(abs(amount_minor)).zfill(decimals + 1)
+    whole = f"{int(digits[: len(digits) - decimals]):,}"
+    return f"{sign}{whole}{'.' + digits[-decimals:] if decimals else ''} {currency}"
+
+
+def fail(text: str, code: int = 1) -> NoReturn:
+    """Say what is wrong and what to do, and exit."""
+    print(text, file=sys.stderr)
+    raise SystemExit(code)

@@ -1,0 +1,47 @@
+"""Content negotiation: which language, and whether a page or JSON."""
+
+from collections.abc import Iterator
+
+from fastapi import Request
+
+from services.billing.receipts.page import Language
+
+
+def language_of(http: Request, asked: str | None) -> Language:
+    """The language that `?lang=` names, or else the browser's first that we speak."""
+    # Chinese is the language of this hall; English is for whoever asks for it.
+    for each in (asked or "", *_by_quality(http.headers.get("accept-language", ""))):
+        match each.partition("-")[0].strip().lower():
+            case "zh":
+                return "zh-CN"
+            case "en":
+                return "en"
+    return "zh-CN"
+
+
+def wants_json(http: Request) -> bool:
+    """Whether JSON is asked for before HTML; who asks for nothing gets HTML."""
+    for each in _by_quality(http.headers.get("accept", "")):
+        if each in {"application/json", "application/problem+json"}:
+            return True
+        if each in {"text/html", "application/xhtml+xml", "text/*", "*/*"}:
+            return False
+    return False
+
+
+def _by_quality(header: str) -> Iterator[str]:
+    # The values of an Accept header, the most wanted first (RFC 9110 §12.4.2).
+    weighed: list[tuple[float, str]] = []
+    for item in header.split(",")[:20]:
+        value, *parameters = (part.strip().lower() for part in item.split(";"))
+        quality = 1.0
+        for parameter in parameters:
+            if parameter.startswith("q="):
+                try:
+                    quality = float(parameter[2:])
+                except ValueError:
+                    quality = 0.0
+        if quality > 0:
+            weighed.append((quality, value))
+    weighed.sort(key=lambda pair: -pair[0])
+    return (value for _, value in weighed)

@@ -1,0 +1,120 @@
+"""The public page of a receipt: HTML that prints on A5, in Chinese and English, complete in itself.
+
+No script, no request to anywhere; the only style is our own, named in the Content-Security-Policy by its hash.
+"""
+
+from base64 import b64encode
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from functools import cache
+from hashlib import sha256
+from io import BytesIO
+from pathlib import Path
+from typing import Literal
+
+import segno
+from babel.dates import format_datetime
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from babel.numbers import format_currency, get_currency_precision
+from babel.support import Translations
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from services.billing.receipts.number import Typo, grouped
+from services.billing.receipts.verify import Receipt
+
+Language = Literal["zh-CN", "en"]
+Unverified = Typo | Literal["unknown", "empty"]
+
+_HERE = Path(__file__).parent
+_STYLE = (_HERE / "templates" / "receipt.css").read_text()
+_STYLE_HASH = b64encode(sha256(_STYLE.encode()).digest()).decode()
+_LOCALES: dict[Language, str] = {"zh-CN": "zh_Hans_CN", "en": "en"}
+_TIMES: dict[Language, str] = {"zh-CN": "y年M月d日 HH:mm:ss", "en": "d MMMM y, HH:mm:ss"}
+_CHINA = timezone(timedelta(hours=8))
+
+# Nothing may be loaded, nothing may frame the page, and a form may only come back to us.
+HEADERS = {
+    "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Robots-Tag": "noindex, nofollow",
+    # A receipt can become void at any moment.
+    "Cache-Control": "no-store",
+    "Vary": "Accept, Accept-Language",
+}
+
+
+def receipt_page(receipt: Receipt, language: Language, verify_url: str) -> str:
+    """The receipt. `verify_url` is its own public address, which the QR code leads to."""
+    return (
+        _environment(language)
+        .get_template("receipt.html")
+        .render(
+            receipt=receipt,
+            number=grouped(receipt.number),
+            biller=receipt.biller_zh if language == "zh-CN" else receipt.biller_en,
+            amount=money(receipt.amount_minor, receipt.currency, language),
+            refunded=money(receipt.refunded_minor, receipt.currency, language),
+            paid_at=china_time(receipt.issued_at, language),
+            voided_at=receipt.voided_at and china_time(receipt.voided_at, language),
+            verify_url=verify_url,
+            qr=qr_code(verify_url),
+        )
+    )
+
+
+def unverified_page(why: Unverified, typed: str, language: Language) -> str:
+    """The page that says why no receipt is shown, with a form to type the number (again)."""
+    return _environment(language).get_template("unverified.html").render(why=why, typed=typed)
+
+
+def money(amount_minor: int, currency: str, language: Language) -> str:
+    """An amount as people write it: ¥88.50."""
+    amount = Decimal(amount_minor).scaleb(-get_currency_precision(currency))
+    return str(format_currency(amount, currency, locale=_LOCALES[language]))
+
+
+def china_time(at: datetime, language: Language) -> str:
+    """A moment on the clock that payers and billers look at, Asia/Shanghai."""
+    written = format_datetime(at, _TIMES[language], tzinfo=_CHINA, locale=_LOCALES[language])
+    return str(written)
+
+
+def qr_code(url: str) -> Markup:
+    """The URL as an SVG to stand in the page. Level M: a fold or a stain may hide 15 % of it."""
+    svg = segno.make(url, error="m", micro=False).svg_inline(
+        border=0, omitsize=True, svgclass="qr", lineclass=None
+    )
+    return Markup(svg)  # noqa: S704 - made by segno, of squares only
+
+
+def translations(language: Language) -> Translations:
+    """The catalogue of a language, straight from its .po: nothing to compile, nothing to forget to compile."""
+    compiled = BytesIO()
+    path = _HERE / "translations" / f"{language}.po"
+    if path.exists():  # the texts in the templates are English
+        with path.open("rb") as file:
+            write_mo(compiled, read_po(file, locale=_LOCALES[language]))
+        compiled.seek(0)
+        return Translations(compiled)
+    return Translations()
+
+
+@cache
+def _environment(language: Language) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        extensions=["jinja2.ext.i18n"],
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.install_gettext_translations(  # type: ignore[attr-defined]
+        translations(language), newstyle=True
+    )
+    environment.globals.update(language=language, style=Markup(_STYLE))  # noqa: S704 - our own file
+    return environment

@@ -1,0 +1,182 @@
+"""HTTP in: the public page that verifies a receipt, and the channel's way to its receipts.
+
+A mistyped number is told by its check character, before the database is asked. The public sees no more than what the
+paper in its hand says: no channel, no payer, no bill number, and of the account number its ending.
+"""
+
+from datetime import datetime
+from typing import Annotated, Self
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from pydantic import BaseModel, Field
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.billing.channels import Channel, authenticate
+from services.billing.problems import Problem
+from services.billing.receipts import page, verify
+from services.billing.receipts.negotiate import language_of, wants_json
+from services.billing.receipts.number import Typo, grouped, read
+from services.billing.receipts.page import Language, Unverified
+from services.billing.receipts.verify import Receipt, State
+
+router = APIRouter(tags=["Receipts"])
+Caller = Annotated[Channel, Depends(authenticate)]
+Lang = Annotated[str | None, Query(description="`zh-CN` or `en`; else what the browser prefers")]
+
+_PROBLEMS: dict[Unverified, tuple[str, str, str]] = {
+    Typo.SHAPE: (
+        "receipt-number-malformed",
+        "Not a receipt number",
+        "A receipt number has 8 digits and then 16 letters and digits.",
+    ),
+    Typo.CHECK: (
+        "receipt-number-mistyped",
+        "Mistyped receipt number",
+        "The check character does not fit: at least one character is wrong.",
+    ),
+    "unknown": (
+        "receipt-unknown",
+        "No such receipt",
+        "The check character fits, but no receipt with this number was issued.",
+    ),
+}
+
+
+class VerifiedReceipt(BaseModel):
+    """A receipt as anyone who has its number may see it. Amounts are minor units of `currency`."""
+
+    number: str = Field(description="in groups, as it is printed")
+    state: State
+    biller_id: str
+    biller_name_zh: str
+    biller_name_en: str
+    account_ending: str
+    period: str
+    amount_minor: int
+    refunded_minor: int
+    currency: str
+    paid_at: datetime
+    voided_at: datetime | None
+
+    @classmethod
+    def of(cls, receipt: Receipt) -> Self:
+        return cls.model_validate(_facts(receipt))
+
+
+class ReceiptView(VerifiedReceipt):
+    """A receipt as its channel sees it."""
+
+    payment_id: UUID
+    bill_number: str
+    verify_url: str
+
+
+@router.get("/r", response_class=HTMLResponse, summary="Form to verify a receipt")
+async def verify_form(http: Request, number: str = "", lang: Lang = None) -> Response:
+    """A form to type a receipt number into; with a number, the way to its page."""
+    language = language_of(http, lang)
+    if not number.strip():
+        return _html(200, page.unverified_page("empty", "", language), language)
+    found = read(number)
+    if isinstance(found, Typo):
+        return _html(404, page.unverified_page(found, number[:64], language), language)
+    return RedirectResponse(f"/r/{grouped(found)}?lang={language}", 303, headers=page.HEADERS)
+
+
+@router.get(
+    "/r/{number}",
+    summary="Verify a receipt",
+    response_model=VerifiedReceipt,
+    responses={200: {"content": {"text/html": {}}}, 404: {"description": "mistyped or unknown"}},
+)
+async def verify_receipt(number: str, http: Request, lang: Lang = None) -> Response:
+    """Whether a receipt is genuine and what it is still worth: a page, or JSON for `Accept: application/json`."""
+    language, json = language_of(http, lang), wants_json(http)
+    found = read(number)
+    why: Unverified = found if isinstance(found, Typo) else "unknown"
+    receipt = None if isinstance(found, Typo) else await _find(http, found)
+    if receipt is None:
+        if json:
+            raise _not_verified(why)
+        return _html(404, page.unverified_page(why, number[:64], language), language)
+    if json:
+        return Response(
+            VerifiedReceipt.of(receipt).model_dump_json(),
+            media_type="application/json",
+            headers=page.HEADERS,
+        )
+    return _html(200, page.receipt_page(receipt, language, _url(http, receipt)), language)
+
+
+@router.get("/v1/receipts/{number}")
+async def get_receipt(number: str, http: Request, channel: Caller) -> ReceiptView:
+    """One of the channel's receipts."""
+    found = read(number)
+    if isinstance(found, Typo):
+        raise _not_verified(found)
+    return _view(http, await _find(http, found), channel)
+
+
+@router.get("/v1/payments/{payment_id}/receipt")
+async def get_payment_receipt(payment_id: UUID, http: Request, channel: Caller) -> ReceiptView:
+    """The receipt of one of the channel's payments."""
+    async with _engine(http).connect() as connection:
+        receipt = await verify.find_of_payment(connection, payment_id, channel.id)
+    return _view(http, receipt, channel)
+
+
+async def _find(http: Request, number: str) -> Receipt | None:
+    async with _engine(http).connect() as connection:
+        return await verify.find(connection, number)
+
+
+def _view(http: Request, receipt: Receipt | None, channel: Channel) -> ReceiptView:
+    if receipt is None or receipt.channel_id != channel.id:
+        detail = "This channel has no such receipt. A payment has one once it has succeeded."
+        raise Problem(404, "not-found", "No such receipt", detail)
+    return ReceiptView.model_validate(
+        {
+            **_facts(receipt),
+            "payment_id": receipt.payment_id,
+            "bill_number": receipt.bill_number,
+            "verify_url": _url(http, receipt),
+        }
+    )
+
+
+def _facts(receipt: Receipt) -> dict[str, object]:
+    return {
+        "number": grouped(receipt.number),
+        "state": receipt.state,
+        "biller_id": receipt.biller_id,
+        "biller_name_zh": receipt.biller_zh,
+        "biller_name_en": receipt.biller_en,
+        "account_ending": receipt.account_ending,
+        "period": receipt.period,
+        "amount_minor": receipt.amount_minor,
+        "refunded_minor": receipt.refunded_minor,
+        "currency": receipt.currency,
+        "paid_at": receipt.issued_at,
+        "voided_at": receipt.voided_at,
+    }
+
+
+def _not_verified(why: Unverified) -> Problem:
+    slug, title, detail = _PROBLEMS[why]
+    return Problem(404, slug, title, detail, check_character_fits=why == "unknown")
+
+
+def _html(status: int, body: str, language: Language) -> HTMLResponse:
+    return HTMLResponse(body, status, headers={**page.HEADERS, "Content-Language": language})
+
+
+def _url(http: Request, receipt: Receipt) -> str:
+    public: str = http.app.state.settings.public_url
+    return f"{public.rstrip('/')}/r/{grouped(receipt.number)}"
+
+
+def _engine(http: Request) -> AsyncEngine:
+    engine: AsyncEngine = http.app.state.engine
+    return engine

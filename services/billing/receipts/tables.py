@@ -1,0 +1,40 @@
+"""Receipts: the proof of a succeeded payment. Rows are added once; only voiding changes them, and only those columns.
+
+`number` is the only index: it follows from the payment's id and the day (number.py), so the way from a payment to its
+receipt needs none, and its numbers of one day lie together.
+"""
+
+from sqlalchemy import CHAR, BigInteger, CheckConstraint, Column, DateTime, Table, Text, Uuid
+
+from services.billing.database import metadata
+
+VOID_REASONS = (
+    "refunded",  # the whole amount went back, in one refund or several
+    "reversed",  # the biller took its mark back
+)
+
+receipts = Table(
+    "receipts",
+    metadata,
+    # Collation C: a number is ASCII, and comparing bytes is several times as fast as any language's order.
+    Column("number", Text(collation="C"), primary_key=True),
+    # No foreign key: the row is written in the transaction that moves the payment to succeeded, and checking what was
+    # locked a moment ago would cost more than the insert itself.
+    Column("payment_id", Uuid, nullable=False),
+    Column("biller_id", Text, nullable=False),
+    Column("account_id", Uuid, nullable=False),
+    Column("bill_number", Text, nullable=False),
+    Column("period", Text, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", CHAR(3), nullable=False),
+    Column("issued_at", DateTime(timezone=True), nullable=False),
+    Column("voided_at", DateTime(timezone=True)),
+    Column("void_reason", Text),
+    CheckConstraint("length(number) = 24", name="number_has_24_characters"),
+    CheckConstraint("amount_minor > 0", name="amount_is_positive"),
+    CheckConstraint("(voided_at IS NULL) = (void_reason IS NULL)", name="voided_with_a_reason"),
+    CheckConstraint(
+        f"void_reason IN ({', '.join(repr(reason) for reason in VOID_REASONS)})",
+        name="void_reason_is_declared",
+    ),
+)
