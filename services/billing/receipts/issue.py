@@ -26,7 +26,7 @@ class NewReceipt(NamedTuple):
     issued_at: datetime
 
 
-class NumberTaken(Exception):
+class NumberTakenError(Exception):
     """Two payments lead to one receipt number: about once in thousands of years, and never unseen."""
 
 
@@ -55,7 +55,7 @@ _VOID = text("""
 async def issue(connection: AsyncConnection, receipts: Sequence[NewReceipt]) -> list[str]:
     """Write the receipts in the caller's transaction, one statement; their numbers in the same order.
 
-    A payment that has its receipt keeps it. Raises NumberTaken when another payment has one of the numbers.
+    A payment that has its receipt keeps it. Raises NumberTakenError when another payment has one of the numbers.
     """
     if not receipts:
         return []
@@ -80,7 +80,9 @@ async def issue(connection: AsyncConnection, receipts: Sequence[NewReceipt]) -> 
     if inserted.rowcount < len(numbers):
         taken = await connection.scalar(_TAKEN, {"numbers": numbers, "payments": payments})
         if taken is not None:
-            raise NumberTaken(f"the receipt number of payment {taken} belongs to another payment")
+            raise NumberTakenError(
+                f"the receipt number of payment {taken} belongs to another payment"
+            )
     return numbers
 
 
