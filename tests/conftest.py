@@ -14,6 +14,7 @@ from sandbox.kafka import Kafka
 from sandbox.postgres import Postgres
 from services.billing.database import connect
 from tests.support.databases import Database, Databases
+from tests.support.psp import SandboxPsp
 
 
 @pytest.fixture(scope="session")
@@ -81,3 +82,10 @@ def kafka(scratch: Path) -> Iterator[str]:
     with Kafka(scratch / "kafka") as broker:
         provision(broker.bootstrap)
         yield broker.bootstrap
+
+
+@pytest.fixture(scope="session")
+def psp(scratch: Path) -> Iterator[SandboxPsp]:
+    """The sandbox's PSP, a process for the whole run: use fresh ids, and clear the faults that you asked for."""
+    with SandboxPsp(scratch / "psp") as provider:
+        yield provider
