@@ -1,7 +1,8 @@
 """The command line of operators and finance ops: `meterhall …`.
 
-Each module here has one `commands` group. Other packages add theirs through the entry point group `meterhall.commands`, so
-billing imports neither the sandbox nor the notifications. What a command needs is imported when it runs.
+Each module here has one `commands` group. Other packages add theirs through the entry point group
+`meterhall.commands`, so billing imports neither the sandbox nor the notifications. What a command needs is imported
+when it runs.
 """
 
 from importlib import import_module
@@ -11,7 +12,16 @@ import typer
 
 from services.billing.cli.output import fail
 
-GROUPS = ("catalog", "channels", "dead_letters", "ledger", "payments", "topics", "reconcile")
+GROUPS = (
+    "migrate",
+    "topics",
+    "channels",
+    "catalog",
+    "payments",
+    "ledger",
+    "reconcile",
+    "dead_letters",
+)
 
 
 def main() -> None:

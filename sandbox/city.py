@@ -1,0 +1,258 @@
+"""A whole city on one laptop: PostgreSQL, Kafka, a PSP, billers, a mail box and every process of Meterhall.
+
+Everything is a child of this process and ends with it; the state stays in the city's folder for the next start. An
+existing server is used instead of ours when METERHALL_SANDBOX_POSTGRES (a superuser's URL) or METERHALL_SANDBOX_KAFKA
+(bootstrap addresses) names one.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Self
+from zoneinfo import ZoneInfo
+
+from sandbox import catalogue
+from sandbox.databases import create_database
+from sandbox.home import Home, write_private
+from sandbox.kafka import Kafka
+from sandbox.ports import HOST, NotReadyError
+from sandbox.postgres import Postgres
+from sandbox.process import Process
+
+DATABASE = "meterhall"
+CHANNEL = "demo-wallet"
+CHINA = ZoneInfo("Asia/Shanghai")
+
+# The processes of Meterhall, each with the port that tells whether it is ready.
+SERVICES = {
+    "web": ("services.billing.web", "web"),
+    "worker": ("services.billing.worker", "metrics-worker"),
+    "relay": ("services.billing.relay", "metrics-relay"),
+    "timer": ("services.billing.timer", "metrics-timer"),
+    "notifications-web": ("services.notifications.web", "notifications"),
+    "notifications-worker": ("services.notifications.worker", "metrics-notifications-worker"),
+    "notifications-relay": ("services.notifications.relay", "metrics-notifications-relay"),
+}
+
+
+@dataclass
+class City:
+    """The city of one home. `tell` hears what is being done, for whoever waits."""
+
+    home: Home
+    tell: Callable[[str], None] = lambda _: None
+    seed: int = 1
+    processes: dict[str, Process] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    _servers: list[Postgres | Kafka] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        try:
+            return self.start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> Self:
+        """Start everything, in order; raises NotReadyError that says where to look."""
+        superuser_url = self._postgres()
+        kafka = self._kafka()
+        self.environment = self._environment(superuser_url, kafka)
+        self._prepare(superuser_url, kafka)
+        self._neighbours()
+        self._catalogue()
+        self._services()
+        self._channel()
+        self._bills_by_file()
+        write_private(self.home.environment_file, self.environment)
+        return self
+
+    def stop(self) -> None:
+        """Stop everything, those who use something before what they use."""
+        for process in reversed(self.processes.values()):
+            process.stop()
+        while self._servers:
+            self._servers.pop().stop()
+        self.home.environment_file.unlink(missing_ok=True)
+
+    def revive(self) -> list[str]:
+        """Start again whatever has died; the names of these processes."""
+        return [name for name, process in self.processes.items() if process.revive()]
+
+    def command(self, *arguments: str) -> str:
+        """Run a command of `meterhall` for this city; what it printed. Raises NotReadyError when it fails."""
+        done = subprocess.run(
+            [sys.executable, "-m", "services.billing.cli", *arguments],
+            env={**os.environ, **self.environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            said = (done.stderr or done.stdout).strip()
+            raise NotReadyError(f"meterhall {' '.join(arguments[:3])}: {said}")
+        return done.stdout
+
+    def _postgres(self) -> str:
+        existing = os.environ.get("METERHALL_SANDBOX_POSTGRES")
+        if existing:
+            return existing
+        self.tell("PostgreSQL")
+        server = Postgres(
+            self.home.folder / "postgres",
+            self.home.secrets["postgres"],
+            port=self.home.ports["postgres"],
+        )
+        self._servers.append(server)
+        return server.start().superuser_url()
+
+    def _kafka(self) -> str:
+        existing = os.environ.get("METERHALL_SANDBOX_KAFKA")
+        if existing:
+            return existing
+        self.tell("Kafka")
+
+        def fetching(done: int, of: int) -> None:
+            self.tell(f"Kafka: fetched {done} of {of} jars")
+
+        broker = Kafka(
+            self.home.folder / "kafka",
+            port=self.home.ports["kafka"],
+            controller_port=self.home.ports["kafka_controller"],
+            progress=fetching,
+        )
+        self._servers.append(broker)
+        return broker.start().bootstrap
+
+    def _environment(self, superuser_url: str, kafka: str) -> dict[str, str]:
+        server = superuser_url.split("@", 1)[1].rsplit("/", 1)[0]
+        home, secrets = self.home, self.home.secrets
+
+        def database(role: str, secret: str) -> str:
+            return f"postgresql+asyncpg://{role}:{secrets[secret]}@{server}/{DATABASE}"
+
+        return {
+            "METERHALL_KAFKA": kafka,
+            "METERHALL_DATABASE_URL": database("billing_app", "billing"),
+            "METERHALL_OWNER_DATABASE_URL": database("meterhall_owner", "owner"),
+            "METERHALL_NOTIFICATIONS_DATABASE_URL": database("notifications_app", "notifications"),
+            "METERHALL_PSP_URL": home.url("psp"),
+            "METERHALL_PSP_API_KEY": secrets["psp_api_key"],
+            "METERHALL_PSP_WEBHOOK_SECRET": secrets["psp_webhook"],
+            "METERHALL_BILLER_SECRETS": str(
+                home.biller_secrets([row["id"] for row in self._billers()])
+            ),
+            "METERHALL_DATA_DIR": str(home.folder / "data"),
+            "METERHALL_PUBLIC_URL": home.url("web"),
+            "METERHALL_BILLING_URL": home.url("web"),
+            "METERHALL_WEB_PORT": str(home.ports["web"]),
+            "METERHALL_NOTIFICATIONS_WEB_PORT": str(home.ports["notifications"]),
+            "METERHALL_SMTP_HOST": HOST,
+            "METERHALL_SMTP_PORT": str(home.ports["smtp"]),
+            "METERHALL_MAIL_FROM": "Meterhall <receipts@meterhall.example>",
+            # The city's wallets listen on this machine; elsewhere a webhook must not lead inside.
+            "METERHALL_ALLOW_PRIVATE_WEBHOOKS": "true",
+        }
+
+    def _billers(self) -> list[dict[str, object]]:
+        rows = catalogue.rows(self.home.url("billers"))
+        return [row for row in rows if row["kind"] == "biller"]
+
+    def _prepare(self, superuser_url: str, kafka: str) -> None:
+        from messaging.topics import provision
+        from migrations.apply import migrate
+
+        self.tell("database and topics")
+        secrets = self.home.secrets
+        create_database(superuser_url, DATABASE, "meterhall_owner", secrets["owner"])
+        migrate(
+            self.environment["METERHALL_OWNER_DATABASE_URL"],
+            self.environment["METERHALL_DATABASE_URL"],
+            self.environment["METERHALL_NOTIFICATIONS_DATABASE_URL"],
+        )
+        provision(kafka)
+
+    def _neighbours(self) -> None:
+        self.tell("PSP, billers and mail box")
+        home, ports, data = self.home, self.home.ports, self.environment["METERHALL_DATA_DIR"]
+        secrets, seed = self.environment["METERHALL_BILLER_SECRETS"], str(self.seed)
+        webhooks = f"{home.url('web')}/v1/psp/webhooks"
+        parts: dict[str, tuple[str, tuple[str, ...]]] = {
+            "psp": ("sandbox.psp", ("--webhook-url", webhooks, "--seed", seed)),
+            "billers": (
+                "sandbox.billers",
+                ("--data-dir", data, "--secrets", secrets, "--seed", seed),
+            ),
+            "mailbox": ("sandbox.mailbox", ("--smtp-port", str(ports["smtp"]))),
+        }
+        self._launch(
+            [
+                self._process(
+                    name,
+                    module,
+                    name,
+                    *("--port", str(ports[name]), "--state", str(home.folder / name), *more),
+                )
+                for name, (module, more) in parts.items()
+            ]
+        )
+
+    def _catalogue(self) -> None:
+        self.tell("catalogue")
+        file = self.home.folder / "catalogue.jsonl"
+        rows = catalogue.rows(self.home.url("billers"))
+        file.write_text("".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
+        self.command("catalog", "import", str(file))
+
+    def _services(self) -> None:
+        self.tell("Meterhall")
+        self._launch(
+            [self._process(name, module, port) for name, (module, port) in SERVICES.items()]
+        )
+
+    def _process(self, name: str, module: str, port: str, *arguments: str) -> Process:
+        environment = {**self.environment}
+        if port.startswith("metrics-"):
+            environment["METERHALL_METRICS_PORT"] = str(self.home.ports[port])
+        # Migrations are not a service's business.
+        del environment["METERHALL_OWNER_DATABASE_URL"]
+        path = "/readyz" if module.startswith("services.") else "/livez"
+        log = self.home.folder / "logs" / f"{name}.log"
+        return Process(name, module, environment, log, self.home.url(port) + path, arguments)
+
+    def _launch(self, processes: Sequence[Process]) -> None:
+        for process in processes:
+            self.processes[process.name] = process
+            process.launch()
+        for process in processes:
+            process.wait_ready()
+
+    def _channel(self) -> None:
+        # Made on the first day; the keys are shown once, so the city keeps them.
+        if "channel_key" in self.home.secrets:
+            return
+        self.tell("a wallet app's channel and its keys")
+        self.command("channels", "create", CHANNEL, "The demo wallet")
+        key = self.command("channels", "issue-key", CHANNEL).split()[-1]
+        token = self.command("notifications", "channel", "add", CHANNEL).split()[-1]
+        self.home.keep_secret("notifications_token", token)
+        self.home.keep_secret("channel_key", key)
+
+    def _bills_by_file(self) -> None:
+        self.tell("bills of billers that work by file")
+        today = datetime.now(CHINA)
+        for row in self._billers():
+            if row["settled_by"] != "file":
+                continue
+            folder = Path(self.environment["METERHALL_DATA_DIR"]) / "billers" / str(row["id"])
+            for file in sorted((folder / "bills").glob("*.csv")):
+                if file.stem <= f"{today:%Y%m%d}":
+                    self.command("bills", "import", str(row["id"]), str(file))
