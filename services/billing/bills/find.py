@@ -43,6 +43,27 @@ class Bill:
     closed: bool
     settled_by: Literal["call", "file"]
 
+    @classmethod
+    def unknown(cls, bill_id: UUID, now: datetime) -> "Bill":
+        """A bill that we don't know, for the record of a payment that named it: it has no biller and can't be paid."""
+        return cls(
+            id=bill_id,
+            account_id=UUID(int=0),
+            account_number="",
+            biller_id="",
+            bill_number="",
+            period="",
+            amount_minor=0,
+            currency="",
+            rule="exact",
+            min_minor=None,
+            max_minor=None,
+            multiple_minor=None,
+            expires_at=now,
+            closed=True,
+            settled_by="call",
+        )
+
 
 async def find_bills(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, Bill]:
     """The bills among these ids that we know of."""

@@ -19,9 +19,9 @@ from services.billing.payments.model import Instruction, Payment, Progress
 from services.billing.payments.record import record
 from services.billing.payments.record_refund import finish, record_refunds
 from services.billing.payments.refund import Refund, RefundLegs, RefundProgress
-from services.billing.payments.runner import Runner
 from services.billing.payments.top_up import TopUp, TopUpLegs, TopUpProgress, record_top_ups
 from services.billing.psp import Psp
+from services.billing.runner import Runner
 
 
 class Payments:

@@ -70,7 +70,7 @@ class Runner(Generic[ItemT, ResultT]):
         try:
             result = await self._run(item)
         except Exception:
-            # A defect of ours must not lose the payment: it stays open, and the timer asks again.
+            # A defect of ours must not lose the item: it stays open, and the timer asks again.
             log.exception("outside_call_failed", item=type(item).__name__)
             self._places.release()
         except BaseException:
