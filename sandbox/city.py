@@ -148,7 +148,7 @@ class City:
             "METERHALL_PSP_API_KEY": secrets["psp_api_key"],
             "METERHALL_PSP_WEBHOOK_SECRET": secrets["psp_webhook"],
             "METERHALL_BILLER_SECRETS": str(
-                home.biller_secrets([row["id"] for row in self._billers()])
+                home.biller_secrets([str(row["id"]) for row in self.billers()])
             ),
             "METERHALL_DATA_DIR": str(home.folder / "data"),
             "METERHALL_PUBLIC_URL": home.url("web"),
@@ -162,7 +162,8 @@ class City:
             "METERHALL_ALLOW_PRIVATE_WEBHOOKS": "true",
         }
 
-    def _billers(self) -> list[dict[str, object]]:
+    def billers(self) -> list[dict[str, object]]:
+        """The billers of the city's catalogue, in its order."""
         rows = catalogue.rows(self.home.url("billers"))
         return [row for row in rows if row["kind"] == "biller"]
 
@@ -249,7 +250,7 @@ class City:
     def _bills_by_file(self) -> None:
         self.tell("bills of billers that work by file")
         today = datetime.now(CHINA)
-        for row in self._billers():
+        for row in self.billers():
             if row["settled_by"] != "file":
                 continue
             folder = Path(self.environment["METERHALL_DATA_DIR"]) / "billers" / str(row["id"])

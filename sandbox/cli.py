@@ -1,0 +1,146 @@
+"""The sandbox's commands: `meterhall up`, `meterhall demo`, `meterhall env`."""
+
+import json
+import shlex
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from sandbox.city import City
+
+commands = typer.Typer()
+FOLDER = Path(".meterhall")
+HomeOption = Annotated[Path, typer.Option("--home", help="the city's folder")]
+
+
+@commands.command()
+def up(home: HomeOption = FOLDER / "city", seed: int = 1) -> None:
+    """Start a whole city and keep it running until Ctrl-C; what is in it stays for the next time."""
+    from sandbox.home import Home
+    from sandbox.ports import NotReadyError
+
+    try:
+        with Home(home) as entered, _started(entered, seed) as city:
+            _print_addresses(city)
+            _watch(city)
+    except NotReadyError as error:
+        _fail(error)
+
+
+@commands.command()
+def demo(
+    payments: Annotated[int, typer.Option(min=20, max=5000, help="how many bills are paid")] = 2000,
+    home: HomeOption = FOLDER / "demo",
+    seed: int = 1,
+) -> None:
+    """Start a fresh city, look bills up, pay them, close the day, print what happened, and stop."""
+    import asyncio
+
+    from sandbox.demo import evening
+    from sandbox.demo.day import Day
+    from sandbox.home import Home
+    from sandbox.ports import NotReadyError
+    from sandbox.progress import Steps
+
+    began, started = datetime.now(UTC), time.monotonic()
+    try:
+        with Home(home) as entered:
+            _empty(home)
+            with _started(entered, seed) as city:
+                with Steps() as steps:
+                    outcome = asyncio.run(Day(city, payments, steps.advance).run())
+                    results = [
+                        evening.close(city, day, steps.tell) for day in evening.days_since(began)
+                    ]
+                evening.report(city, outcome, results)
+    except* (NotReadyError, OSError) as group:
+        for error in group.exceptions:
+            _fail(error)
+    print(f"{time.monotonic() - started:.0f} s. Keep a city running with `make up`.")
+
+
+@commands.command()
+def env(home: HomeOption = FOLDER / "city") -> None:
+    """Print the environment of the running city, for a shell: eval "$(meterhall env)"."""
+    file = home / "environment.json"
+    if not file.exists():
+        _fail("No city is running there. Start one with `make up`.")
+    for name, value in json.loads(file.read_text()).items():
+        print(f"export {name}={shlex.quote(value)}")
+
+
+@contextmanager
+def _started(home: "Home", seed: int) -> Iterator["City"]:  # type: ignore[name-defined] # noqa: F821
+    from sandbox.city import City
+    from sandbox.progress import Steps
+
+    # What stops us stops the city in order: as if Ctrl-C had been pressed.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    city = City(home, seed=seed)
+    try:
+        with Steps() as steps:
+            city.tell = steps.tell
+            city.start()
+        yield city
+    except KeyboardInterrupt:
+        pass
+    finally:
+        print("Stopping …", file=sys.stderr)
+        city.stop()
+
+
+def _watch(city: "City") -> None:
+    while True:
+        time.sleep(1)
+        for name in city.revive():
+            print(f"{name} had died and was started again", file=sys.stderr)
+
+
+def _print_addresses(city: "City") -> None:
+    from sandbox.city import CHANNEL
+    from services.billing.cli.output import table
+
+    home, secrets = city.home, city.home.secrets
+    table(
+        "The city is up. Ctrl-C stops it.",
+        ("what", "where"),
+        (
+            ("API and its documentation", f"{home.url('web')}/docs"),
+            ("Events (AsyncAPI)", f"{home.url('web')}/docs/events"),
+            ("Verify a receipt", f"{home.url('web')}/r"),
+            ("Mail box", home.url("mailbox")),
+            ("PSP (Stripe's API)", home.url("psp")),
+            ("Billers", home.url("billers")),
+            ("Notifications' API", f"{home.url('notifications')}/docs"),
+            ("Kafka", city.environment["METERHALL_KAFKA"]),
+            ("PostgreSQL", city.environment["METERHALL_OWNER_DATABASE_URL"].split("@")[1]),
+            (f"API key of {CHANNEL}", secrets["channel_key"]),
+            ("Logs", str(home.folder / "logs")),
+        ),
+    )
+    print('In another shell: eval "$(.venv/bin/meterhall env)"; .venv/bin/meterhall --help')
+
+
+def _empty(home: Path) -> None:
+    # The lock is held; everything else of an earlier demo goes.
+    for each in home.iterdir():
+        if each.name == "lock":
+            continue
+        if each.is_dir():
+            shutil.rmtree(each)
+        else:
+            each.unlink()
+
+
+def _fail(why: object) -> None:
+    print(str(why), file=sys.stderr)
+    raise SystemExit(1)

@@ -1,0 +1,244 @@
+"""The day itself, step by step: fill wallets, look bills up, pay them, give some money back, close the books.
+
+A few things go wrong on purpose: cards are declined, one biller refuses, another one does not answer in time. None of
+it may leave a payment open or a book that does not agree.
+"""
+
+import asyncio
+import itertools
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import aiohttp
+
+from events.ids import uuid7
+from events.payments import PayBill, PspFunding, WalletFunding
+from sandbox.city import CHANNEL, City
+from sandbox.demo.wallet import MOST_OPEN, Wallet, WalletError
+
+PAYERS = 120
+TOP_UP_MINOR = 1_000_000
+# One payment in so many is made with a card that the PSP declines.
+ONE_DECLINED_IN = 80
+REFUSED, UNANSWERED = 12, 6
+FULL_REFUNDS, PARTIAL_REFUNDS = 12, 6
+# Every biller answers within its time limit, and what times out is asked again after seconds.
+PATIENCE_SECONDS = 180.0
+TERMINAL = {"succeeded", "failed", "refunded"}
+
+Advance = Callable[[str, int, int], None]
+
+
+@dataclass
+class Outcome:
+    """What came of the day, as a wallet sees it."""
+
+    lookups: Counter[str] = field(default_factory=Counter)
+    payments: list[dict[str, Any]] = field(default_factory=list)
+    refunds: Counter[str] = field(default_factory=Counter)
+    receipts: list[dict[str, Any]] = field(default_factory=list)
+    by_door: Counter[str] = field(default_factory=Counter)
+
+
+class Day:
+    """One day of one wallet app in the city. `advance(step, done, of)` is told how far it is."""
+
+    def __init__(self, city: City, count: int, advance: Advance) -> None:
+        self._city = city
+        self._count = count
+        self._advance = advance
+        self._random = random.Random(city.seed)
+        self._payers = [f"payer-{number:04d}" for number in range(1, PAYERS + 1)]
+        self.outcome = Outcome()
+
+    async def run(self) -> Outcome:
+        """From the morning to the last delivered mail."""
+        secrets = self._city.home.secrets
+        wallet = Wallet(
+            self._city.environment,
+            secrets["channel_key"],
+            secrets["notifications_token"],
+            CHANNEL,
+        )
+        async with wallet:
+            await self._all(
+                "payers introduce themselves", map(self._introduce(wallet), self._payers)
+            )
+            await self._all(
+                "wallets are topped up through the PSP",
+                (wallet.top_up(payer, TOP_UP_MINOR) for payer in self._payers),
+            )
+            bills = await self._look_up(wallet)
+            await self._trouble()
+            ids = await self._pay(wallet, bills)
+            await self._settle(wallet, "payments reach their end", ids)
+            await self._refund(wallet)
+            await self._receipts(wallet)
+            await self._delivered(wallet)
+        return self.outcome
+
+    def _introduce(self, wallet: Wallet) -> Callable[[str], Awaitable[None]]:
+        def introduce(payer: str) -> Awaitable[None]:
+            language = "zh-CN" if int(payer[-4:]) % 2 else "en"
+            return wallet.introduce(payer, f"{payer}@example.com", language)
+
+        return introduce
+
+    async def _look_up(self, wallet: Wallet) -> list[dict[str, Any]]:
+        # As many accounts of every biller as it takes; each owes a bill or two.
+        asked = await self._accounts()
+        bills: list[dict[str, Any]] = []
+
+        async def look_up(biller: str, account: str) -> None:
+            found = await wallet.look_up(biller, account)
+            self.outcome.lookups[found["status"]] += 1
+            bills.extend({**bill, "biller_id": biller} for bill in found.get("bills", ()))
+
+        while len(bills) < self._count and asked:
+            missing = max((self._count - len(bills)) * 2 // 3, 20)
+            now, asked = asked[:missing], asked[missing:]
+            await self._all("bills are looked up", (look_up(*each) for each in now))
+        return bills[: self._count]
+
+    async def _accounts(self) -> list[tuple[str, str]]:
+        url = self._city.home.url("billers")
+        found: list[list[tuple[str, str]]] = []
+        async with aiohttp.ClientSession() as http:
+            for row in self._city.billers():
+                query = f"{url}/sandbox/accounts?biller={row['id']}&owing=true&limit=1000"
+                async with http.get(query) as answer:
+                    told = await answer.json()
+                found.append([(str(row["id"]), number) for number in told["accounts"]])
+        # A bill of each biller in turn, so that all of them take part however few bills are paid.
+        turns = itertools.zip_longest(*found)
+        return [each for turn in turns for each in turn if each is not None]
+
+    async def _trouble(self) -> None:
+        # One biller refuses some, another one marks some bills paid and does not answer.
+        http_billers = [row for row in self._city.billers() if row["settled_by"] == "call"]
+        url = f"{self._city.home.url('billers')}/sandbox/faults"
+        faults: Sequence[tuple[dict[str, Any], str, int]] = (
+            (http_billers[0], "refuse", REFUSED),
+            (http_billers[1], "timeout_after", UNANSWERED),
+        )
+        async with aiohttp.ClientSession() as http:
+            for biller, kind, times in faults:
+                said = {"biller": biller["id"], "operation": "apply", "kind": kind, "times": times}
+                async with http.post(url, json=said) as answer:
+                    answer.raise_for_status()
+
+    async def _pay(self, wallet: Wallet, bills: Sequence[dict[str, Any]]) -> list[UUID]:
+        ids: list[UUID] = []
+
+        async def pay(number: int, bill: dict[str, Any]) -> None:
+            door = "HTTP" if number % 2 else "Kafka"
+            funding = self._funding(number)
+            payer = self._payers[number % PAYERS]
+            self.outcome.by_door[f"{door}, {funding.kind}"] += 1
+            command = PayBill(
+                payment_id=uuid7(),
+                channel=CHANNEL,
+                payer=payer,
+                bill_id=UUID(bill["id"]),
+                amount_minor=amount_for(bill),
+                currency=bill["currency"],
+                funding=funding,
+            )
+            if door == "Kafka":
+                await wallet.send(command)
+                ids.append(command.payment_id)
+            else:
+                said = command.model_dump(mode="json", exclude={"payment_id", "channel"})
+                ids.append(await wallet.pay(said))
+
+        await self._all("bills are paid", (pay(n, bill) for n, bill in enumerate(bills)))
+        return ids
+
+    def _funding(self, number: int) -> WalletFunding | PspFunding:
+        if number // 2 % 2:
+            return WalletFunding()
+        declined = number % ONE_DECLINED_IN == 0
+        return PspFunding(payment_method="pm_card_chargeDeclined" if declined else "pm_card_visa")
+
+    async def _settle(self, wallet: Wallet, step: str, ids: Iterable[UUID]) -> None:
+        # What came by Kafka is not there until the worker has seen it, so all of ours are waited for.
+        expected = {str(id) for id in ids}
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + PATIENCE_SECONDS
+        while True:
+            self.outcome.payments = await wallet.payments()
+            ended = {p["id"] for p in self.outcome.payments if p["status"] in TERMINAL}
+            self._advance(step, len(expected & ended), len(expected))
+            if expected <= ended:
+                return
+            if loop.time() > deadline:
+                raise WalletError(f"{len(expected - ended)} payments are still open")
+            await asyncio.sleep(0.5)
+
+    async def _refund(self, wallet: Wallet) -> None:
+        succeeded = [p for p in self.outcome.payments if p["status"] == "succeeded"]
+        # A biller may refuse to take its mark back on another day; today it does not.
+        chosen = self._random.sample(succeeded, min(len(succeeded), FULL_REFUNDS + PARTIAL_REFUNDS))
+
+        async def refund(number: int, payment: dict[str, Any]) -> None:
+            part = None if number < FULL_REFUNDS else max(payment["amount_minor"] // 3, 1)
+            id = await wallet.refund(UUID(payment["id"]), part)
+            found = await wallet.refunded(id)
+            kind = "partial" if part else "full"
+            self.outcome.refunds[f"{kind}, {found}"] += 1
+
+        await self._all("some money goes back", (refund(n, p) for n, p in enumerate(chosen)))
+        self.outcome.payments = await wallet.payments()
+
+    async def _receipts(self, wallet: Wallet) -> None:
+        # A refunded payment has succeeded before; its receipt says that it is void.
+        paid = [p for p in self.outcome.payments if p["status"] in {"succeeded", "refunded"}]
+
+        async def fetch(payment: dict[str, Any]) -> None:
+            self.outcome.receipts.append(await wallet.get(f"/v1/payments/{payment['id']}/receipt"))
+
+        await self._all("receipts are fetched", map(fetch, paid))
+
+    async def _delivered(self, wallet: Wallet) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + PATIENCE_SECONDS
+        while left := await wallet.undelivered():
+            self._advance("mails are delivered", 0, left)
+            if loop.time() > deadline:
+                raise WalletError(f"{left} notifications are still on their way")
+            await asyncio.sleep(0.5)
+
+    async def _all(self, step: str, work: Iterable[Awaitable[Any]]) -> None:
+        todo = list(work)
+        places = asyncio.Semaphore(MOST_OPEN)
+        done = 0
+
+        async def one(each: Awaitable[Any]) -> None:
+            nonlocal done
+            async with places:
+                await each
+            done += 1
+            self._advance(step, done, len(todo))
+
+        async with asyncio.TaskGroup() as group:
+            for each in todo:
+                group.create_task(one(each))
+
+
+def amount_for(bill: dict[str, Any]) -> int:
+    """An amount that the bill's rule allows: what is owed, kept within its bounds and multiples."""
+    amount = int(bill["amount_minor"])
+    low, high, step = bill.get("min_minor"), bill.get("max_minor"), bill.get("multiple_minor")
+    if low is not None:
+        amount = max(amount, low)
+    if high is not None:
+        amount = min(amount, high)
+    if step:
+        amount = max(amount // step, 1) * step
+        if low is not None and amount < low:
+            amount += step
+    return max(amount, 1)
