@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID, uuid4
@@ -69,7 +70,9 @@ class Wallet:
 
     async def send(self, command: Event) -> None:
         """Send a command by Kafka, with the envelope that the contract asks for."""
-        said = headers(uuid7(), command.ce_type(), f"wallet/{self.channel}", command.key, _now(), 1)
+        said = headers(
+            uuid7(), command.ce_type(), f"wallet/{self.channel}", command.key, datetime.now(UTC), 1
+        )
         await self._producer.send_and_wait(
             type(command).topic.name,
             command.model_dump_json().encode(),
