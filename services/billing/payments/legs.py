@@ -86,11 +86,11 @@ class Legs:
     async def _authorize_or_find(self, payment: Payment) -> AuthorizeAnswer:
         # The first time we ask. Asked before, we look first: the call may have worked, or its key hold a cached error.
         if payment.intent_id:
-            return _as_authorized(await self._psp.retrieve(payment.intent_id))
+            return _as_authorized(await self._psp.retrieve(payment.intent_id), payment)
         if payment.attempts:
             found = await self._psp.find(payment.id)
             if found is not None:
-                return _as_authorized(found)
+                return _as_authorized(found, payment)
             if datetime.now(UTC) - payment.created_at > KEY_LIFETIME:
                 return Declined(None, "never_authorized", "the PSP knows of no such charge")
         return await self._psp.authorize(charge_of(payment))
@@ -134,7 +134,7 @@ class Legs:
         assert progress.intent_id is not None
         if payment.unknown_leg == "capture":
             intent = await self._psp.retrieve(progress.intent_id)
-            if isinstance(intent, Intent) and isinstance(intent.outcome, Captured):
+            if isinstance(intent, Intent) and isinstance(_outcome(intent, payment), Captured):
                 progress.state = State.SUCCEEDED
                 return progress
         call = self._psp.capture(progress.intent_id, payment.id, payment.amount_minor)
@@ -208,10 +208,16 @@ def charge_of(payment: Payment) -> Charge:
     )
 
 
-def _as_authorized(found: Intent | Unknown) -> AuthorizeAnswer:
+def _outcome(
+    intent: Intent, payment: Payment
+) -> Authorized | ActionRequired | Captured | Voided | Declined | Unknown:
+    return intent.outcome_for(payment.id, payment.amount_minor, payment.currency)
+
+
+def _as_authorized(found: Intent | Unknown, payment: Payment) -> AuthorizeAnswer:
     if isinstance(found, Unknown):
         return found
-    match found.outcome:
+    match _outcome(found, payment):
         case Captured(intent_id):
             return Authorized(
                 intent_id

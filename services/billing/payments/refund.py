@@ -213,7 +213,7 @@ class RefundLegs:
 
     async def _refund_or_find(self, refund: Refund, intent_id: str) -> Answer:
         if refund.attempts or refund.psp_refund_id:
-            found = await self._psp.find_refund(refund.id, intent_id)
+            found = await self._psp.find_refund(refund.id, intent_id, refund.amount_minor)
             if found is not None:
                 return found
         return await self._psp.refund(refund.id, intent_id, refund.amount_minor)

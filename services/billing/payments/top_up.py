@@ -26,6 +26,7 @@ from services.billing.psp import (
     Captured,
     Charge,
     Declined,
+    Intent,
     Psp,
     Refused,
     Unknown,
@@ -196,11 +197,11 @@ class TopUpLegs:
     ) -> Captured | Authorized | ActionRequired | Declined | Voided | Unknown:
         if top_up.intent_id:
             found = await self._psp.retrieve(top_up.intent_id)
-            return found if isinstance(found, Unknown) else found.outcome
+            return found if isinstance(found, Unknown) else _outcome(found, top_up)
         if top_up.attempts:
             sought = await self._psp.find(top_up.id)
             if sought is not None:
-                return sought if isinstance(sought, Unknown) else sought.outcome
+                return sought if isinstance(sought, Unknown) else _outcome(sought, top_up)
             if datetime.now(UTC) - top_up.created_at > KEY_LIFETIME:
                 return Declined(None, "never_charged", "the PSP knows of no such charge")
         metadata = {"charge_id": str(top_up.id), "kind": "top_up"}
@@ -274,6 +275,12 @@ def hash_of(command: TopUpWallet) -> bytes:
         f"\n{command.payment_method}"
     )
     return hashlib.blake2b(said.encode(), digest_size=16).digest()
+
+
+def _outcome(
+    intent: Intent, top_up: TopUp
+) -> Captured | Authorized | ActionRequired | Declined | Voided | Unknown:
+    return intent.outcome_for(top_up.id, top_up.amount_minor, top_up.currency)
 
 
 def _wallet(top_up: TopUp) -> ledger.Account:

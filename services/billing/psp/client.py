@@ -1,11 +1,12 @@
 """The PSP's client: Stripe's API, and of that only what moves a bill's money.
 
 Every POST carries an Idempotency-Key made from our own id and the operation, so that the same call, repeated by
-anyone at any time, moves money once. Nothing here raises for trouble on the way: that is `Unknown`.
+anyone within a day, moves money once. Nothing here raises for trouble on the way: that is `Unknown`.
 An answer that does not name our charge, amount and currency again is not believed.
 """
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from uuid import UUID
 
@@ -40,6 +41,11 @@ from services.billing.psp.wire import (
 _INTENTS = "/v1/payment_intents"
 # Stripe's largest page.
 _PAGE = "100"
+# Two million lines: many days of a busy account. A PSP that still has more is going round in circles.
+_MOST_PAGES = 20_000
+# A PSP keeps even its own 500 under a key for a day. What an intent's state allows only once needs no key for that, so
+# the keys of capture and void change this often: a kept error is not in the way for longer.
+_KEPT_ERROR_SECONDS = 60
 
 
 class Psp:
@@ -53,9 +59,11 @@ class Psp:
         *,
         timeout_seconds: float = 10.0,
         return_url: str | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._transport = Transport(url, api_key, timeout_seconds)
         self._return_url = return_url
+        self._clock = clock
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -75,12 +83,9 @@ class Psp:
         self, intent_id: str, charge_id: UUID, amount_minor: int
     ) -> Captured | Refused | Unknown:
         """Take what was held. Captured also when it had been captured before, with the same amount."""
-        answer = await self._post(
-            "capture",
-            f"{_INTENTS}/{intent_id}/capture",
-            [("amount_to_capture", str(amount_minor))],
-            f"{charge_id}:capture",
-        )
+        path = f"{_INTENTS}/{intent_id}/capture"
+        params = [("amount_to_capture", str(amount_minor))]
+        answer = await self._post("capture", path, params, self._state_key(charge_id, "capture"))
         intent = _mine(answer, intent_id, charge_id)
         if isinstance(intent, Intent) and isinstance(intent.outcome, Captured):
             if intent.captured_minor == amount_minor:
@@ -90,7 +95,8 @@ class Psp:
 
     async def void(self, intent_id: str, charge_id: UUID) -> Voided | Refused | Unknown:
         """Release what was held. Voided also when it had been voided, or had expired, before."""
-        answer = await self._post("void", f"{_INTENTS}/{intent_id}/cancel", [], f"{charge_id}:void")
+        path = f"{_INTENTS}/{intent_id}/cancel"
+        answer = await self._post("void", path, [], self._state_key(charge_id, "void"))
         intent = _mine(answer, intent_id, charge_id)
         if isinstance(intent, Intent) and isinstance(intent.outcome, Voided):
             return intent.outcome
@@ -149,17 +155,22 @@ class Psp:
         return answer.intent()
 
     async def find_refund(
-        self, refund_id: UUID, intent_id: str
+        self, refund_id: UUID, intent_id: str, amount_minor: int | None = None
     ) -> Refunded | RefundPending | Refused | Unknown | None:
-        """The refund by our id among the charge's refunds. A list does not lag: None proves its absence."""
+        """The refund by our id among the charge's refunds, of this amount. A list does not lag: None proves its
+        absence."""
         refunds = await self._list(
             "find_refund", "/v1/refunds", [("payment_intent", intent_id)], WireRefunds
         )
         if isinstance(refunds, Unknown):
             return refunds
         ours = [one for one in refunds if own_id(one.metadata, "refund_id") == refund_id]
+        if any(one.payment_intent != intent_id for one in ours):
+            return Unknown("not_ours: the list told of a refund of another charge")
         if len(ours) > 1:
             return Unknown(f"doubled: {', '.join(one.id for one in ours)} are one refund")
+        if any(one.amount != (amount_minor or one.amount) for one in ours):
+            return Unknown(f"wrong_amount: {ours[0].amount} refunded, not {amount_minor}")
         return ours[0].outcome() if ours else None
 
     async def balance_transactions(
@@ -194,16 +205,13 @@ class Psp:
             params.append(("return_url", self._return_url))
         answer = await self._post(operation, _INTENTS, params, f"{charge.id}:{operation}")
         if isinstance(answer, WireError):
-            # 400 and 402 alike: nothing was taken, and asking again with these parameters would not help.
-            return declined(answer.payment_intent.id if answer.payment_intent else None, answer)
+            return _turned_down(answer, charge.id)
         if isinstance(answer, Unknown):
             return answer
-        intent = answer.intent()
-        if intent.charge_id != charge.id:
-            return Unknown(f"not_ours: {intent.id} does not name our charge")
-        if (intent.amount_minor, intent.currency) != (charge.amount_minor, charge.currency):
-            return Unknown(f"wrong_amount: {intent.id} is over another amount or currency")
-        return _paid(intent)
+        outcome = answer.intent().outcome_for(charge.id, charge.amount_minor, charge.currency)
+        if isinstance(outcome, Voided):
+            return Declined(answer.id, "canceled", "The payment was cancelled at the PSP.")
+        return outcome
 
     async def _post(
         self, operation: str, path: str, params: Params, key: str
@@ -215,7 +223,7 @@ class Psp:
     ) -> list[Item] | Unknown:
         items: list[Item] = []
         after: Params = []
-        while True:
+        for _ in range(_MOST_PAGES):
             request = Request(operation, "GET", path, [*params, ("limit", _PAGE), *after])
             answer = await self._transport.send(request, shape)
             if isinstance(answer, WireError):
@@ -229,26 +237,33 @@ class Psp:
             if cursor == after:
                 return Unknown("endless: there is more, but the page did not move on")
             after = cursor
+        return Unknown(f"endless: there is more after {_MOST_PAGES} pages")
+
+    def _state_key(self, charge_id: UUID, operation: str) -> str:
+        return f"{charge_id}:{operation}:{int(self._clock()) // _KEPT_ERROR_SECONDS}"
 
 
-def _paid(intent: Intent) -> Authorized | Captured | ActionRequired | Declined | Unknown:
-    outcome = intent.outcome
-    if isinstance(outcome, Voided):
-        return Declined(intent.id, "canceled", "The payment was cancelled at the PSP.")
-    if isinstance(outcome, Captured) and intent.captured_minor != intent.amount_minor:
-        return Unknown(f"wrong_amount: {intent.captured_minor} taken, not {intent.amount_minor}")
-    return outcome
+def _turned_down(error: WireError, charge_id: UUID) -> Declined | Unknown:
+    """400 and 402 alike: nothing was taken, and asking again with these parameters would not help."""
+    if error.payment_intent is None:
+        return declined(None, error)
+    intent = error.payment_intent.intent()
+    if intent.charge_id != charge_id:
+        return Unknown(f"not_ours: {intent.id} does not name our charge")
+    if not isinstance(intent.outcome, Declined | Voided):
+        return _odd(intent)
+    return declined(intent.id, error)
 
 
 def _mine(
     answer: WireIntent | WireError | Unknown, intent_id: str, charge_id: UUID
-) -> Intent | Unknown:
+) -> Intent | Unknown | None:
     """The intent that an answer tells of; a rejection may tell of it too, with the state that was in the way."""
     if isinstance(answer, Unknown):
         return answer
     wire = answer.payment_intent if isinstance(answer, WireError) else answer
     if wire is None:
-        return Unknown("no_intent: the rejection does not tell the state")
+        return None
     intent = wire.intent()
     if intent.id != intent_id or intent.charge_id != charge_id:
         return Unknown(f"not_ours: {intent.id} is not the intent of our charge")
@@ -256,11 +271,16 @@ def _mine(
 
 
 def _refused_or_odd(
-    answer: WireIntent | WireError | Unknown, intent: Intent | Unknown
+    answer: WireIntent | WireError | Unknown, intent: Intent | Unknown | None
 ) -> Refused | Unknown:
+    if isinstance(intent, Unknown):
+        return intent
+    if isinstance(intent, Intent) and isinstance(intent.outcome, Unknown):
+        return intent.outcome
     if isinstance(answer, WireError):
         return _refused(answer)
-    return intent if isinstance(intent, Unknown) else _odd(intent)
+    assert isinstance(intent, Intent)
+    return _odd(intent)
 
 
 def _refused(error: WireError) -> Refused:

@@ -102,6 +102,17 @@ class Intent:
     metadata: Mapping[str, str]
     outcome: Authorized | ActionRequired | Captured | Voided | Declined | Unknown
 
+    def outcome_for(
+        self, charge_id: UUID, amount_minor: int, currency: str
+    ) -> Authorized | ActionRequired | Captured | Voided | Declined | Unknown:
+        """The outcome, believed only when the intent is that charge, over that amount, and taken whole if at all."""
+        if self.charge_id != charge_id:
+            return Unknown(f"not_ours: {self.id} does not name our charge")
+        taken = self.captured_minor if isinstance(self.outcome, Captured) else amount_minor
+        if (self.amount_minor, self.currency, taken) != (amount_minor, currency, amount_minor):
+            return Unknown(f"wrong_amount: {self.id} is over another amount or currency")
+        return self.outcome
+
 
 @dataclass(frozen=True, slots=True)
 class BalanceTransaction:

@@ -1,8 +1,9 @@
 """One request to the PSP and what can be believed of its answer: a body, a rejection, or nothing.
 
-Certain are only a 2xx and a rejection that the PSP itself wrote (400, 402, 404). Everything else may have had its
-effect: no answer in time, a reset, 5xx, a key in use, an answer cut short. A refused connection counts as unknown as
-well, which costs one more call and needs no proof about what had been sent.
+Certain are only a 2xx and a rejection that the PSP itself wrote (400, 402). Everything else may have had its effect: no
+answer in time, a reset, 5xx, a key in use, an answer cut short. A refused connection counts as unknown as well, which
+costs one more call and needs no proof about what had been sent; so does a 404, which only says that we ask the wrong
+account or the wrong address for what we know to exist.
 """
 
 import asyncio
@@ -91,7 +92,8 @@ class Transport:
                 answer = await self._send_within_limit(request, shape)
         except (TimeoutError, httpx.TimeoutException) as error:
             # The transport tells a reset connection as a time-out too; its text is the one that knows.
-            answer = Unknown(f"no_answer: {error or f'none within {self._timeout_seconds:g} s'}")
+            said = str(error) or f"none within {self._timeout_seconds:g} s"
+            answer = Unknown(f"no_answer: {said}")
         except (httpx.HTTPError, ClientError, OSError) as error:
             answer = Unknown(f"connection: {type(error).__name__}: {error}")
         REQUEST_SECONDS.labels(request.operation, _label(answer)).observe(
@@ -138,7 +140,7 @@ def _believe(status: int, body: bytes, shape: type[Shape]) -> Shape | WireError 
     try:
         if 200 <= status < 300:
             return shape.model_validate_json(body)
-        if status not in {400, 402, 404}:
+        if status not in {400, 402}:
             return Unknown(f"status: {status} {_message(body)}".rstrip())
         rejection = WireProblem.model_validate_json(body).error
     except ValidationError as error:
@@ -148,6 +150,8 @@ def _believe(status: int, body: bytes, shape: type[Shape]) -> Shape | WireError 
     if rejection.type == "idempotency_error":
         # Our key was used for something else, so an earlier call with other parameters may have moved money.
         return Unknown(f"key_reused: {rejection.message}")
+    if rejection.type not in {"card_error", "invalid_request_error"}:
+        return Unknown(f"status: {status} {rejection.type}: {rejection.message}")
     return rejection
 
 
