@@ -72,6 +72,7 @@ class City:
         self._services()
         self._channel()
         self._bills_by_file()
+        self.environment["METERHALL_DEMO_KEY"] = self.home.secrets["channel_key"]
         write_private(self.home.environment_file, self.environment)
         return self
 
