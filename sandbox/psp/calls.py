@@ -109,7 +109,7 @@ class Calls:
         kind = fault.kind if fault else ""
         if kind == "rate_limit":
             raise errors.rate_limited()
-        if fault and kind == "timeout_before":
+        if fault and kind in {"timeout_before", "reset_before"}:
             await self._store.durable()
             return Cut(seconds=fault.seconds)
         with self._keys.used(call.key):
@@ -155,10 +155,8 @@ class Calls:
 
 def _on_the_wire(answer: Answer, fault: Fault | None, key: str | None) -> Response:
     kind = fault.kind if fault else ""
-    if fault and kind == "timeout_after":
+    if fault and kind in {"timeout_after", "reset_after"}:
         return Cut(seconds=fault.seconds)
-    if kind == "reset_after":
-        return Cut()
     if kind == "truncate":
         return truncated(answer.status, answer.body.encode())
     if kind == "wrong_amount":
@@ -192,4 +190,4 @@ def _expand(provider: Provider, thing: Any, path: list[str]) -> None:
 
 def _object(provider: Provider, id: str) -> Object | str:
     rows = provider.store.query("SELECT body FROM objects WHERE id = ?", id)
-    return from_json(rows[0][0]) if rows else id  # type: ignore[no-any-return]
+    return from_json(rows[0][0]) if rows else id

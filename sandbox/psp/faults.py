@@ -19,6 +19,7 @@ KINDS = (
     "timeout_after",  # never answers, but it happened
     "error_500_before",  # answers 500 now and for this key, nothing happened
     "error_500_after",  # answers 500 now and for this key, but it happened
+    "reset_before",  # the connection breaks, nothing happened
     "reset_after",  # it happened, then the connection breaks
     "rate_limit",  # answers 429
     "truncate",  # it happened, the answer is cut short
@@ -145,7 +146,9 @@ def refusal(operation: str) -> ApiError:
 
 def default_seconds(kind: str) -> float:
     """How long a fault takes when nobody says."""
-    return DELAY_SECONDS if kind == "delay" else HANG_SECONDS
+    if kind == "delay":
+        return DELAY_SECONDS
+    return HANG_SECONDS if kind.startswith("timeout") else 0.0
 
 
 def spoiled(body: Any) -> Any:
@@ -160,12 +163,19 @@ def spoiled(body: Any) -> Any:
     }
 
 
+def of_method(name: str) -> Fault | None:
+    """The fault that a payment method asks for."""
+    if not name.startswith("pm_fault_"):
+        return None
+    asked = name.removeprefix("pm_fault_")
+    kind = next((one for one in KINDS if asked.startswith(f"{one}_")), "")
+    return _fault(kind, asked.removeprefix(f"{kind}_"), "")
+
+
 def _asked(params: Object) -> Fault | None:
     method, metadata = params.get("payment_method"), params.get("metadata")
     if isinstance(method, str) and method.startswith("pm_fault_"):
-        asked = method.removeprefix("pm_fault_")
-        kind = next((one for one in KINDS if asked.startswith(f"{one}_")), "")
-        return _fault(kind, asked.removeprefix(f"{kind}_"), "")
+        return of_method(method)
     if isinstance(metadata, dict) and "sandbox_fault" in metadata:
         kind, _, rest = str(metadata["sandbox_fault"]).partition(":")
         operation, _, seconds = rest.partition(":")

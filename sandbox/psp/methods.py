@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from sandbox.psp.errors import missing
+from sandbox.psp.faults import of_method
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +72,7 @@ for _name, _decline in (
 
 def method(name: str) -> Method:
     """The payment method, or the error that it does not exist."""
-    if name.startswith("pm_fault_"):
-        return METHODS["pm_card_visa"]
-    found = METHODS.get(name)
+    found = METHODS["pm_card_visa"] if of_method(name) else METHODS.get(name)
     if found is None:
         raise missing("PaymentMethod", name, "payment_method")
     return found
