@@ -45,3 +45,8 @@ WAVE_SECONDS = Histogram(
 )
 ACTIVE = Gauge("outbox_relay_active", "1 while this relay is the one that publishes.")
 TAKEOVERS = Counter("outbox_relay_takeovers_total", "Times that this relay became the active one.")
+RELAY_FAILURES = Counter(
+    "outbox_relay_failures_total",
+    "Times that the relay had to start over from its cursor.",
+    ["error"],
+)

@@ -5,6 +5,7 @@ by id it is right per key, because a key's ids are drawn under the lock of its r
 commits late; an order by transaction id puts a transaction that waited for the lock before the one that it waited for.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ PAGE_BYTES = 8_000_000
 # Windows up to here are sorted anew for each page; larger ones (catching up) are walked along the primary key.
 SMALL_WINDOW_ROWS = 10_000
 
-Row = asyncpg.Record
+Row = Mapping[str, Any]  # an asyncpg.Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +34,9 @@ class Position:
 class Page:
     """Some rows of a window, in the order to send them; `end` is the position when all of them are published."""
 
-    rows: list[Row]
+    rows: Sequence[Row]
     window: Position
     end: Position
-
-    def after(self, sent: int) -> Position:
-        """The position when the first `sent` rows are published."""
-        if sent == len(self.rows):
-            return self.end
-        return Position(self.window.prev, self.window.cur, self.rows[sent - 1]["id"])
-
-    def rest(self, sent: int) -> "Page":
-        """What remains when the first `sent` rows are published."""
-        return Page(self.rows[sent:], self.window, self.end)
 
 
 class Reader:
@@ -75,7 +66,7 @@ class Reader:
             await self._size_up(self._at)
         return Page(rows, at, self._at)
 
-    async def _sort(self, at: Position) -> tuple[list[Row], bool]:
+    async def _sort(self, at: Position) -> tuple[Sequence[Row], bool]:
         """A page of a small window, found by transaction id; and whether there is more."""
         rows = await self._connection.fetch(
             _SORTED, *_bounds(at), at.cur, at.last_id, PAGE_ROWS, PAGE_BYTES
@@ -88,7 +79,7 @@ class Reader:
         if found["rows"] > SMALL_WINDOW_ROWS:
             self._walk_to = found["highest"]
 
-    async def _walk(self, at: Position) -> tuple[list[Row], bool]:
+    async def _walk(self, at: Position) -> tuple[Sequence[Row], bool]:
         """A page of a large window, found along the primary key; and whether there is more.
 
         Each query is bounded by ids, so that no plan can make it look at the whole table.
@@ -109,7 +100,7 @@ class Reader:
         return [], False
 
 
-def _is_full(rows: list[Row]) -> bool:
+def _is_full(rows: Sequence[Row]) -> bool:
     return len(rows) == PAGE_ROWS or sum(row["bytes"] for row in rows) >= PAGE_BYTES
 
 
