@@ -3,9 +3,10 @@
 import hashlib
 import hmac
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import text
+from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events.ids import uuid7
@@ -25,6 +26,12 @@ _REVOKE = text("""
 _FIND = text("""
     SELECT k.hash, k.revoked_at, c.id, c.active FROM api_keys k JOIN channels c ON c.id = k.channel_id
     WHERE k.prefix = :prefix
+""")
+_LIST = text("""
+    SELECT c.id, c.name, c.active, c.max_payment_minor, c.created_at,
+        coalesce(array_agg(k.prefix ORDER BY k.created_at) FILTER (WHERE k.revoked_at IS NULL AND k.id IS NOT NULL),
+            '{}') AS prefixes
+    FROM channels c LEFT JOIN api_keys k ON k.channel_id = c.id GROUP BY c.id ORDER BY c.id
 """)
 _LIMITS = text("SELECT id, max_payment_minor FROM channels WHERE active")
 
@@ -89,6 +96,11 @@ async def open_with(connection: AsyncConnection, key: str) -> Channel:
     if not row.active:
         raise KeyRefusedError("This channel is closed. Ask the operator.")
     return Channel(row.id)
+
+
+async def list_channels(connection: AsyncConnection) -> Sequence[RowMapping]:
+    """Every channel: id, name, active, max_payment_minor, created_at, and the prefixes of its valid keys."""
+    return (await connection.execute(_LIST)).mappings().all()
 
 
 async def payment_limits(connection: AsyncConnection) -> dict[str, int]:

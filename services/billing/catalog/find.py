@@ -1,0 +1,159 @@
+"""Find what the catalogue offers, where."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+_COLUMNS = """
+    b.id, b.name_zh, b.name_en, b.currency, b.settled_by, b.account_number_pattern, b.account_number_hint_zh,
+    b.account_number_hint_en, b.active
+"""
+_BILLERS = text(f"SELECT {_COLUMNS} FROM billers b WHERE b.id = ANY(CAST(:ids AS text[]))")  # noqa: S608
+_ALL = text(f"SELECT {_COLUMNS} FROM billers b ORDER BY b.id")  # noqa: S608
+# A service that is offered in a province is offered in each of its prefectures, and the other way round a province
+# has what any of its prefectures has.
+_OFFERED = text(f"""
+    SELECT {_COLUMNS} FROM billers b
+    WHERE b.active AND b.id > :after
+      AND (CAST(:category AS text) IS NULL AND CAST(:division AS text) IS NULL OR EXISTS (
+        SELECT FROM services s WHERE s.biller_id = b.id
+          AND (CAST(:category AS text) IS NULL OR s.category = :category)
+          AND (CAST(:division AS text) IS NULL OR EXISTS (
+            SELECT FROM coverage c JOIN divisions d ON d.code = c.division_code
+            WHERE c.service_id = s.id AND (
+                c.division_code = :division OR d.parent = :division
+                OR c.division_code = (SELECT parent FROM divisions WHERE code = :division))))))
+    ORDER BY b.id LIMIT :limit
+""")  # noqa: S608
+_SERVICES = text("""
+    SELECT s.biller_id, s.id, s.category, s.name_zh, s.name_en,
+        count(DISTINCT coalesce(d.parent, d.code)) AS provinces,
+        count(DISTINCT p.code) AS prefectures
+    FROM services s
+    LEFT JOIN coverage c ON c.service_id = s.id
+    LEFT JOIN divisions d ON d.code = c.division_code
+    LEFT JOIN divisions p ON p.level = 2 AND (p.code = d.code OR p.parent = d.code)
+    WHERE s.biller_id = ANY(CAST(:billers AS text[]))
+    GROUP BY s.id ORDER BY s.id
+""")
+_DIVISIONS = text("""
+    SELECT d.code, d.name_zh, d.name_en, d.level, d.parent, count(DISTINCT b.id) AS billers
+    FROM divisions d
+    LEFT JOIN divisions r ON r.code = d.code OR r.parent = d.code OR r.code = d.parent
+    LEFT JOIN coverage c ON c.division_code = r.code
+    LEFT JOIN services s ON s.id = c.service_id
+    LEFT JOIN billers b ON b.id = s.biller_id AND b.active
+    WHERE d.parent IS NOT DISTINCT FROM CAST(:parent AS char(6))
+    GROUP BY d.code ORDER BY d.code
+""")
+_TOTALS = text("""
+    WITH offered AS (
+        SELECT DISTINCT d.code, d.parent, d.level FROM coverage c
+        JOIN services s ON s.id = c.service_id JOIN billers b ON b.id = s.biller_id AND b.active
+        JOIN divisions d ON d.code = c.division_code)
+    SELECT (SELECT count(*) FROM billers) AS billers, (SELECT count(*) FROM billers WHERE active) AS active_billers,
+        (SELECT count(*) FROM services) AS services, (SELECT count(*) FROM coverage) AS coverage,
+        (SELECT count(DISTINCT coalesce(parent, code)) FROM offered) AS provinces,
+        (SELECT count(DISTINCT p.code) FROM offered o
+            JOIN divisions p ON p.level = 2 AND (p.code = o.code OR p.parent = o.code)) AS prefectures
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Biller:
+    """An institution that issues bills, as far as anybody but its connector needs to know."""
+
+    id: str
+    name_zh: str
+    name_en: str
+    currency: str
+    settled_by: Literal["call", "file"]
+    account_number_pattern: str
+    account_number_hint_zh: str
+    account_number_hint_en: str
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What a biller offers, and in how many provinces and prefecture-level divisions."""
+
+    biller_id: str
+    id: str
+    category: str
+    name_zh: str
+    name_en: str
+    provinces: int
+    prefectures: int
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A division and how many active billers offer something in it."""
+
+    code: str
+    name_zh: str
+    name_en: str
+    level: int
+    parent: str | None
+    billers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The catalogue in numbers; provinces and prefectures are those where an active biller offers something."""
+
+    billers: int
+    active_billers: int
+    services: int
+    coverage: int
+    provinces: int
+    prefectures: int
+
+
+async def find_billers(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, Biller]:
+    """The billers among these ids that the catalogue has, active or not."""
+    if not ids:
+        return {}
+    rows = await connection.execute(_BILLERS, {"ids": list(ids)})
+    return {row.id: Biller(*row) for row in rows}
+
+
+async def all_billers(connection: AsyncConnection) -> list[Biller]:
+    """Every biller, by id, active or not."""
+    return [Biller(*row) for row in await connection.execute(_ALL)]
+
+
+async def offered(
+    connection: AsyncConnection,
+    division: str | None,
+    category: str | None,
+    after: str = "",
+    limit: int = 50,
+) -> list[Biller]:
+    """Active billers, by id, after this one; only those that offer this category in this division, where given."""
+    asked = {"division": division, "category": category, "after": after, "limit": limit}
+    return [Biller(*row) for row in await connection.execute(_OFFERED, asked)]
+
+
+async def services_of(
+    connection: AsyncConnection, biller_ids: Sequence[str]
+) -> dict[str, list[Service]]:
+    """The services of each of these billers, by id."""
+    found: dict[str, list[Service]] = {id: [] for id in biller_ids}
+    for row in await connection.execute(_SERVICES, {"billers": list(biller_ids)}):
+        found[row.biller_id].append(Service(*row))
+    return found
+
+
+async def divisions_in(connection: AsyncConnection, parent: str | None) -> list[Offer]:
+    """The provinces, or the prefectures of one."""
+    return [Offer(*row) for row in await connection.execute(_DIVISIONS, {"parent": parent})]
+
+
+async def totals(connection: AsyncConnection) -> Totals:
+    """The catalogue in numbers."""
+    return Totals(*(await connection.execute(_TOTALS)).one())

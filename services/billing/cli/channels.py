@@ -1,0 +1,101 @@
+"""`meterhall channels …`: the wallet apps that use us, and their API keys."""
+
+import re
+from typing import Annotated
+
+import typer
+
+from services.billing.cli.output import as_json, fail, money, table
+from services.billing.cli.session import run, transaction
+
+commands = typer.Typer(name="channels", help="Wallet apps and their API keys.")
+
+
+@commands.command()
+def create(
+    id: Annotated[str, typer.Argument(help="lower-case letters, digits and hyphens")],
+    name: Annotated[str, typer.Argument(help="what people call it")],
+    limit: Annotated[
+        int | None, typer.Option(help="largest payment, in minor units (default 5000000)")
+    ] = None,
+) -> None:
+    """Create a channel."""
+    from services.billing.channels import create_channel
+    from services.billing.channels.keys import DEFAULT_LIMIT_MINOR
+
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,39}", id):
+        fail(f"{id!r} can't be an id: use lower-case letters, digits and hyphens, at most 40.")
+    if limit is not None and not 0 < limit < 2**63:
+        fail("--limit is in minor units and above 0: 5000000 is CNY 50,000.00.")
+
+    async def work() -> bool:
+        async with transaction() as connection:
+            return await create_channel(connection, id, name, limit or DEFAULT_LIMIT_MINOR)
+
+    if run(work()):
+        print(f"Channel {id} is created. Give it a key: meterhall channels issue-key {id}")
+    else:
+        print(f"Channel {id} exists already; nothing was changed.")
+
+
+@commands.command("issue-key")
+def issue_key(id: Annotated[str, typer.Argument(help="the channel")]) -> None:
+    """Print a new key of a channel: the only time that it is shown. Older keys stay valid."""
+    from services.billing import channels
+
+    async def work() -> str:
+        async with transaction() as connection:
+            return await channels.issue_key(connection, id)
+
+    try:
+        print(run(work()))
+    except channels.UnknownChannelError:
+        fail(f"There is no channel {id!r}: meterhall channels create {id} NAME")
+
+
+@commands.command("revoke-key")
+def revoke_key(
+    key: Annotated[str, typer.Argument(metavar="KEY_OR_PREFIX", help="mh_…, or its middle part")],
+) -> None:
+    """Revoke a key; it stops within two seconds."""
+    from services.billing import channels
+    from services.billing.channels.keys import prefix_of
+
+    async def work() -> str | None:
+        async with transaction() as connection:
+            return await channels.revoke_key(connection, key)
+
+    channel = run(work())
+    if channel is None:
+        # The key itself is not repeated: it may still open something.
+        fail(f"No valid key has the prefix {prefix_of(key)[:8]!r}: see meterhall channels list")
+    print(f"The key {prefix_of(key)} of {channel} is revoked.")
+
+
+@commands.command("list")
+def list_(json: Annotated[bool, typer.Option("--json", help="for a script")] = False) -> None:
+    """Channels, their limits and the prefixes of their valid keys."""
+    from services.billing.channels.keys import list_channels
+
+    async def work() -> list[dict[str, object]]:
+        async with transaction() as connection:
+            return [dict(row) for row in await list_channels(connection)]
+
+    rows = run(work())
+    if json:
+        as_json(rows)
+        return
+    table(
+        "Channels",
+        ["id", "name", "open", "largest payment>", "keys"],
+        [
+            (
+                row["id"],
+                row["name"],
+                "yes" if row["active"] else "no",
+                money(int(str(row["max_payment_minor"])), "CNY").removesuffix(" CNY"),
+                " ".join(row["prefixes"]) if isinstance(row["prefixes"], list) else "",
+            )
+            for row in rows
+        ],
+    )
