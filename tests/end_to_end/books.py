@@ -1,0 +1,166 @@
+"""Everybody's books, read from outside: the PSP's and the billers' own, the topics by kafka-python, and ours.
+
+What is compared are the others' records with ours, never our tables with themselves.
+"""
+
+import json
+import urllib.request
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+from kafka import KafkaConsumer, TopicPartition
+from sqlalchemy import make_url
+
+from events.topics import BY_CODE
+from sandbox.city import City
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A payment as our database has it."""
+
+    id: UUID
+    state: str
+    funding: str
+    biller_id: str | None
+    amount_minor: int
+    refunded_minor: int
+
+
+async def query(city: City, statement: str, schema: str = "billing") -> list[Any]:
+    """Rows of one of our databases, read by the application's role."""
+    name = "METERHALL_DATABASE_URL" if schema == "billing" else f"METERHALL_{schema}_DATABASE_URL"
+    url = make_url(city.environment[name.upper()])
+    connection = await asyncpg.connect(
+        host=url.host,
+        port=url.port,
+        user=url.username,
+        password=url.password,
+        database=url.database,
+        server_settings={"search_path": schema},
+    )
+    try:
+        return list(await connection.fetch(statement))
+    finally:
+        await connection.close()
+
+
+async def payments(city: City) -> dict[UUID, Row]:
+    """Every payment that we know of."""
+    rows = await query(
+        city,
+        "SELECT id, state, funding, biller_id, amount_minor, refunded_minor FROM payments",
+    )
+    return {row["id"]: Row(*row) for row in rows}
+
+
+def fetch(url: str) -> Any:
+    """JSON from a part of the city."""
+    with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310 - on this machine
+        return json.load(answer)
+
+
+async def disagreements(city: City) -> list[str]:
+    """Where the PSP's or a biller's own book differs from ours; nothing when every payment has come to its end."""
+    ours = await payments(city)
+    return [*_at_the_psp(city, ours), *_at_the_billers(city, ours)]
+
+
+def _at_the_psp(city: City, ours: dict[UUID, Row]) -> list[str]:
+    book = fetch(f"{city.home.url('psp')}/sandbox/book")
+    captured: dict[str, list[int]] = defaultdict(list)
+    for each in book["captures"]:
+        if each["metadata"].get("kind") == "payment":
+            captured[each["charge_id"]].append(each["amount_minor"])
+    refunded: Counter[str] = Counter()
+    for each in book["refunds"]:
+        if each["status"] == "succeeded":
+            refunded[each["charge_id"]] += each["amount_minor"]
+    found = []
+    for id, row in ours.items():
+        paid = row.funding == "psp" and row.state in _PAID
+        if captured.pop(str(id), []) != ([row.amount_minor] if paid else []):
+            found.append(f"{id} is {row.state} and the PSP captured otherwise")
+        if paid and refunded[str(id)] != row.refunded_minor:
+            found.append(f"{id}: refunded {row.refunded_minor}, at the PSP {refunded[str(id)]}")
+    return found + [f"the PSP captured {id}, unknown to us" for id in captured]
+
+
+def _at_the_billers(city: City, ours: dict[UUID, Row]) -> list[str]:
+    by_call = {row["id"] for row in city.billers() if row["settled_by"] == "call"}
+    net: dict[str, list[int]] = defaultdict(list)
+    for each in fetch(f"{city.home.url('billers')}/sandbox/book")["entries"]:
+        if each["biller"] in by_call:
+            sign = 1 if each["kind"] == "apply" else -1
+            net[each["serial"]].append(sign * each["amount_minor"])
+    found = []
+    for id, row in ours.items():
+        if row.biller_id not in by_call:
+            continue
+        entries = net.pop(id.hex.upper(), [])
+        marked = row.state in {"succeeded", "partially_refunded"}
+        if sum(entries) != (row.amount_minor if marked else 0) or len(entries) > 2:
+            found.append(f"{id} is {row.state} and its biller booked {entries}")
+    return found + [f"a biller booked {serial}, unknown to us" for serial in net]
+
+
+_PAID = {"succeeded", "partially_refunded", "refunded", "reversed"}
+
+
+async def topic_disagreements(city: City, schema: str) -> list[str]:
+    """Where the topics, read by kafka-python, differ from an outbox: row by row, and in order per key.
+
+    An event may stand twice in a topic (a relay that died sends its last wave again); the first of them counts.
+    """
+    rows = await query(
+        city, "SELECT event_id, topic, key, sequence, payload FROM outbox ORDER BY id", schema
+    )
+    by_topic: dict[str, list[Any]] = defaultdict(list)
+    for row in rows:
+        by_topic[BY_CODE[row["topic"]].name].append(row)
+    found = []
+    for topic, expected in by_topic.items():
+        read = _read(city.environment["METERHALL_KAFKA"], topic)
+        ours = {str(row["event_id"]) for row in expected}
+        for row in expected:
+            if read.values.get(str(row["event_id"])) != row["payload"]:
+                found.append(f"{topic}: {row['event_id']} is missing or differs")
+        wanted: dict[str, list[str]] = defaultdict(list)
+        for row in expected:
+            wanted[row["key"]].append(str(row["event_id"]))
+        for key, ids in wanted.items():
+            # What wallets sent by themselves stands on the same topic.
+            if [id for id in read.order[key] if id in ours] != ids:
+                found.append(f"{topic}: the order of {key} differs")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Topic:
+    values: dict[str, bytes | None]
+    order: dict[str, list[str]]
+
+
+def _read(bootstrap: str, topic: str) -> _Topic:
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+    try:
+        parts = [TopicPartition(topic, each) for each in consumer.partitions_for_topic(topic)]
+        consumer.assign(parts)
+        consumer.seek_to_beginning(*parts)
+        ends = consumer.end_offsets(parts)
+        values: dict[str, bytes | None] = {}
+        order: dict[str, list[str]] = defaultdict(list)
+        while any(consumer.position(part) < ends[part] for part in parts):
+            for records in consumer.poll(timeout_ms=500).values():
+                for record in records:
+                    said = dict(record.headers)
+                    id = (said.get("dlq-id") or said.get("ce_id") or b"").decode()
+                    if id and id not in values:
+                        values[id] = record.value
+                        order[(record.key or b"").decode(errors="replace")].append(id)
+        return _Topic(values, order)
+    finally:
+        consumer.close()

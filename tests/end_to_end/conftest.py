@@ -1,0 +1,27 @@
+"""One city for the tests of this folder: every process, over TCP, as a user has it."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from sandbox.city import CHANNEL, City
+from sandbox.demo.wallet import Wallet
+from sandbox.home import Home
+
+
+@pytest.fixture(scope="session")
+def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]:
+    """The city, started as `meterhall up` starts it."""
+    folder: Path = tmp_path_factory.mktemp("city")
+    with Home(folder) as home, City(home, seed=7) as started:
+        yield started
+
+
+@pytest.fixture
+async def wallet(city: City) -> AsyncIterator[Wallet]:
+    """The wallet app of the city's channel."""
+    secrets = city.home.secrets
+    key, token = secrets["channel_key"], secrets["notifications_token"]
+    async with Wallet(city.environment, key, token, CHANNEL) as made:
+        yield made
