@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def test_the_demo_ends_with_books_that_agree(tmp_path: Path) -> None:
+    command = ["demo", "--payments", "150", "--home", str(tmp_path / "demo")]
     done = subprocess.run(
-        [sys.executable, "-m", "services.billing.cli", "demo", "--payments", "150"]
-        + ["--home", str(tmp_path / "demo")],
+        [sys.executable, "-m", "services.billing.cli", *command],
         capture_output=True,
         text=True,
         check=False,
