@@ -25,6 +25,8 @@ _NAMES = {
     "payout": "payout",
     "event": "event",
 }
+# Objects that do not say whether their money is real.
+_WITHOUT_MODE = frozenset(("refund", "balance_transaction"))
 
 
 class Provider:
@@ -59,8 +61,9 @@ class Provider:
 
     def new(self, kind: str, **fields: Any) -> Object:
         """A new object with its id and its time; `store.put` keeps it."""
-        head = {"id": self.new_id(kind), "object": kind, "created": self.now(), "livemode": False}
-        return {**head, **fields}
+        head = {"id": self.new_id(kind), "object": kind, "created": self.now()}
+        mode = {} if kind in _WITHOUT_MODE else {"livemode": False}
+        return {**head, **mode, **fields}
 
     def require(self, kind: str, id: str, param: str = "id") -> Object:
         """The object, or the error that it does not exist."""

