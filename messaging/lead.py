@@ -72,7 +72,7 @@ async def take_lead(connection: "asyncpg.Connection[Any]") -> Lead | None:
         await connection.execute("SELECT pg_advisory_unlock_all()")
         raise HaltedError(
             "this database was restored from another cluster, whose transaction ids mean nothing here:"
-            " run messaging.rebase once, then start the relay"
+            " run `python -m messaging.rebase` once, then start the relay"
         )
     owner = f"{socket.gethostname()}:{os.getpid()}"
     row = await connection.fetchrow(_TAKE, owner, cluster)
@@ -85,7 +85,11 @@ async def backlog(connection: "asyncpg.Connection[Any]") -> tuple[int, float | N
     return row["rows"], None if row["oldest"] is None else row["oldest"].timestamp()
 
 
-_TRY_LOCK = "SELECT pg_try_advisory_lock((x'4d48'::bigint << 40) + 'outbox'::regclass::oid::bigint)"
+# One lock for each outbox, since a table's oid is unique in its database.
+OUTBOX_LOCK = (
+    "(CAST(x'4d48' AS bigint) << 40) + CAST(CAST(CAST('outbox' AS regclass) AS oid) AS bigint)"
+)
+_TRY_LOCK = f"SELECT pg_try_advisory_lock({OUTBOX_LOCK})"
 
 _TAKE = """
     UPDATE outbox_cursor SET epoch = epoch + 1, owner = $1, cluster = $2, updated_at = now()
