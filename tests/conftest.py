@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sandbox.kafka import Kafka
 from sandbox.postgres import Postgres
 from services.billing.database import connect
+from tests.support.billers import SandboxBillers
 from tests.support.databases import Database, Databases
 from tests.support.psp import SandboxPsp
 
@@ -89,3 +90,10 @@ def psp(scratch: Path) -> Iterator[SandboxPsp]:
     """The sandbox's PSP, a process for the whole run: use fresh ids, and clear the faults that you asked for."""
     with SandboxPsp(scratch / "psp") as provider:
         yield provider
+
+
+@pytest.fixture(scope="session")
+def billers(scratch: Path) -> Iterator[SandboxBillers]:
+    """The sandbox's billers, a process for the whole run: use fresh accounts, and clear the faults you asked for."""
+    with SandboxBillers(scratch / "billers") as city:
+        yield city

@@ -1,0 +1,122 @@
+"""Billers that work by file: below `<data>/billers/<id>/`, they write `bills/<day>.csv`, read our `outgoing/<day>.txt`
+and answer with `incoming/<day>.txt`.
+
+A bills file lists everything that is owed, in UTF-8 with the header below: amounts in minor units, empty where there is
+none, `due_on` as 2026-11-30, `expires_at` as 2026-12-30T23:59:59+08:00.
+"""
+
+import csv
+import io
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sandbox.billers.desk import Asked, Desk
+from sandbox.billers.institutions import INSTITUTIONS
+from sandbox.billers.store import Store, iso
+from sandbox.billers.wire import day_list
+
+HEADER = (
+    "account_number",
+    "bill_number",
+    "period",
+    "amount_minor",
+    "currency",
+    "rule",
+    "min_minor",
+    "max_minor",
+    "multiple_minor",
+    "due_on",
+    "expires_at",
+)
+BY_FILE = tuple(each.id for each in INSTITUTIONS if each.settled_by == "file")
+
+
+class BadFileError(Exception):
+    """Our day file makes no sense to the biller; it books nothing of it."""
+
+
+class FileBillers:
+    """The folders of the billers that work by file."""
+
+    def __init__(self, store: Store, desk: Desk, data_dir: Path) -> None:
+        self._store = store
+        self._desk = desk
+        self._folder = data_dir / "billers"
+
+    def hand_out(self, day: str) -> list[Path]:
+        """Write the bills file of `day` (YYYYMMDD) for each; complete or not at all."""
+        return [
+            _write(self._folder / biller / "bills" / f"{day}.csv", self._bills(biller))
+            for biller in BY_FILE
+        ]
+
+    def answer(self, day: str) -> dict[str, Any]:
+        """Book our day file of each biller and write its own list of the day. Tells, by biller, how many lines were
+        `booked`, which were `refused` and why, or the `error` for which nothing was done."""
+        told: dict[str, Any] = {}
+        for biller in BY_FILE:
+            file = self._folder / biller / "outgoing" / f"{day}.txt"
+            try:
+                told[biller] = self._book(biller, day, file.read_bytes())
+            except (OSError, BadFileError) as error:
+                told[biller] = {"error": str(error) if file.exists() else "there is no such file"}
+        return told
+
+    def _book(self, biller: str, day: str, content: bytes) -> dict[str, Any]:
+        lines = _parse(biller, day, content)
+        known = {(each.kind, each.serial) for each in self._desk.lines(biller, day)}
+        booked, refused = 0, []
+        for line in lines:
+            # Asked for twice is booked once.
+            reply = None if (line.operation, line.serial) in known else self._desk.answer(line)
+            if reply and reply.status == "REFUSED":
+                refused.append({"serial": line.serial, "code": reply.code})
+            else:
+                booked += 1
+        self._store.commit()
+        own = day_list(self._desk.lines(biller, day))
+        path = _write(self._folder / biller / "incoming" / f"{day}.txt", own)
+        return {"booked": booked, "refused": refused, "file": str(path)}
+
+    def _bills(self, biller: str) -> str:
+        rows = self._store.query(
+            "SELECT account_number, bill_number, period, amount_minor, 'CNY', rule, min_minor, max_minor,"
+            " multiple_minor, due_on, expires_at FROM bills WHERE biller = ? AND paid_by IS NULL AND expires_at > ?"
+            " ORDER BY account_number, period",
+            biller,
+            self._store.now(),
+        )
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(HEADER)
+        writer.writerows((*row[:-1], iso(row[-1])) for row in rows)
+        return text.getvalue()
+
+
+def _parse(biller: str, day: str, content: bytes) -> list[Asked]:
+    try:
+        first, *rest = content.decode().splitlines()
+        count, total = (int(each) for each in first.split("|"))
+        lines = [_line(biller, day, row) for row in rest]
+    except ValueError as error:
+        raise BadFileError(f"not a day file: {error}") from error
+    sums = sum(each.amount_minor * (1 if each.operation == "apply" else -1) for each in lines)
+    if (count, total) != (len(lines), sums):
+        raise BadFileError(f"{count}|{total} is said, {len(lines)}|{sums} is found")
+    return lines
+
+
+def _line(biller: str, day: str, row: str) -> Asked:
+    _, serial, bill_number, amount, kind, at = row.split("|")
+    if kind not in {"apply", "unapply"}:
+        raise ValueError(kind)
+    seconds = int(datetime.fromisoformat(at).timestamp())
+    return Asked(biller, kind, "", bill_number, serial, int(amount), day, seconds)
+
+
+def _write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(text, encoding="utf-8")
+    return partial.rename(path)
