@@ -1,15 +1,20 @@
-"""What became of telling somebody: one event per delivery that ended."""
+"""What became of telling somebody: one event per delivery that ended.
+
+A delivery that failed and was sent again by an operator ends again; `sequence` in the envelope counts how often.
+"""
 
 from typing import Literal
 from uuid import UUID
 
 from events.message import Event
+from events.payments import ChannelId, Reason
 from events.topics import DELIVERY_EVENTS
 
 
 class _DeliveryEvent(Event):
     delivery_id: UUID
     event_id: UUID
+    channel: ChannelId
     medium: Literal["mail", "webhook"]
     attempts: int
 
@@ -22,9 +27,9 @@ class NotificationDelivered(_DeliveryEvent):
 
 
 class NotificationFailed(_DeliveryEvent):
-    """The last attempt failed, too; `reason` says how."""
+    """Refused for good, or the last attempt failed, too; `reason` says how."""
 
     topic = DELIVERY_EVENTS
     key_field = "delivery_id"
 
-    reason: str
+    reason: Reason

@@ -1,0 +1,97 @@
+"""Errors as RFC 9457 problems: what is wrong, and what to do about it.
+
+`type` is a relative URI whose page explains the problem; extensions carry what a program may want to read.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from starlette.exceptions import HTTPException
+
+log = structlog.get_logger()
+
+
+class Problem(Exception):  # noqa: N818 - RFC 9457 names it so
+    """Raised anywhere below a route; answered as application/problem+json."""
+
+    def __init__(
+        self,
+        status: int,
+        slug: str,
+        title: str,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+        **extensions: Any,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.headers = dict(headers or {})
+        self.body = {
+            "type": f"/problems/{slug}",
+            "title": title,
+            "status": status,
+            "detail": detail,
+            **extensions,
+        }
+
+
+def install(app: FastAPI) -> None:
+    """Have the app answer every error as a problem."""
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    for trouble in (InterfaceError, OperationalError, DBAPIError, OSError, TimeoutError):
+        app.add_exception_handler(trouble, _unavailable)
+
+
+def answer(problem: Problem) -> JSONResponse:
+    """The response that says it."""
+    return JSONResponse(
+        problem.body,
+        status_code=problem.status,
+        headers=problem.headers,
+        media_type="application/problem+json",
+    )
+
+
+async def _problem(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Problem)
+    return answer(error)
+
+
+async def _invalid(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    # The input is left out: it may hold what must not be in a log.
+    errors = [
+        {"field": ".".join(str(part) for part in each["loc"][1:]) or "body", "message": each["msg"]}
+        for each in error.errors()
+    ]
+    said = "; ".join(f"{each['field']}: {each['message']}" for each in errors[:5])
+    return answer(
+        Problem(
+            422, "invalid-request", "The request is not valid", f"Correct {said}", errors=errors
+        )
+    )
+
+
+async def _http(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    slug = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http-error")
+    detail = {
+        404: "There is nothing at this address. See /docs for what there is.",
+        405: "This address does not take that method. See /docs.",
+    }.get(error.status_code, str(error.detail))
+    return answer(Problem(error.status_code, slug, str(error.detail), detail, error.headers))
+
+
+async def _unavailable(_: Request, error: Exception) -> JSONResponse:
+    log.error("database_unavailable", error=type(error).__name__, said=str(error)[:300])
+    detail = "The database can't be reached. Nothing was kept; try again with the same key."
+    return answer(
+        Problem(503, "unavailable", "Try again shortly", detail, headers={"Retry-After": "1"})
+    )

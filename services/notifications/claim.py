@@ -1,0 +1,88 @@
+"""Take what is due, for a while: nobody else sends it before the lease ends, and a sender that dies loses nothing.
+
+A lane is a medium and a channel. Each lane is claimed up to its own free places, so that a lane whose receiver hangs
+fills its places and no others.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.notifications.outcomes import Address, Delivery
+
+# Longer than any attempt may take (mail: 30 s), and short enough that a dead sender's mail is not late by much.
+LEASE_SECONDS = 120.0
+
+Lane = tuple[str, str]  # medium, channel
+
+_CHANNELS = text("SELECT id FROM channels")
+
+_CLAIM = text("""
+    WITH due AS MATERIALIZED (
+        SELECT d.id FROM unnest(CAST(:media AS text[]), CAST(:channels AS text[]), CAST(:places AS integer[]))
+            AS lane (medium, channel, places)
+        CROSS JOIN LATERAL (
+            SELECT id FROM deliveries
+            WHERE medium = lane.medium AND channel = lane.channel AND status = 'pending' AND next_attempt_at <= now()
+            ORDER BY next_attempt_at LIMIT lane.places FOR UPDATE SKIP LOCKED
+        ) AS d
+    ), claimed AS (
+        UPDATE deliveries d SET attempts = attempts + 1, lease = :lease,
+            next_attempt_at = now() + make_interval(secs => :lease_seconds)
+        FROM due WHERE d.id = due.id
+        RETURNING d.*
+    )
+    SELECT c.id, c.lease, c.event_id, c.event_type, c.medium, c.channel, c.body, c.attempts, c.created_at,
+        c.correlation_id, c.traceparent, r.email, r.language, e.url, e.secret,
+        CASE WHEN e.previous_until > now() THEN e.previous_secret END AS previous_secret
+    FROM claimed c
+    LEFT JOIN recipients r ON c.medium = 'mail' AND r.channel = c.channel AND r.payer = c.payer
+    LEFT JOIN endpoints e ON c.medium = 'webhook' AND e.channel = c.channel AND e.active
+""")
+
+
+async def channels(connection: AsyncConnection) -> list[str]:
+    """All channels: a few, so that a small read finds the lanes."""
+    return [str(id) for id in (await connection.execute(_CHANNELS)).scalars()]
+
+
+async def claim(connection: AsyncConnection, places: Mapping[Lane, int]) -> list[Delivery]:
+    """Claim up to `places` due deliveries of each lane, in the caller's transaction, one statement.
+
+    The attempt is counted here and not when its outcome is known: what kills a sender must not be tried for ever.
+    """
+    free = {lane: number for lane, number in places.items() if number > 0}
+    if not free:
+        return []
+    rows = await connection.execute(
+        _CLAIM,
+        {
+            "media": [medium for medium, _ in free],
+            "channels": [channel for _, channel in free],
+            "places": list(free.values()),
+            "lease": uuid4(),
+            "lease_seconds": LEASE_SECONDS,
+        },
+    )
+    return [_delivery(row) for row in rows]
+
+
+def _delivery(row: Row[Any]) -> Delivery:
+    secrets = tuple(secret for secret in (row.secret, row.previous_secret) if secret)
+    return Delivery(
+        id=row.id,
+        lease=row.lease,
+        event_id=row.event_id,
+        event_type=row.event_type,
+        medium=row.medium,
+        channel=row.channel,
+        body=bytes(row.body),
+        attempts=row.attempts,
+        created_at=row.created_at,
+        correlation_id=row.correlation_id,
+        traceparent=row.traceparent,
+        address=Address(row.email, row.language, row.url, secrets),
+    )

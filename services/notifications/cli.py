@@ -1,0 +1,178 @@
+"""The operator's commands: channels and their tokens, endpoints, deliveries."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, NoReturn
+from uuid import UUID
+
+import typer
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from services.notifications.follow import Followed
+    from services.notifications.settings import Settings
+
+commands = typer.Typer(
+    name="notifications", help="Who is told, and what became of it.", no_args_is_help=True
+)
+channel = typer.Typer(help="Channels and their tokens.", no_args_is_help=True)
+endpoint = typer.Typer(help="Where webhooks go.", no_args_is_help=True)
+commands.add_typer(channel, name="channel")
+commands.add_typer(endpoint, name="endpoint")
+
+
+@channel.command("add")
+def add(
+    channel: Annotated[str, typer.Argument(help="the channel's id, as billing knows it")],
+) -> None:
+    """Add a channel, or give one that is known another token. The token is shown once."""
+    from sqlalchemy.exc import IntegrityError
+
+    from services.notifications.access import add_channel
+
+    async def work() -> str:
+        async with _transaction() as connection:
+            return await add_channel(connection, channel)
+
+    try:
+        print(asyncio.run(work()))
+    except IntegrityError:
+        _fail(f"{channel!r} is no channel id: use small letters, digits and hyphens, at most 40")
+
+
+@channel.command("revoke")
+def revoke(token: Annotated[str, typer.Argument(help="a token, or its prefix")]) -> None:
+    """Revoke a token. It stops within two seconds."""
+    from services.notifications.access import revoke_token
+
+    async def work() -> str | None:
+        async with _transaction() as connection:
+            return await revoke_token(connection, token)
+
+    belonged_to = asyncio.run(work())
+    if belonged_to is None:
+        _fail("there is no such token, or it is revoked already")
+    print(f"revoked a token of {belonged_to}")
+
+
+@endpoint.command("set")
+def set_(
+    channel: str,
+    url: str,
+    rotate: Annotated[bool, typer.Option(help="make a new secret; both sign for 24 hours")] = False,
+) -> None:
+    """Send a channel's webhooks to URL. A new secret is shown once."""
+    from sqlalchemy.exc import IntegrityError
+
+    from services.notifications.endpoints import set_endpoint
+    from services.notifications.webhooks.address import check_url
+
+    try:
+        check_url(url, allow_loopback=_settings().webhook_allow_loopback)
+    except ValueError as error:
+        _fail(str(error))
+
+    async def work() -> str | None:
+        async with _transaction() as connection:
+            return await set_endpoint(connection, channel, url, rotate=rotate)
+
+    try:
+        secret = asyncio.run(work())
+    except IntegrityError:
+        _fail(f"there is no channel {channel!r}: `meterhall notifications channel add {channel}`")
+    print(secret or "set; the secret is the one it was")
+
+
+@commands.command()
+def deliveries(
+    failed: Annotated[
+        bool, typer.Option("--failed", help="only those that failed for good")
+    ] = False,
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="for a script")] = False,
+) -> None:
+    """The newest deliveries."""
+    from services.notifications.follow import list_deliveries
+
+    async def work() -> Sequence["Followed"]:
+        async with _transaction() as connection:
+            return await list_deliveries(
+                connection, limit=limit, status="failed" if failed else None
+            )
+
+    found = asyncio.run(work())
+    if as_json:
+        print(
+            json.dumps([asdict(each) for each in found], default=str, ensure_ascii=False, indent=2)
+        )
+    else:
+        _table(found)
+
+
+@commands.command()
+def retry(delivery_id: UUID) -> None:
+    """Send a failed delivery again."""
+    from services.notifications import follow
+
+    async def work() -> bool:
+        async with _transaction() as connection:
+            return await follow.retry(connection, delivery_id)
+
+    if not asyncio.run(work()):
+        _fail(
+            "there is no failed delivery of this id: see `meterhall notifications deliveries --failed`"
+        )
+    print("due now")
+
+
+def _table(found: Sequence["Followed"]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="Deliveries, the newest first", title_justify="left")
+    for column in ("Delivery", "Event", "Medium", "Status", "Tries", "Reason"):
+        table.add_column(column, overflow="fold", min_width=36 if column == "Delivery" else None)
+    for each in found:
+        event = each.event_type.removeprefix("meterhall.").rpartition(".")[0]
+        table.add_row(
+            str(each.id), event, each.medium, each.status, str(each.attempts), each.reason or ""
+        )
+    console = Console()
+    console.width = max(80, min(console.width, 120)) if console.is_terminal else 80
+    console.print(table)
+
+
+def _settings() -> "Settings":
+    from pydantic import ValidationError
+
+    from services.notifications.settings import Settings
+
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = ", ".join(f"METERHALL_{each['loc'][0]}".upper() for each in error.errors())
+        _fail(
+            f'Set {wrong}. For the sandbox\'s city: eval "$(meterhall env)" while `make up` runs.'
+        )
+
+
+@asynccontextmanager
+async def _transaction() -> AsyncIterator["AsyncConnection"]:
+    from services.notifications.database import connect
+
+    engine = connect(_settings().notifications_database_url.get_secret_value(), pool_size=1)
+    try:
+        async with engine.begin() as connection:
+            yield connection
+    finally:
+        await engine.dispose()
+
+
+def _fail(text: str) -> NoReturn:
+    print(text, file=sys.stderr)
+    raise SystemExit(1)

@@ -1,0 +1,27 @@
+"""Kafka in: what happened to payments, top-ups and receipts, a batch at a time, each batch one statement."""
+
+from collections.abc import Sequence
+
+from faststream.kafka import KafkaBroker
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from events.topics import NOTIFICATIONS_GROUP, PAYMENT_EVENTS, RECEIPT_EVENTS
+from messaging.consume import Message, Rejected, subscribe
+from services.notifications.tell import tell, told_of
+
+
+def register(broker: KafkaBroker, engine: AsyncEngine) -> None:
+    """Have the broker hand the events to `take`."""
+
+    async def handle(messages: Sequence[Message]) -> Sequence[Rejected]:
+        return await take(engine, messages)
+
+    for topic in (PAYMENT_EVENTS, RECEIPT_EVENTS):
+        subscribe(broker, topic, NOTIFICATIONS_GROUP, handle, engine)
+
+
+async def take(engine: AsyncEngine, messages: Sequence[Message]) -> list[Rejected]:
+    """Plan the deliveries of a batch. Nothing that keeps the contract is refused."""
+    async with engine.begin() as connection:
+        await tell(connection, [told_of(each) for each in messages])
+    return []

@@ -1,0 +1,13 @@
+"""Notifications' metadata, and its engine."""
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from messaging import database
+
+SCHEMA = "notifications"
+metadata = database.new_metadata()
+
+
+def connect(url: str, *, pool_size: int = 8) -> AsyncEngine:
+    """An engine of notifications. `url` is postgresql+asyncpg://…; nothing is opened yet."""
+    return database.connect(url, SCHEMA, pool_size=pool_size)

@@ -1,0 +1,71 @@
+"""The names of billers, asked of billing's public catalogue: events carry only the id."""
+
+import time
+from typing import NamedTuple
+
+import aiohttp
+import structlog
+
+# Names change a few times in years. A mail is not held up for one, so what is not known is asked again soon.
+KNOWN_SECONDS = 600.0
+UNKNOWN_SECONDS = 15.0
+_TIMEOUT_SECONDS = 2.0
+# The catalogue has hundreds of billers; more than this means that somebody makes ids up.
+_MOST = 20_000
+
+log = structlog.get_logger()
+
+
+class BillerName(NamedTuple):
+    """A biller's name in both languages; its id, when it could not be asked."""
+
+    zh: str
+    en: str
+
+
+class BillerNames:
+    """A cache in front of GET {billing_url}/v1/billers/{id}."""
+
+    def __init__(self, billing_url: str) -> None:
+        self._url = billing_url.rstrip("/")
+        self._known: dict[str, tuple[float, BillerName]] = {}
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    async def of(self, biller_id: str) -> BillerName:
+        """The biller's names. Raises nothing: a mail with the id is better than none."""
+        until, name = self._known.get(biller_id, (0.0, None))
+        if name is not None and time.monotonic() < until:
+            return name
+        found = await self._ask(biller_id)
+        if len(self._known) >= _MOST:
+            self._known.clear()
+        seconds = UNKNOWN_SECONDS if found is None else KNOWN_SECONDS
+        # What was known stays good while billing is away.
+        name = found or name or BillerName(biller_id, biller_id)
+        self._known[biller_id] = (time.monotonic() + seconds, name)
+        return name
+
+    async def _ask(self, biller_id: str) -> BillerName | None:
+        try:
+            async with self._session.get(f"{self._url}/v1/billers/{biller_id}") as answer:
+                if answer.status != 200:
+                    return None
+                body = await answer.json()
+            return BillerName(str(body["name_zh"])[:120], str(body["name_en"])[:120])
+        except (
+            aiohttp.ClientError,
+            TimeoutError,
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+        ) as error:
+            log.warning("biller_name_not_found", biller=biller_id, error=type(error).__name__)
+            return None
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._session.close()

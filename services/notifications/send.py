@@ -1,0 +1,140 @@
+"""The sender: claims what is due, sends it outside any transaction, and records the outcomes in sets.
+
+Attempts run side by side, each lane in its own places; while the database is busy with one set, the next one gathers.
+Delivery is at least once: a sender that dies between a sending and its record sends that one again.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import Counter as Tally
+from collections.abc import Mapping
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from messaging.transient import backoff_seconds
+from services.notifications import metrics
+from services.notifications.claim import Lane, channels, claim
+from services.notifications.outcomes import Delivered, Delivery, Later, Never, Outcome, Outlet
+from services.notifications.record import Attempt, record
+
+# How soon a delivery that becomes due is seen. Mail and webhooks are not waited for at a screen.
+POLL_SECONDS = 0.25
+# A channel that was added is seen this soon.
+CHANNELS_SECONDS = 5.0
+
+log = structlog.get_logger()
+
+
+class Sender:
+    """Sends over `outlets`, by medium; `places` is how many attempts of one lane may run at once, by medium."""
+
+    def __init__(
+        self, engine: AsyncEngine, outlets: Mapping[str, Outlet], places: Mapping[str, int]
+    ) -> None:
+        self._engine = engine
+        self._outlets = outlets
+        self._places = places
+        self._running: Tally[Lane] = Tally()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._finished: list[Attempt] = []
+        self._news = asyncio.Event()
+        self._channels: list[str] = []
+        self._channels_until = 0.0
+        self._stopping = False
+
+    async def run(self) -> None:
+        """Send until `stop`, and then to the end what has begun."""
+        failures = 0
+        while not self._stopping:
+            self._news.clear()
+            try:
+                busy = await self._record_finished() + await self._start_due()
+            except Exception as error:
+                # What is finished stays in hand; should its lease end meanwhile, it is sent again.
+                failures += 1
+                log.warning("sender_failed", error=type(error).__name__)
+                await asyncio.sleep(backoff_seconds(failures))
+                continue
+            failures = 0
+            if not busy:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._news.wait(), POLL_SECONDS)
+        await self.drain()
+
+    def stop(self) -> None:
+        """Claim nothing more. Not by cancelling `run`: what it has just claimed would wait for its lease to end."""
+        self._stopping = True
+        self._news.set()
+
+    async def run_once(self) -> int:
+        """Try what is due, as far as there are places, to the end; how many were tried."""
+        self._channels_until = 0.0
+        tried = await self._start_due()
+        await self.drain()
+        return tried
+
+    async def drain(self) -> None:
+        """Let the attempts that run come to their end, which their timeouts bound, and record them."""
+        await asyncio.gather(*self._tasks)
+        await self._record_finished()
+
+    async def _start_due(self) -> int:
+        async with self._engine.begin() as connection:
+            if time.monotonic() >= self._channels_until:
+                self._channels = await channels(connection)
+                self._channels_until = time.monotonic() + CHANNELS_SECONDS
+            claimed = await claim(connection, self._free_places())
+        for delivery in claimed:
+            self._running[_lane(delivery)] += 1
+            task = asyncio.create_task(self._attempt(delivery))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return len(claimed)
+
+    def _free_places(self) -> dict[Lane, int]:
+        return {
+            (medium, channel): places - self._running[medium, channel]
+            for medium, places in self._places.items()
+            for channel in self._channels
+        }
+
+    async def _attempt(self, delivery: Delivery) -> None:
+        outcome: Outcome
+        with metrics.ATTEMPT_SECONDS.labels(delivery.medium).time():
+            try:
+                outcome = await self._outlets[delivery.medium].send(delivery)
+            except Exception as error:
+                # A fault of ours. It is retried and ends up visible; the text may quote the content, so it is left out.
+                outcome = Later(f"error_{type(error).__name__}"[:64])
+                log.warning("attempt_failed", delivery=str(delivery.id), error=type(error).__name__)
+        metrics.ATTEMPTS.labels(delivery.medium, _word(outcome)).inc()
+        self._running[_lane(delivery)] -= 1
+        self._finished.append(Attempt(delivery, outcome))
+        self._news.set()
+
+    async def _record_finished(self) -> int:
+        finished = self._finished[:]
+        if not finished:
+            return 0
+        async with self._engine.begin() as connection:
+            counted = await record(connection, finished)
+        del self._finished[: len(finished)]
+        if counted < len(finished):
+            metrics.LEASES_LOST.inc(len(finished) - counted)
+        return len(finished)
+
+
+def _lane(delivery: Delivery) -> Lane:
+    return delivery.medium, delivery.channel
+
+
+def _word(outcome: Outcome) -> str:
+    match outcome:
+        case Delivered():
+            return "delivered"
+        case Later():
+            return "later"
+        case Never():
+            return "never"

@@ -1,0 +1,110 @@
+"""Process: sends what is due, mail and webhooks, and keeps the tables small. `python -m services.notifications.sender`
+
+Run as many as you like: a delivery is claimed by one of them at a time.
+"""
+
+import asyncio
+from datetime import UTC, datetime
+
+import structlog
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from messaging.ddl import drop_old_partitions, ensure_partitions
+from messaging.probes import Probes, until_stopped
+from messaging.telemetry import configure_logging
+from services.notifications import metrics
+from services.notifications.database import connect
+from services.notifications.follow import forget_old
+from services.notifications.mail import BillerNames, MailOutlet, Smtp
+from services.notifications.send import Sender
+from services.notifications.settings import Settings
+from services.notifications.webhooks import WebhookOutlet
+
+UPKEEP_SECONDS = 600.0
+COUNT_SECONDS = 15.0
+
+_DUE = text("""
+    SELECT medium, count(*) AS number FROM (
+        SELECT medium FROM deliveries WHERE status = 'pending' AND next_attempt_at <= now() LIMIT 100000
+    ) AS due GROUP BY medium
+""")
+_FAILED = text("SELECT count(*) FROM deliveries WHERE status = 'failed'")
+
+log = structlog.get_logger()
+
+
+async def run(settings: Settings) -> None:
+    """Send until told to stop; then finish what is under way."""
+    engine = connect(
+        settings.notifications_database_url.get_secret_value(), pool_size=settings.pool_size
+    )
+    names = BillerNames(settings.billing_url)
+    mail = MailOutlet(Smtp(settings), names, settings.mail_from, settings.public_url)
+    webhooks = WebhookOutlet(
+        settings.webhook_timeout_seconds, allow_loopback=settings.webhook_allow_loopback
+    )
+    sender = Sender(
+        engine,
+        {"mail": mail, "webhook": webhooks},
+        {"mail": settings.mail_concurrency, "webhook": settings.webhook_concurrency},
+    )
+    async with Probes(settings.metrics_port, engine):
+        sending = asyncio.create_task(sender.run())
+        upkeep = asyncio.create_task(keep(engine, settings.deliveries_kept_days))
+        try:
+            await until_stopped()
+        finally:
+            upkeep.cancel()
+            sender.stop()
+            await asyncio.gather(sending, upkeep, return_exceptions=True)
+            await mail.aclose()
+            await webhooks.aclose()
+            await engine.dispose()
+
+
+async def keep(engine: AsyncEngine, kept_days: int) -> None:
+    """Count what is due and failed, make and drop the outbox's partitions and forget old deliveries, for ever."""
+    since = UPKEEP_SECONDS
+    while True:
+        try:
+            await count(engine)
+            if since >= UPKEEP_SECONDS:
+                since = 0.0
+                await tidy(engine, kept_days)
+        except Exception as error:
+            # Somebody was in the way, or the database is: the next turn does it.
+            log.warning("upkeep_failed", error=type(error).__name__)
+        await asyncio.sleep(COUNT_SECONDS)
+        since += COUNT_SECONDS
+
+
+async def count(engine: AsyncEngine) -> None:
+    """Tell the metrics what waits and what failed."""
+    async with engine.connect() as connection:
+        due = {row.medium: row.number for row in await connection.execute(_DUE)}
+        failed = await connection.scalar(_FAILED)
+    for medium in ("mail", "webhook"):
+        metrics.DUE.labels(medium).set(due.get(medium, 0))
+    metrics.FAILED.set(failed or 0)
+
+
+async def tidy(engine: AsyncEngine, kept_days: int) -> None:
+    """One round of upkeep."""
+    async with engine.begin() as connection:
+        await ensure_partitions(connection)
+    async with engine.begin() as connection:
+        await drop_old_partitions(connection)
+    while True:
+        async with engine.begin() as connection:
+            if not await forget_old(connection, datetime.now(UTC), kept_days):
+                return
+
+
+def main() -> None:
+    configure_logging("notifications-sender")
+    asyncio.run(run(Settings()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""Process: the Kafka consumers of notifications. `python -m services.notifications.worker`
+
+It only plans deliveries, a statement a batch; sending them is the sender's, so a slow mail server holds up no consumer.
+"""
+
+import asyncio
+
+from messaging.consume import make_broker
+from messaging.probes import Probes, until_stopped
+from messaging.telemetry import configure_logging
+from services.notifications import consumer
+from services.notifications.database import connect
+from services.notifications.settings import Settings
+
+
+async def run(settings: Settings) -> None:
+    """Consume until told to stop."""
+    engine = connect(
+        settings.notifications_database_url.get_secret_value(), pool_size=settings.pool_size
+    )
+    broker = make_broker(settings.kafka, "meterhall-notifications-worker")
+    consumer.register(broker, engine)
+    async with Probes(settings.metrics_port, engine):
+        await broker.start()
+        try:
+            await until_stopped()
+        finally:
+            await broker.stop()
+            await engine.dispose()
+
+
+def main() -> None:
+    configure_logging("notifications-worker")
+    asyncio.run(run(Settings()))
+
+
+if __name__ == "__main__":
+    main()
