@@ -14,6 +14,7 @@ from messaging.ddl import ensure_partitions
 from messaging.probes import Probes, until_stopped
 from messaging.telemetry import configure_logging
 from services.billing.bills.connectors import Connectors
+from services.billing.bills.lookup import Lookups
 from services.billing.database import connect
 from services.billing.payments import Payments
 from services.billing.psp import Psp
@@ -44,7 +45,9 @@ async def run(settings: Settings) -> None:
         return_url=settings.public_url,
     )
     connectors = Connectors(engine, settings)
-    payments = Payments(engine, psp, connectors, timedelta(seconds=settings.resume_after_seconds))
+    resume_after = timedelta(seconds=settings.resume_after_seconds)
+    payments = Payments(engine, psp, connectors, resume_after)
+    lookups = Lookups(engine, connectors, resume_after)
 
     async def upkeep() -> int:
         async with engine.begin() as connection:
@@ -53,13 +56,16 @@ async def run(settings: Settings) -> None:
     async with Probes(settings.metrics_port, engine):
         jobs = [
             asyncio.create_task(every(0.25, "resume", payments.resume)),
+            asyncio.create_task(every(1.0, "resume_lookups", lookups.resume)),
             asyncio.create_task(every(600.0, "upkeep", upkeep)),
         ]
         await until_stopped()
         for job in jobs:
             job.cancel()
         await asyncio.gather(*jobs, return_exceptions=True)
+    await lookups.drain()
     await payments.drain()
+    await lookups.aclose()
     await payments.aclose()
     await psp.aclose()
     await connectors.aclose()

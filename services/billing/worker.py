@@ -33,14 +33,16 @@ async def run(settings: Settings) -> None:
     payments = Payments(engine, psp, connectors, timedelta(seconds=settings.resume_after_seconds))
     broker: KafkaBroker = make_broker(settings.kafka, "meterhall-billing-worker")
     payments_consumer.register(broker, engine, payments)
-    bills_consumer.register(broker, engine, connectors)
+    lookups = bills_consumer.register(broker, engine, connectors)
     async with Probes(settings.metrics_port, engine):
         await broker.start()
         try:
             await until_stopped()
         finally:
             await broker.stop()
+            await lookups.drain()
             await payments.drain()
+            await lookups.aclose()
             await payments.aclose()
             await psp.aclose()
             await connectors.aclose()

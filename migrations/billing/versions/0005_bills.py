@@ -43,19 +43,22 @@ CREATE TABLE lookups (
     account_id uuid NOT NULL CONSTRAINT fk_lookups_account_id_accounts REFERENCES accounts,
     state text NOT NULL,
     reason text,
+    bill_ids uuid[],
     version integer NOT NULL DEFAULT 0,
     correlation_id text,
     created_at timestamptz NOT NULL DEFAULT now(),
+    taken_at timestamptz NOT NULL DEFAULT now(),
     finished_at timestamptz,
     CONSTRAINT ck_lookups_state_is_declared CHECK (
         state IN ('pending', 'found', 'nothing_owed', 'no_such_account', 'failed')),
-    CONSTRAINT ck_lookups_finished_when_not_pending CHECK ((state = 'pending') = (finished_at IS NULL))
+    CONSTRAINT ck_lookups_finished_when_not_pending CHECK ((state = 'pending') = (finished_at IS NULL)),
+    CONSTRAINT ck_lookups_bills_when_found CHECK ((state = 'found') = (bill_ids IS NOT NULL))
 );
-CREATE INDEX ix_lookups_pending ON lookups (created_at) WHERE state = 'pending';
+CREATE INDEX ix_lookups_pending ON lookups (taken_at) WHERE state = 'pending';
 GRANT SELECT, INSERT ON accounts, bills, lookups TO billing_app;
 GRANT UPDATE (period, amount_minor, currency, rule, min_minor, max_minor, multiple_minor, due_on, expires_at, closed_at,
     looked_up_at) ON bills TO billing_app;
-GRANT UPDATE (state, reason, version, finished_at) ON lookups TO billing_app;
+GRANT UPDATE (state, reason, bill_ids, version, taken_at, finished_at) ON lookups TO billing_app;
 """
 
 

@@ -1,5 +1,6 @@
-"""Bills."""
+"""Bills: accounts at billers, what they owe, and the lookups that ask."""
 
+from services.billing.bills.accounts import find_or_open_accounts
 from services.billing.bills.find import Bill, find_bills
 
-__all__ = ["Bill", "find_bills"]
+__all__ = ["Bill", "find_bills", "find_or_open_accounts"]

@@ -1,6 +1,7 @@
 """Accounts at billers, the bills that they owe as last stated, and the lookups that asked."""
 
 from sqlalchemy import (
+    ARRAY,
     CHAR,
     BigInteger,
     CheckConstraint,
@@ -44,9 +45,8 @@ bills = Table(
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("account_id", ForeignKey("accounts.id"), nullable=False),
-    Column(
-        "bill_number", Text, nullable=False
-    ),  # the biller's; with the account, the bill's identity
+    # The biller's; with the account, the bill's identity.
+    Column("bill_number", Text, nullable=False),
     Column("period", Text, nullable=False),
     Column("amount_minor", BigInteger, nullable=False),
     Column("currency", CHAR(3), nullable=False),
@@ -77,10 +77,13 @@ lookups = Table(
     Column("channel_id", Text, nullable=False),
     Column("account_id", ForeignKey("accounts.id"), nullable=False),
     Column("state", Text, nullable=False),
-    Column("reason", Text),
+    Column("reason", Text),  # a short code, of what failed
+    Column("bill_ids", ARRAY(Uuid)),  # of what was found, in the biller's order
     Column("version", Integer, nullable=False, server_default="0"),
     Column("correlation_id", Text),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    # When somebody took it to ask the biller; a timer takes it again if no answer is recorded.
+    Column("taken_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("finished_at", DateTime(timezone=True)),
     CheckConstraint(
         f"state IN ({', '.join(repr(each) for each in LOOKUP_STATES)})", name="state_is_declared"
@@ -88,5 +91,6 @@ lookups = Table(
     CheckConstraint(
         "(state = 'pending') = (finished_at IS NULL)", name="finished_when_not_pending"
     ),
-    Index("ix_lookups_pending", "created_at", postgresql_where=text("state = 'pending'")),
+    CheckConstraint("(state = 'found') = (bill_ids IS NOT NULL)", name="bills_when_found"),
+    Index("ix_lookups_pending", "taken_at", postgresql_where=text("state = 'pending'")),
 )

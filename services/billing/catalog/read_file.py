@@ -1,7 +1,7 @@
 """Read a catalogue file: JSON Lines, one biller, service or coverage a line, in any order.
 
 A service's biller and a coverage's service stand in the same file. Every bad row
- gets an error that names its line, its field and what to do.
+gets an error that names its line, its field and what to do.
 """
 
 import json

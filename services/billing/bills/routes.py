@@ -1,0 +1,159 @@
+"""HTTP in: accounts, lookups and bills.
+
+The web process asks no biller: the command goes through Kafka to the worker, and `Prefer: wait=5` waits for what that
+records. Another channel's lookup does not exist.
+"""
+
+import re
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Header, Request, Response
+from pydantic import BaseModel, Field
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from events.bills import BillerId, LookUpBills
+from events.ids import uuid7
+from services.billing.bills import follow, request
+from services.billing.bills.follow import BillView, LookupView
+from services.billing.bills.wait import Answers
+from services.billing.channels import Channel, authenticate, claim_key, idempotency_key
+from services.billing.problems import Problem
+
+router = APIRouter(prefix="/v1", tags=["Bills"])
+Caller = Annotated[Channel, Depends(authenticate)]
+Key = Annotated[str, Depends(idempotency_key)]
+
+# Longer than a biller takes that answers at all; a connection that waits longer is more likely cut than answered.
+LONGEST_WAIT_SECONDS = 10
+
+
+class AccountAsked(BaseModel):
+    """An account at a biller, as its customer knows it."""
+
+    biller_id: BillerId
+    account_number: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=64,
+            description="as printed on the bill; its form is the biller's: GET /v1/billers/{id}",
+        ),
+    ]
+
+
+class AccountView(BaseModel):
+    """Our id of an account. It stands for the account number wherever that must not be said, as in Kafka."""
+
+    id: UUID
+    biller_id: str
+
+
+Prefer = Annotated[
+    str | None,
+    Header(description="`wait=5` waits up to 5 seconds for the answer (RFC 7240); at most 10"),
+]
+
+
+@router.post("/accounts")
+async def open_account(body: AccountAsked, http: Request, channel: Caller) -> AccountView:
+    """The id of an account, for a LookUpBills command through Kafka.
+
+    The same account always has the same id, so this may be repeated freely and needs no Idempotency-Key. That an
+    account has an id does not mean that its biller knows it: only a lookup says that.
+    """
+    async with _engine(http).begin() as connection:
+        id = await _account(connection, body)
+    return AccountView(id=id, biller_id=body.biller_id)
+
+
+@router.post("/lookups", status_code=202, responses={200: {"model": LookupView}})
+async def look_up(  # noqa: PLR0917
+    body: AccountAsked,
+    http: Request,
+    response: Response,
+    channel: Caller,
+    key: Key,
+    prefer: Prefer = None,
+) -> LookupView:
+    """Ask the biller what an account owes: 200 with the answer if it came while we waited, else 202 and its address."""
+    async with _engine(http).begin() as connection:
+        claim = await claim_key(connection, channel.id, key, await http.body(), uuid7())
+        if not claim.replayed:
+            command = LookUpBills(
+                lookup_id=claim.resource_id,
+                channel=channel.id,
+                account_id=await _account(connection, body),
+            )
+            await request.ask(connection, command, getattr(http.state, "request_id", None))
+    if seconds := wait_seconds(prefer):
+        await _answers(http).wait(claim.resource_id, seconds)
+        response.headers["Preference-Applied"] = f"wait={seconds}"
+    found = await get_lookup(claim.resource_id, http, channel)
+    response.headers["Location"] = f"/v1/lookups/{found.id}"
+    if claim.replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+    if found.status != "processing":
+        response.status_code = 200
+    return found
+
+
+@router.get("/lookups/{lookup_id}")
+async def get_lookup(lookup_id: UUID, http: Request, channel: Caller) -> LookupView:
+    """One lookup, with the bills that it found as they are now."""
+    async with _engine(http).connect() as connection:
+        found = await follow.lookup(connection, channel.id, lookup_id)
+    if found is None:
+        detail = "This channel has no lookup with that id."
+        raise Problem(404, "not-found", "No such lookup", detail)
+    return found
+
+
+@router.get("/bills/{bill_id}")
+async def get_bill(bill_id: UUID, http: Request, channel: Caller) -> BillView:
+    """One bill, as its biller stated it last."""
+    async with _engine(http).connect() as connection:
+        found = await follow.bills(connection, [bill_id])
+    if bill_id not in found:
+        detail = "No lookup has found a bill with that id. Look the account up: POST /v1/lookups."
+        raise Problem(404, "bill-unknown", "No such bill", detail)
+    return found[bill_id]
+
+
+def wait_seconds(prefer: str | None) -> int:
+    """How long to wait by a Prefer header: `wait=5`, or `respond-async, wait=5`; what makes no sense is ignored."""
+    found = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\b", prefer or "", re.IGNORECASE)
+    return min(int(found[1]), LONGEST_WAIT_SECONDS) if found else 0
+
+
+async def _account(connection: AsyncConnection, body: AccountAsked) -> UUID:
+    try:
+        return await request.open_account(connection, body.biller_id, body.account_number)
+    except request.UnknownBillerError as error:
+        detail = "No active biller has this id. Choose one of GET /v1/billers."
+        raise Problem(404, "biller-unknown", "No such biller", detail) from error
+    except request.AccountNumberError as error:
+        biller = error.biller
+        raise Problem(
+            422,
+            "account-number-invalid",
+            "This can't be an account number of the biller",
+            f"{biller.account_number_hint_en} / {biller.account_number_hint_zh}",
+            hint_en=biller.account_number_hint_en,
+            hint_zh=biller.account_number_hint_zh,
+            pattern=biller.account_number_pattern,
+        ) from error
+
+
+def _answers(http: Request) -> Answers:
+    # One for the process: it is made by the first request that waits.
+    state = http.app.state
+    if not hasattr(state, "lookup_answers"):
+        state.lookup_answers = Answers(state.engine)
+    answers: Answers = state.lookup_answers
+    return answers
+
+
+def _engine(http: Request) -> AsyncEngine:
+    engine: AsyncEngine = http.app.state.engine
+    return engine

@@ -1,0 +1,55 @@
+"""What a bill must look like before we keep it, whoever states it: a biller's answer, or a line of a biller's file."""
+
+from collections.abc import Iterator, Sequence
+
+from events.money import LARGEST_MINOR
+from services.billing.bills.connectors import BillerBill
+from services.billing.bills.tables import RULES
+
+# An account with more open bills than this is a mistake of the biller's, and their event would not fit into Kafka.
+MOST_BILLS = 500
+LONGEST_BILL_NUMBER = 64
+LONGEST_PERIOD = 64
+
+
+def faults_of(bill: BillerBill, currency: str) -> Iterator[tuple[str, str]]:
+    """What is wrong with a bill of a biller that bills in `currency`: pairs of the field and what it must be."""
+    for name, value, longest in (
+        ("bill_number", bill.bill_number, LONGEST_BILL_NUMBER),
+        ("period", bill.period, LONGEST_PERIOD),
+    ):
+        if not value or len(value) > longest or not value.isprintable():
+            yield name, f"must be 1 to {longest} printable characters"
+    if bill.currency != currency:
+        yield "currency", f"must be {currency}, the biller's own"
+    if bill.rule not in RULES:
+        yield "rule", f"must be one of {', '.join(RULES)}"
+    if not 0 <= bill.amount_minor <= LARGEST_MINOR:
+        yield "amount_minor", "must not be negative, nor above 9007199254740991"
+    for name, amount, least in (
+        ("min_minor", bill.min_minor, 0),
+        ("max_minor", bill.max_minor, 0),
+        ("multiple_minor", bill.multiple_minor, 1),
+    ):
+        if amount is not None and not least <= amount <= LARGEST_MINOR:
+            yield name, f"must be at least {least}, or empty"
+    if bill.rule == "range" and (bill.min_minor is None or bill.max_minor is None):
+        yield "rule", "needs min_minor and max_minor for a range"
+    if (
+        None is not bill.min_minor
+        and None is not bill.max_minor
+        and bill.min_minor > bill.max_minor
+    ):
+        yield "min_minor", "must not be above max_minor"
+    if bill.expires_at.tzinfo is None:
+        yield "expires_at", "must name its offset, like 2026-12-31T23:59:59+08:00"
+
+
+def nonsense_in(bills: Sequence[BillerBill], currency: str) -> str | None:
+    """Why a biller's list of bills can't be believed, or nothing. The text holds nothing of the bills themselves."""
+    if len(bills) > MOST_BILLS:
+        return f"more than {MOST_BILLS} bills"
+    if len({each.bill_number for each in bills}) < len(bills):
+        return "a bill number stands there twice"
+    fault = next((fault for each in bills for fault in faults_of(each, currency)), None)
+    return f"{fault[0]} {fault[1]}" if fault else None
