@@ -13,7 +13,11 @@ from events.message import Event
 from events.money import AmountMinorOrZero, Currency
 from events.topics import LOOKUP_COMMANDS, LOOKUP_EVENTS
 
-BillerId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
+BillerId = Annotated[
+    str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$", description="as in the catalogue")
+]
+LookupId = Annotated[UUID, Field(description="given by whoever asked")]
+AccountId = Annotated[UUID, Field(description="the account at the biller; never its number")]
 AmountRule = Literal["exact", "at_least", "at_most", "range", "any"]
 
 
@@ -23,9 +27,9 @@ class LookUpBills(Event):
     topic = LOOKUP_COMMANDS
     key_field = "lookup_id"
 
-    lookup_id: UUID
-    channel: str
-    account_id: UUID
+    lookup_id: LookupId
+    channel: Annotated[str, Field(description="the wallet app that asked")]
+    account_id: AccountId
 
 
 class FoundBill(BaseModel):
@@ -33,22 +37,24 @@ class FoundBill(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    bill_id: UUID
-    period: str
+    bill_id: Annotated[UUID, Field(description="what `PayBill` names")]
+    period: Annotated[str, Field(description="as the biller writes it")]
     amount_minor: AmountMinorOrZero
     currency: Currency
-    rule: AmountRule
-    min_minor: AmountMinorOrZero | None = None
-    max_minor: AmountMinorOrZero | None = None
-    multiple_minor: AmountMinorOrZero | None = None
-    due_on: date | None = None
-    expires_at: datetime
+    rule: Annotated[AmountRule, Field(description="which amounts the biller takes")]
+    min_minor: Annotated[AmountMinorOrZero | None, Field(description="no less than this")] = None
+    max_minor: Annotated[AmountMinorOrZero | None, Field(description="no more than this")] = None
+    multiple_minor: Annotated[
+        AmountMinorOrZero | None, Field(description="only multiples of this")
+    ] = None
+    due_on: Annotated[date | None, Field(description="late from the day after")] = None
+    expires_at: Annotated[datetime, Field(description="from then on, look it up again")]
 
 
 class _LookupEvent(Event):
-    lookup_id: UUID
-    channel: str
-    account_id: UUID
+    lookup_id: LookupId
+    channel: Annotated[str, Field(description="the wallet app that asked")]
+    account_id: AccountId
     biller_id: BillerId
 
 
@@ -81,4 +87,4 @@ class LookupFailed(_LookupEvent):
     topic = LOOKUP_EVENTS
     key_field = "lookup_id"
 
-    reason: str
+    reason: Annotated[str, Field(description="a short code, for example timeout")]

@@ -14,9 +14,29 @@ from events.message import Event
 from events.money import AmountMinor, AmountMinorOrZero, Currency
 from events.topics import PAYMENT_COMMANDS, PAYMENT_EVENTS
 
-ChannelId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
-# The channel's opaque name for its user: never a phone number, a name or an account number.
-Payer = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+ChannelId = Annotated[
+    str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$", description="the wallet app")
+]
+# Never a phone number, a name or an account number.
+Payer = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="the channel's opaque name for its user"),
+]
+PaymentId = Annotated[
+    UUID, Field(description="given by the channel; the same id is the same payment")
+]
+RefundId = Annotated[
+    UUID, Field(description="given by the channel; the same id is the same refund")
+]
+TopUpId = Annotated[UUID, Field(description="given by the channel; the same id is the same top-up")]
+PaymentMethod = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9_]{1,64}$", description="the payment provider's token, never a card"
+    ),
+]
+ReceiptNumber = Annotated[str, Field(description="24 characters, without hyphens")]
+ActionUrl = Annotated[str, Field(description="where the payer confirms")]
 Reason = Annotated[str, Field(max_length=64, description="a short code, for example bill_expired")]
 
 
@@ -34,7 +54,7 @@ class PspFunding(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     kind: Literal["psp"] = "psp"
-    payment_method: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
+    payment_method: PaymentMethod
 
 
 Funding = Annotated[WalletFunding | PspFunding, Field(discriminator="kind")]
@@ -46,13 +66,13 @@ class PayBill(Event):
     topic = PAYMENT_COMMANDS
     key_field = "payment_id"
 
-    payment_id: UUID
+    payment_id: PaymentId
     channel: ChannelId
     payer: Payer
-    bill_id: UUID
+    bill_id: Annotated[UUID, Field(description="from a lookup")]
     amount_minor: AmountMinor
     currency: Currency
-    funding: Funding
+    funding: Annotated[Funding, Field(description="where the payer's money comes from")]
 
 
 class RefundPayment(Event):
@@ -61,10 +81,12 @@ class RefundPayment(Event):
     topic = PAYMENT_COMMANDS
     key_field = "payment_id"
 
-    refund_id: UUID
-    payment_id: UUID
+    refund_id: RefundId
+    payment_id: PaymentId
     channel: ChannelId
-    amount_minor: AmountMinor | None = None
+    amount_minor: Annotated[
+        AmountMinor | None, Field(description="nothing means all that is left")
+    ] = None
     reason: Reason = "requested"
 
 
@@ -74,20 +96,20 @@ class TopUpWallet(Event):
     topic = PAYMENT_COMMANDS
     key_field = "top_up_id"
 
-    top_up_id: UUID
+    top_up_id: TopUpId
     channel: ChannelId
     payer: Payer
     amount_minor: AmountMinor
     currency: Currency
-    payment_method: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
+    payment_method: PaymentMethod
 
 
 class _PaymentEvent(Event):
-    payment_id: UUID
+    payment_id: PaymentId
     channel: ChannelId
     payer: Payer
-    bill_id: UUID
-    biller_id: BillerId | None = None
+    bill_id: Annotated[UUID, Field(description="from a lookup")]
+    biller_id: BillerId | None = None  # unknown where the bill is
     amount_minor: AmountMinor
     currency: Currency
 
@@ -105,7 +127,7 @@ class PaymentActionRequired(_PaymentEvent):
     topic = PAYMENT_EVENTS
     key_field = "payment_id"
 
-    action_url: str
+    action_url: ActionUrl
 
 
 class PaymentSucceeded(_PaymentEvent):
@@ -114,7 +136,7 @@ class PaymentSucceeded(_PaymentEvent):
     topic = PAYMENT_EVENTS
     key_field = "payment_id"
 
-    receipt_number: str
+    receipt_number: ReceiptNumber
 
 
 class PaymentFailed(_PaymentEvent):
@@ -123,7 +145,10 @@ class PaymentFailed(_PaymentEvent):
     topic = PAYMENT_EVENTS
     key_field = "payment_id"
 
-    outcome: Literal["rejected", "declined", "voided"]
+    outcome: Annotated[
+        Literal["rejected", "declined", "voided"],
+        Field(description="refused by us, by the payer's side, by the biller"),
+    ]
     reason: Reason
 
 
@@ -142,9 +167,9 @@ class PaymentRefunded(_PaymentEvent):
     topic = PAYMENT_EVENTS
     key_field = "payment_id"
 
-    refund_id: UUID
-    refund_minor: AmountMinor
-    refunded_minor: AmountMinor
+    refund_id: RefundId
+    refund_minor: Annotated[AmountMinor, Field(description="what this refund gave back")]
+    refunded_minor: Annotated[AmountMinor, Field(description="what all refunds gave back so far")]
 
 
 class RefundFailed(_PaymentEvent):
@@ -153,13 +178,13 @@ class RefundFailed(_PaymentEvent):
     topic = PAYMENT_EVENTS
     key_field = "payment_id"
 
-    refund_id: UUID
-    refund_minor: AmountMinorOrZero
+    refund_id: RefundId
+    refund_minor: Annotated[AmountMinorOrZero, Field(description="what was asked for")]
     reason: Reason
 
 
 class _TopUpEvent(Event):
-    top_up_id: UUID
+    top_up_id: TopUpId
     channel: ChannelId
     payer: Payer
     amount_minor: AmountMinor
@@ -179,7 +204,7 @@ class TopUpActionRequired(_TopUpEvent):
     topic = PAYMENT_EVENTS
     key_field = "top_up_id"
 
-    action_url: str
+    action_url: ActionUrl
 
 
 class TopUpFailed(_TopUpEvent):

@@ -1,18 +1,20 @@
 """Receipts: the proof of a succeeded payment, with a number that anyone can verify."""
 
 from datetime import datetime
-from uuid import UUID
+from typing import Annotated
+
+from pydantic import Field
 
 from events.bills import BillerId
 from events.message import Event
 from events.money import AmountMinor, Currency
-from events.payments import ChannelId, Payer
+from events.payments import ChannelId, Payer, PaymentId, ReceiptNumber
 from events.topics import RECEIPT_EVENTS
 
 
 class _ReceiptEvent(Event):
-    payment_id: UUID
-    receipt_number: str
+    payment_id: PaymentId
+    receipt_number: ReceiptNumber
     channel: ChannelId
     payer: Payer
 
@@ -26,13 +28,13 @@ class ReceiptIssued(_ReceiptEvent):
     biller_id: BillerId
     amount_minor: AmountMinor
     currency: Currency
-    issued_at: datetime
+    issued_at: Annotated[datetime, Field(description="when the payment succeeded")]
 
 
 class ReceiptVoided(_ReceiptEvent):
-    """The payment was reversed, so the receipt proves nothing any more."""
+    """All of the money went back, so the receipt proves nothing any more."""
 
     topic = RECEIPT_EVENTS
     key_field = "payment_id"
 
-    reason: str
+    reason: Annotated[str, Field(description="refunded or reversed")]

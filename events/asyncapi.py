@@ -1,0 +1,222 @@
+"""The AsyncAPI 3.0 document of the contract, from the same models and topics as everything else.
+
+It describes the system, not one program, so each operation says in its name and tag whose it is: a wallet's, billing's,
+notifications', or the operators'.
+"""
+
+from typing import Any, NamedTuple
+
+from events import EVENT_TYPES
+from events.envelope import CONTENT_TYPE
+from events.json_schema import schema_of
+from events.message import Event
+from events.topics import (
+    ALL_TOPICS,
+    DEAD_LETTERS,
+    DELIVERY_EVENTS,
+    LOOKUP_COMMANDS,
+    LOOKUP_EVENTS,
+    LOOKUP_GROUP,
+    NOTIFICATIONS_GROUP,
+    PAYMENT_COMMANDS,
+    PAYMENT_EVENTS,
+    PAYMENT_GROUP,
+    RECEIPT_EVENTS,
+    TOPICS,
+    Topic,
+)
+
+VERSION = "1.0.0"  # of the contract: a release that adds something raises the middle number
+KAFKA = "0.5.0"  # of AsyncAPI's Kafka bindings
+DEAD_LETTER = "DeadLetter"
+COMMANDS = (LOOKUP_COMMANDS, PAYMENT_COMMANDS)
+
+
+class Operation(NamedTuple):
+    """Who does what with a topic. `group` is the consumer group, where it is ours."""
+
+    application: str
+    action: str
+    topic: Topic
+    group: str | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.application}.{self.action}.{self.topic.name}"
+
+
+OPERATIONS = (
+    Operation("wallet", "send", LOOKUP_COMMANDS),
+    Operation("wallet", "receive", LOOKUP_EVENTS),
+    Operation("wallet", "send", PAYMENT_COMMANDS),
+    Operation("wallet", "receive", PAYMENT_EVENTS),
+    Operation("wallet", "receive", RECEIPT_EVENTS),
+    Operation("wallet", "receive", DELIVERY_EVENTS),
+    # What comes in by HTTP becomes a command, too.
+    Operation("billing", "send", LOOKUP_COMMANDS),
+    Operation("billing", "receive", LOOKUP_COMMANDS, LOOKUP_GROUP),
+    Operation("billing", "send", LOOKUP_EVENTS),
+    Operation("billing", "send", PAYMENT_COMMANDS),
+    Operation("billing", "receive", PAYMENT_COMMANDS, PAYMENT_GROUP),
+    Operation("billing", "send", PAYMENT_EVENTS),
+    Operation("billing", "send", RECEIPT_EVENTS),
+    Operation("notifications", "receive", PAYMENT_EVENTS, NOTIFICATIONS_GROUP),
+    Operation("notifications", "receive", RECEIPT_EVENTS, NOTIFICATIONS_GROUP),
+    Operation("notifications", "send", DELIVERY_EVENTS),
+    *(Operation("operators", "receive", topic) for topic in DEAD_LETTERS.values()),
+)
+
+
+def document() -> dict[str, Any]:
+    """The whole document."""
+    messages = {DEAD_LETTER: _dead_letter()}
+    schemas: dict[str, Any] = {}
+    for model in EVENT_TYPES.values():
+        schema = schema_of(model, ref_template="#/components/schemas/{model}")
+        schemas |= schema.pop("$defs", {})
+        schemas[name_of(model)] = schema
+        messages[name_of(model)] = _message(model)
+    return {
+        "asyncapi": "3.0.0",
+        "id": "urn:meterhall:events",
+        "info": {
+            "title": "Meterhall",
+            "version": VERSION,
+            "description": "What crosses Kafka: commands in, events out, as CloudEvents 1.0 in binary mode.",
+            "license": {"name": "Apache-2.0"},
+        },
+        "defaultContentType": CONTENT_TYPE.decode(),
+        "channels": {topic.name: _channel(topic) for topic in ALL_TOPICS},
+        "operations": {each.name: _operation(each) for each in OPERATIONS},
+        "components": {
+            "messages": messages,
+            "schemas": {name: _for_asyncapi(schema) for name, schema in sorted(schemas.items())},
+        },
+    }
+
+
+def name_of(model: type[Event]) -> str:
+    """How a message is named in the document: `PayBill.v1`."""
+    return f"{model.__name__}.v{model.major}"
+
+
+def on(topic: Topic) -> list[str]:
+    """The names of the messages on a topic."""
+    if topic not in TOPICS:
+        return [DEAD_LETTER]
+    return [name_of(model) for model in EVENT_TYPES.values() if model.topic == topic]
+
+
+def _channel(topic: Topic) -> dict[str, Any]:
+    return {
+        "address": topic.name,
+        "description": f"The record key is `{topic.key}`, whose records stay in order."
+        if topic in TOPICS
+        else "Records that a consumer could not use, kept for a person.",
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in on(topic)},
+        "bindings": {
+            "kafka": {
+                "topic": topic.name,
+                "partitions": topic.partitions,
+                "topicConfiguration": {
+                    "cleanup.policy": ["delete"],
+                    "retention.ms": topic.retention_ms,
+                },
+                "bindingVersion": KAFKA,
+            }
+        },
+    }
+
+
+def _operation(operation: Operation) -> dict[str, Any]:
+    channel = f"#/channels/{operation.topic.name}"
+    made: dict[str, Any] = {
+        "action": operation.action,
+        "channel": {"$ref": channel},
+        "tags": [{"name": operation.application}],
+        "messages": [{"$ref": f"{channel}/messages/{name}"} for name in on(operation.topic)],
+    }
+    if operation.group:
+        group = {"type": "string", "enum": [operation.group]}
+        made["bindings"] = {"kafka": {"groupId": group, "bindingVersion": KAFKA}}
+    return made
+
+
+def _message(model: type[Event]) -> dict[str, Any]:
+    return {
+        "name": model.ce_type(),
+        "title": model.__name__,
+        "summary": " ".join((model.__doc__ or "").split()),
+        "contentType": CONTENT_TYPE.decode(),
+        "headers": _headers(model),
+        "correlationId": {"location": "$message.header#/correlation_id"},
+        "payload": {"$ref": f"#/components/schemas/{name_of(model)}"},
+        "bindings": {
+            "kafka": {
+                "key": {"type": "string", "format": "uuid", "description": model.key_field},
+                "bindingVersion": KAFKA,
+            }
+        },
+    }
+
+
+def _headers(model: type[Event]) -> dict[str, Any]:
+    text = {"type": "string"}
+    headers: dict[str, dict[str, str | list[str]]] = {
+        "ce_specversion": {**text, "const": "1.0"},
+        "ce_id": {**text, "format": "uuid", "description": "the same when it is sent again"},
+        "ce_source": {**text, "examples": [model.topic.source]},
+        "ce_type": {**text, "const": model.ce_type()},
+        "ce_subject": {**text, "description": f"the record key again: {model.key_field}"},
+        "ce_time": {**text, "format": "date-time"},
+        "ce_sequence": {
+            **text,
+            "pattern": "^[0-9]+$",
+            "description": "the aggregate's version, from 1",
+        },
+        "content-type": {**text, "const": CONTENT_TYPE.decode()},
+        "traceparent": {**text, "description": "W3C Trace Context"},
+        "correlation_id": {**text, "description": "given by whoever started it"},
+    }
+    # A command may come from anybody who speaks CloudEvents, so it needs no more than these do.
+    required = ["ce_specversion", "ce_id", "ce_source", "ce_type"]
+    if model.topic not in COMMANDS:
+        required += ["ce_subject", "ce_time", "ce_sequence", "content-type"]
+    return {"type": "object", "required": required, "properties": headers}
+
+
+def _dead_letter() -> dict[str, Any]:
+    said = {
+        "dlq-id": "the same for the same record of the same group",
+        "dlq-topic": "where the record lay",
+        "dlq-partition": "where the record lay",
+        "dlq-offset": "where the record lay",
+        "dlq-timestamp": "the record's own, in milliseconds",
+        "dlq-group": "who could not use it",
+        "dlq-reason": "a short code",
+        "dlq-text": "what was wrong, without the record's content",
+        "dlq-attempts": "how often it was tried",
+        "dlq-first-failed-at": "when it failed first",
+        "dlq-omitted": "what of it was too large to be kept",
+    }
+    return {
+        "name": DEAD_LETTER,
+        "title": DEAD_LETTER,
+        "summary": "A record as it was, its key, value and headers untouched, with headers that say what was wrong.",
+        "headers": {
+            "type": "object",
+            "required": [name for name in said if name != "dlq-omitted"],
+            "properties": {
+                name: {"type": "string", "description": text} for name, text in said.items()
+            },
+        },
+        "payload": {"description": "whatever it was"},
+    }
+
+
+def _for_asyncapi(schema: Any) -> Any:
+    # AsyncAPI's own dialect is a superset of draft 7: it has another `discriminator`, and neither $schema nor $id here.
+    if isinstance(schema, dict):
+        left_out = ("$schema", "$id", "discriminator")
+        return {key: _for_asyncapi(value) for key, value in schema.items() if key not in left_out}
+    return [_for_asyncapi(each) for each in schema] if isinstance(schema, list) else schema

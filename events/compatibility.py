@@ -1,0 +1,121 @@
+"""What may change within a major version: nothing that a reader or a writer of the last release would trip over.
+
+Both directions count, because both versions run side by side during every deployment: the new reader reads the old
+writer's messages, and the old reader the new writer's. Left over is little: a new optional field, a new message, a new
+topic, better words. Even a wider enum or bound is refused, because the reader of yesterday would make the new value a
+dead letter. Whatever is more than that is a new major version beside the old one.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+# Words for people: they bind nobody.
+_WORDS = frozenset({"$schema", "$id", "$defs", "title", "description", "examples", "deprecated"})
+# Keywords that hold schemas, and are compared by what these say.
+_PARTS = frozenset({"properties", "required", "items", "anyOf", "oneOf", "discriminator", "$ref"})
+# What of a topic is contract. Retention is not: it is the operator's to lengthen.
+_TOPIC_FACTS = ("code", "partitions", "key", "source")
+
+
+def breaches(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What the new JSON Schema of a message breaks, one line each: where, and what. Nothing means compatible."""
+    return list(_compare(_Schema(old, old), _Schema(new, new), "value"))
+
+
+def topic_breaches(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The same for topics.json: a topic's name, partitions, key, and which message belongs on it."""
+    return [*_topics(old["topics"], new["topics"]), *_messages(old["messages"], new["messages"])]
+
+
+class _Schema:
+    """A schema inside its document; references are followed when it is made."""
+
+    def __init__(self, schema: Any, document: Mapping[str, Any]) -> None:
+        self.said: dict[str, Any] = dict(schema) if isinstance(schema, Mapping) else {"": schema}
+        self.document = document
+        seen = 0
+        while "$ref" in self.said:
+            # A reference and what stands beside it hold both (2020-12 §8.2.3.1).
+            target = document["$defs"][self.said.pop("$ref").rsplit("/", 1)[1]]
+            self.said = {**target, **self.said}
+            seen += 1
+            assert seen < 10, "a schema that refers to itself"
+
+    def part(self, schema: Any) -> "_Schema":
+        return _Schema(schema, self.document)
+
+
+def _compare(old: _Schema, new: _Schema, at: str) -> Iterator[str]:
+    for keyword in sorted((old.said.keys() | new.said.keys()) - _WORDS - _PARTS):
+        before, after = old.said.get(keyword), new.said.get(keyword)
+        if (keyword in old.said) != (keyword in new.said) or not _same(keyword, before, after):
+            yield f"{at}: {keyword} was {_shown(before)} and is {_shown(after)}"
+    if "properties" in old.said or "properties" in new.said:
+        yield from _fields(old, new, at)
+    if "items" in old.said and "items" in new.said:
+        yield from _compare(old.part(old.said["items"]), new.part(new.said["items"]), f"{at}[]")
+    elif "items" in old.said or "items" in new.said:
+        yield f"{at}: what the list holds is declared only in one of the two"
+    for keyword in ("anyOf", "oneOf"):
+        yield from _alternatives(old, new, keyword, at)
+
+
+def _fields(old: _Schema, new: _Schema, at: str) -> Iterator[str]:
+    before, after = old.said.get("properties", {}), new.said.get("properties", {})
+    needed_before, needed_after = (set(each.said.get("required", ())) for each in (old, new))
+    for name in before.keys() - after.keys():
+        yield f"{at}.{name}: the field is gone"
+    for name in sorted(before.keys() & after.keys()):
+        if name in needed_after - needed_before:
+            yield f"{at}.{name}: the field was optional and is required"
+        if name in needed_before - needed_after:
+            yield f"{at}.{name}: the field was required and is optional"
+        yield from _compare(old.part(before[name]), new.part(after[name]), f"{at}.{name}")
+    for name in sorted((after.keys() | needed_after) - before.keys()):
+        if name in needed_after:
+            yield f"{at}.{name}: the field is new and required"
+
+
+def _alternatives(old: _Schema, new: _Schema, keyword: str, at: str) -> Iterator[str]:
+    before, after = (
+        [each.part(part) for part in each.said.get(keyword, ())] for each in (old, new)
+    )
+    if len(before) != len(after):
+        yield f"{at}: {keyword} had {len(before)} alternatives and has {len(after)}"
+        return
+    for number, (one, other) in enumerate(zip(before, after, strict=True), 1):
+        yield from _compare(one, other, f"{at}<{keyword} {number}>")
+
+
+def _same(keyword: str, before: Any, after: Any) -> bool:
+    if keyword in {"enum", "type"} and isinstance(before, list) and isinstance(after, list):
+        return sorted(map(repr, before)) == sorted(map(repr, after))
+    return type(before) is type(after) and bool(before == after)
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is None else repr(value)
+
+
+def _topics(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+    codes = {facts["code"]: name for name, facts in old.items()}
+    for name, before in old.items():
+        if name not in new:
+            yield f"{name}: the topic is gone"
+            continue
+        for fact in _TOPIC_FACTS:
+            if new[name][fact] != before[fact]:
+                yield f"{name}: {fact} was {before[fact]!r} and is {new[name][fact]!r}"
+    for name, after in new.items():
+        if name not in old and after["code"] in codes:
+            yield f"{name}: code {after['code']} belonged to {codes[after['code']]}"
+
+
+def _messages(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+    for ce_type, before in old.items():
+        if ce_type not in new:
+            yield f"{ce_type}: the message is gone"
+            continue
+        for fact in ("topic", "key"):
+            if new[ce_type][fact] != before[fact]:
+                yield f"{ce_type}: {fact} was {before[fact]!r} and is {new[ce_type][fact]!r}"

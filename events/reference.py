@@ -1,0 +1,121 @@
+"""The tables of docs/events.md, from the models: what stands between `<!-- name -->` and `<!-- /name -->`."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from events import EVENT_TYPES
+from events.asyncapi import OPERATIONS, on
+from events.json_schema import schema_of
+from events.message import Event
+from events.topics import DAY_MS, DEAD_LETTERS, TOPICS, Topic
+
+_SECTION = re.compile(r"<!-- (\w+) -->\n.*?<!-- /\1 -->", re.DOTALL)
+
+
+def filled(page: str) -> str:
+    """The page with every generated section as the models have it; raises KeyError for a section nobody writes."""
+    sections = {
+        "topics": _topics(),
+        "dead_letters": _dead_letters(),
+        "messages": _messages(),
+    }
+    return _SECTION.sub(
+        lambda found: f"<!-- {found[1]} -->\n{sections[found[1]]}\n<!-- /{found[1]} -->", page
+    )
+
+
+def type_of(schema: dict[str, Any]) -> str:
+    """A field's type in a few words: `uuid`, `integer or null`, `list of FoundBill`, `"wallet"`."""
+    for keyword in ("anyOf", "oneOf"):
+        if keyword in schema:
+            return " or ".join(type_of(each) for each in schema[keyword])
+    if "$ref" in schema:
+        return str(schema["$ref"].rsplit("/", 1)[1])
+    if "const" in schema or "enum" in schema:
+        values = schema.get("enum") or [schema["const"]]
+        return " or ".join(f'"{each}"' for each in values)
+    if schema.get("type") == "array":
+        return f"list of {type_of(schema['items'])}"
+    return str(schema.get("format") or schema["type"])
+
+
+def _topics() -> str:
+    rows = [
+        (
+            f"`{topic.name}`",
+            _keys(topic),
+            str(topic.partitions),
+            f"{topic.retention_ms // DAY_MS} days",
+            _who("send", topic),
+            _who("receive", topic),
+        )
+        for topic in TOPICS
+    ]
+    return _table(("topic", "key", "partitions", "kept", "written by", "read by"), rows)
+
+
+def _keys(topic: Topic) -> str:
+    keys = dict.fromkeys(EVENT_TYPES[f"meterhall.{name}"].key_field for name in on(topic))
+    return " or ".join(f"`{key}`" for key in keys)
+
+
+def _dead_letters() -> str:
+    rows = [
+        (f"`{dead.name}`", f"`{topic}`", f"`{group}`", f"{dead.retention_ms // DAY_MS} days")
+        for (topic, group), dead in DEAD_LETTERS.items()
+    ]
+    return _table(("topic", "what lay on", "and was of no use to", "kept"), rows)
+
+
+def _who(action: str, topic: Topic) -> str:
+    return ", ".join(
+        each.application + (f" (group `{each.group}`)" if each.group else "")
+        for each in OPERATIONS
+        if each.action == action and each.topic == topic
+    )
+
+
+def _messages() -> str:
+    parts = []
+    for topic in TOPICS:
+        parts.append(f"### `{topic.name}`")
+        for name in on(topic):
+            model = EVENT_TYPES[f"meterhall.{name}"]
+            parts.append(f"#### {model.__name__}\n\n{' '.join((model.__doc__ or '').split())}")
+            parts.append("\n\n".join(_fields(model)))
+    return "\n\n".join(parts)
+
+
+def _fields(model: type[Event]) -> Iterator[str]:
+    schema = schema_of(model)
+    yield _field_table(schema)
+    for name, part in schema.get("$defs", {}).items():
+        yield f"`{name}`: {part['description']}"
+        yield _field_table(part)
+
+
+def _field_table(schema: dict[str, Any]) -> str:
+    needed = schema.get("required", [])
+    rows = [
+        (
+            f"`{name}`",
+            type_of(field),
+            "always" if name in needed else "maybe",
+            _meaning(field),
+        )
+        for name, field in schema["properties"].items()
+    ]
+    return _table(("field", "type", "there", "meaning"), rows)
+
+
+def _meaning(field: dict[str, Any]) -> str:
+    if "description" in field:
+        return str(field["description"])
+    parts = field.get("anyOf", ())
+    return next((_meaning(each) for each in parts if "description" in each), "")
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(each)} |" for each in lines)

@@ -1,0 +1,137 @@
+"""The contract as files, generated from the models: `python -m events.schema` writes them, `--check` compares.
+
+One JSON Schema per type and major, the topics, the AsyncAPI document, the tables of docs/events.md. What the last
+release promised is kept in schemas/released/: `--release` copies it there, on purpose and never by the way, and
+`--check` refuses what breaks it.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from events import EVENT_TYPES, asyncapi, reference
+from events.compatibility import breaches, topic_breaches
+from events.json_schema import schema_of
+from events.topics import ALL_TOPICS
+
+ROOT = Path(__file__).parent.parent
+SCHEMAS = ROOT / "events" / "schemas"
+RELEASED = SCHEMAS / "released"
+ASYNCAPI = ROOT / "docs" / "asyncapi.json"
+PAGE = ROOT / "docs" / "events.md"
+TOPICS = "topics.json"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write, check or release; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m events.schema", description=__doc__)
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument(
+        "--check", action="store_true", help="change nothing; 1 when it differs or breaks"
+    )
+    action.add_argument("--release", action="store_true", help="promise what is written now")
+    asked = parser.parse_args(arguments)
+    broken = broken_promises()
+    for line in broken:
+        print(f"against the last release: {line}", file=sys.stderr)
+    if asked.check:
+        stale = [path.relative_to(ROOT) for path in differences()]
+        for path in stale:
+            print(
+                f"{path} is not what the models say; run python -m events.schema", file=sys.stderr
+            )
+        return 1 if stale or broken else 0
+    write()
+    if asked.release and not broken:
+        release()
+    return 1 if broken else 0
+
+
+def generated() -> dict[Path, str]:
+    """Every generated file and what belongs in it. The same models always give the same bytes."""
+    contract = {SCHEMAS / name: as_json(content) for name, content in promises().items()}
+    return contract | {
+        ASYNCAPI: as_json(asyncapi.document()),
+        PAGE: reference.filled(PAGE.read_text()),
+    }
+
+
+def promises() -> dict[str, Any]:
+    """What a release promises, by file name: a schema per message, and the topics."""
+    schemas = {
+        f"{ce_type}.json": schema_of(model) for ce_type, model in sorted(EVENT_TYPES.items())
+    }
+    return schemas | {TOPICS: topics()}
+
+
+def topics() -> dict[str, Any]:
+    """The topics, and which message belongs on which, under which key."""
+    return {
+        "topics": {
+            topic.name: {
+                "code": topic.code,
+                "partitions": topic.partitions,
+                "key": topic.key,
+                "source": topic.source,
+                "retention_ms": topic.retention_ms,
+            }
+            for topic in ALL_TOPICS
+        },
+        "messages": {
+            ce_type: {"topic": model.topic.name, "key": model.key_field}
+            for ce_type, model in sorted(EVENT_TYPES.items())
+        },
+    }
+
+
+def differences() -> list[Path]:
+    """The committed files that are not what the models say: changed, missing or left over."""
+    expected = generated()
+    left_over = set(SCHEMAS.glob("*.json")) - expected.keys()
+    changed = {
+        path for path, text in expected.items() if not path.exists() or path.read_text() != text
+    }
+    return sorted(left_over | changed)
+
+
+def broken_promises() -> list[str]:
+    """What the models break of the last release; nothing where nothing was released yet."""
+    now = promises()
+    found: list[str] = []
+    for path in sorted(RELEASED.glob("*.json")):
+        before = json.loads(path.read_text())
+        if path.name == TOPICS:
+            found += topic_breaches(before, now[TOPICS])
+        elif path.name in now:
+            lines = breaches(before, now[path.name])
+            found += [f"{path.stem}: {line}" for line in lines]
+    return found  # a message that is gone is told by topics.json
+
+
+def write() -> None:
+    """Write what is generated, and delete schemas of messages that are no more."""
+    for path in differences():
+        text = generated().get(path)
+        if text is None:
+            path.unlink()
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+
+def release() -> None:
+    """Make what the models say now the promise that later changes are held to."""
+    RELEASED.mkdir(parents=True, exist_ok=True)
+    for name, content in promises().items():
+        (RELEASED / name).write_text(as_json(content))
+
+
+def as_json(value: Any) -> str:
+    """JSON as it is committed."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""The page about events says of every topic and every message what the models say."""
+
+import re
+
+import pytest
+
+from events import EVENT_TYPES, reference
+from events.schema import PAGE
+from events.topics import DEAD_LETTERS, TOPICS
+
+TEXT = PAGE.read_text()
+BY_HAND = re.sub(r"<!-- (\w+) -->\n.*?<!-- /\1 -->", "", TEXT, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("ce_type", sorted(EVENT_TYPES))
+def test_every_message_has_its_part_with_every_field(ce_type: str) -> None:
+    model = EVENT_TYPES[ce_type]
+    part = TEXT.split(f"#### {model.__name__}\n")[1].split("\n#### ")[0].split("\n### ")[0]
+    assert all(f"| `{name}` |" in part for name in model.model_fields)
+
+
+def test_every_topic_is_in_the_tables() -> None:
+    for topic in TOPICS:
+        assert re.search(rf"\| `{re.escape(topic.name)}` \| .* \| {topic.partitions} \|", TEXT)
+    for (name, group), dead in DEAD_LETTERS.items():
+        assert f"| `{dead.name}` | `{name}` | `{group}` |" in TEXT
+
+
+def test_what_is_written_by_hand_names_only_messages_that_exist() -> None:
+    names = {model.__name__ for model in EVENT_TYPES.values()}
+    told = set(re.findall(r"\b(?:[A-Z][a-z]+){2,}\b", BY_HAND)) - {"CloudEvents"}
+    assert told == names, "the page tells when each of them is sent"
+
+
+def test_a_section_that_nobody_writes_is_an_error() -> None:
+    with pytest.raises(KeyError, match="gossip"):
+        reference.filled("<!-- gossip -->\n<!-- /gossip -->")
