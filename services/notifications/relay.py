@@ -1,7 +1,11 @@
-"""Process: publishes what became of deliveries. `python -m services.notifications.relay`"""
+"""Process: publishes what became of deliveries. `python -m services.notifications.relay`
+
+Run two: one publishes, the other stands by. A relay that must not go on says why and exits with 1.
+"""
 
 import asyncio
 
+from messaging.lead import HaltedError
 from messaging.probes import Probes, until_stopped
 from messaging.relay import Relay
 from messaging.telemetry import configure_logging
@@ -12,17 +16,21 @@ from services.notifications.settings import Settings
 async def run(settings: Settings) -> None:
     """Publish until told to stop."""
     url = settings.notifications_database_url.get_secret_value()
-    engine = connect(url, pool_size=1)  # the probes' only
+    engine = connect(url, pool_size=1)  # for the probes; the relay has a connection of its own
+    relay = Relay(url, SCHEMA, settings.kafka)
     try:
         async with Probes(settings.metrics_port, engine):
-            await Relay(url, SCHEMA, settings.kafka).run(until_stopped())
+            await relay.run(until_stopped())
     finally:
         await engine.dispose()
 
 
 def main() -> None:
     configure_logging("notifications-relay")
-    asyncio.run(run(Settings()))
+    try:
+        asyncio.run(run(Settings()))
+    except HaltedError as error:
+        raise SystemExit(str(error)) from error
 
 
 if __name__ == "__main__":
