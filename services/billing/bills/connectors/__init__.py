@@ -3,6 +3,7 @@
 from services.billing.bills.connectors.protocol import (
     Application,
     Applied,
+    ApplyAnswer,
     BillerBill,
     BillerDown,
     BillerRefused,
@@ -11,16 +12,20 @@ from services.billing.bills.connectors.protocol import (
     DayFileError,
     DayFileLine,
     Found,
+    LookupAnswer,
     NoSuchAccount,
     NotApplied,
     NothingOwed,
+    QueryAnswer,
     Unapplied,
+    UnapplyAnswer,
 )
 from services.billing.bills.connectors.registry import Bulkhead, Connectors, UnknownBillerError
 
 __all__ = [
     "Application",
     "Applied",
+    "ApplyAnswer",
     "BillerBill",
     "BillerDown",
     "BillerRefused",
@@ -31,9 +36,12 @@ __all__ = [
     "DayFileError",
     "DayFileLine",
     "Found",
+    "LookupAnswer",
     "NoSuchAccount",
     "NotApplied",
     "NothingOwed",
+    "QueryAnswer",
     "Unapplied",
+    "UnapplyAnswer",
     "UnknownBillerError",
 ]

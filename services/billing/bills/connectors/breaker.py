@@ -42,6 +42,10 @@ class Breaker:
         if self._failures >= self._limit:
             self._open_until = self._clock() + self._pause_seconds
 
+    def give_up(self) -> None:
+        """A call that was let through says nothing about the biller: it never went out, or nobody waited for it."""
+        self._probing = False
+
     @property
     def state(self) -> str:
         """closed, open or half_open, for people."""

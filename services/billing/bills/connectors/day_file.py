@@ -1,37 +1,54 @@
 """Day files (日终对账): a header with count and total, then a line per apply or unapply, separated by `|`.
 
-    2|13500
+    2|4200
     20261123|<serial>|<bill number>|8850|apply|2026-11-23T09:30:00+08:00
     20261123|<serial>|<bill number>|4650|unapply|2026-11-23T10:00:00+08:00
 
 The total counts applies less unapplies. A file whose header does not agree with its lines is refused as a whole.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import timedelta, timezone
+from typing import Literal
 
+from events.money import LARGEST_MINOR
 from services.billing.bills.connectors.protocol import DayFileError, DayFileLine
+from services.billing.bills.connectors.reading import moment, text
+
+# A day is a day in China, which has one time zone and no summer time.
+CHINA = timezone(timedelta(hours=8))
+_KINDS: dict[str, Literal["apply", "unapply"]] = {"apply": "apply", "unapply": "unapply"}
+
+
+def fen(said: str) -> int:
+    """8850, or -8850 for a total; raises ValueError for anything that only looks like it."""
+    if re.fullmatch(r"-?[0-9]{1,16}", said) is None:
+        raise ValueError("an integer is expected")
+    return int(said)
 
 
 def parse(
     content: bytes,
     currency: str,
     encoding: str = "utf-8",
-    minor: Callable[[str], int] = int,
+    minor: Callable[[str], int] = fen,
 ) -> list[DayFileLine]:
     """Read a day file; `minor` reads an amount as the dialect writes it. Raises DayFileError with the line's number."""
     try:
-        rows = content.decode(encoding).splitlines()
+        rows = [row.removesuffix("\r") for row in content.decode(encoding).split("\n")]
     except UnicodeDecodeError as error:
         raise DayFileError(f"not {encoding}: byte {error.start}") from error
+    if rows[-1] == "":
+        rows.pop()
     if not rows:
         raise DayFileError("the file is empty; a day without payments still has its header")
     try:
         count, total = rows[0].split("|")
-        expected = int(count), minor(total)
+        expected = fen(count), minor(total)
     except ValueError as error:
         raise DayFileError("line 1: count|total expected") from error
-    lines = [_line(number, row, currency, minor) for number, row in enumerate(rows[1:], 2) if row]
+    lines = [_line(number, row, currency, minor) for number, row in enumerate(rows[1:], 2)]
     found = len(lines), total_of(lines)
     if found != expected:
         raise DayFileError(
@@ -44,10 +61,10 @@ def write(lines: Sequence[DayFileLine], major: Callable[[int], str] = str) -> st
     """The file that says these lines."""
     rows = [f"{len(lines)}|{major(total_of(lines))}"]
     for each in lines:
-        day = each.occurred_at.strftime("%Y%m%d")
-        at = each.occurred_at.isoformat(timespec="seconds")
+        at = each.occurred_at.astimezone(CHINA)
         rows.append(
-            f"{day}|{each.serial}|{each.bill_number}|{major(each.amount_minor)}|{each.kind}|{at}"
+            f"{at:%Y%m%d}|{each.serial}|{each.bill_number}|{major(each.amount_minor)}|{each.kind}"
+            f"|{at.isoformat(timespec='seconds')}"
         )
     return "\n".join(rows) + "\n"
 
@@ -59,17 +76,15 @@ def total_of(lines: Iterable[DayFileLine]) -> int:
 
 def _line(number: int, row: str, currency: str, minor: Callable[[str], int]) -> DayFileLine:
     try:
-        _, serial, bill_number, amount, kind, at = row.split("|")
-        occurred_at = datetime.fromisoformat(at)
-        if kind not in {"apply", "unapply"} or occurred_at.tzinfo is None:
-            raise ValueError(kind)
+        day, serial, bill_number, amount, kind, at = row.split("|")
+        occurred_at, amount_minor = moment(at), minor(amount)
+        if (
+            day != f"{occurred_at.astimezone(CHINA):%Y%m%d}"
+            or not 0 < amount_minor <= LARGEST_MINOR
+        ):
+            raise ValueError("the date is another than the time's, or the amount is none")
         return DayFileLine(
-            serial,
-            bill_number,
-            minor(amount),
-            currency,
-            "apply" if kind == "apply" else "unapply",
-            occurred_at,
+            text(serial), text(bill_number), amount_minor, currency, _KINDS[kind], occurred_at
         )
-    except ValueError as error:
+    except (ValueError, KeyError) as error:
         raise DayFileError(f"line {number}: date|serial|bill|amount|kind|time expected") from error

@@ -1,15 +1,22 @@
 """What the dialects over HTTP have in common: which answer is believed, and what everything else means.
 
-A dialect turns a question into a request and an answer into a `Reply`. A reply to apply that does not name our serial and
-our amount again is not believed.
+A dialect turns a question into a request and an answer into a `Reply`. A reply that does not name again what we asked
+about (the account of a lookup, else our serial, and for an apply the amount) is somebody else's and not believed, not
+even a refusal: it could let money go for a bill that was marked paid.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Literal
 
-from services.billing.bills.connectors.http import LARGEST_FILE_BYTES, HttpClient, TransportError
+from services.billing.bills.connectors.http import (
+    LARGEST_ANSWER_BYTES,
+    LARGEST_FILE_BYTES,
+    HttpClient,
+    TransportError,
+)
 from services.billing.bills.connectors.protocol import (
     Application,
     Applied,
@@ -28,6 +35,10 @@ from services.billing.bills.connectors.protocol import (
     Unapplied,
     UnapplyAnswer,
 )
+
+Status = Literal["ok", "no_account", "not_applied", "unapplied", "refused"]
+# A day file is made while we wait.
+DAY_FILE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +63,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a dialect has read. `status` is ok, no_account, not_applied, unapplied, or refused with a `code`."""
+    """What a dialect has read. A refusal has a `code`."""
 
-    status: str
+    status: Status
     code: str = ""
+    account_number: str = ""
     serial: str = ""
     amount_minor: int | None = None
     reference: str = ""
@@ -63,7 +75,7 @@ class Reply:
 
 
 class NonsenseError(Exception):
-    """An answer that the dialect can't read."""
+    """An answer that the dialect can't read, or a question that it can't write."""
 
 
 class Dialect(ABC):
@@ -79,7 +91,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def read(self, operation: str, content: bytes) -> Reply:
-        """Read an answer; raises NonsenseError, ValueError, KeyError or TypeError when it makes no sense."""
+        """Read an answer; raises NonsenseError, ValueError, LookupError or TypeError when it makes no sense."""
 
     @abstractmethod
     def parse_day_file(self, content: bytes) -> list[DayFileLine]:
@@ -91,10 +103,12 @@ class Dialect(ABC):
             reply = await self._ask("lookup", {"account_number": account_number})
         except (TransportError, NonsenseError) as error:
             return BillerDown(str(error))
+        if reply.account_number != account_number:
+            return BillerDown("the answer does not name our account")
         if reply.status == "no_account":
             return NoSuchAccount()
         if reply.status != "ok":
-            return BillerDown(f"refused: {reply.code}")
+            return BillerDown(f"{reply.status}: {reply.code}")
         return Found(reply.bills) if reply.bills else NothingOwed()
 
     async def apply(self, application: Application) -> ApplyAnswer:
@@ -109,12 +123,14 @@ class Dialect(ABC):
             reply = await self._ask("apply", fields)
         except (TransportError, NonsenseError) as error:
             return BillerUnknown(str(error))
+        if reply.serial != application.serial:
+            return BillerUnknown("the answer does not name our serial")
         if reply.status == "refused":
             return BillerRefused(reply.code)
         if reply.status != "ok":
             return BillerUnknown(f"unexpected: {reply.status}")
-        if (reply.serial, reply.amount_minor) != (application.serial, application.amount_minor):
-            return BillerUnknown("the answer does not name our serial and amount")
+        if reply.amount_minor != application.amount_minor:
+            return BillerUnknown("the answer does not name our amount")
         return Applied(reply.reference)
 
     async def query(self, serial: str) -> QueryAnswer:
@@ -123,13 +139,15 @@ class Dialect(ABC):
             reply = await self._ask("query", {"serial": serial})
         except (TransportError, NonsenseError) as error:
             return BillerUnknown(str(error))
-        if reply.status == "not_applied":
-            return NotApplied()
         if reply.serial != serial:
             return BillerUnknown("the answer does not name our serial")
+        if reply.status == "not_applied":
+            return NotApplied()
         if reply.status == "unapplied":
             return Unapplied()
-        return Applied(reply.reference) if reply.status == "ok" else BillerUnknown(reply.status)
+        if reply.status != "ok":
+            return BillerUnknown(f"{reply.status}: {reply.code}")
+        return Applied(reply.reference)
 
     async def unapply(self, serial: str) -> UnapplyAnswer:
         """Take the mark back."""
@@ -137,34 +155,41 @@ class Dialect(ABC):
             reply = await self._ask("unapply", {"serial": serial})
         except (TransportError, NonsenseError) as error:
             return BillerUnknown(str(error))
+        if reply.serial != serial:
+            return BillerUnknown("the answer does not name our serial")
         if reply.status == "refused":
             return BillerRefused(reply.code)
-        if reply.status not in {"ok", "unapplied"} or reply.serial != serial:
-            return BillerUnknown("the answer does not name our serial")
+        if reply.status not in {"ok", "unapplied"}:
+            return BillerUnknown(f"unexpected: {reply.status}")
         return Unapplied()
 
     async def day_file(self, day: date) -> bytes:
         """The biller's list of a day; raises OSError when it can't be had."""
-        request = self.question("day_file", {"day": f"{day:%Y%m%d}"})
         try:
-            return await self._client.send(
-                "POST",
-                f"{self.endpoint.url}{request.path}",
-                60.0,
-                request.headers,
-                request.body,
-                LARGEST_FILE_BYTES,
-            )
-        except TransportError as error:
+            return await self._send("day_file", {"day": f"{day:%Y%m%d}"})
+        except (TransportError, NonsenseError) as error:
             raise OSError(f"{self.endpoint.biller_id}: {error}") from error
 
     async def _ask(self, operation: str, fields: Mapping[str, str]) -> Reply:
-        request = self.question(operation, fields)
-        url = f"{self.endpoint.url}{request.path}"
-        content = await self._client.send(
-            "POST", url, self.endpoint.timeout_seconds, request.headers, request.body
-        )
+        content = await self._send(operation, fields)
         try:
             return self.read(operation, content)
-        except (ValueError, KeyError, TypeError, LookupError) as error:
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise NonsenseError(f"nonsense: {type(error).__name__}") from error
+
+    async def _send(self, operation: str, fields: Mapping[str, str]) -> bytes:
+        if not self.endpoint.secret:
+            # Signing with nothing would let anybody sign.
+            raise TransportError("we share no secret with this biller")
+        try:
+            request = self.question(operation, fields)
+        except ValueError as error:
+            raise NonsenseError("the question can't be written in this dialect") from error
+        file = operation == "day_file"
+        return await self._client.post(
+            f"{self.endpoint.url}{request.path}",
+            request.headers,
+            request.body,
+            timeout_seconds=DAY_FILE_SECONDS if file else self.endpoint.timeout_seconds,
+            largest_bytes=LARGEST_FILE_BYTES if file else LARGEST_ANSWER_BYTES,
+        )

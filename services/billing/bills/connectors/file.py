@@ -4,6 +4,8 @@ A lookup answers from the bills that were imported. Nothing is applied one by on
 `outgoing/<day>.txt` and answers with `incoming/<day>.txt`, its own list, which reconciliation reads.
 """
 
+import asyncio
+import os
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -68,7 +70,8 @@ class FileConnector:
 
     async def day_file(self, day: date) -> bytes:
         """The biller's answer to our day file; raises OSError while it is not there."""
-        return (self.folder / "incoming" / f"{day:%Y%m%d}.txt").read_bytes()
+        path = self.folder / "incoming" / f"{day:%Y%m%d}.txt"
+        return await asyncio.to_thread(path.read_bytes)
 
     def parse_day_file(self, content: bytes) -> list[DayFileLine]:
         """UTF-8, amounts in fen."""
@@ -79,6 +82,8 @@ class FileConnector:
         path = self.folder / "outgoing" / f"{day:%Y%m%d}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
-        partial.write_text(day_file.write(lines), encoding="utf-8")
-        partial.rename(path)
-        return path
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            file.write(day_file.write(lines))
+            file.flush()
+            os.fsync(file.fileno())
+        return partial.rename(path)

@@ -1,17 +1,19 @@
-"""The dialect `gbk-xml`: the classical collection protocol (代收费): GBK-encoded XML, a TranCode per operation, amounts in
-yuan with two decimals, `AAAAAAA` for success. A document type declaration is refused, whatever it says.
+"""The dialect `gbk-xml`: the classical collection protocol (代收费): GBK-encoded XML, a TranCode per operation, amounts
+in yuan with two decimals, `AAAAAAA` for success. A document type declaration is refused, whatever it says.
 """
 
 import hashlib
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
+from events.bills import AmountRule
 from services.billing.bills.connectors import day_file
-from services.billing.bills.connectors.dialect import Dialect, NonsenseError, Reply, Request
+from services.billing.bills.connectors.dialect import Dialect, NonsenseError, Reply, Request, Status
 from services.billing.bills.connectors.protocol import BillerBill, DayFileLine
+from services.billing.bills.connectors.reading import code, moment, text
 
 TRAN_CODES = {
     "lookup": "Query",
@@ -20,20 +22,38 @@ TRAN_CODES = {
     "unapply": "Reverse",
     "day_file": "PayCheck",
 }
-_STATUS = {
+_STATUS: dict[str, Status] = {
     "AAAAAAA": "ok",
     "E000001": "no_account",
     "E000002": "not_applied",
     "E000003": "unapplied",
 }
-_RULES = {"0": "exact", "1": "at_least", "2": "at_most", "3": "range", "9": "any"}
-_YUAN = re.compile(r"^(\d{1,13})\.(\d{2})$")
+# What is refused has a code of its own; whatever else the biller says is not understood, and so no refusal.
+_REFUSALS = {
+    "E000101": "bill_not_found",
+    "E000102": "bill_already_paid",
+    "E000103": "bill_expired",
+    "E000104": "amount_refused",
+    "E000105": "serial_reused",
+    "E000106": "serial_unapplied",
+    "E000107": "not_same_day",
+}
+_REFUSAL = re.compile(r"E0001[0-9]{2}")
+_RULES: dict[str, AmountRule] = {
+    "0": "exact",
+    "1": "at_least",
+    "2": "at_most",
+    "3": "range",
+    "9": "any",
+}
+_YUAN = re.compile(r"([0-9]{1,13})\.([0-9]{2})")
 
 
 class GbkXml(Dialect):
     """XML in GBK; yuan on the wire, minor units here."""
 
     def question(self, operation: str, fields: Mapping[str, str]) -> Request:
+        """See Dialect."""
         said = {
             "BillKey": fields.get("account_number", ""),
             "BillNo": fields.get("bill_number", ""),
@@ -45,7 +65,7 @@ class GbkXml(Dialect):
         )
         head = (
             f"<Version>1.0</Version><InstId>{escape(self.endpoint.biller_id)}</InstId>"
-            f"<TranCode>{TRAN_CODES[operation]}</TranCode><TranDate>{datetime.now(UTC):%Y%m%d}</TranDate>"
+            f"<TranCode>{TRAN_CODES[operation]}</TranCode><TranDate>{datetime.now(day_file.CHINA):%Y%m%d}</TranDate>"
             f"<TranSeq>{escape(fields.get('serial', ''))}</TranSeq>"
         )
         document = (
@@ -58,17 +78,19 @@ class GbkXml(Dialect):
         )
 
     def read(self, operation: str, content: bytes) -> Reply:
+        """See Dialect."""
         root = parse_xml(content)
-        code = _text(root, "Head/RetCode")
-        status = _STATUS.get(code, "refused")
-        amount = root.findtext("Body/PayAmount")
+        said = _text(root, "Head/RetCode")
+        refused = _REFUSAL.fullmatch(said)
+        amount, reference = root.findtext("Body/PayAmount"), root.findtext("Body/RefNo")
         return Reply(
-            status,
-            code.lower(),
-            root.findtext("Head/TranSeq") or "",
-            fen(amount) if amount else None,
-            root.findtext("Body/RefNo") or "",
-            [self._bill(each) for each in root.findall("Body/Bill")],
+            "refused" if refused else _STATUS[said],
+            code=_REFUSALS.get(said, code(said)) if refused else "",
+            account_number=root.findtext("Body/BillKey") or "",
+            serial=root.findtext("Head/TranSeq") or "",
+            amount_minor=fen(amount) if amount else None,
+            reference=text(reference) if reference else "",
+            bills=[self._bill(each) for each in root.findall("Body/Bill")],
         )
 
     def parse_day_file(self, content: bytes) -> list[DayFileLine]:
@@ -76,18 +98,17 @@ class GbkXml(Dialect):
         return day_file.parse(content, self.endpoint.currency, "gbk", _signed_fen)
 
     def _bill(self, said: ET.Element) -> BillerBill:
-        low, high = said.findtext("MinAmount"), said.findtext("MaxAmount")
         due = said.findtext("DueDate")
-        rule = _RULES[_text(said, "PayRule")]
         return BillerBill(
-            bill_number=_text(said, "BillNo"),
-            period=_text(said, "Period"),
+            bill_number=text(_text(said, "BillNo")),
+            period=text(_text(said, "Period")),
             amount_minor=fen(_text(said, "Amount")),
             currency=self.endpoint.currency,
-            rule=rule,  # type: ignore[arg-type] - a value of _RULES
-            expires_at=datetime.fromisoformat(_text(said, "ExpireTime")),
-            min_minor=fen(low) if low else None,
-            max_minor=fen(high) if high else None,
+            rule=_RULES[_text(said, "PayRule")],
+            expires_at=moment(_text(said, "ExpireTime")),
+            min_minor=_optional(said, "MinAmount"),
+            max_minor=_optional(said, "MaxAmount"),
+            multiple_minor=_optional(said, "Multiple"),
             due_on=datetime.strptime(f"{due}+0000", "%Y%m%d%z").date() if due else None,
         )
 
@@ -100,7 +121,7 @@ def yuan(amount_minor: int) -> str:
 
 def fen(said: str) -> int:
     """88.50 -> 8850; raises ValueError for anything else than yuan with two decimals."""
-    match = _YUAN.match(said)
+    match = _YUAN.fullmatch(said)
     if match is None:
         raise ValueError("yuan with two decimals expected")
     return int(match[1]) * 100 + int(match[2])
@@ -109,14 +130,14 @@ def fen(said: str) -> int:
 def parse_xml(content: bytes) -> ET.Element:
     """The root of a GBK document; raises NonsenseError for a document type, another encoding or broken XML."""
     try:
-        text = content.decode("gbk")
+        document = content.decode("gbk")
     except UnicodeDecodeError as error:
         raise NonsenseError("nonsense: not GBK") from error
-    if "<!DOCTYPE" in text.upper() or "<!ENTITY" in text.upper():
+    if "<!DOCTYPE" in document.upper() or "<!ENTITY" in document.upper():
         raise NonsenseError("nonsense: a document type declaration is refused")
     try:
         # Expat knows no GBK, so it gets the decoded text without the declaration.
-        return ET.fromstring(re.sub(r"^<\?xml[^>]*\?>", "", text))  # noqa: S314 - no DTD gets here
+        return ET.fromstring(re.sub(r"^<\?xml[^>]*\?>", "", document))  # noqa: S314 - no DTD gets here
     except ET.ParseError as error:
         raise NonsenseError("nonsense: broken XML") from error
 
@@ -130,3 +151,8 @@ def _text(element: ET.Element, path: str) -> str:
     if not found:
         raise KeyError(path)
     return found
+
+
+def _optional(element: ET.Element, path: str) -> int | None:
+    said = element.findtext(path)
+    return fen(said) if said else None

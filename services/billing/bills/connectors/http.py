@@ -5,12 +5,18 @@ from collections.abc import Mapping
 
 import httpx
 from aiohttp import ClientError
+from aiohttp.http_exceptions import HttpProcessingError
 from httpx_aiohttp import AiohttpTransport
 
 # A bill list is a few kilobytes; a biller that sends more than this is broken or hostile.
 LARGEST_ANSWER_BYTES = 1_048_576
 # A day file has a line per payment: a million of them are about 100 MB.
 LARGEST_FILE_BYTES = 134_217_728
+# Shorter than the 5 s after which many servers close a silent connection: a request that meets the closing has an
+# unknown outcome, and unknown is expensive.
+KEEPALIVE_SECONDS = 4.0
+# No bound here: a shared one would let a biller that hangs take the others' connections. Each biller's bulkhead bounds.
+NO_LIMIT = 0
 
 
 class TransportError(Exception):
@@ -20,43 +26,49 @@ class TransportError(Exception):
 class HttpClient:
     """Connections to billers, shared by all connectors of a process."""
 
-    def __init__(self, most_connections: int = 512) -> None:
+    def __init__(self) -> None:
         self._transport = AiohttpTransport(
-            limits=httpx.Limits(max_connections=most_connections, keepalive_expiry=15.0)
+            limits=httpx.Limits(max_connections=NO_LIMIT, keepalive_expiry=KEEPALIVE_SECONDS)
         )
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._transport.aclose()
 
-    async def send(
+    async def post(
         self,
-        method: str,
         url: str,
-        timeout_seconds: float,
         headers: Mapping[str, str],
-        body: bytes = b"",
+        body: bytes,
+        *,
+        timeout_seconds: float,
         largest_bytes: int = LARGEST_ANSWER_BYTES,
     ) -> bytes:
-        """The body of a 200 answer; raises TransportError for everything else. Redirects are not followed."""
-        request = httpx.Request(
-            method,
-            url,
-            headers={"Accept-Encoding": "identity", **headers},
-            content=body or None,
-            extensions={"timeout": httpx.Timeout(timeout_seconds).as_dict()},
-        )
+        """The body of a 200 answer; raises TransportError for everything else. Redirects are not followed, and
+        nothing is sent twice."""
         try:
+            request = httpx.Request(
+                "POST",
+                url,
+                headers={"Accept-Encoding": "identity", **headers},
+                content=body,
+                extensions={"timeout": httpx.Timeout(timeout_seconds).as_dict()},
+            )
             async with asyncio.timeout(timeout_seconds):
                 return await self._exchange(request, largest_bytes)
         except (TimeoutError, httpx.TimeoutException) as error:
             raise TransportError(f"no answer within {timeout_seconds:g} s") from error
-        except (httpx.HTTPError, ClientError, OSError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ClientError, HttpProcessingError) as error:
+            raise TransportError(f"connection: {type(error).__name__}") from error
+        except (OSError, ValueError) as error:
+            # Not from the HTTP layers: a broken socket, a header or an address that can't be written or read.
             raise TransportError(f"connection: {type(error).__name__}") from error
 
     async def _exchange(self, request: httpx.Request, largest_bytes: int) -> bytes:
         response = await self._transport.handle_async_request(request)
         try:
+            if response.status_code != 200:
+                raise TransportError(f"status {response.status_code}")
             content = bytearray()
             async for chunk in response.aiter_raw():
                 content += chunk
@@ -64,6 +76,4 @@ class HttpClient:
                     raise TransportError(f"more than {largest_bytes} bytes")
         finally:
             await response.aclose()
-        if response.status_code != 200:
-            raise TransportError(f"status {response.status_code}")
         return bytes(content)

@@ -5,18 +5,20 @@ import hmac
 import json
 import time
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
 from services.billing.bills.connectors import day_file
-from services.billing.bills.connectors.dialect import Dialect, Reply, Request
+from services.billing.bills.connectors.dialect import Dialect, NonsenseError, Reply, Request, Status
 from services.billing.bills.connectors.protocol import BillerBill, DayFileLine
+from services.billing.bills.connectors.reading import code, integer, moment, text
 
-_STATUS = {
+_STATUS: dict[str, Status] = {
     "OK": "ok",
     "NO_ACCOUNT": "no_account",
     "NOT_APPLIED": "not_applied",
     "UNAPPLIED": "unapplied",
+    "REFUSED": "refused",
 }
 
 
@@ -24,6 +26,7 @@ class JsonHttp(Dialect):
     """JSON with snake_case fields; every amount is an integer of minor units."""
 
     def question(self, operation: str, fields: Mapping[str, str]) -> Request:
+        """See Dialect."""
         said: dict[str, Any] = dict(fields)
         if "amount_minor" in said:
             said["amount_minor"] = int(said["amount_minor"])
@@ -40,46 +43,47 @@ class JsonHttp(Dialect):
         return Request(f"/{operation.replace('_', '-')}", body, headers)
 
     def read(self, operation: str, content: bytes) -> Reply:
-        answer = json.loads(content)
-        status = _STATUS.get(answer["status"], "refused")
-        amount = answer.get("amount_minor")
-        if amount is not None and type(amount) is not int:
-            raise TypeError("amount_minor must be an integer")
-        bills = [self._bill(each) for each in answer.get("bills", ())]
-        return Reply(
-            status,
-            str(answer.get("code", answer["status"])).lower(),
-            str(answer.get("serial", "")),
-            amount,
-            str(answer.get("reference", "")),
-            bills,
-        )
+        """See Dialect."""
+        return reply(json.loads(content))
 
     def parse_day_file(self, content: bytes) -> list[DayFileLine]:
         """UTF-8, amounts in fen."""
         return day_file.parse(content, self.endpoint.currency)
 
-    def _bill(self, said: Mapping[str, Any]) -> BillerBill:
-        due = said.get("due_on")
-        return BillerBill(
-            bill_number=str(said["bill_number"]),
-            period=str(said["period"]),
-            amount_minor=_integer(said["amount_minor"]),
-            currency=str(said["currency"]),
-            rule=said["rule"],
-            expires_at=datetime.fromisoformat(said["expires_at"]),
-            min_minor=_optional(said.get("min_minor")),
-            max_minor=_optional(said.get("max_minor")),
-            multiple_minor=_optional(said.get("multiple_minor")),
-            due_on=date.fromisoformat(due) if due else None,
-        )
+
+def reply(answer: object) -> Reply:
+    """The reply in these fields; a status that we don't know is nonsense and no refusal."""
+    if not isinstance(answer, dict):
+        raise NonsenseError("nonsense: an object is expected")
+    status = _STATUS[answer["status"]]
+    amount = answer.get("amount_minor")
+    return Reply(
+        status,
+        code=code(answer["code"]) if status == "refused" else "",
+        account_number=str(answer.get("account_number", "")),
+        serial=str(answer.get("serial", "")),
+        amount_minor=None if amount is None else integer(amount),
+        reference=text(answer["reference"]) if "reference" in answer else "",
+        bills=[_bill(each) for each in answer.get("bills", ())],
+    )
 
 
-def _integer(value: object) -> int:
-    if type(value) is not int:
-        raise TypeError("an amount must be an integer")
-    return value
+def _bill(said: Mapping[str, Any]) -> BillerBill:
+    due = said.get("due_on")
+    return BillerBill(
+        bill_number=text(said["bill_number"]),
+        period=text(said["period"]),
+        amount_minor=integer(said["amount_minor"]),
+        currency=text(said["currency"]),
+        # Whether the rule exists is asked of every bill, whatever its dialect, before it is kept.
+        rule=said["rule"],
+        expires_at=moment(said["expires_at"]),
+        min_minor=_optional(said.get("min_minor")),
+        max_minor=_optional(said.get("max_minor")),
+        multiple_minor=_optional(said.get("multiple_minor")),
+        due_on=date.fromisoformat(due) if due else None,
+    )
 
 
 def _optional(value: object) -> int | None:
-    return None if value is None else _integer(value)
+    return None if value is None else integer(value)

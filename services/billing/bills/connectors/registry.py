@@ -1,7 +1,8 @@
 """Connectors by biller: made from the catalogue, kept, and each behind a bulkhead of its own.
 
-A bulkhead bounds how many calls a biller has at once and how long each may take, so a slow biller fills its own places and
-nobody else's. Lookups are tried again and watched by a breaker; calls that mark a bill go out once, whatever the breaker says.
+A bulkhead bounds how many calls a biller has at once and how long one waits for a place, so a slow biller fills its own
+places and nobody else's. Lookups are tried again and watched by a breaker; calls that mark a bill go out once, whatever
+the breaker says.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from datetime import date
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from prometheus_client import Gauge, Histogram
 from sqlalchemy import text
@@ -40,6 +41,10 @@ DIALECTS: dict[str, type[Dialect]] = {"json": JsonHttp, "form": SignedForm, "gbk
 # How long a biller's row of the catalogue is believed.
 REFRESH_SECONDS = 30.0
 LOOKUP_TRIES = 2
+# How long a call waits for a place. Somebody looks at a lookup; the rest gives up before the timer resumes it
+# (after 20 s), so that it does not queue twice.
+LOOKUP_PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 15.0
 
 CALL_SECONDS = Histogram(
     "biller_call_seconds", "Calls to billers until they were answered", ["biller", "op", "outcome"]
@@ -50,10 +55,12 @@ _FIND = text("""
     SELECT id, currency, settled_by, connector, timeout_ms, max_concurrency FROM billers WHERE id = :id
 """)
 AnswerT = TypeVar("AnswerT")
+# Nothing was sent; that is for a query to find out, as after every call without an answer.
+_BUSY = BillerUnknown("all places at this biller are taken")
 
 
 class UnknownBillerError(LookupError):
-    """The catalogue has no such biller."""
+    """The catalogue has no such biller, or none that can be called."""
 
 
 class Bulkhead:
@@ -71,37 +78,65 @@ class Bulkhead:
             "the biller has not answered lately; it is tried again shortly"
         )
         for attempt in range(LOOKUP_TRIES):
-            if not self._breaker.admits():
-                break
             if attempt:
                 await asyncio.sleep(random.uniform(0.05, 0.2))
-            answer = await self._call("lookup", lambda: self.inner.lookup(account_number))
-            down = isinstance(answer, BillerDown)
-            self._breaker.report(not down)
-            BREAKER_OPEN.labels(self.biller_id).set(self._breaker.state == "open")
-            if not down:
+            if not self._breaker.admits():
+                break
+            answer = await self._watched_lookup(account_number)
+            if not isinstance(answer, BillerDown):
                 break
         return answer
 
     async def apply(self, application: Application) -> ApplyAnswer:
-        return await self._call("apply", lambda: self.inner.apply(application))
+        """Mark a bill paid; asked once."""
+        return await self._call("apply", lambda: self.inner.apply(application), _BUSY)
 
     async def query(self, serial: str) -> QueryAnswer:
-        return await self._call("query", lambda: self.inner.query(serial))
+        """What became of a serial; asked once."""
+        return await self._call("query", lambda: self.inner.query(serial), _BUSY)
 
     async def unapply(self, serial: str) -> UnapplyAnswer:
-        return await self._call("unapply", lambda: self.inner.unapply(serial))
+        """Take the mark back; asked once."""
+        return await self._call("unapply", lambda: self.inner.unapply(serial), _BUSY)
 
     async def day_file(self, day: date) -> bytes:
+        """The biller's list of a day; raises OSError when it can't be had."""
         return await self.inner.day_file(day)
 
     def parse_day_file(self, content: bytes) -> list[DayFileLine]:
+        """Read the list; raises DayFileError."""
         return self.inner.parse_day_file(content)
 
-    async def _call(self, operation: str, call: Callable[[], Awaitable[AnswerT]]) -> AnswerT:
-        async with self._places:
-            began = time.perf_counter()
+    async def _watched_lookup(self, account_number: str) -> LookupAnswer:
+        busy: LookupAnswer = BillerDown("all places at this biller are taken")
+        try:
+            answer = await self._call("lookup", lambda: self.inner.lookup(account_number), busy)
+        except BaseException:
+            # Cancelled, or the database failed: a probe that nobody reports would keep the breaker open for good.
+            self._breaker.give_up()
+            raise
+        if answer is busy:
+            self._breaker.give_up()
+        else:
+            self._breaker.report(not isinstance(answer, BillerDown))
+        BREAKER_OPEN.labels(self.biller_id).set(self._breaker.state == "open")
+        return answer
+
+    async def _call(
+        self, operation: str, call: Callable[[], Awaitable[AnswerT]], busy: AnswerT
+    ) -> AnswerT:
+        patience = LOOKUP_PATIENCE_SECONDS if operation == "lookup" else PATIENCE_SECONDS
+        try:
+            async with asyncio.timeout(patience):
+                await self._places.acquire()
+        except TimeoutError:
+            CALL_SECONDS.labels(self.biller_id, operation, "busy").observe(patience)
+            return busy
+        began = time.perf_counter()
+        try:
             answer = await call()
+        finally:
+            self._places.release()
         unsure = isinstance(answer, BillerDown | BillerUnknown)
         CALL_SECONDS.labels(self.biller_id, operation, "unknown" if unsure else "ok").observe(
             time.perf_counter() - began
@@ -148,18 +183,16 @@ class Connectors:
             # Unchanged: the same places and the same breaker.
             self._made[biller_id] = (believed_until, row, before[2])
             return before[2]
-        inner: Connector
-        if row.settled_by == "file":
-            inner = FileConnector(self._engine, row.id, row.currency, self._data_dir)
-        else:
-            endpoint = Endpoint(
-                row.id,
-                str(row.connector["url"]).rstrip("/"),
-                self._secrets.get(row.id, ""),
-                row.currency,
-                row.timeout_ms / 1000,
-            )
-            inner = DIALECTS[row.connector["dialect"]](self._client, endpoint)
-        bulkhead = Bulkhead(row.id, inner, row.max_concurrency, Breaker())
+        bulkhead = Bulkhead(row.id, self._connector(row), row.max_concurrency, Breaker())
         self._made[biller_id] = (believed_until, row, bulkhead)
         return bulkhead
+
+    def _connector(self, row: Any) -> Connector:
+        if row.settled_by == "file":
+            return FileConnector(self._engine, row.id, row.currency, self._data_dir)
+        dialect, url = row.connector.get("dialect"), row.connector.get("url")
+        if dialect not in DIALECTS or not isinstance(url, str):
+            raise UnknownBillerError(f"the catalogue's connector of {row.id!r} is not one of ours")
+        secret = self._secrets.get(row.id, "")
+        endpoint = Endpoint(row.id, url.rstrip("/"), secret, row.currency, row.timeout_ms / 1000)
+        return DIALECTS[dialect](self._client, endpoint)
