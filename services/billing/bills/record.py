@@ -4,7 +4,7 @@ A bill keeps its id however often its biller lists its number. Of two answers ab
 for later counts; a lookup that is recorded already stays as it is, however often it is asked again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -34,7 +34,7 @@ _LOCK_BILLS = text("""
     SELECT id FROM bills WHERE account_id = ANY(CAST(:accounts AS uuid[]))
     ORDER BY account_id, bill_number FOR NO KEY UPDATE
 """)
-_KEEP_BILLS = text("""
+BILLS_OF_ARRAYS = """
     INSERT INTO bills AS b (id, account_id, bill_number, period, amount_minor, currency, rule, min_minor, max_minor,
         multiple_minor, due_on, expires_at, looked_up_at)
     SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:accounts AS uuid[]), CAST(:numbers AS text[]),
@@ -42,6 +42,8 @@ _KEEP_BILLS = text("""
         CAST(:mins AS bigint[]), CAST(:maxes AS bigint[]), CAST(:multiples AS bigint[]), CAST(:due AS date[]),
         CAST(:expire AS timestamptz[]), CAST(:asked AS timestamptz[])) AS f (id, account_id, bill_number)
     ORDER BY f.account_id, f.bill_number
+"""
+_KEEP_BILLS = text(f"""{BILLS_OF_ARRAYS}
     ON CONFLICT (account_id, bill_number) DO UPDATE SET period = excluded.period,
         amount_minor = excluded.amount_minor, currency = excluded.currency, rule = excluded.rule,
         min_minor = excluded.min_minor, max_minor = excluded.max_minor, multiple_minor = excluded.multiple_minor,
@@ -140,7 +142,7 @@ async def _keep_bills(
     await connection.execute(_LOCK_BILLS, {"accounts": list(asked)})
     ids: dict[BillKey, UUID] = {}
     if stated:
-        await connection.execute(_KEEP_BILLS, _columns(stated))
+        await connection.execute(_KEEP_BILLS, columns_of(stated))
         keys = {"accounts": [key[0] for key in stated], "numbers": [key[1] for key in stated]}
         rows = await connection.execute(_READ_IDS, keys)
         ids = {(row.account_id, row.bill_number): row.id for row in rows}
@@ -150,7 +152,8 @@ async def _keep_bills(
     return ids
 
 
-def _columns(stated: dict[BillKey, tuple[BillerBill, datetime]]) -> dict[str, list[Any]]:
+def columns_of(stated: Mapping[BillKey, tuple[BillerBill, datetime]]) -> dict[str, list[Any]]:
+    """The arrays that BILLS_OF_ARRAYS reads: bills, each with the time that it was stated at, and fresh ids."""
     bills = [bill for bill, _ in stated.values()]
     return {
         "ids": [uuid7() for _ in bills],

@@ -17,6 +17,7 @@ GROUPS = (
     "topics",
     "channels",
     "catalog",
+    "bills",
     "payments",
     "ledger",
     "reconcile",

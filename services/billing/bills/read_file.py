@@ -1,0 +1,160 @@
+"""Read a biller's file of bills: CSV, UTF-8, a bill a line, amounts as whole numbers of minor units.
+
+    account_number,bill_number,period,amount_minor,currency,rule,min_minor,max_minor,multiple_minor,due_on,expires_at
+    1000200030,2026-11-1,2026-11,8850,CNY,exact,,,,2026-12-10,2026-12-31T23:59:59+08:00
+
+A bad row's errors name its line and field; they never repeat what stands there, for an account number is personal data.
+"""
+
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from itertools import chain
+from pathlib import Path
+from typing import cast
+
+from events.bills import AmountRule
+from services.billing.bills.connectors import BillerBill
+from services.billing.bills.statement import faults_of
+
+COLUMNS = (
+    "account_number",
+    "bill_number",
+    "period",
+    "amount_minor",
+    "currency",
+    "rule",
+    "min_minor",
+    "max_minor",
+    "multiple_minor",
+    "due_on",
+    "expires_at",
+)
+LONGEST_ACCOUNT_NUMBER = 64
+
+
+class FileError(ValueError):
+    """The file as a whole can't be read; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class BillLine:
+    """A good row."""
+
+    line: int
+    account_number: str
+    bill: BillerBill
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A bad row: its fields as they were, and what is wrong with which, as pairs of field and text."""
+
+    line: int
+    cells: list[str]
+    faults: list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the biller's bills must be like."""
+
+    currency: str
+    account_number_pattern: str
+
+
+def read_bills(path: Path, expected: Expected) -> Iterator[BillLine | BadLine]:
+    """The rows of the file, one after the other, however many. Raises FileError and OSError."""
+    account = re.compile(expected.account_number_pattern)
+    seen: dict[tuple[str, str], int] = {}
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.reader(file, strict=True)
+        try:
+            header = next(rows, [])
+            if tuple(header) != COLUMNS:
+                raise FileError(f"line 1: the header must be {','.join(COLUMNS)}")
+            for cells in rows:
+                if not cells:
+                    continue
+                found = _read(rows.line_num, cells, account, expected.currency)
+                if isinstance(found, BillLine):
+                    key = found.account_number, found.bill.bill_number
+                    first = seen.setdefault(key, found.line)
+                    if first != found.line:
+                        said = f"the same bill stands in line {first} already; leave one out"
+                        found = BadLine(found.line, cells, [("bill_number", said)])
+                yield found
+        except UnicodeDecodeError as error:
+            raise FileError(f"after line {rows.line_num}: not UTF-8; save the file so") from error
+        except csv.Error as error:
+            raise FileError(f"line {rows.line_num}: not CSV: {error}") from error
+
+
+def _read(
+    line: int, cells: list[str], account: re.Pattern[str], currency: str
+) -> BillLine | BadLine:
+    if len(cells) != len(COLUMNS):
+        said = f"{len(cells)} fields; {len(COLUMNS)} are needed, empty ones too"
+        return BadLine(line, cells, [("line", said)])
+    row = dict(zip(COLUMNS, (cell.strip() for cell in cells), strict=True))
+    fields = _Fields(row)
+    bill = BillerBill(
+        bill_number=row["bill_number"],
+        period=row["period"],
+        amount_minor=fields.amount("amount_minor") or 0,
+        currency=row["currency"],
+        rule=cast(AmountRule, row["rule"]),  # checked with the rest, below
+        expires_at=fields.moment("expires_at"),
+        min_minor=fields.amount("min_minor", optional=True),
+        max_minor=fields.amount("max_minor", optional=True),
+        multiple_minor=fields.amount("multiple_minor", optional=True),
+        due_on=fields.day("due_on"),
+    )
+    number = row["account_number"]
+    if len(number) > LONGEST_ACCOUNT_NUMBER or not account.fullmatch(number):
+        fields.faults.append(("account_number", "is not of the form that the catalogue says"))
+    # A field that can't be read is reported once, not for its stand-in, too.
+    told = {name for name, _ in fields.faults}
+    faults = chain(
+        fields.faults, (each for each in faults_of(bill, currency) if each[0] not in told)
+    )
+    found = list(faults)
+    return BadLine(line, cells, found) if found else BillLine(line, number, bill)
+
+
+class _Fields:
+    """Reads fields of a row; a field that can't be read is noted and stood in for."""
+
+    def __init__(self, row: dict[str, str]) -> None:
+        self._row = row
+        self.faults: list[tuple[str, str]] = []
+
+    def amount(self, name: str, *, optional: bool = False) -> int | None:
+        """A whole number of minor units."""
+        said = self._row[name]
+        if optional and not said:
+            return None
+        # int() would take "1_000" and digits of other scripts.
+        if re.fullmatch(r"-?[0-9]{1,18}", said):
+            return int(said)
+        self.faults.append((name, "must be a whole number of minor units: 8850 for 88.50"))
+        return None
+
+    def day(self, name: str) -> date | None:
+        """A date, or nothing."""
+        said = self._row[name]
+        try:
+            return date.fromisoformat(said) if said else None
+        except ValueError:
+            self.faults.append((name, "must be a date like 2026-12-10, or empty"))
+            return None
+
+    def moment(self, name: str) -> datetime:
+        """A time with its offset."""
+        try:
+            return datetime.fromisoformat(self._row[name])
+        except ValueError:
+            self.faults.append((name, "must be a time like 2026-12-31T23:59:59+08:00"))
+            return datetime.now(UTC)
