@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.billing.psp.outcomes import (
     ActionRequired,
@@ -134,6 +134,12 @@ class WireBalanceTransaction(_WithId):
     currency: str
     created: int
     source: _Source | str | None = None
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> "WireBalanceTransaction":
+        if self.net != self.amount - self.fee:
+            raise ValueError("the line does not add up")
+        return self
 
     def line(self) -> BalanceTransaction:
         """The same in our words."""

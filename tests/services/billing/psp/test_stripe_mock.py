@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from services.billing.psp import Charge, Psp, Unknown
 from services.billing.psp.transport import Request, Shape, Transport
-from services.billing.psp.wire import WireBalanceTransaction, WireError, WireIntent, WirePage
+from services.billing.psp.wire import WireError, WireIntent, WirePage
 from tests.support.psp import RETURN_URL, SandboxPsp
 from tests.support.stripe_mock import API_KEY, stripe_mock
 
@@ -155,22 +155,3 @@ async def test_the_sandbox_tells_nothing_that_stripe_does_not(
         fixture = (await theirs.get(f"{official}/v1/{path}/{told['id']}")).json()
     assert set(told) <= set(fixture)
     assert told["object"] == fixture["object"]
-
-
-def test_a_line_of_the_books_may_hold_its_source_or_its_id() -> None:
-    line = {
-        "id": "txn_1",
-        "object": "balance_transaction",
-        "type": "charge",
-        "reporting_category": "charge",
-        "amount": 8850,
-        "fee": 53,
-        "net": 8797,
-        "currency": "cny",
-        "created": 1_788_000_000,
-    }
-    by_id = WireBalanceTransaction.model_validate({**line, "source": "ch_1"}).line()
-    source = {"id": "ch_1", "object": "charge", "payment_intent": "pi_1", "metadata": {}}
-    whole = WireBalanceTransaction.model_validate({**line, "source": source}).line()
-    assert (by_id.source_id, by_id.intent_id) == ("ch_1", None)
-    assert (whole.source_id, whole.intent_id) == ("ch_1", "pi_1")

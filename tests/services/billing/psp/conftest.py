@@ -1,0 +1,72 @@
+"""Our client of the sandbox's PSP, with a clock that tests put forward."""
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from uuid import UUID, uuid4
+
+import pytest
+
+from services.billing.psp import Authorized, Captured, Charge, Psp
+from tests.support.psp import RETURN_URL, SandboxPsp
+
+
+@dataclass
+class Clock:
+    """Our own time, as the client reads it."""
+
+    now: float = 1_788_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Till:
+    """Charges and what they need, so that a test says what it is about."""
+
+    client: Psp
+    charges: list[Charge] = field(default_factory=list)
+
+    def charge(self, method: str = "pm_card_visa", amount_minor: int = 8850) -> Charge:
+        made = Charge(uuid4(), amount_minor, "CNY", method, {"kind": "payment"})
+        self.charges.append(made)
+        return made
+
+    async def held(self) -> tuple[UUID, str]:
+        """Our id and the PSP's of a charge that is held."""
+        charge = self.charge()
+        outcome = await self.client.authorize(charge)
+        assert isinstance(outcome, Authorized), outcome
+        return charge.id, outcome.intent_id
+
+    async def taken(self) -> tuple[UUID, str]:
+        """Our id and the PSP's of a charge that is captured."""
+        charge = self.charge()
+        outcome = await self.client.charge(charge)
+        assert isinstance(outcome, Captured), outcome
+        return charge.id, outcome.intent_id
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def client(psp: SandboxPsp, clock: Clock) -> AsyncIterator[Psp]:
+    # Hanging answers are given up after a second.
+    made = Psp(psp.url, psp.api_key, timeout_seconds=1.0, return_url=RETURN_URL, clock=clock)
+    yield made
+    await made.aclose()
+
+
+@pytest.fixture
+def till(client: Psp) -> Till:
+    return Till(client)
+
+
+@pytest.fixture(autouse=True)
+def _well_again(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "psp" in request.fixturenames:
+        request.getfixturevalue("psp").clear_faults()

@@ -1,0 +1,276 @@
+"""What our client may rely on: holds, captures, refunds and their keys, compared with the PSP's own book."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+
+from services.billing.psp import (
+    ActionRequired,
+    Authorized,
+    Captured,
+    Charge,
+    Declined,
+    Intent,
+    Psp,
+    Refunded,
+    RefundPending,
+    Refused,
+    Unknown,
+    Voided,
+)
+from tests.services.billing.psp.conftest import Till
+from tests.support.psp import RETURN_URL, SandboxPsp
+
+REDIRECTS = [
+    "pm_card_threeDSecure2Required",
+    "pm_card_authenticationRequired",
+    "pm_alipay",
+    "pm_wechat_pay",
+]
+
+
+async def test_hold_then_take(client: Psp, till: Till, psp: SandboxPsp) -> None:
+    charge_id, intent_id = await till.held()
+    [hold] = psp.book(charge_id)["holds"]
+    assert (hold["status"], hold["amount_minor"], hold["currency"]) == ("held", 8850, "CNY")
+
+    assert await client.capture(intent_id, charge_id, 8850) == Captured(intent_id)
+    assert await client.capture(intent_id, charge_id, 8850) == Captured(intent_id)
+
+    book = psp.book(charge_id)
+    assert [hold["status"] for hold in book["holds"]] == ["captured"]
+    assert [line["amount_minor"] for line in book["captures"]] == [8850]
+
+
+async def test_hold_then_let_go(client: Psp, till: Till, psp: SandboxPsp) -> None:
+    charge_id, intent_id = await till.held()
+    assert await client.void(intent_id, charge_id) == Voided(intent_id)
+    assert await client.void(intent_id, charge_id) == Voided(intent_id)
+    assert isinstance(await client.capture(intent_id, charge_id, 8850), Refused)
+    book = psp.book(charge_id)
+    assert [hold["status"] for hold in book["holds"]] == ["released"]
+    assert not book["captures"]
+
+
+async def test_what_is_taken_cannot_be_let_go(client: Psp, till: Till, psp: SandboxPsp) -> None:
+    charge_id, intent_id = await till.taken()
+    assert isinstance(await client.void(intent_id, charge_id), Refused)
+    assert len(psp.book(charge_id)["captures"]) == 1
+
+
+async def test_more_than_was_held_cannot_be_taken(client: Psp, till: Till, psp: SandboxPsp) -> None:
+    charge_id, intent_id = await till.held()
+    outcome = await client.capture(intent_id, charge_id, 8851)
+    assert isinstance(outcome, Refused)
+    assert outcome.code == "amount_too_large"
+    assert not psp.book(charge_id)["captures"]
+
+
+async def test_a_capture_of_another_amount_is_not_ours(client: Psp, till: Till) -> None:
+    charge_id, intent_id = await till.held()
+    assert isinstance(await client.capture(intent_id, charge_id, 8000), Captured)
+    outcome = await client.capture(intent_id, charge_id, 8850)
+    assert isinstance(outcome, Unknown)
+
+
+@pytest.mark.parametrize(
+    ("method", "code"),
+    [
+        ("pm_card_chargeDeclined", "generic_decline"),
+        ("pm_card_visa_chargeDeclined", "generic_decline"),
+        ("pm_card_chargeDeclinedInsufficientFunds", "insufficient_funds"),
+        ("pm_card_chargeDeclinedLostCard", "lost_card"),
+        ("pm_card_chargeDeclinedStolenCard", "stolen_card"),
+        ("pm_card_chargeDeclinedExpiredCard", "expired_card"),
+        ("pm_card_chargeDeclinedIncorrectCvc", "incorrect_cvc"),
+        ("pm_card_chargeDeclinedProcessingError", "processing_error"),
+        ("pm_nobodys", "resource_missing"),
+    ],
+)
+async def test_declined(client: Psp, till: Till, psp: SandboxPsp, method: str, code: str) -> None:
+    for ask in (client.authorize, client.charge):
+        charge = till.charge(method)
+        first, again = await ask(charge), await ask(charge)
+        assert isinstance(first, Declined)
+        assert first.code == code
+        assert again == first
+        assert psp.book(charge.id) == {"holds": [], "captures": [], "refunds": []}
+
+
+@pytest.mark.parametrize("method", REDIRECTS)
+async def test_the_payer_approves(client: Psp, till: Till, psp: SandboxPsp, method: str) -> None:
+    charge = till.charge(method)
+    asked = await client.authorize(charge)
+    assert isinstance(asked, ActionRequired)
+    assert psp.book(charge.id)["holds"] == []
+    psp.decide(asked.url, "approve")
+    found = await client.retrieve(asked.intent_id)
+    assert isinstance(found, Intent)
+    assert found.outcome_for(charge.id, 8850, "CNY") == Authorized(asked.intent_id)
+    assert [hold["status"] for hold in psp.book(charge.id)["holds"]] == ["held"]
+
+
+@pytest.mark.parametrize("method", REDIRECTS)
+async def test_the_payer_refuses(client: Psp, till: Till, psp: SandboxPsp, method: str) -> None:
+    charge = till.charge(method)
+    asked = await client.charge(charge)
+    assert isinstance(asked, ActionRequired)
+    psp.decide(asked.url, "refuse")
+    psp.decide(asked.url, "approve")  # too late
+    found = await client.retrieve(asked.intent_id)
+    assert isinstance(found, Intent)
+    assert isinstance(found.outcome, Declined)
+    assert found.outcome.code == "payment_intent_authentication_failure"
+    assert psp.book(charge.id)["captures"] == []
+
+
+async def test_a_payer_who_never_came_back_pays_nothing(
+    client: Psp, till: Till, psp: SandboxPsp
+) -> None:
+    charge = till.charge("pm_alipay")
+    asked = await client.charge(charge)
+    assert isinstance(asked, ActionRequired)
+    assert await client.void(asked.intent_id, charge.id) == Voided(asked.intent_id)
+    psp.decide(asked.url, "approve")
+    assert psp.book(charge.id)["captures"] == []
+
+
+async def test_the_same_charge_moves_money_once(client: Psp, till: Till, psp: SandboxPsp) -> None:
+    charge = till.charge()
+    outcomes = [await client.charge(charge) for _ in range(3)]
+    assert len(set(outcomes)) == 1
+    assert len(psp.book(charge.id)["captures"]) == 1
+
+
+async def test_the_same_charge_over_another_amount_is_unknown(
+    client: Psp, till: Till, psp: SandboxPsp
+) -> None:
+    charge = till.charge()
+    await client.charge(charge)
+    other = Charge(charge.id, 9999, "CNY", "pm_card_visa", charge.metadata)
+    outcome = await client.charge(other)
+    assert isinstance(outcome, Unknown)
+    assert outcome.why.startswith("key_reused")
+    assert [line["amount_minor"] for line in psp.book(charge.id)["captures"]] == [8850]
+
+
+async def test_refunds_stay_within_the_capture(client: Psp, till: Till, psp: SandboxPsp) -> None:
+    charge_id, intent_id = await till.taken()
+    first, second = uuid4(), uuid4()
+    assert isinstance(await client.refund(first, intent_id, 8000), Refunded)
+    assert isinstance(await client.refund(first, intent_id, 8000), Refunded)
+    refused = await client.refund(second, intent_id, 851)
+    assert isinstance(refused, Refused)
+    assert refused.code == "amount_too_large"
+    rest = uuid4()
+    assert isinstance(await client.refund(rest, intent_id, 850), Refunded)
+    refused = await client.refund(uuid4(), intent_id, 1)
+    assert isinstance(refused, Refused)
+    assert refused.code == "charge_already_refunded"
+    refunds = psp.book(charge_id)["refunds"]
+    assert {line["refund_id"]: line["amount_minor"] for line in refunds} == {
+        str(first): 8000,
+        str(rest): 850,
+    }
+
+
+async def test_what_is_only_held_cannot_be_refunded(client: Psp, till: Till) -> None:
+    _, intent_id = await till.held()
+    assert isinstance(await client.refund(uuid4(), intent_id, 1), Refused)
+
+
+async def test_a_refund_that_is_decided_later(client: Psp, till: Till, psp: SandboxPsp) -> None:
+    for end, kind in (("succeeded", Refunded), ("failed", Refused)):
+        charge = till.charge("pm_card_pendingRefund")
+        taken = await client.charge(charge)
+        assert isinstance(taken, Captured)
+        refund_id = uuid4()
+        pending = await client.refund(refund_id, taken.intent_id, 850)
+        assert isinstance(pending, RefundPending)
+        assert await client.find_refund(refund_id, taken.intent_id, 850) == pending
+        psp.settle_refund(pending.psp_refund_id, end)
+        assert isinstance(await client.find_refund(refund_id, taken.intent_id, 850), kind)
+
+
+async def test_a_refund_that_fails_on_its_way(client: Psp, till: Till, psp: SandboxPsp) -> None:
+    charge = till.charge("pm_card_refundFail")
+    taken = await client.charge(charge)
+    assert isinstance(taken, Captured)
+    refund_id = uuid4()
+    assert isinstance(await client.refund(refund_id, taken.intent_id, 8850), RefundPending)
+    assert isinstance(await client.find_refund(refund_id, taken.intent_id), Refused)
+    assert [line["status"] for line in psp.book(charge.id)["refunds"]] == ["failed"]
+
+
+async def test_find_by_our_own_ids(client: Psp, till: Till) -> None:
+    charge_id, intent_id = await till.taken()
+    refund_id = uuid4()
+    await client.refund(refund_id, intent_id, 850)
+    found = await client.find(charge_id)
+    assert isinstance(found, Intent)
+    assert (found.id, found.charge_id, found.captured_minor) == (intent_id, charge_id, 8850)
+    assert await client.find(uuid4()) is None
+    assert isinstance(await client.find_refund(refund_id, intent_id, 850), Refunded)
+    assert isinstance(await client.find_refund(refund_id, intent_id, 851), Unknown)
+    assert await client.find_refund(uuid4(), intent_id) is None
+
+
+async def test_what_the_psp_does_not_know_is_unknown(client: Psp) -> None:
+    nobodys = "pi_nobodys"
+    for outcome in (
+        await client.retrieve(nobodys),
+        await client.capture(nobodys, uuid4(), 1),
+        await client.void(nobodys, uuid4()),
+        await client.refund(uuid4(), nobodys, 1),
+    ):
+        assert isinstance(outcome, Unknown)
+        assert outcome.why.startswith("status: 404")
+
+
+async def test_another_charges_intent_is_unknown(client: Psp, till: Till, psp: SandboxPsp) -> None:
+    charge_id, intent_id = await till.held()
+    found = await client.retrieve(intent_id)
+    assert isinstance(found, Intent)
+    assert isinstance(found.outcome_for(uuid4(), 8850, "CNY"), Unknown)
+    assert isinstance(found.outcome_for(charge_id, 8851, "CNY"), Unknown)
+    assert isinstance(found.outcome_for(charge_id, 8850, "USD"), Unknown)
+    assert isinstance(await client.void(intent_id, uuid4()), Unknown)
+
+
+async def test_a_wrong_api_key_is_unknown(till: Till, psp: SandboxPsp) -> None:
+    stranger = Psp(psp.url, "sk_test_strangers", return_url=RETURN_URL)
+    charge = till.charge()
+    outcome = await stranger.authorize(charge)
+    await stranger.aclose()
+    assert isinstance(outcome, Unknown)
+    assert "strangers" not in outcome.why
+    assert psp.book(charge.id)["holds"] == []
+
+
+async def test_the_book_of_our_money(client: Psp, till: Till) -> None:
+    since = datetime.now(UTC) - timedelta(days=1)
+    charge_id, intent_id = await till.taken()
+    refund_id = uuid4()
+    await client.refund(refund_id, intent_id, 850)
+    lines = await client.balance_transactions(since, since + timedelta(days=10))
+    assert isinstance(lines, list)
+    ours = [line for line in lines if line.intent_id == intent_id]
+    assert [
+        (line.type, line.amount_minor, line.fee_minor, line.net_minor, line.currency)
+        for line in ours
+    ] == [("refund", -850, 0, -850, "CNY"), ("charge", 8850, 53, 8797, "CNY")]
+    assert [(line.charge_id, line.refund_id) for line in ours] == [
+        (None, refund_id),
+        (charge_id, None),
+    ]
+    assert await client.balance_transactions(since - timedelta(days=9), since) == []
+
+
+async def test_the_book_comes_in_pages(client: Psp, till: Till) -> None:
+    since = datetime.now(UTC) - timedelta(days=1)
+    taken = {(await till.taken())[0] for _ in range(101)}
+    lines = await client.balance_transactions(since, since + timedelta(days=10))
+    assert isinstance(lines, list)
+    assert taken <= {line.charge_id for line in lines}
+    assert len({line.id for line in lines}) == len(lines)
