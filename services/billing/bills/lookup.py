@@ -32,7 +32,7 @@ _KEEP = text("""
     ON CONFLICT DO NOTHING
 """)
 _READ = text("""
-    SELECT l.id, l.channel_id, l.account_id, a.account_number, a.biller_id, b.currency, b.active, l.state, l.version,
+    SELECT l.id, l.channel_id, l.account_id, a.account_number, a.biller_id, b.currency, b.active, b.settled_by, l.state, l.version,
         l.correlation_id
     FROM lookups l JOIN accounts a ON a.id = l.account_id JOIN billers b ON b.id = a.biller_id
     WHERE l.id = ANY(CAST(:ids AS uuid[]))
@@ -148,6 +148,7 @@ async def _read(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, 
             biller_id=row.biller_id,
             currency=row.currency,
             biller_active=row.active,
+            by_file=row.settled_by == "file",
             pending=row.state == "pending",
             version=row.version,
             correlation_id=row.correlation_id,

@@ -85,6 +85,7 @@ class Lookup:
     biller_id: str
     currency: str
     biller_active: bool
+    by_file: bool
     pending: bool
     version: int
     correlation_id: str | None
@@ -130,26 +131,29 @@ async def _keep_bills(
     # Keeps what is listed, closes what is not, and returns the ids of what is listed.
     stated: dict[BillKey, tuple[BillerBill, datetime]] = {}
     asked: dict[UUID, datetime] = {}
+    listed: set[BillKey] = set()
     for each in sorted(answered, key=lambda each: each.asked_at):
         if isinstance(each.answer, BillerDown):
             continue
         account = each.lookup.account_id
-        asked[account] = each.asked_at
-        if isinstance(each.answer, Found):
-            stated |= {(account, b.bill_number): (b, each.asked_at) for b in each.answer.bills}
-    if not asked:
+        found = each.answer.bills if isinstance(each.answer, Found) else ()
+        listed |= {(account, bill.bill_number) for bill in found}
+        if (
+            not each.lookup.by_file
+        ):  # what answered for a biller that works by file was our own table
+            asked[account] = each.asked_at
+            stated |= {(account, bill.bill_number): (bill, each.asked_at) for bill in found}
+    if asked:
+        said = {"accounts": list(asked), "asked": list(asked.values()), "now": now}
+        await connection.execute(_LOCK_BILLS, {"accounts": list(asked)})
+        if stated:
+            await connection.execute(_KEEP_BILLS, columns_of(stated))
+        await connection.execute(_CLOSE_BILLS, said)
+    if not listed:
         return {}
-    await connection.execute(_LOCK_BILLS, {"accounts": list(asked)})
-    ids: dict[BillKey, UUID] = {}
-    if stated:
-        await connection.execute(_KEEP_BILLS, columns_of(stated))
-        keys = {"accounts": [key[0] for key in stated], "numbers": [key[1] for key in stated]}
-        rows = await connection.execute(_READ_IDS, keys)
-        ids = {(row.account_id, row.bill_number): row.id for row in rows}
-    await connection.execute(
-        _CLOSE_BILLS, {"accounts": list(asked), "asked": list(asked.values()), "now": now}
-    )
-    return ids
+    keys = {"accounts": [key[0] for key in listed], "numbers": [key[1] for key in listed]}
+    rows = await connection.execute(_READ_IDS, keys)
+    return {(row.account_id, row.bill_number): row.id for row in rows}
 
 
 def columns_of(stated: Mapping[BillKey, tuple[BillerBill, datetime]]) -> dict[str, list[Any]]:

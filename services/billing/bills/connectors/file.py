@@ -28,10 +28,17 @@ from services.billing.bills.connectors.protocol import (
     UnapplyAnswer,
 )
 
-_ACCOUNT = text("SELECT id FROM accounts WHERE biller_id = :biller AND account_number = :number")
+# We open an account for whoever asks about one; the biller has those that it ever sent a bill for.
+_ACCOUNT = text("""
+    SELECT a.id FROM accounts a WHERE a.biller_id = :biller AND a.account_number = :number
+      AND EXISTS (SELECT FROM bills b WHERE b.account_id = a.id)
+""")
+# The biller's next file comes tomorrow, so what was paid since its last one is known from our own books.
 _BILLS = text("""
     SELECT bill_number, period, amount_minor, currency, rule, expires_at, min_minor, max_minor, multiple_minor, due_on
-    FROM bills WHERE account_id = :account AND closed_at IS NULL AND expires_at > :now
+    FROM bills b WHERE account_id = :account AND closed_at IS NULL AND expires_at > :now AND NOT EXISTS (
+        SELECT FROM payments p WHERE p.bill_id = b.id AND p.state IN ('succeeded', 'partially_refunded'))
+    ORDER BY due_on, bill_number
 """)
 
 
