@@ -1,0 +1,9 @@
+"""Documentation that a running Meterhall serves about itself, from our own origin and without the internet.
+
+/docs is Swagger UI, /docs/events the contract of Kafka as a page, /asyncapi.json the same for programs, and
+/problems/… explains each `type` of an error.
+"""
+
+from services.billing.docs_pages.routes import router
+
+__all__ = ["router"]
