@@ -32,8 +32,8 @@ _KEEP = text("""
     ON CONFLICT DO NOTHING
 """)
 _READ = text("""
-    SELECT l.id, l.channel_id, l.account_id, a.account_number, a.biller_id, b.currency, b.active, b.settled_by, l.state, l.version,
-        l.correlation_id
+    SELECT l.id, l.channel_id, l.account_id, a.account_number, a.biller_id, b.currency, b.active, b.settled_by, l.state,
+        l.version, l.correlation_id
     FROM lookups l JOIN accounts a ON a.id = l.account_id JOIN billers b ON b.id = a.biller_id
     WHERE l.id = ANY(CAST(:ids AS uuid[]))
 """)

@@ -57,8 +57,10 @@ _TOTALS = text("""
     SELECT (SELECT count(*) FROM billers) AS billers, (SELECT count(*) FROM billers WHERE active) AS active_billers,
         (SELECT count(*) FROM services) AS services, (SELECT count(*) FROM coverage) AS coverage,
         (SELECT count(DISTINCT coalesce(parent, code)) FROM offered) AS provinces,
-        (SELECT count(DISTINCT p.code) FROM offered o
-            JOIN divisions p ON p.level = 2 AND (p.code = o.code OR p.parent = o.code)) AS prefectures
+        (SELECT count(DISTINCT c.code) FROM offered o
+            JOIN divisions c ON c.level = 2 AND (c.code = o.code OR c.parent = o.code)
+            JOIN divisions p ON p.code = c.parent
+            WHERE c.name_zh LIKE '%市' AND c.name_zh <> p.name_zh) AS cities
 """)
 
 
@@ -104,14 +106,18 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """The catalogue in numbers; provinces and prefectures are those where an active biller offers something."""
+    """The catalogue in numbers; provinces and cities are those where an active biller offers something.
+
+    `cities` are prefecture-level cities: neither prefectures and leagues (their names end otherwise) nor
+    municipalities, which count as provinces.
+    """
 
     billers: int
     active_billers: int
     services: int
     coverage: int
     provinces: int
-    prefectures: int
+    cities: int
 
 
 async def find_billers(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, Biller]:

@@ -134,7 +134,8 @@ def _known(division: str | None) -> None:
 
 def _after(cursor: str) -> str:
     try:
-        return base64.urlsafe_b64decode(cursor.encode()).decode()
+        # Strictly: what is no cursor would be read as the start of the list.
+        return base64.b64decode(cursor.encode(), altchars=b"-_", validate=True).decode()
     except (ValueError, binascii.Error) as error:
         detail = "Use next_cursor of the page before as it is, or leave the cursor out."
         raise Problem(422, "bad-cursor", "This is not a cursor of ours", detail) from error

@@ -63,13 +63,9 @@ def show(json: Annotated[bool, typer.Option("--json", help="for a script")] = Fa
 
     async def work() -> tuple[find.Totals, list[find.Biller], dict[str, list[find.Service]]]:
         async with transaction() as connection:
-            totals = await find.totals(connection)
             billers = await find.all_billers(connection)
-            return (
-                totals,
-                billers,
-                await find.services_of(connection, [each.id for each in billers]),
-            )
+            services = await find.services_of(connection, [each.id for each in billers])
+            return await find.totals(connection), billers, services
 
     totals, billers, services = run(work())
     if json:
@@ -77,11 +73,11 @@ def show(json: Annotated[bool, typer.Option("--json", help="for a script")] = Fa
             {**asdict(each), "services": [asdict(service) for service in services[each.id]]}
             for each in billers
         ]
-        as_json({**asdict(totals), "billers_listed": listed})
+        as_json({"totals": asdict(totals), "billers": listed})
         return
     table(
         "Catalogue",
-        ["biller", "service", "category", "provinces>", "cities>"],
+        ["biller", "service", "category", "provinces>", "prefectures>"],
         [
             (
                 each.id if each.active else f"{each.id} (off)",
@@ -96,7 +92,7 @@ def show(json: Annotated[bool, typer.Option("--json", help="for a script")] = Fa
     )
     print(
         f"{totals.active_billers} of {totals.billers} billers are active, with {totals.services} services"
-        f" in {totals.provinces} provinces and {totals.prefectures} prefecture-level cities."
+        f" in {totals.provinces} provinces and {totals.cities} prefecture-level cities."
     )
 
 

@@ -1,0 +1,37 @@
+"""The command line as an operator runs it: a process of its own, with its settings in the environment."""
+
+import asyncio
+import os
+import sys
+from dataclasses import dataclass
+
+from tests.support.databases import Database
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+async def meterhall(database: Database, *arguments: str) -> Ran:
+    """Run `meterhall ARGUMENTS` on this database."""
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("METERHALL_")
+    }
+    environment["METERHALL_DATABASE_URL"] = database.billing_url
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "services.billing.cli",
+        *arguments,
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return Ran(process.returncode, out.decode(), err.decode())
