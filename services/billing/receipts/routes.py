@@ -25,7 +25,7 @@ router = APIRouter(tags=["Receipts"])
 Caller = Annotated[Channel, Depends(authenticate)]
 Lang = Annotated[str | None, Query(description="`zh-CN` or `en`; else what the browser prefers")]
 
-_PROBLEMS: dict[Unverified, tuple[str, str, str]] = {
+PROBLEMS: dict[Unverified, tuple[str, str, str]] = {
     Typo.SHAPE: (
         "receipt-number-malformed",
         "Not a receipt number",
@@ -164,7 +164,7 @@ def _facts(receipt: Receipt) -> dict[str, object]:
 
 
 def _not_verified(why: Unverified) -> Problem:
-    slug, title, detail = _PROBLEMS[why]
+    slug, title, detail = PROBLEMS[why]
     return Problem(404, slug, title, detail, check_character_fits=why == "unknown")
 
 
