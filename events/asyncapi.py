@@ -107,10 +107,16 @@ def on(topic: Topic) -> list[str]:
     return [name_of(model) for model in EVENT_TYPES.values() if model.topic == topic]
 
 
+def keys_of(topic: Topic) -> str:
+    """What the record key can be: a topic carries one aggregate's id, or one of two."""
+    models = [model for model in EVENT_TYPES.values() if model.topic == topic]
+    return " or ".join(dict.fromkeys(f"`{model.key_field}`" for model in models))
+
+
 def _channel(topic: Topic) -> dict[str, Any]:
     return {
         "address": topic.name,
-        "description": f"The record key is `{topic.key}`, whose records stay in order."
+        "description": f"The record key is {keys_of(topic)}; records of one key stay in order."
         if topic in TOPICS
         else "Records that a consumer could not use, kept for a person.",
         "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in on(topic)},

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from events import EVENT_TYPES
-from events.asyncapi import OPERATIONS, on
+from events.asyncapi import OPERATIONS, keys_of, on
 from events.json_schema import schema_of
 from events.message import Event
 from events.topics import DAY_MS, DEAD_LETTERS, TOPICS, Topic
@@ -44,7 +44,7 @@ def _topics() -> str:
     rows = [
         (
             f"`{topic.name}`",
-            _keys(topic),
+            keys_of(topic),
             str(topic.partitions),
             f"{topic.retention_ms // DAY_MS} days",
             _who("send", topic),
@@ -53,11 +53,6 @@ def _topics() -> str:
         for topic in TOPICS
     ]
     return _table(("topic", "key", "partitions", "kept", "written by", "read by"), rows)
-
-
-def _keys(topic: Topic) -> str:
-    keys = dict.fromkeys(EVENT_TYPES[f"meterhall.{name}"].key_field for name in on(topic))
-    return " or ".join(f"`{key}`" for key in keys)
 
 
 def _dead_letters() -> str:
