@@ -38,6 +38,9 @@ CREATE TABLE transfers (
 );
 CREATE INDEX ix_transfers_debit_account_id ON transfers (debit_account, id);
 CREATE INDEX ix_transfers_credit_account_id ON transfers (credit_account, id);
+-- What an entry costs is paid by every payment: few transfers correct another, and time needs a summary per block only.
+CREATE INDEX ix_transfers_corrects ON transfers (corrects) WHERE corrects IS NOT NULL;
+CREATE INDEX ix_transfers_occurred_at ON transfers USING brin (occurred_at) WITH (pages_per_range = 32);
 
 CREATE TABLE holds (
     id uuid CONSTRAINT pk_holds PRIMARY KEY,

@@ -43,8 +43,9 @@ def main() -> None:
 
 
 def _add(app: typer.Typer, commands: typer.Typer) -> None:
-    # A group without a name adds its commands to the top.
+    # A group without a name adds its commands, and its groups, to the top.
     if isinstance(commands.info.name, str):
         app.add_typer(commands)
     else:
         app.registered_commands += commands.registered_commands
+        app.registered_groups += commands.registered_groups

@@ -2,6 +2,7 @@
 out of balance; they are append-only by the database's privileges, and a correction is a new transfer.
 """
 
+from services.billing.ledger.balances import TrialBalance, TrialBalanceRow, trial_balance
 from services.billing.ledger.hold import Hold, end_posted, set_aside, void
 from services.billing.ledger.movements import (
     Account,
@@ -25,12 +26,23 @@ from services.billing.ledger.post import (
     open_accounts,
     post,
 )
+from services.billing.ledger.statement import (
+    NoSuchAccountError,
+    Statement,
+    StatementLine,
+    statement,
+)
 
 __all__ = [
     "Account",
     "AccountIds",
     "Hold",
+    "NoSuchAccountError",
+    "Statement",
+    "StatementLine",
     "Transfer",
+    "TrialBalance",
+    "TrialBalanceRow",
     "adjustment",
     "bank",
     "end_posted",
@@ -46,7 +58,9 @@ __all__ = [
     "refund",
     "remittance",
     "set_aside",
+    "statement",
     "top_up",
+    "trial_balance",
     "void",
     "wallet",
 ]

@@ -19,6 +19,7 @@ from sqlalchemy import (
     UniqueConstraint,
     Uuid,
     func,
+    text,
 )
 
 from services.billing.database import metadata
@@ -76,6 +77,9 @@ transfers = Table(
     CheckConstraint(_one_of("kind", KINDS), name="kind_is_declared"),
     Index(None, "debit_account", "id"),
     Index(None, "credit_account", "id"),
+    # Every payment pays for an index: few transfers correct another, and time needs a summary per block only.
+    Index(None, "corrects", postgresql_where=text("corrects IS NOT NULL")),
+    Index(None, "occurred_at", postgresql_using="brin", postgresql_with={"pages_per_range": "32"}),
 )
 
 holds = Table(

@@ -1,0 +1,162 @@
+"""`meterhall ledger`: the trial balance and the statement of an account."""
+
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from services.billing.cli.output import as_json, fail, money, table
+from services.billing.cli.session import run, transaction
+
+if TYPE_CHECKING:
+    from services.billing.ledger import Statement, TrialBalance
+
+commands = typer.Typer(name="ledger", help="The books: trial balance and account statements.")
+
+AsJson = Annotated[bool, typer.Option("--json", help="For a script.")]
+DAY = "%Y-%m-%d"
+
+
+@commands.command("trial-balance")
+def trial_balance(
+    as_of: Annotated[
+        datetime | None,
+        typer.Option("--as-of", formats=[DAY], help="What had occurred by the end of this day."),
+    ] = None,
+    wallets: Annotated[
+        bool, typer.Option("--wallets", help="List every wallet; as a rule they are one row.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Debits, credits and balance of every account; exit 1 when the books do not balance."""
+    from services.billing import ledger
+
+    async def read() -> "TrialBalance":
+        until = _midnight(as_of.date() + timedelta(days=1)) if as_of else None
+        async with transaction() as connection:
+            return await ledger.trial_balance(connection, until, list_wallets=wallets)
+
+    found = run(read())
+    if json:
+        as_json(_as_dict(found))
+    else:
+        _print(found, "now" if as_of is None else f"at the end of {as_of:%Y-%m-%d}")
+    if not found.balanced:
+        fail("The books do not balance: " + "; ".join(found.faults[:10]))
+
+
+@commands.command("statement")
+def statement(
+    address: Annotated[str, typer.Argument(help="wallet:<channel>:<payer>, biller:<id>:payable …")],
+    currency: Annotated[str, typer.Option("--currency")] = "CNY",
+    since: Annotated[
+        datetime | None, typer.Option("--from", formats=[DAY], help="30 days ago, as a rule.")
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option("--to", formats=[DAY], help="The last day; today, as a rule.")
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """What an account did: opening balance, a line per transfer, closing balance. Days are Asia/Shanghai's."""
+    from services.billing import ledger
+
+    last = until.date() if until else _today()
+    first = since.date() if since else last - timedelta(days=30)
+
+    async def read() -> "Statement":
+        async with transaction() as connection:
+            return await ledger.statement(
+                connection,
+                address,
+                currency.upper(),
+                _midnight(first),
+                _midnight(last + timedelta(days=1)),
+            )
+
+    try:
+        found = run(read())
+    except ledger.NoSuchAccountError as error:
+        fail(f"{error}. See them with: meterhall ledger trial-balance --wallets")
+    if json:
+        as_json(
+            {
+                "address": found.address,
+                "currency": found.currency,
+                "from": first,
+                "to": last,
+                "opening_minor": found.opening_minor,
+                "lines": [
+                    {name: getattr(line, name) for name in line.__slots__} for line in found.lines
+                ],
+                "closing_minor": found.closing_minor,
+            }
+        )
+        return
+    _print_statement(found, f"{address}, {first} to {last}")
+
+
+def _print(found: "TrialBalance", when: str) -> None:
+    rows: list[tuple[object, ...]] = []
+    for currency in sorted({row.currency for row in found.rows}):
+        of_it = [row for row in found.rows if row.currency == currency]
+        for row in of_it:
+            name = f"{row.account} ({row.accounts})" if row.account == "wallet:*" else row.account
+            amounts = (row.debits_minor, row.credits_minor, row.balance_minor)
+            rows.append((name, *(money(amount, currency) for amount in amounts)))
+        totals = (
+            sum(row.debits_minor for row in of_it),
+            sum(row.credits_minor for row in of_it),
+            sum(row.balance_minor for row in of_it),
+        )
+        rows.append(("total", *(money(amount, currency) for amount in totals)))
+    table(f"Trial balance {when}", ("account", "debits>", "credits>", "balance>"), rows)
+
+
+def _as_dict(found: "TrialBalance") -> dict[str, object]:
+    return {
+        "as_of": found.as_of,
+        "balanced": found.balanced,
+        "faults": found.faults,
+        "rows": [
+            {
+                "currency": row.currency,
+                "account": row.account,
+                "accounts": row.accounts,
+                "debits_minor": row.debits_minor,
+                "credits_minor": row.credits_minor,
+                "balance_minor": row.balance_minor,
+            }
+            for row in found.rows
+        ],
+    }
+
+
+def _print_statement(found: "Statement", title: str) -> None:
+    rows: list[tuple[object, ...]] = [
+        ("", "opening balance", "", money(found.opening_minor, found.currency))
+    ]
+    for line in found.lines:
+        rows.append(
+            (
+                f"{line.occurred_at.astimezone(_shanghai()):%m-%d %H:%M}",
+                f"{line.kind} {line.counter_account}\n{line.transfer_id}",
+                money(line.amount_minor, found.currency),
+                money(line.balance_minor, found.currency),
+            )
+        )
+    rows.append(("", "closing balance", "", money(found.closing_minor, found.currency)))
+    table(title, ("when", "what", "amount>", "balance>"), rows)
+
+
+def _shanghai() -> tzinfo:
+    from services.billing.reconciliation.lines import SHANGHAI
+
+    return SHANGHAI
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), _shanghai())
+
+
+def _today() -> date:
+    return datetime.now(UTC).astimezone(_shanghai()).date()

@@ -1,0 +1,235 @@
+"""`meterhall reconcile`, `statements`, `breaks` and `audit`: do all books agree?"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from services.billing.cli.output import as_json, fail, money, table
+from services.billing.cli.session import engine, run, settings, transaction
+
+if TYPE_CHECKING:
+    from services.billing.bills.connectors import Connectors
+    from services.billing.reconciliation import (
+        Break,
+        Imported,
+        Reconciliation,
+        Reported,
+        Unavailable,
+        Violation,
+    )
+
+commands = typer.Typer()
+statements = typer.Typer(name="statements", help="Statements of the PSP and the billers.")
+breaks = typer.Typer(name="breaks", help="What does not match.")
+commands.add_typer(statements)
+commands.add_typer(breaks)
+
+AsJson = Annotated[bool, typer.Option("--json", help="For a script.")]
+Day = Annotated[
+    datetime | None,
+    typer.Argument(formats=["%Y-%m-%d"], help="Asia/Shanghai; yesterday, as a rule."),
+]
+
+
+@commands.command()
+def reconcile(day: Day = None, json: AsJson = False) -> None:
+    """Compare the day's statements with the ledger, item by item; exit 1 when a break is open."""
+    from services.billing import reconciliation
+
+    async def work() -> "Reconciliation":
+        async with engine() as made:
+            return await reconciliation.reconcile(made, _day(day))
+
+    found = run(work())
+    if json:
+        sources = [{**asdict(each), "source": str(each.source)} for each in found.sources]
+        as_json({"day": found.day, "agrees": found.agrees, "sources": sources})
+    else:
+        columns = ("source", "lines>", "transfers>", "matched>", "breaks>", "other days>")
+        table(
+            f"Reconciliation of {found.day}",
+            columns,
+            (
+                (
+                    each.source,
+                    each.lines if each.has_statement else "none",
+                    each.transfers,
+                    each.matched,
+                    each.breaks,
+                    each.other_days,
+                )
+                for each in found.sources
+            ),
+        )
+    if not found.agrees:
+        fail("Not everything agrees. See: meterhall breaks list")
+
+
+@commands.command()
+def audit(json: AsJson = False) -> None:
+    """Prove the invariants again: balances, payments, receipts, events; exit 1 when one is violated."""
+    from services.billing import reconciliation
+
+    async def work() -> "list[Violation]":
+        async with engine() as made:
+            return await reconciliation.audit_snapshot(made)
+
+    found = run(work())
+    if json:
+        as_json([asdict(each) for each in found])
+    elif found:
+        table(
+            "Violated invariants",
+            ("id", "subject", "what"),
+            ((each.invariant, each.subject, each.what) for each in found),
+        )
+    else:
+        print("Every invariant holds.")
+    if found:
+        fail(f"{len(found)} violations: money, proof and state disagree. Have them looked at now.")
+
+
+@statements.command("import")
+def import_(
+    day: Day = None,
+    psp: Annotated[bool, typer.Option("--psp", help="Only the PSP's book.")] = False,
+    biller: Annotated[
+        list[str] | None, typer.Option("--biller", help="Only this biller's day file.")
+    ] = None,
+    all_billers: Annotated[
+        bool, typer.Option("--all", help="Only the billers, all of them.")
+    ] = False,
+) -> None:
+    """Fetch the day's statements and import them: everybody's, unless told otherwise."""
+    from services.billing import reconciliation
+    from services.billing.psp import Psp
+
+    everybody = not (psp or biller or all_billers)
+
+    async def work() -> "list[Imported | Unavailable]":
+        found: list[Imported | Unavailable] = []
+        async with engine() as made, _connectors() as connectors:
+            if psp or everybody:
+                client = Psp(settings().psp_url, settings().psp_api_key.get_secret_value())
+                found.append(await reconciliation.import_psp(made, client, _day(day)))
+                await client.aclose()
+            if biller or all_billers or everybody:
+                ids = None if all_billers or not biller else biller
+                found += await reconciliation.import_billers(made, connectors, _day(day), ids)
+        return found
+
+    _print_imports(run(work()))
+
+
+@statements.command("import-file")
+def import_file(
+    source: Annotated[str, typer.Argument(help="psp, or a biller's id.")],
+    day: Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"])],
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)],
+) -> None:
+    """Import a statement from a file: the PSP's JSON list of balance transactions, or a biller's day file."""
+    from services.billing import reconciliation
+
+    async def work() -> "Imported | Unavailable":
+        async with engine() as made, _connectors() as connectors:
+            return await reconciliation.import_file(
+                made, connectors, source, day.date(), file.read_bytes()
+            )
+
+    _print_imports([run(work())])
+
+
+@statements.command()
+def report(day: Day = None) -> None:
+    """Write our day file for each biller that works by file."""
+    from services.billing import reconciliation
+
+    async def work() -> "list[Reported]":
+        async with engine() as made, _connectors() as connectors:
+            return await reconciliation.report_day(made, connectors, _day(day))
+
+    found = run(work())
+    columns = ("biller", "lines>", "file")
+    table("Day files", columns, ((each.biller_id, each.lines, each.path) for each in found))
+
+
+@breaks.command("list")
+def list_(
+    day: Annotated[
+        datetime | None, typer.Option("--day", formats=["%Y-%m-%d"], help="Of one day only.")
+    ] = None,
+    resolved: Annotated[bool, typer.Option("--resolved", help="The resolved ones, too.")] = False,
+    json: AsJson = False,
+) -> None:
+    """List breaks with both sides. Amounts count as the source does: what leaves is negative."""
+    from services.billing import reconciliation
+
+    async def work() -> "list[Break]":
+        async with transaction() as connection:
+            return await reconciliation.list_breaks(
+                connection, day.date() if day else None, resolved=resolved
+            )
+
+    found = run(work())
+    if json:
+        as_json([asdict(each) for each in found])
+        return
+    columns = ("day", "source", "break", "theirs>", "ours>")
+    table(
+        f"{len(found)} breaks",
+        columns,
+        (
+            (
+                f"{each.day:%m-%d}",
+                each.source_id,
+                f"{each.type} {each.kind}{'' if each.state == 'open' else ' (resolved)'}\n{each.reference}",
+                _amount(each.theirs_minor, each.theirs_currency),
+                _amount(each.ours_minor, each.ours_currency),
+            )
+            for each in found
+        ),
+    )
+
+
+def _amount(amount_minor: int | None, currency: str | None) -> str:
+    return "" if amount_minor is None or currency is None else money(amount_minor, currency)
+
+
+def _print_imports(found: "Sequence[Imported | Unavailable]") -> None:
+    from services.billing.reconciliation import Imported
+
+    rows: list[tuple[object, ...]] = []
+    for each in found:
+        if isinstance(each, Imported):
+            booked = f", {each.booked} booked" if each.booked else ""
+            said = "imported" if each.changed else "had it already"
+            rows.append((each.source, each.lines, f"{said} (version {each.version}){booked}"))
+        else:
+            rows.append((each.source, "none", each.why))
+    table("Statements", ("source", "lines>", "result"), rows)
+    missing = [str(each.source) for each in found if not isinstance(each, Imported)]
+    if missing:
+        fail(f"No statement from {', '.join(missing)}. Import again later.")
+
+
+@asynccontextmanager
+async def _connectors() -> "AsyncIterator[Connectors]":
+    from services.billing.bills.connectors import Connectors
+
+    async with engine() as made:
+        connectors = Connectors(made, settings())
+        try:
+            yield connectors
+        finally:
+            await connectors.aclose()
+
+
+def _day(given: datetime | None) -> date:
+    from services.billing.reconciliation import yesterday
+
+    return given.date() if given else yesterday()

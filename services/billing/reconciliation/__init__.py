@@ -1,0 +1,35 @@
+"""Reconciliation: statements in, matched with the ledger item by item, breaks; and the auditor."""
+
+from services.billing.reconciliation.audit import Violation, audit, audit_job, audit_snapshot
+from services.billing.reconciliation.fetch import (
+    Imported,
+    Unavailable,
+    import_billers,
+    import_file,
+    import_psp,
+)
+from services.billing.reconciliation.lines import Source, yesterday
+from services.billing.reconciliation.list_breaks import Break, list_breaks
+from services.billing.reconciliation.reconcile import Reconciliation, SourceResult, reconcile
+from services.billing.reconciliation.report_day import Reported, report_day
+
+__all__ = [
+    "Break",
+    "Imported",
+    "Reconciliation",
+    "Reported",
+    "Source",
+    "SourceResult",
+    "Unavailable",
+    "Violation",
+    "audit",
+    "audit_job",
+    "audit_snapshot",
+    "import_billers",
+    "import_file",
+    "import_psp",
+    "list_breaks",
+    "reconcile",
+    "report_day",
+    "yesterday",
+]

@@ -1,0 +1,129 @@
+"""A statement's lines, whoever sent it: the PSP's balance transactions and the billers' day files in one shape."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from uuid import UUID, uuid5
+
+from services.billing import ledger
+from services.billing.bills.connectors import DayFileLine
+from services.billing.psp import BalanceTransaction
+
+# Statements, day files and reconciliation count days in China's one time zone (no summer time since 1991).
+SHANGHAI = timezone(timedelta(hours=8), "Asia/Shanghai")
+# Ids of what the PSP's book declares (fees, payouts) follow from its own ids, so that they are booked once.
+_DECLARED = UUID("6f2f3ad1-9c53-5d0e-8a53-4a2f6d7b1c90")
+# Stripe's reporting categories; `type` alone would mix refunds with partial captures (docs.stripe.com/reports).
+_KINDS = {
+    "charge": "charge",
+    "refund": "refund",
+    "refund_failure": "refund_failure",
+    "payout": "payout",
+    "fee": "fee",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Whose book a statement comes from, and the ledger account that stands for it."""
+
+    kind: str  # psp or biller
+    id: str
+
+    @property
+    def address(self) -> str:
+        """The ledger account's."""
+        account = ledger.psp_clearing("", self.id) if self.kind == "psp" else None
+        return (account or ledger.payable(self.id, "")).address
+
+    def __str__(self) -> str:
+        return self.id if self.kind == "biller" else f"psp:{self.id}"
+
+
+PSP = Source("psp", "stripe")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line. `amount_minor` is signed as the source counts it (tables.py)."""
+
+    kind: str
+    reference: str
+    our_id: UUID | None
+    amount_minor: int
+    currency: str
+    occurred_at: datetime
+    raw: Mapping[str, str | int | None]
+
+
+def bounds(day: date) -> tuple[datetime, datetime]:
+    """From when until just before when a day lasts."""
+    start = datetime.combine(day, time(), SHANGHAI)
+    return start, start + timedelta(days=1)
+
+
+def yesterday() -> date:
+    """The last day that is over."""
+    return datetime.now(UTC).astimezone(SHANGHAI).date() - timedelta(days=1)
+
+
+def of_psp(transactions: Sequence[BalanceTransaction]) -> list[Line]:
+    """The PSP's book: a line per movement, and one more for the fee that was kept of it."""
+    lines = []
+    for each in transactions:
+        lines.append(_movement(each))
+        if each.fee_minor:
+            lines.append(_fee(each))
+    return lines
+
+
+def of_day_file(file_lines: Sequence[DayFileLine]) -> list[Line]:
+    """A biller's day file."""
+    return [
+        Line(
+            each.kind,
+            each.serial,
+            _payment_id(each.serial),
+            each.amount_minor if each.kind == "apply" else -each.amount_minor,
+            each.currency,
+            each.occurred_at,
+            {"bill_number": each.bill_number},
+        )
+        for each in file_lines
+    ]
+
+
+def _movement(said: BalanceTransaction) -> Line:
+    kind = _KINDS.get(said.reporting_category, "other")
+    if kind in {"payout", "fee"}:
+        our_id: UUID | None = uuid5(_DECLARED, f"{said.id}:{kind}")
+        reference = said.id
+    else:
+        our_id = said.charge_id if kind == "charge" else said.refund_id
+        our_id = None if kind == "other" else our_id
+        reference = str(our_id) if our_id else said.id
+    return Line(kind, reference, our_id, said.amount_minor, said.currency, said.created, _raw(said))
+
+
+def _fee(said: BalanceTransaction) -> Line:
+    our_id = uuid5(_DECLARED, f"{said.id}:kept")
+    return Line("fee", said.id, our_id, -said.fee_minor, said.currency, said.created, _raw(said))
+
+
+def _raw(said: BalanceTransaction) -> dict[str, str | int | None]:
+    return {
+        "id": said.id,
+        "type": said.type,
+        "reporting_category": said.reporting_category,
+        "net": said.net_minor,
+        "source": said.source_id,
+        "payment_intent": said.intent_id,
+    }
+
+
+def _payment_id(serial: str) -> UUID | None:
+    # A serial is a payment's id in 32 hexadecimal digits; a line with another one is somebody else's.
+    try:
+        return UUID(hex=serial) if len(serial) == 32 else None
+    except ValueError:
+        return None

@@ -1,0 +1,56 @@
+"""Match what was collected: by exact reference, amount and currency, each line and each transfer consumed at most once.
+
+Days play no part here: what we booked before midnight and they after it is one and the same.
+"""
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.billing.reconciliation.lines import Source
+
+# The first of several equal lines takes the item; the others stay, and are duplicates.
+_BY_REFERENCE = text("""
+    INSERT INTO matches (source, head, line_id, transfer_id, rule)
+    SELECT :source, pair.line_id, CASE WHEN t.place = 1 THEN pair.line_id END, t.id, 'reference'
+    FROM (
+        SELECT l.id AS line_id, i.transfers,
+            row_number() OVER (PARTITION BY i.kind, i.our_id ORDER BY l.id) AS place
+        FROM recon_lines l JOIN recon_items i ON i.our_id = l.our_id AND i.kind = l.kind
+        WHERE NOT i.consumed AND i.amount_minor = l.amount_minor AND i.currency = l.currency
+    ) AS pair
+    CROSS JOIN LATERAL unnest(pair.transfers) WITH ORDINALITY AS t (id, place)
+    WHERE pair.place = 1
+    ORDER BY pair.line_id, t.place
+""")
+# A payment that was applied and unapplied, a refund that failed: it came and went, and we never booked it.
+_NETTED = text("""
+    WITH one AS (
+        SELECT *, row_number() OVER (PARTITION BY kind, reference, amount_minor, currency ORDER BY id) AS place
+        FROM recon_lines
+    )
+    INSERT INTO matches (source, head, line_id, rule)
+    SELECT :source, there.id, line.id, 'netted'
+    FROM one AS there
+    JOIN one AS back ON back.reference = there.reference AND back.currency = there.currency
+        AND back.amount_minor = -there.amount_minor AND back.place = there.place
+        AND (there.kind, back.kind) IN (('apply', 'unapply'), ('refund', 'refund_failure'))
+    CROSS JOIN LATERAL (VALUES (there.id), (back.id)) AS line (id)
+    WHERE NOT EXISTS (SELECT FROM recon_items i WHERE i.our_id = there.our_id AND i.kind = there.kind)
+""")
+_DROP_MATCHED_LINES = text("""
+    DELETE FROM recon_lines l USING matches m WHERE m.line_id = l.id AND m.released_at IS NULL
+""")
+_MARK_CONSUMED_ITEMS = text("""
+    UPDATE recon_items i SET consumed = true FROM matches m
+    WHERE NOT i.consumed AND m.transfer_id = i.transfers[1] AND m.source = :source AND m.released_at IS NULL
+""")
+
+
+async def match(connection: AsyncConnection, source: Source) -> None:
+    """Match in the caller's transaction; what is left in recon_lines and recon_items is for `judge`."""
+    about = {"source": source.kind}
+    await connection.execute(_BY_REFERENCE, about)
+    await connection.execute(_NETTED, about)
+    await connection.execute(_DROP_MATCHED_LINES)
+    await connection.execute(_MARK_CONSUMED_ITEMS, about)
+    await connection.exec_driver_sql("ANALYZE recon_lines, recon_items")

@@ -1,0 +1,88 @@
+"""Write our day files for the billers that work by file: what was paid, and what was paid and has all gone back.
+
+The ledger decides what belongs to a day, so the file and its reconciliation can't disagree about midnight. A refund of
+a part has no line: it is netted with the remittance.
+"""
+
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.billing import ledger
+from services.billing.bills.connectors import Connectors, DayFileLine
+from services.billing.bills.connectors.file import FileConnector
+from services.billing.payments.model import serial_of
+from services.billing.reconciliation.lines import SHANGHAI, bounds
+
+_BILLERS = text("SELECT id FROM billers WHERE settled_by = 'file' AND active ORDER BY id")
+_LINES = text("""
+    WITH account AS (SELECT id FROM ledger_accounts WHERE address = :address),
+    today AS (
+        SELECT * FROM transfers WHERE occurred_at >= :since AND occurred_at < :until
+    ),
+    applied AS (
+        SELECT t.id AS payment_id, t.amount_minor, t.currency, 'apply' AS kind, t.occurred_at
+        FROM today t WHERE t.kind = 'pay_bill' AND t.credit_account IN (SELECT id FROM account)
+    ),
+    unapplied AS (
+        SELECT paid.id, paid.amount_minor, paid.currency, 'unapply', max(t.occurred_at)
+        FROM (
+            SELECT DISTINCT corrects FROM today
+            WHERE kind IN ('refund', 'reversal') AND debit_account IN (SELECT id FROM account)
+        ) AS touched
+        JOIN transfers paid ON paid.id = touched.corrects
+        JOIN transfers t ON t.corrects = paid.id AND t.kind IN ('refund', 'reversal')
+        GROUP BY paid.id, paid.amount_minor, paid.currency
+        HAVING sum(t.amount_minor) = paid.amount_minor AND max(t.occurred_at) < :until
+    )
+    SELECT l.payment_id, b.bill_number, l.amount_minor, l.currency, l.kind, l.occurred_at
+    FROM (SELECT * FROM applied UNION ALL SELECT * FROM unapplied) AS l
+    JOIN payments p ON p.id = l.payment_id JOIN bills b ON b.id = p.bill_id
+    ORDER BY l.occurred_at, l.payment_id, l.kind
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """Our day file for one biller."""
+
+    biller_id: str
+    path: Path
+    lines: int
+
+
+async def report_day(engine: AsyncEngine, connectors: Connectors, day: date) -> list[Reported]:
+    """Write the day's file of every active biller that works by file; again, it says the same."""
+    async with engine.connect() as connection:
+        billers = list(await connection.scalars(_BILLERS))
+    reported = []
+    for biller_id in billers:
+        connector = (await connectors.of(biller_id)).inner
+        if isinstance(connector, FileConnector):
+            lines = await read_lines(engine, biller_id, day)
+            reported.append(Reported(biller_id, connector.report(day, lines), len(lines)))
+    return reported
+
+
+async def read_lines(engine: AsyncEngine, biller_id: str, day: date) -> list[DayFileLine]:
+    """What a biller's day file says of a day."""
+    since, until = bounds(day)
+    address = ledger.payable(biller_id, "").address
+    async with engine.connect() as connection:
+        rows = await connection.execute(
+            _LINES, {"address": address, "since": since, "until": until}
+        )
+        return [
+            DayFileLine(
+                serial_of(row.payment_id),
+                row.bill_number,
+                row.amount_minor,
+                row.currency,
+                row.kind,
+                row.occurred_at.astimezone(SHANGHAI),
+            )
+            for row in rows
+        ]

@@ -1,0 +1,120 @@
+"""Keep statements: the same one twice changes nothing, a changed one of the same day supersedes the version before it.
+
+A superseded version's lines stay, archived; what they had consumed is released, to be matched again.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.billing.reconciliation.lines import Line, Source
+
+# Arrays of this many lines are a few megabytes.
+_CHUNK = 20_000
+
+_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('reconciliation of ' || :source, 0))")
+_CURRENT = text("""
+    SELECT id, version, content_hash FROM statements
+    WHERE source = :source AND source_id = :source_id AND day = :day AND superseded_at IS NULL
+""")
+_SUPERSEDE = text("UPDATE statements SET superseded_at = now() WHERE id = :id")
+_RELEASE = text("""
+    UPDATE matches SET released_at = now() WHERE released_at IS NULL AND head IN (
+        SELECT m.head FROM statement_lines l JOIN matches m ON m.line_id = l.id AND m.released_at IS NULL
+        WHERE l.statement_id = :id)
+""")
+_INSERT = text("""
+    INSERT INTO statements (source, source_id, day, version, content_hash, lines, totals)
+    VALUES (:source, :source_id, :day, :version, :content_hash, :lines, CAST(:totals AS jsonb))
+    RETURNING id
+""")
+_INSERT_LINES = text("""
+    INSERT INTO statement_lines (statement_id, kind, reference, our_id, amount_minor, currency, occurred_at, raw)
+    SELECT :statement_id, kind, reference, our_id, amount_minor, currency, occurred_at, CAST(raw AS jsonb)
+    FROM unnest(CAST(:kinds AS text[]), CAST(:references AS text[]), CAST(:our_ids AS uuid[]),
+        CAST(:amounts AS bigint[]), CAST(:currencies AS text[]), CAST(:occurred AS timestamptz[]),
+        CAST(:raws AS text[])) WITH ORDINALITY
+        AS l (kind, reference, our_id, amount_minor, currency, occurred_at, raw, place)
+    ORDER BY place
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The current statement of a source and a day; `changed` when it became so now."""
+
+    statement_id: int
+    version: int
+    changed: bool
+
+
+async def lock(connection: AsyncConnection, source: Source) -> None:
+    """One import or reconciliation of a source at a time, until the transaction ends."""
+    await connection.execute(_LOCK, {"source": f"{source.kind}:{source.id}"})
+
+
+async def store(
+    connection: AsyncConnection, source: Source, day: date, lines: Sequence[Line]
+) -> Stored:
+    """Keep this statement in the caller's transaction."""
+    await lock(connection, source)
+    about = {"source": source.kind, "source_id": source.id, "day": day}
+    content_hash = hash_of(lines)
+    before = (await connection.execute(_CURRENT, about)).one_or_none()
+    if before and before.content_hash == content_hash:
+        return Stored(before.id, before.version, changed=False)
+    if before:
+        await connection.execute(_RELEASE, {"id": before.id})
+        await connection.execute(_SUPERSEDE, {"id": before.id})
+    totals: Counter[str] = Counter()
+    for each in lines:
+        totals[each.currency] += each.amount_minor
+    version = before.version + 1 if before else 1
+    statement_id = await connection.scalar(
+        _INSERT,
+        {
+            **about,
+            "version": version,
+            "content_hash": content_hash,
+            "lines": len(lines),
+            "totals": json.dumps(totals),
+        },
+    )
+    assert isinstance(statement_id, int)
+    for start in range(0, len(lines), _CHUNK):
+        await _insert_lines(connection, statement_id, lines[start : start + _CHUNK])
+    return Stored(statement_id, version, changed=True)
+
+
+def hash_of(lines: Sequence[Line]) -> bytes:
+    """What makes two statements the same: their lines, in whatever order."""
+    said = sorted(
+        f"{each.kind}|{each.reference}|{each.amount_minor}|{each.currency}|{each.occurred_at.timestamp()}"
+        f"|{json.dumps(each.raw, sort_keys=True)}"
+        for each in lines
+    )
+    return hashlib.sha256("\n".join(said).encode()).digest()
+
+
+async def _insert_lines(
+    connection: AsyncConnection, statement_id: int, lines: Sequence[Line]
+) -> None:
+    await connection.execute(
+        _INSERT_LINES,
+        {
+            "statement_id": statement_id,
+            "kinds": [each.kind for each in lines],
+            "references": [each.reference for each in lines],
+            "our_ids": [each.our_id for each in lines],
+            "amounts": [each.amount_minor for each in lines],
+            "currencies": [each.currency for each in lines],
+            "occurred": [each.occurred_at for each in lines],
+            "raws": [json.dumps(each.raw) for each in lines],
+        },
+    )

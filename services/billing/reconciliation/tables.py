@@ -1,0 +1,168 @@
+"""Statements as their sources sent them, what of them matches the ledger, and the breaks. Nothing is ever deleted.
+
+A line's amount is signed as its source counts it: what the PSP holds for us grows with a charge and shrinks with a
+refund, a fee or a payout; what a biller has applied grows with an apply and shrinks with an unapply. A transfer's
+amount on the source's account (`psp:…:clearing`, `biller:…:payable`) has the same sign, so the two compare as they are.
+"""
+
+from sqlalchemy import (
+    CHAR,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Date,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from services.billing.database import metadata
+
+SOURCES = ("psp", "biller")
+KINDS = (
+    "charge",  # the PSP took a payer's money: a pay_bill or a top_up
+    "refund",  # the PSP gave it back
+    "refund_failure",  # a refund came back to the PSP
+    "fee",  # the PSP kept its fee: books a psp_fee
+    "payout",  # the PSP paid out: books a psp_settlement
+    "apply",  # the biller marked a bill paid: a pay_bill
+    "unapply",  # the biller took its mark back: the refunds that complete a payment
+    "other",  # whatever else the source tells of; a person has to look
+)
+RULES = (
+    "reference",  # the same reference, amount and currency
+    "netted",  # two lines of one reference that undo each other, and that we booked nothing for
+)
+BREAK_TYPES = (
+    "missing_external",  # we booked it, and their statement of that day does not have it
+    "missing_internal",  # they have it, and we did not book it
+    "amount",  # both have it, with different amounts
+    "currency",  # both have it, in different currencies
+    "duplicate",  # they have it once more than we do
+    "missing_statement",  # the day has no statement, and we booked something
+)
+BREAK_STATES = (
+    "open",
+    "resolved",  # open -> resolved: new evidence explains it; resolved -> open: evidence was taken back
+)
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> str:
+    return f"{column} IN ({', '.join(repr(value) for value in values)})"
+
+
+statements = Table(
+    "statements",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("source_id", Text, nullable=False),  # of the PSP or the biller
+    Column("day", Date, nullable=False),  # Asia/Shanghai
+    Column("version", Integer, nullable=False),
+    Column("content_hash", LargeBinary, nullable=False),
+    Column("lines", Integer, nullable=False),
+    Column("totals", JSONB, nullable=False),  # {"CNY": minor units}
+    Column("imported_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    # A newer version of the same day has come: the lines stay, archived, and match nothing any more.
+    Column("superseded_at", DateTime(timezone=True)),
+    Column("judged_at", DateTime(timezone=True)),  # when its day was first reconciled
+    UniqueConstraint("source", "source_id", "day", "version"),
+    CheckConstraint(_one_of("source", SOURCES), name="source_is_declared"),
+    Index(
+        "uq_statements_current",
+        "source",
+        "source_id",
+        "day",
+        unique=True,
+        postgresql_where=text("superseded_at IS NULL"),
+    ),
+)
+
+statement_lines = Table(
+    "statement_lines",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("statement_id", ForeignKey("statements.id"), nullable=False, index=True),
+    Column("kind", Text, nullable=False),
+    Column("reference", Text, nullable=False),  # ours if the line names it, else the source's own
+    Column("our_id", Uuid),  # of the payment, refund or top-up; of the transfer that a fee books
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", CHAR(3), nullable=False),
+    Column("occurred_at", DateTime(timezone=True), nullable=False),
+    Column("raw", JSONB, nullable=False),  # the source's own fields; no personal data
+    CheckConstraint(_one_of("kind", KINDS), name="kind_is_declared"),
+)
+
+# A row consumes a line, a transfer or one of each; rows with the same head are one match (an unapply and its refunds).
+matches = Table(
+    "matches",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("head", ForeignKey("statement_lines.id"), nullable=False, index=True),
+    Column("line_id", ForeignKey("statement_lines.id")),
+    Column("transfer_id", ForeignKey("transfers.id")),
+    Column("rule", Text, nullable=False),
+    Column("matched_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("released_at", DateTime(timezone=True)),  # one of its lines was superseded
+    CheckConstraint(_one_of("rule", RULES), name="rule_is_declared"),
+    CheckConstraint("line_id IS NOT NULL OR transfer_id IS NOT NULL", name="consumes_something"),
+    Index(
+        "uq_matches_line_once",
+        "line_id",
+        unique=True,
+        postgresql_where=text("released_at IS NULL AND line_id IS NOT NULL"),
+    ),
+    # Once for the PSP's book and once for the biller's: a payment by PSP stands in both.
+    Index(
+        "uq_matches_transfer_once",
+        "transfer_id",
+        "source",
+        unique=True,
+        postgresql_where=text("released_at IS NULL AND transfer_id IS NOT NULL"),
+    ),
+    Index("ix_matches_released_line", "line_id", postgresql_where=text("released_at IS NOT NULL")),
+)
+
+breaks = Table(
+    "breaks",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("source_id", Text, nullable=False),
+    Column("day", Date, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("reference", Text, nullable=False),
+    Column("ordinal", Integer, nullable=False),  # the first, second … duplicate of one reference
+    Column("line_id", ForeignKey("statement_lines.id")),
+    Column("transfer_id", ForeignKey("transfers.id")),
+    Column("theirs_minor", BigInteger),
+    Column("theirs_currency", CHAR(3)),
+    Column("ours_minor", BigInteger),
+    Column("ours_currency", CHAR(3)),
+    Column("state", Text, nullable=False, server_default="open"),
+    Column("opened_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("reopened_at", DateTime(timezone=True)),
+    Column("closed_at", DateTime(timezone=True)),
+    UniqueConstraint("source", "source_id", "kind", "reference", "type", "ordinal"),
+    CheckConstraint(_one_of("type", BREAK_TYPES), name="type_is_declared"),
+    CheckConstraint(_one_of("state", BREAK_STATES), name="state_is_declared"),
+    CheckConstraint("(state = 'resolved') = (closed_at IS NOT NULL)", name="closed_when_resolved"),
+    CheckConstraint(
+        "(theirs_minor IS NULL) = (type IN ('missing_external', 'missing_statement'))"
+        " AND (ours_minor IS NOT NULL OR type IN ('missing_internal', 'duplicate', 'missing_statement'))",
+        name="has_its_sides",
+    ),
+    Index("ix_breaks_open", "source", "source_id", "day", postgresql_where=text("state = 'open'")),
+)
