@@ -114,7 +114,9 @@ class Relay:
         elif self._lead is not None:
             try:
                 await self._save(self._lead)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except Exception as error:
+                if not is_transient(error):
+                    raise
                 log.warning("cursor_not_saved", schema=self._schema, error=type(error).__name__)
         await self.let_go()
         await self._close_publisher()

@@ -48,7 +48,10 @@ def _is_one(error: BaseException) -> bool:
         return not isinstance(error, ValueError)
     if isinstance(error, KafkaError):
         return bool(error.retriable)
-    return isinstance(error, ConnectionError | TimeoutError | PoolTimeoutError | OSError)
+    # InternalClientError: what asyncpg makes of a session that the server ended just as it was asked something.
+    return isinstance(
+        error, OSError | TimeoutError | PoolTimeoutError | asyncpg.InternalClientError
+    )
 
 
 def _passes(state: str) -> bool:

@@ -51,6 +51,14 @@ class Reader:
 
     async def read(self) -> Page:
         """The next page; one without rows when nothing new is committed."""
+        while True:
+            resumed = self._at.cur is not None
+            page = await self._read()
+            if page.rows or not resumed:
+                return page
+            # A window that is read to its end says nothing of what was committed since it was opened.
+
+    async def _read(self) -> Page:
         at = self._at
         if at.cur is None:
             cur = await self._connection.fetchval("SELECT pg_current_snapshot()::text")

@@ -1,0 +1,99 @@
+"""kafka-python as an independent witness of what our aiokafka wrote, and helpers to wait without sleeping for luck."""
+
+import asyncio
+import json
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any
+
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from events.ids import uuid7
+from events.topics import Topic
+from messaging.outbox import Outgoing
+
+
+def read_all(bootstrap: str, topic: str) -> list[Any]:
+    """Every record that the topic holds now, each partition's in order."""
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+    try:
+        at = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
+        consumer.assign(at)
+        consumer.seek_to_beginning(*at)
+        ends = consumer.end_offsets(at)
+        found: list[Any] = []
+        deadline = time.monotonic() + 30
+        while any(consumer.position(partition) < end for partition, end in ends.items()):
+            assert time.monotonic() < deadline, "the topic could not be read to its end"
+            for records in consumer.poll(timeout_ms=200).values():
+                found += records
+        return found
+    finally:
+        consumer.close()
+
+
+def write(bootstrap: str, topic: str, records: Iterable[dict[str, Any]]) -> list[Any]:
+    """Produce raw records, bad ones too; where each came to lie."""
+    producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all")
+    try:
+        return [each.get(20) for each in [producer.send(topic, **record) for record in records]]
+    finally:
+        producer.close()
+
+
+def message(topic: Topic, key: str, sequence: int, payload: bytes = b"{}") -> Outgoing:
+    return Outgoing(uuid7(), topic, key, sequence, "Tested.v1", payload)
+
+
+def sequences(records: Sequence[Any]) -> dict[str, list[int]]:
+    """What each key's reader sees after dropping the ids that it has seen."""
+    seen: set[bytes] = set()
+    found: dict[str, list[int]] = defaultdict(list)
+    for record in records:
+        headers = dict(record.headers)
+        if headers["ce_id"] not in seen:
+            seen.add(headers["ce_id"])
+            found[record.key.decode()].append(int(headers["ce_sequence"]))
+    return found
+
+
+async def until(condition: Callable[[], Awaitable[bool]], what: str, seconds: float = 30.0) -> None:
+    """Wait until the condition holds; fails when it never does."""
+    deadline = time.monotonic() + seconds
+    while not await condition():
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+        await asyncio.sleep(0.02)
+
+
+async def waiting(engine: AsyncEngine) -> int:
+    """How many rows of the outbox the cursor does not count as published."""
+    async with engine.connect() as connection:
+        return int(
+            await connection.scalar(
+                text("""
+                    SELECT count(*) FROM outbox, outbox_cursor AS at
+                    WHERE NOT pg_visible_in_snapshot(xid, prev)
+                    AND NOT (id <= last_id AND coalesce(pg_visible_in_snapshot(xid, cur), false))
+                """)
+            )
+            or 0
+        )
+
+
+async def leader_pid(engine: AsyncEngine) -> int | None:
+    """The backend of the relay that leads in this database."""
+    async with engine.connect() as connection:
+        found = await connection.scalar(
+            text("""
+                SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted
+                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+            """)
+        )
+        return None if found is None else int(found)
+
+
+def as_json(value: Any) -> bytes:
+    return json.dumps(value).encode()
