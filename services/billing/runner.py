@@ -6,19 +6,19 @@ process dies was accepted before, and the timer takes it up again.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import count
 from typing import Generic, TypeVar
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from messaging.transient import backoff_seconds, is_transient
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
 # One transaction records at most this many results; a larger one would make the first of them wait for the last.
 LARGEST_RECORD = 500
-# The database was away: how long to wait before the results are recorded again, and how often.
-RECORD_PAUSE_SECONDS = 0.5
-RECORD_ATTEMPTS = 60
 
 log = structlog.get_logger()
 
@@ -37,71 +37,81 @@ class Runner(Generic[ItemT, ResultT]):
         self._run = run
         self._record = record
         self._most_open = most_open
-        self._places = asyncio.Semaphore(most_open)
+        self._open = 0
+        self._changed = asyncio.Condition()
         self._results: asyncio.Queue[ResultT] = asyncio.Queue()
         self._running: set[asyncio.Task[None]] = set()
         self._recorder: asyncio.Task[None] | None = None
+
+    @property
+    def room(self) -> int:
+        """How many items would be started at once."""
+        return self._most_open - self._open
 
     async def submit(self, items: Sequence[ItemT]) -> None:
         """Start the calls of these items; waits for room, not for answers."""
         if items and self._recorder is None:
             self._recorder = asyncio.create_task(self._record_for_ever())
         for item in items:
-            await self._places.acquire()
+            async with self._changed:
+                await self._changed.wait_for(lambda: self.room > 0)
+                self._open += 1
             task = asyncio.create_task(self._run_one(item))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
 
     async def drain(self) -> None:
         """Wait until everything that was submitted is recorded."""
-        for _ in range(self._most_open):
-            await self._places.acquire()
-        for _ in range(self._most_open):
-            self._places.release()
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._open == 0)
 
     async def aclose(self) -> None:
         """Stop without waiting; whatever is under way is left to the timer."""
-        for task in (*self._running, self._recorder):
-            if task is not None:
-                task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        tasks = [*self._running, *([self._recorder] if self._recorder else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run_one(self, item: ItemT) -> None:
         try:
-            result = await self._run(item)
+            self._results.put_nowait(await self._run(item))
         except Exception:
-            # A defect of ours must not lose the item: it stays open, and the timer asks again.
+            # A defect of ours must not lose the payment: it stays open, and the timer asks again.
             log.exception("outside_call_failed", item=type(item).__name__)
-            self._places.release()
-        except BaseException:
-            self._places.release()
-            raise
-        else:
-            self._results.put_nowait(result)
+            await self._release(1)
+
+    async def _release(self, places: int) -> None:
+        async with self._changed:
+            self._open -= places
+            self._changed.notify_all()
 
     async def _record_for_ever(self) -> None:
         while True:
             batch = [await self._results.get()]
             while len(batch) < LARGEST_RECORD and not self._results.empty():
                 batch.append(self._results.get_nowait())
-            try:
-                await self._record_batch(batch)
-            finally:
-                for _ in batch:
-                    self._places.release()
+            await self._record_batch(batch)
+            await self._release(len(batch))
 
     async def _record_batch(self, batch: Sequence[ResultT]) -> None:
-        for attempt in range(1, RECORD_ATTEMPTS + 1):
+        for attempt in count(1):
             try:
                 async with self._engine.begin() as connection:
                     await self._record(connection, batch)
-            except Exception:
-                log.exception("record_failed", attempt=attempt, results=len(batch))
-                await asyncio.sleep(RECORD_PAUSE_SECONDS)
-            else:
-                return
-            if attempt == 3 and len(batch) > 1:
-                # One result may be what spoils it for all: from here on each stands alone.
-                for each in batch:
-                    await self._record_batch([each])
-                return
+            except Exception as error:
+                if is_transient(error):
+                    # The database is away: what was brought from outside is kept until it is back.
+                    log.warning("record_waits", attempt=attempt, results=len(batch))
+                    await asyncio.sleep(backoff_seconds(attempt))
+                    continue
+                await self._narrow_down(batch)
+            return
+
+    async def _narrow_down(self, batch: Sequence[ResultT]) -> None:
+        # One result may be what spoils it for all. Alone it is given up: the timer takes its payment up again.
+        if len(batch) == 1:
+            log.exception("record_failed", result=type(batch[0]).__name__)
+            return
+        middle = len(batch) // 2
+        await self._record_batch(batch[:middle])
+        await self._record_batch(batch[middle:])

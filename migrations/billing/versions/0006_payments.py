@@ -7,10 +7,12 @@ down_revision = "0005"
 branch_labels = None
 depends_on = None
 
-_RESUMING = """
+_CHARGING = """
     version integer NOT NULL,
     psp_intent_id text,
-    action_url text,
+    action_url text
+"""
+_RESUMING = """
     unknown_leg text,
     unknown_since timestamptz,
     attempts integer NOT NULL DEFAULT 0,
@@ -40,6 +42,7 @@ CREATE TABLE payments (
     refunded_minor bigint NOT NULL DEFAULT 0,
     authorized_at timestamptz,
     applied_at timestamptz,
+    {_CHARGING},
     {_RESUMING},
     CONSTRAINT ck_payments_amount_is_positive CHECK (amount_minor > 0),
     CONSTRAINT ck_payments_state_is_declared CHECK (state IN ('accepted', 'authorized', 'applied', 'succeeded',
@@ -64,6 +67,7 @@ CREATE TABLE refunds (
     request_hash bytea NOT NULL,
     state text NOT NULL,
     psp_refund_id text,
+    reversal boolean NOT NULL DEFAULT false,
     {_RESUMING},
     CONSTRAINT ck_refunds_amount_is_positive CHECK (amount_minor > 0),
     CONSTRAINT ck_refunds_state_is_declared CHECK (state IN ('accepted', 'unapplied', 'succeeded', 'failed'))
@@ -80,6 +84,7 @@ CREATE TABLE top_ups (
     payment_method text NOT NULL,
     request_hash bytea NOT NULL,
     state text NOT NULL,
+    {_CHARGING},
     {_RESUMING},
     CONSTRAINT ck_top_ups_amount_is_positive CHECK (amount_minor > 0),
     CONSTRAINT ck_top_ups_state_is_declared CHECK (state IN ('accepted', 'succeeded', 'declined'))
@@ -118,9 +123,9 @@ CREATE TABLE cases (
     kind text NOT NULL,
     note text NOT NULL,
     opened_at timestamptz NOT NULL DEFAULT now(),
-    closed_at timestamptz,
-    CONSTRAINT uq_cases_subject_kind UNIQUE (subject, kind)
+    closed_at timestamptz
 );
+CREATE UNIQUE INDEX uq_cases_open ON cases (subject, kind) WHERE closed_at IS NULL;
 
 CREATE TABLE psp_webhooks (
     event_id text CONSTRAINT pk_psp_webhooks PRIMARY KEY,
@@ -133,8 +138,8 @@ GRANT SELECT, INSERT ON payments, refunds, top_ups TO billing_app;
 GRANT UPDATE (state, captured_minor, refund_pending_minor, refunded_minor, authorized_at, applied_at, version,
     psp_intent_id, action_url, unknown_leg, unknown_since, attempts, next_attempt_at, reason, finished_at)
     ON payments TO billing_app;
-GRANT UPDATE (state, psp_refund_id, version, psp_intent_id, action_url, unknown_leg, unknown_since, attempts,
-    next_attempt_at, reason, finished_at) ON refunds TO billing_app;
+GRANT UPDATE (state, psp_refund_id, unknown_leg, unknown_since, attempts, next_attempt_at, reason, finished_at)
+    ON refunds TO billing_app;
 GRANT UPDATE (state, version, psp_intent_id, action_url, unknown_leg, unknown_since, attempts, next_attempt_at,
     reason, finished_at) ON top_ups TO billing_app;
 GRANT SELECT, INSERT, DELETE ON payment_requests TO billing_app;

@@ -3,26 +3,35 @@
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import Row
+
 from events.payments import (
     PaymentAccepted,
     PaymentActionRequired,
     PaymentFailed,
+    PaymentRefunded,
+    PaymentReversed,
     PaymentSucceeded,
+    RefundFailed,
 )
-from events.receipts import ReceiptIssued
+from events.receipts import ReceiptIssued, ReceiptVoided
 from messaging.outbox import Outgoing
 from services.billing.payments.model import Payment
+from services.billing.payments.refund import RefundProgress
 
 
 def accepted(payment: Payment) -> Outgoing:
-    return _of(payment, PaymentAccepted(**_about(payment)), payment.version)
+    """Somebody outside has to be asked: the first event of the payment."""
+    return _of(payment, PaymentAccepted(**_about(payment)), 1)
 
 
 def action_required(payment: Payment, version: int, url: str) -> Outgoing:
+    """The payer has to confirm at this address."""
     return _of(payment, PaymentActionRequired(**_about(payment), action_url=url), version)
 
 
 def failed(payment: Payment, version: int, outcome: str, reason: str) -> Outgoing:
+    """It ended as `outcome` (rejected, declined or voided), and no money moved."""
     event = PaymentFailed.model_validate({**_about(payment), "outcome": outcome, "reason": reason})
     return _of(payment, event, version)
 
@@ -46,13 +55,46 @@ def succeeded(
     return _of(payment, success, version), _of(payment, receipt, 1)
 
 
+def refund_ended(
+    progress: RefundProgress, payment: Row[Any], refunded_minor: int
+) -> PaymentRefunded | PaymentReversed | RefundFailed:
+    """What became of a refund. `payment` is its payment's row, `refunded_minor` all that went back with it."""
+    refund = progress.refund
+    about = {
+        "payment_id": payment.id,
+        "channel": payment.channel_id,
+        "payer": payment.payer,
+        "bill_id": payment.bill_id,
+        "biller_id": payment.biller_id,
+        "amount_minor": payment.amount_minor,
+        "currency": payment.currency,
+    }
+    if progress.state == "succeeded" and refund.reversal:
+        return PaymentReversed(**about, reason=progress.reason or "reversed")
+    about |= {"refund_id": refund.id, "refund_minor": refund.amount_minor}
+    if progress.state == "succeeded":
+        return PaymentRefunded(**about, refunded_minor=refunded_minor)
+    return RefundFailed(**about, reason=progress.reason or "refused")
+
+
+def receipt_voided(payment: Row[Any], number: str) -> ReceiptVoided:
+    """The receipt proves nothing any more; `payment` is its payment's row, refunded or reversed by now."""
+    return ReceiptVoided(
+        payment_id=payment.id,
+        receipt_number=number,
+        channel=payment.channel_id,
+        payer=payment.payer,
+        reason=payment.state,
+    )
+
+
 def _about(payment: Payment) -> dict[str, Any]:
     return {
         "payment_id": payment.id,
         "channel": payment.channel,
         "payer": payment.payer,
         "bill_id": payment.bill.id,
-        "biller_id": payment.bill.biller_id,
+        "biller_id": payment.bill.biller_id or None,
         "amount_minor": payment.amount_minor,
         "currency": payment.currency,
     }

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from typing import TypeVar
-from uuid import UUID
 
 from faststream.kafka import KafkaBroker
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -34,16 +33,15 @@ async def take(payments: Payments, messages: Sequence[Message]) -> list[Rejected
     refused: list[Rejected] = []
     if pays:
         reused = await payments.pay([_instruction(each, PayBill) for each in pays])
-        refused += _reused(pays, "payment_id", reused)
+        refused += [_reused(pays[position], "payment_id") for position in reused]
     if top_ups:
         reused = await payments.top_up([_instruction(each, TopUpWallet) for each in top_ups])
-        refused += _reused(top_ups, "top_up_id", reused)
+        refused += [_reused(top_ups[position], "top_up_id") for position in reused]
     if refunds:
         wrong = await payments.refund([_instruction(each, RefundPayment) for each in refunds])
         refused += [
-            Rejected(each, wrong[id], "see the code; the refund was not kept")
-            for each in refunds
-            if (id := _id(each, "refund_id")) in wrong
+            Rejected(refunds[position], code, "see the code; the refund was not kept")
+            for position, code in wrong.items()
         ]
     return refused
 
@@ -57,15 +55,5 @@ def _instruction(message: Message, kind: type[CommandT]) -> Instruction[CommandT
     return Instruction(message.event, message.correlation_id, message.traceparent)
 
 
-def _id(message: Message, field: str) -> UUID:
-    id = getattr(message.event, field)
-    assert isinstance(id, UUID)
-    return id
-
-
-def _reused(messages: Sequence[Message], field: str, reused: Sequence[UUID]) -> list[Rejected]:
-    return [
-        Rejected(each, "id_reused", f"this {field} was used before with other content")
-        for each in messages
-        if _id(each, field) in reused
-    ]
+def _reused(message: Message, field: str) -> Rejected:
+    return Rejected(message, "id_reused", f"this {field} was used before with other content")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from events.payments import PayBill
+from events.payments import PayBill, TopUpWallet
 from services.billing.bills import Bill
 
 # The largest payment of each channel, in minor units; a channel that is not in here is unknown or closed.
@@ -27,6 +27,14 @@ def reason_against(
         ("above_limit", command.amount_minor > limit),
     )
     return next((code for code, holds in objections if holds), None)
+
+
+def reason_against_top_up(command: TopUpWallet, limits: Limits) -> str | None:
+    """The same for a top-up: the channel and its limit decide."""
+    limit = limits.get(command.channel)
+    if limit is None:
+        return "channel_unknown"
+    return "above_limit" if command.amount_minor > limit else None
 
 
 def allows(bill: Bill, amount_minor: int) -> bool:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from events.message import Event
 from events.payments import PayBill, PspFunding
+from services.billing import ledger
 from services.billing.bills import Bill
 from services.billing.payments.tables import State
 
@@ -35,7 +36,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """An open payment with the bill it pays: all that the outside calls need."""
+    """A payment with the bill it pays: all that the outside calls need."""
 
     id: UUID
     channel: str
@@ -45,13 +46,11 @@ class Payment:
     currency: str
     payment_method: str | None  # empty: funded from the wallet
     state: State
-    version: int
     created_at: datetime
     intent_id: str | None = None
     action_url: str | None = None
     unknown_leg: str | None = None
-    unknown_since: datetime | None = None
-    attempts: int = 0
+    attempts: int = 0  # how often it was taken up again: 0 while the worker that accepted it has it
     reason: str | None = None
     correlation_id: str | None = None
     traceparent: str | None = None
@@ -59,6 +58,11 @@ class Payment:
     @property
     def by_psp(self) -> bool:
         return self.payment_method is not None
+
+    @property
+    def wallet(self) -> ledger.Account:
+        """The payer's wallet, from which the payment is funded when it is not by the PSP."""
+        return ledger.wallet(self.channel, self.payer, self.currency)
 
     @property
     def serial(self) -> str:
@@ -89,9 +93,8 @@ class Progress:
     authorized_at: datetime | None = None
     applied_at: datetime | None = None
     calls: list[Call] = field(default_factory=list)
-    case: str | None = (
-        None  # a note for finance ops: nobody outside can say, or somebody said no where none may
-    )
+    # A note for finance ops: nobody outside can say, or somebody said no where none may.
+    case: str | None = None
 
     @classmethod
     def of(cls, payment: Payment) -> "Progress":

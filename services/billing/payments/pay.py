@@ -6,22 +6,31 @@ and the timer's resume all lead here; refunds and top-ups have the same shape.
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.payments import PayBill, RefundPayment, TopUpWallet
 from services.billing.bills.connectors import Connectors
 from services.billing.payments import refund, resume, top_up
-from services.billing.payments.accept import accept
+from services.billing.payments.accept import Accepted, accept
+from services.billing.payments.keep import LostRaceError
 from services.billing.payments.legs import Legs
 from services.billing.payments.model import Instruction, Payment, Progress
 from services.billing.payments.record import record
 from services.billing.payments.record_refund import finish, record_refunds
-from services.billing.payments.refund import Refund, RefundLegs, RefundProgress
-from services.billing.payments.top_up import TopUp, TopUpLegs, TopUpProgress, record_top_ups
+from services.billing.payments.record_top_up import record_top_ups
+from services.billing.payments.refund import Refund, RefundProgress, Reversal
+from services.billing.payments.refund_legs import RefundLegs
+from services.billing.payments.top_up import TopUp, TopUpProgress
+from services.billing.payments.top_up_legs import TopUpLegs
 from services.billing.psp import Psp
 from services.billing.runner import Runner
+
+# Each race is lost to somebody who won one, so a second try nearly always does; more than this is a defect.
+MOST_TRIES = 20
+
+log = structlog.get_logger()
 
 
 class Payments:
@@ -49,36 +58,46 @@ class Payments:
             engine, TopUpLegs(psp).run, record_top_ups
         )
 
-    async def pay(self, batch: Sequence[Instruction[PayBill]]) -> list[UUID]:
-        """Pay these bills; returns the payment ids that belong to other payments already, which change nothing."""
-        async with self._engine.begin() as connection:
-            accepted = await accept(connection, batch, self._resume_after)
+    async def pay(self, batch: Sequence[Instruction[PayBill]]) -> list[int]:
+        """Pay these bills; returns the positions whose payment id belongs to another payment, which change nothing."""
+        accepted = await self._accept(batch)
         await self._payments.submit(accepted.open)
         return accepted.reused
 
-    async def refund(self, batch: Sequence[Instruction[RefundPayment]]) -> dict[UUID, str]:
-        """Refund these payments; returns why a refund could not even be kept, by refund id."""
+    async def refund(self, batch: Sequence[Instruction[RefundPayment]]) -> dict[int, str]:
+        """Refund these payments; returns why a refund could not even be kept, by position."""
         async with self._engine.begin() as connection:
             accepted = await refund.accept_refunds(connection, batch, self._resume_after)
             await finish(connection, accepted.refused, datetime.now(UTC))
         await self._refunds.submit(accepted.open)
         return accepted.wrong
 
-    async def top_up(self, batch: Sequence[Instruction[TopUpWallet]]) -> list[UUID]:
-        """Top up these wallets; returns the ids that belong to other top-ups already."""
+    async def reverse(self, batch: Sequence[Reversal]) -> int:
+        """The billers took their marks back: give back all that is left of these payments. Returns how many had any."""
+        async with self._engine.begin() as connection:
+            open_refunds = await refund.accept_reversals(connection, batch, self._resume_after)
+        await self._refunds.submit(open_refunds)
+        return len(open_refunds)
+
+    async def top_up(self, batch: Sequence[Instruction[TopUpWallet]]) -> list[int]:
+        """Top up these wallets; returns the positions whose id belongs to another top-up."""
         async with self._engine.begin() as connection:
             fresh, reused = await top_up.accept_top_ups(connection, batch, self._resume_after)
         await self._top_ups.submit(fresh)
         return reused
 
     async def resume(self) -> int:
-        """Take up what is due; how many payments, refunds and top-ups that were."""
+        """Take up what is due and what there is room for; how many payments, refunds and top-ups that were."""
         async with self._engine.begin() as connection:
             payments = await resume.read_open(
-                connection, await resume.claim(connection, "payments")
+                connection, await resume.claim(connection, "payments", self._payments.room)
             )
-            refunds = await refund.read_open(connection, await resume.claim(connection, "refunds"))
-            top_ups = await top_up.read_open(connection, await resume.claim(connection, "top_ups"))
+            refunds = await refund.read_open(
+                connection, await resume.claim(connection, "refunds", self._refunds.room)
+            )
+            top_ups = await top_up.read_open(
+                connection, await resume.claim(connection, "top_ups", self._top_ups.room)
+            )
         await self._payments.submit(payments)
         await self._refunds.submit(refunds)
         await self._top_ups.submit(top_ups)
@@ -93,3 +112,14 @@ class Payments:
         """Stop; what is under way is left to the timer."""
         for runner in (self._payments, self._refunds, self._top_ups):
             await runner.aclose()
+
+    async def _accept(self, batch: Sequence[Instruction[PayBill]]) -> Accepted:
+        for attempt in range(1, MOST_TRIES + 1):
+            try:
+                async with self._engine.begin() as connection:
+                    return await accept(connection, batch, self._resume_after)
+            except LostRaceError as lost:
+                log.info("race_lost", attempt=attempt, said=str(lost))
+                if attempt == MOST_TRIES:
+                    raise
+        raise AssertionError("unreachable")

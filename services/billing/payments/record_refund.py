@@ -1,35 +1,46 @@
 """Record what became of refunds: the payment, the ledger, the receipt and the events move together."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from events.payments import PaymentRefunded, RefundFailed
-from events.receipts import ReceiptVoided
 from messaging.outbox import Outgoing, enqueue
 from services.billing import ledger, receipts
-from services.billing.payments.record import open_cases, record_calls, retry_at
+from services.billing.payments import announce
 from services.billing.payments.refund import RefundProgress
+from services.billing.payments.retry import (
+    is_news,
+    open_cases,
+    overdue,
+    record_calls,
+    retry_seconds,
+)
+
+# How far each state is. A refund whose mark was taken back can't fail any more: its money must go.
+_RANKS = {"accepted": 0, "unapplied": 1, "succeeded": 2, "failed": 2}
+_ENDED = ("succeeded", "failed")
 
 _LOCK_PAYMENTS = text("""
     SELECT id FROM payments WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE
 """)
 _LOCK_REFUNDS = text("""
-    SELECT id, version FROM refunds
+    SELECT id, state, attempts, unknown_leg, unknown_since FROM refunds
     WHERE id = ANY(CAST(:ids AS uuid[])) AND state IN ('accepted', 'unapplied') ORDER BY id FOR NO KEY UPDATE
 """)
 _UPDATE = text("""
     UPDATE refunds r
-    SET state = n.state, version = r.version + 1, psp_refund_id = n.psp_refund_id, unknown_leg = n.leg,
-        unknown_since = CASE WHEN n.leg IS NULL THEN NULL ELSE coalesce(r.unknown_since, now()) END,
-        reason = n.reason, next_attempt_at = n.next_at,
-        finished_at = CASE WHEN n.state IN ('succeeded', 'failed') THEN now() END
+    SET state = n.state, psp_refund_id = coalesce(n.psp_refund_id, r.psp_refund_id), unknown_leg = n.leg,
+        unknown_since = CASE WHEN n.leg IS NULL THEN NULL
+                             WHEN n.leg = r.unknown_leg THEN r.unknown_since ELSE now() END,
+        reason = n.reason, next_attempt_at = now() + n.wait_seconds * interval '1 second',
+        finished_at = CASE WHEN n.wait_seconds IS NULL THEN now() END
     FROM unnest(CAST(:ids AS uuid[]), CAST(:states AS text[]), CAST(:psp_ids AS text[]), CAST(:legs AS text[]),
-        CAST(:reasons AS text[]), CAST(:nexts AS timestamptz[])) AS n (id, state, psp_refund_id, leg, reason, next_at)
+        CAST(:reasons AS text[]), CAST(:waits AS float8[])) AS n (id, state, psp_refund_id, leg, reason, wait_seconds)
     WHERE r.id = n.id
 """)
 # Set-based over payments, so several refunds of one payment in a batch are summed first.
@@ -38,10 +49,11 @@ _MOVE = text("""
     SET refund_pending_minor = p.refund_pending_minor - s.done - s.failed,
         refunded_minor = p.refunded_minor + s.done,
         version = p.version + s.events,
-        state = CASE WHEN p.refunded_minor + s.done = p.captured_minor THEN 'refunded'
-                     WHEN p.refunded_minor + s.done > 0 THEN 'partially_refunded' ELSE p.state END
-    FROM unnest(CAST(:ids AS uuid[]), CAST(:done AS bigint[]), CAST(:failed AS bigint[]), CAST(:events AS int[]))
-        AS s (id, done, failed, events)
+        state = CASE WHEN s.done = 0 THEN p.state
+                     WHEN p.refunded_minor + s.done < p.captured_minor THEN 'partially_refunded'
+                     WHEN s.reversed THEN 'reversed' ELSE 'refunded' END
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:done AS bigint[]), CAST(:failed AS bigint[]), CAST(:events AS int[]),
+        CAST(:reversed AS bool[])) AS s (id, done, failed, events, reversed)
     WHERE p.id = s.id
     RETURNING p.id, p.channel_id, p.payer, p.bill_id, p.biller_id, p.amount_minor, p.currency, p.funding, p.version,
         p.state, p.refunded_minor, p.correlation_id, p.finished_at
@@ -49,26 +61,45 @@ _MOVE = text("""
 
 
 async def record_refunds(connection: AsyncConnection, results: Sequence[RefundProgress]) -> int:
-    """Record these results in the caller's transaction; how many of them were still to be recorded."""
+    """Record these results in the caller's transaction; how many of them told something new."""
     now = datetime.now(UTC)
     await record_calls(
         connection, [(each.refund.id, call) for each in results for call in each.calls]
     )
-    # The payment before its refunds, as everywhere.
+    # Wallets, payments, refunds: in this order everywhere.
+    wallets = {each.refund.wallet for each in results if each.refund.wallet}
+    if wallets:
+        ids = await ledger.find_accounts(connection, list(wallets))
+        await ledger.lock_available(connection, list(ids.values()))
     payment_ids = sorted({each.refund.payment_id for each in results})
     await connection.execute(_LOCK_PAYMENTS, {"ids": payment_ids})
     rows = await connection.execute(_LOCK_REFUNDS, {"ids": [each.refund.id for each in results]})
-    versions = {row.id: row.version for row in rows}
-    current = [each for each in results if versions.get(each.refund.id) == each.refund.version]
-    if not current:
+    steps = _steps(results, rows.all())
+    if not steps:
         return 0
-    await _update(connection, current, now)
-    await open_cases(
-        connection, [(each.refund.id, "refund", each.case) for each in current if each.case]
-    )
-    ended = [each for each in current if each.state in {"succeeded", "failed"}]
-    await finish(connection, ended, now)
-    return len(current)
+    await _update(connection, steps)
+    await open_cases(connection, [case for each, row in steps for case in _cases(each, row, now)])
+    await finish(connection, [each for each, _ in steps if each.state in _ENDED], now)
+    return len(steps)
+
+
+def _steps(
+    results: Sequence[RefundProgress], rows: Sequence[Row[Any]]
+) -> list[tuple[RefundProgress, Row[Any]]]:
+    found = {row.id: row for row in rows}
+    steps: dict[UUID, tuple[RefundProgress, Row[Any]]] = {}
+    for each in sorted(results, key=lambda each: _RANKS[each.state]):
+        row = found.get(each.refund.id)
+        if row is None or (each.state == "failed" and row.state != "accepted"):
+            continue
+        if is_news(
+            _RANKS[each.state],
+            _RANKS[row.state],
+            current=each.refund.attempts == row.attempts,
+            gives_up=each.state == "failed",
+        ):
+            steps[row.id] = each, row
+    return list(steps.values())
 
 
 async def finish(
@@ -79,52 +110,66 @@ async def finish(
         return
     payments = await _move(connection, ended)
     succeeded = [each for each in ended if each.state == "succeeded"]
-    transfers = [_transfer(each, payments[each.refund.payment_id], now) for each in succeeded]
-    ids = await ledger.open_accounts(
-        connection, [account for each in transfers for account in (each.debit, each.credit)]
-    )
-    await ledger.post(connection, transfers, ids)
-    complete = [id for id, row in payments.items() if row.state == "refunded"]
-    voided = await receipts.void(connection, complete, "refunded")
+    if succeeded:
+        transfers = [_transfer(each, payments[each.refund.payment_id], now) for each in succeeded]
+        ids = await ledger.open_accounts(
+            connection, [account for each in transfers for account in (each.debit, each.credit)]
+        )
+        await ledger.post(connection, transfers, ids)
+    voided: dict[UUID, str] = {}
+    ends: tuple[Literal["refunded", "reversed"], ...] = ("refunded", "reversed")
+    for end in ends:
+        complete = [id for id, row in payments.items() if row.state == end]
+        voided |= await receipts.void(connection, complete, end)
     await enqueue(connection, _events(ended, payments, voided))
 
 
 async def _update(
-    connection: AsyncConnection, current: Sequence[RefundProgress], now: datetime
+    connection: AsyncConnection, steps: Sequence[tuple[RefundProgress, Row[Any]]]
 ) -> None:
     await connection.execute(
         _UPDATE,
         {
-            "ids": [each.refund.id for each in current],
-            "states": [each.state for each in current],
-            "psp_ids": [each.psp_refund_id for each in current],
-            "legs": [each.unknown_leg for each in current],
-            "reasons": [each.reason for each in current],
-            "nexts": [
-                retry_at(now, each.refund.attempts) if each.unknown_leg else None
-                for each in current
+            "ids": [each.refund.id for each, _ in steps],
+            "states": [each.state for each, _ in steps],
+            "psp_ids": [each.psp_refund_id for each, _ in steps],
+            "legs": [each.unknown_leg for each, _ in steps],
+            "reasons": [each.reason for each, _ in steps],
+            "waits": [
+                None if each.state in _ENDED else retry_seconds(row.attempts) for each, row in steps
             ],
         },
     )
 
 
+def _cases(progress: RefundProgress, row: Row[Any], now: datetime) -> list[tuple[UUID, str, str]]:
+    if progress.case:
+        return [(row.id, "refund", progress.case)]
+    since = row.unknown_since if progress.unknown_leg == row.unknown_leg else None
+    note = overdue(row.id, progress.unknown_leg, since, now)
+    return [(row.id, f"unknown_{progress.unknown_leg}", note)] if note else []
+
+
 async def _move(
     connection: AsyncConnection, ended: Sequence[RefundProgress]
 ) -> dict[UUID, Row[Any]]:
-    sums: dict[UUID, list[int]] = {}
+    moves: dict[UUID, _Move] = {}
     for each in ended:
-        sums.setdefault(each.refund.payment_id, [0, 0, 0])
-        done_failed_events = sums[each.refund.payment_id]
-        if each.refund.reserved:
-            done_failed_events[0 if each.state == "succeeded" else 1] += each.refund.amount_minor
-        done_failed_events[2] += 1
+        move = moves.setdefault(each.refund.payment_id, _Move())
+        move.events += 1
+        if each.state == "succeeded":
+            move.done_minor += each.refund.amount_minor
+            move.reversed |= each.refund.reversal
+        elif each.refund.reserved:
+            move.failed_minor += each.refund.amount_minor
     rows = await connection.execute(
         _MOVE,
         {
-            "ids": list(sums),
-            "done": [done for done, _, _ in sums.values()],
-            "failed": [failed for _, failed, _ in sums.values()],
-            "events": [events for _, _, events in sums.values()],
+            "ids": list(moves),
+            "done": [each.done_minor for each in moves.values()],
+            "failed": [each.failed_minor for each in moves.values()],
+            "events": [each.events for each in moves.values()],
+            "reversed": [each.reversed for each in moves.values()],
         },
     )
     return {row.id: row for row in rows}
@@ -145,45 +190,31 @@ def _transfer(progress: RefundProgress, payment: Row[Any], now: datetime) -> led
 def _events(
     ended: Sequence[RefundProgress], payments: dict[UUID, Row[Any]], voided: dict[UUID, str]
 ) -> list[Outgoing]:
-    # The payment's version has moved by the number of its refunds here: count up to it again.
-    versions: dict[UUID, int] = {}
-    refunded: dict[UUID, int] = {}
+    # The payment's version and its refunded amount have moved by all refunds here: count up to them again.
+    versions = {id: row.version for id, row in payments.items()}
+    refunded = {id: row.refunded_minor for id, row in payments.items()}
     for each in ended:
-        id = each.refund.payment_id
-        versions.setdefault(id, payments[id].version)
-        versions[id] -= 1
+        versions[each.refund.payment_id] -= 1
         if each.state == "succeeded":
-            refunded[id] = refunded.get(id, payments[id].refunded_minor) - each.refund.amount_minor
+            refunded[each.refund.payment_id] -= each.refund.amount_minor
     said: list[Outgoing] = []
     for each in ended:
         refund, payment = each.refund, payments[each.refund.payment_id]
         versions[payment.id] += 1
-        about = {
-            "payment_id": payment.id,
-            "channel": payment.channel_id,
-            "payer": payment.payer,
-            "bill_id": payment.bill_id,
-            "biller_id": payment.biller_id,
-            "amount_minor": payment.amount_minor,
-            "currency": payment.currency,
-            "refund_id": refund.id,
-            "refund_minor": refund.amount_minor,
-        }
-        event: PaymentRefunded | RefundFailed
         if each.state == "succeeded":
             refunded[payment.id] += refund.amount_minor
-            event = PaymentRefunded(**about, refunded_minor=refunded[payment.id])
-        else:
-            event = RefundFailed(**about, reason=each.reason or "refused")
+        event = announce.refund_ended(each, payment, refunded[payment.id])
         said.append(Outgoing.of(event, versions[payment.id], correlation_id=refund.correlation_id))
     for id, number in voided.items():
-        payment = payments[id]
-        receipt = ReceiptVoided(
-            payment_id=id,
-            receipt_number=number,
-            channel=payment.channel_id,
-            payer=payment.payer,
-            reason="refunded",
-        )
-        said.append(Outgoing.of(receipt, 2, correlation_id=payment.correlation_id))
+        receipt = announce.receipt_voided(payments[id], number)
+        said.append(Outgoing.of(receipt, 2, correlation_id=payments[id].correlation_id))
     return said
+
+
+@dataclass(slots=True)
+class _Move:
+    # What the refunds of one payment in a batch come to.
+    done_minor: int = 0
+    failed_minor: int = 0
+    events: int = 0
+    reversed: bool = False

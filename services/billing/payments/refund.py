@@ -1,53 +1,56 @@
-"""Give money back, all of a payment or a part of it.
+"""Give money back, all of a payment or a part of it: the first transaction.
 
 The amount is reserved on the payment before anybody is asked (a CHECK keeps refunds within the capture), so concurrent
-refunds can't exceed it. The refund that completes a payment first has the biller take its mark back: a bill is never
-refunded and still marked paid. Then the money goes back where it came from.
+refunds can't exceed it. The refund that completes a payment waits for those before it, so that it alone decides about
+the biller's mark.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from uuid import UUID
+from datetime import timedelta
+from uuid import UUID, uuid5
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events.payments import RefundPayment
-from services.billing.bills.connectors import BillerRefused, Connectors, NotApplied, Unapplied
-from services.billing.payments.legs import ask
+from services.billing import ledger
+from services.billing.payments import fingerprint
 from services.billing.payments.model import Call, Instruction, serial_of
-from services.billing.psp import Psp, Refunded, RefundPending, Refused, Unknown
 
 _LOCK_PAYMENTS = text("""
-    SELECT p.id, p.channel_id, p.state, p.captured_minor - p.refunded_minor - p.refund_pending_minor AS left_minor
+    SELECT p.id, p.channel_id, p.state, p.captured_minor - p.refunded_minor - p.refund_pending_minor AS left_minor,
+        p.correlation_id
     FROM payments p WHERE p.id = ANY(CAST(:ids AS uuid[])) ORDER BY p.id FOR NO KEY UPDATE
 """)
 _KNOWN = text("SELECT id, request_hash FROM refunds WHERE id = ANY(CAST(:ids AS uuid[]))")
+# The time is of the insert and not of the transaction: under the payment's lock it tells which refund came first.
 _INSERT = text("""
-    INSERT INTO refunds (id, payment_id, amount_minor, request_hash, state, version, reason, correlation_id,
-        next_attempt_at, finished_at)
-    SELECT id, payment_id, amount, hash, state, 1, reason, correlation_id,
-        CASE WHEN state = 'accepted' THEN CAST(:resume_at AS timestamptz) END,
+    INSERT INTO refunds (id, payment_id, amount_minor, request_hash, state, reason, correlation_id, reversal,
+        created_at, next_attempt_at, finished_at)
+    SELECT id, payment_id, amount, hash, state, reason, correlation_id, reversal, clock_timestamp(),
+        CASE WHEN state <> 'failed' THEN now() + CAST(:resume_after AS interval) END,
         CASE WHEN state = 'failed' THEN now() END
     FROM unnest(CAST(:ids AS uuid[]), CAST(:payments AS uuid[]), CAST(:amounts AS bigint[]),
-        CAST(:hashes AS bytea[]), CAST(:states AS text[]), CAST(:reasons AS text[]), CAST(:correlations AS text[])
-    ) AS r (id, payment_id, amount, hash, state, reason, correlation_id)
+        CAST(:hashes AS bytea[]), CAST(:states AS text[]), CAST(:reasons AS text[]), CAST(:correlations AS text[]),
+        CAST(:reversals AS bool[])
+    ) AS r (id, payment_id, amount, hash, state, reason, correlation_id, reversal)
 """)
 _RESERVE = text("""
     UPDATE payments p SET refund_pending_minor = p.refund_pending_minor + r.amount
     FROM unnest(CAST(:ids AS uuid[]), CAST(:amounts AS bigint[])) AS r (id, amount) WHERE p.id = r.id
 """)
 _READ = text("""
-    SELECT r.id, r.payment_id, r.amount_minor, r.state, r.version, r.attempts, r.unknown_leg, r.psp_refund_id,
-        r.correlation_id, r.reason, p.psp_intent_id, p.biller_id, b.settled_by,
-        p.refunded_minor + p.refund_pending_minor = p.captured_minor AS completes
+    SELECT r.id, r.payment_id, r.amount_minor, r.state, r.attempts, r.unknown_leg, r.psp_refund_id, r.correlation_id,
+        r.reason, r.reversal, p.psp_intent_id, p.biller_id, p.channel_id, p.payer, p.currency, p.funding, b.settled_by,
+        older.open_minor, p.refunded_minor + older.open_minor + r.amount_minor = p.captured_minor AS completes
     FROM refunds r JOIN payments p ON p.id = r.payment_id JOIN billers b ON b.id = p.biller_id
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(o.amount_minor), 0) AS open_minor FROM refunds o
+        WHERE o.payment_id = r.payment_id AND o.state IN ('accepted', 'unapplied')
+          AND (o.created_at, o.id) < (r.created_at, r.id)) older
     WHERE r.id = ANY(CAST(:ids AS uuid[])) AND r.state IN ('accepted', 'unapplied')
 """)
-
-Answer = Refunded | RefundPending | Refused | Unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +61,17 @@ class Refund:
     payment_id: UUID
     amount_minor: int
     state: str
-    version: int
-    intent_id: str | None  # empty: the wallet paid
-    biller_id: str
-    completes: bool
-    by_file: bool
+    intent_id: str | None = None  # empty: the wallet paid
+    wallet: ledger.Account | None = None  # empty: the PSP paid
+    biller_id: str = ""
+    completes: bool = False
+    waits: bool = False  # completes, and older refunds of the payment are not through
+    by_file: bool = False
     attempts: int = 0
-    unknown_leg: str | None = None
     psp_refund_id: str | None = None
     reason: str | None = None
     correlation_id: str | None = None
+    reversal: bool = False  # the biller took its mark back by itself
     reserved: bool = True  # whether the amount is set aside on the payment
 
     @property
@@ -82,7 +86,7 @@ class RefundProgress:
 
     refund: Refund
     state: str
-    psp_refund_id: str | None
+    psp_refund_id: str | None = None
     unknown_leg: str | None = None
     reason: str | None = None
     case: str | None = None
@@ -90,12 +94,25 @@ class RefundProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class Reversal:
+    """A biller took its mark back without being asked. `reason` is a short code, for example taken_back_by_biller."""
+
+    payment_id: UUID
+    reason: str = "taken_back_by_biller"
+
+    @property
+    def refund_id(self) -> UUID:
+        """The refund that it becomes: there is at most one reversal of a payment."""
+        return uuid5(self.payment_id, "reversal")
+
+
+@dataclass(frozen=True, slots=True)
 class AcceptedRefunds:
-    """What came of a batch: refunds to work on, refunds refused at once, and ids that can't be taken at all."""
+    """What came of a batch: refunds to work on, refunds refused at once, and why positions can't be taken at all."""
 
     open: list[Refund]
     refused: list[RefundProgress]
-    wrong: dict[UUID, str]
+    wrong: dict[int, str]
 
 
 async def accept_refunds(
@@ -104,38 +121,61 @@ async def accept_refunds(
     resume_after: timedelta,
 ) -> AcceptedRefunds:
     """Reserve the amounts in the caller's transaction. A command that was accepted before changes nothing."""
+    commands = [each.command for each in instructions]
     rows = await connection.execute(
-        _LOCK_PAYMENTS, {"ids": sorted({each.command.payment_id for each in instructions})}
+        _LOCK_PAYMENTS, {"ids": sorted({each.payment_id for each in commands})}
     )
     payments = {row.id: row for row in rows}
-    known_rows = await connection.execute(
-        _KNOWN, {"ids": [each.command.refund_id for each in instructions]}
-    )
-    known: dict[UUID, bytes] = {row.id: row.request_hash for row in known_rows}
+    known = await _known(connection, [each.refund_id for each in commands])
+    wrong = {
+        position: "payment_unknown"
+        for position, each in enumerate(commands)
+        if each.payment_id not in payments or payments[each.payment_id].channel_id != each.channel
+    }
+    ours = [position for position in range(len(commands)) if position not in wrong]
+    prints = [fingerprint.of_refund(commands[n]) for n in ours]
+    fresh, reused = fingerprint.sort_out([commands[n].refund_id for n in ours], prints, known)
+    wrong |= {ours[n]: "refund_id_reused" for n in reused}
     left = {id: row.left_minor for id, row in payments.items()}
-    wrong: dict[UUID, str] = {}
-    decided: list[tuple[Instruction[RefundPayment], int, str | None]] = []
-    for each in instructions:
-        command = each.command
-        payment = payments.get(command.payment_id)
-        before = known.get(command.refund_id)
-        if before is not None:
-            if before != hash_of(command):
-                wrong[command.refund_id] = "refund_id_reused"
-            continue
-        if payment is None or payment.channel_id != command.channel:
-            wrong[command.refund_id] = "payment_unknown"
-            continue
-        known[command.refund_id] = hash_of(command)
-        amount = command.amount_minor or max(left[command.payment_id], 0)
-        reason = _reason_against(payment.state, amount, left[command.payment_id])
-        if reason is None:
-            left[command.payment_id] -= amount
-        decided.append((each, amount, reason))
-    await _insert(connection, decided, datetime.now(UTC) + resume_after)
-    accepted = [each.command.refund_id for each, _, reason in decided if reason is None]
-    refused = [_refused(each, amount, reason) for each, amount, reason in decided if reason]
+    decided: list[RefundProgress] = []
+    for position in fresh:
+        instruction = instructions[ours[position]]
+        payment_id = instruction.command.payment_id
+        decided.append(_decide(instruction, payments[payment_id].state, left[payment_id]))
+        if decided[-1].refund.reserved:
+            left[payment_id] -= decided[-1].refund.amount_minor
+    await _insert(connection, decided, [prints[n] for n in fresh], resume_after)
+    accepted = [each.refund.id for each in decided if each.refund.reserved]
+    refused = [each for each in decided if not each.refund.reserved]
     return AcceptedRefunds(await read_open(connection, accepted), refused, wrong)
+
+
+async def accept_reversals(
+    connection: AsyncConnection, reversals: Sequence[Reversal], resume_after: timedelta
+) -> list[Refund]:
+    """Reserve all that is left of these payments in the caller's transaction; a second time there is nothing left."""
+    asked = {each.payment_id: each for each in reversals}
+    rows = await connection.execute(_LOCK_PAYMENTS, {"ids": sorted(asked)})
+    left = {row.id: row for row in rows if row.left_minor > 0}
+    known = await _known(connection, [asked[id].refund_id for id in left])
+    decided = [
+        RefundProgress(
+            Refund(
+                asked[id].refund_id,
+                id,
+                row.left_minor,
+                "unapplied",
+                correlation_id=row.correlation_id,
+                reversal=True,
+            ),
+            "unapplied",
+            reason=asked[id].reason,
+        )
+        for id, row in left.items()
+        if asked[id].refund_id not in known
+    ]
+    await _insert(connection, decided, [each.refund.id.bytes for each in decided], resume_after)
+    return await read_open(connection, [each.refund.id for each in decided])
 
 
 async def read_open(connection: AsyncConnection, ids: Sequence[UUID]) -> list[Refund]:
@@ -149,90 +189,40 @@ async def read_open(connection: AsyncConnection, ids: Sequence[UUID]) -> list[Re
             payment_id=row.payment_id,
             amount_minor=row.amount_minor,
             state=row.state,
-            version=row.version,
             intent_id=row.psp_intent_id,
+            wallet=ledger.wallet(row.channel_id, row.payer, row.currency)
+            if row.funding == "wallet"
+            else None,
             biller_id=row.biller_id,
             completes=row.completes,
+            waits=row.completes and row.open_minor > 0,
             by_file=row.settled_by == "file",
             attempts=row.attempts,
-            unknown_leg=row.unknown_leg,
             psp_refund_id=row.psp_refund_id,
             reason=row.reason,
             correlation_id=row.correlation_id,
+            reversal=row.reversal,
         )
         for row in rows
     ]
 
 
-class RefundLegs:
-    """The outside calls of refunds."""
-
-    def __init__(self, psp: Psp, connectors: Connectors) -> None:
-        self._psp = psp
-        self._connectors = connectors
-
-    async def run(self, refund: Refund) -> RefundProgress:
-        """Take the refund as far as it goes now."""
-        progress = RefundProgress(refund, refund.state, refund.psp_refund_id, reason=refund.reason)
-        if refund.state == "accepted" and not await self._unapply(progress):
-            return progress
-        await self._give_back(progress)
-        return progress
-
-    async def _unapply(self, progress: RefundProgress) -> bool:
-        refund = progress.refund
-        if refund.by_file or not refund.completes:
-            return (
-                True  # a file biller reads it in the day file; a part is netted with the remittance
-            )
-        connector = await self._connectors.of(refund.biller_id)
-        match await ask(progress.calls, "unapply", connector.unapply(refund.serial)):
-            case Unapplied() | NotApplied():
-                progress.state = "unapplied"
-                return True
-            case BillerRefused(code):
-                progress.state, progress.reason = "failed", f"biller_refused:{code}"[:64]
-            case _:
-                progress.unknown_leg = "unapply"
-        return False
-
-    async def _give_back(self, progress: RefundProgress) -> None:
-        refund = progress.refund
-        if refund.intent_id is None:
-            progress.state = "succeeded"
-            return
-        match await ask(progress.calls, "refund", self._refund_or_find(refund, refund.intent_id)):
-            case Refunded(psp_refund_id):
-                progress.psp_refund_id, progress.state = psp_refund_id, "succeeded"
-            case RefundPending(psp_refund_id):
-                progress.psp_refund_id, progress.unknown_leg = psp_refund_id, "refund"
-            case Refused(code, said):
-                self._refused(progress, code, said)
-            case _:
-                progress.unknown_leg = "refund"
-
-    async def _refund_or_find(self, refund: Refund, intent_id: str) -> Answer:
-        if refund.attempts or refund.psp_refund_id:
-            found = await self._psp.find_refund(refund.id, intent_id, refund.amount_minor)
-            if found is not None:
-                return found
-        return await self._psp.refund(refund.id, intent_id, refund.amount_minor)
-
-    def _refused(self, progress: RefundProgress, code: str, said: str) -> None:
-        if progress.state == "accepted":
-            progress.state, progress.reason = "failed", f"psp_refused:{code}"[:64]
-        else:
-            # The biller has taken its mark back, so this money has to go back: a person must find the way.
-            progress.unknown_leg = "refund"
-            progress.case = (
-                f"unapplied at the biller, but the PSP refuses the refund: {code} {said}"
-            )
-
-
-def hash_of(command: RefundPayment) -> bytes:
-    """What makes two refund commands the same: everything but the refund's id."""
-    said = f"{command.payment_id}\n{command.channel}\n{command.amount_minor or ''}"
-    return hashlib.blake2b(said.encode(), digest_size=16).digest()
+def _decide(
+    instruction: Instruction[RefundPayment], payment_state: str, left_minor: int
+) -> RefundProgress:
+    command = instruction.command
+    amount = command.amount_minor or max(left_minor, 0)
+    reason = _reason_against(payment_state, amount, left_minor)
+    state = "failed" if reason else "accepted"
+    refund = Refund(
+        command.refund_id,
+        command.payment_id,
+        amount,
+        state,
+        correlation_id=instruction.correlation_id,
+        reserved=reason is None,
+    )
+    return RefundProgress(refund, state, reason=reason)
 
 
 def _reason_against(state: str, amount_minor: int, left_minor: int) -> str | None:
@@ -245,52 +235,39 @@ def _reason_against(state: str, amount_minor: int, left_minor: int) -> str | Non
     return None
 
 
-def _refused(
-    instruction: Instruction[RefundPayment], amount_minor: int, reason: str
-) -> RefundProgress:
-    command = instruction.command
-    refund = Refund(
-        id=command.refund_id,
-        payment_id=command.payment_id,
-        amount_minor=amount_minor,
-        state="failed",
-        version=1,
-        intent_id=None,
-        biller_id="",
-        completes=False,
-        by_file=False,
-        correlation_id=instruction.correlation_id,
-        reserved=False,
-    )
-    return RefundProgress(refund, "failed", None, reason=reason)
+async def _known(connection: AsyncConnection, refund_ids: Sequence[UUID]) -> dict[UUID, bytes]:
+    rows = await connection.execute(_KNOWN, {"ids": list(refund_ids)})
+    return {row.id: row.request_hash for row in rows}
 
 
 async def _insert(
     connection: AsyncConnection,
-    decided: Sequence[tuple[Instruction[RefundPayment], int, str | None]],
-    resume_at: datetime,
+    decided: Sequence[RefundProgress],
+    prints: Sequence[bytes],
+    resume_after: timedelta,
 ) -> None:
     if not decided:
         return
+    refunds = [each.refund for each in decided]
     await connection.execute(
         _INSERT,
         {
-            "resume_at": resume_at,
-            "ids": [each.command.refund_id for each, _, _ in decided],
-            "payments": [each.command.payment_id for each, _, _ in decided],
-            # What was asked for when nothing is left: an amount must be positive, and the refund has failed anyway.
-            "amounts": [max(amount, 1) for _, amount, _ in decided],
-            "hashes": [hash_of(each.command) for each, _, _ in decided],
-            "states": ["failed" if reason else "accepted" for _, _, reason in decided],
-            "reasons": [reason for _, _, reason in decided],
-            "correlations": [each.correlation_id for each, _, _ in decided],
+            "resume_after": resume_after,
+            "ids": [each.id for each in refunds],
+            "payments": [each.payment_id for each in refunds],
+            # Nothing was left, and no amount was named: an amount must be positive, and the refund has failed anyway.
+            "amounts": [max(each.amount_minor, 1) for each in refunds],
+            "hashes": list(prints),
+            "states": [each.state for each in decided],
+            "reasons": [each.reason for each in decided],
+            "correlations": [each.correlation_id for each in refunds],
+            "reversals": [each.reversal for each in refunds],
         },
     )
     reserved: dict[UUID, int] = {}
-    for each, amount, reason in decided:
-        if reason is None:
-            id = each.command.payment_id
-            reserved[id] = reserved.get(id, 0) + amount
+    for each in refunds:
+        if each.reserved:
+            reserved[each.payment_id] = reserved.get(each.payment_id, 0) + each.amount_minor
     if reserved:
         await connection.execute(
             _RESERVE, {"ids": list(reserved), "amounts": list(reserved.values())}

@@ -17,7 +17,8 @@ from events.payments import PayBill, RefundPayment, TopUpWallet
 from messaging.outbox import Outgoing, enqueue
 from services.billing.bills import find_bills
 from services.billing.channels import payment_limits
-from services.billing.payments.decide import reason_against
+from services.billing.payments.decide import reason_against, reason_against_top_up
+from services.billing.payments.tables import HOLDS_ITS_BILL
 
 _PROMISE = text("""
     INSERT INTO payment_requests (id, kind, channel_id, payer, subject, amount_minor, currency)
@@ -25,11 +26,9 @@ _PROMISE = text("""
         CAST(:payers AS text[]), CAST(:subjects AS uuid[]), CAST(:amounts AS bigint[]), CAST(:currencies AS text[]))
     ON CONFLICT DO NOTHING
 """)
-_LIVE = text("""
-    SELECT bill_id FROM payments
-    WHERE bill_id = ANY(CAST(:bills AS uuid[]))
-      AND state IN ('accepted', 'authorized', 'applied', 'succeeded', 'partially_refunded')
-""")
+_LIVE = text(f"""
+    SELECT bill_id FROM payments WHERE bill_id = ANY(CAST(:bills AS uuid[])) AND {HOLDS_ITS_BILL}
+""")  # noqa: S608 - the states are our own constants
 _PAYMENT = text("""
     SELECT payer, amount_minor, currency, state, captured_minor - refunded_minor - refund_pending_minor AS left_minor
     FROM payments WHERE id = :id AND channel_id = :channel
@@ -76,6 +75,11 @@ async def objections(connection: AsyncConnection, commands: Sequence[PayBill]) -
         if reason:
             found[each.payment_id] = reason
     return found
+
+
+async def objection_to_top_up(connection: AsyncConnection, command: TopUpWallet) -> str | None:
+    """Why this top-up could not begin."""
+    return reason_against_top_up(command, await payment_limits(connection))
 
 
 async def refundable(

@@ -4,6 +4,7 @@ A claim moves the due time on, so that another timer leaves these alone for as l
 """
 
 from datetime import timedelta
+from typing import Literal
 from uuid import UUID
 
 from sqlalchemy import text
@@ -11,33 +12,42 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.billing.bills import find_bills
 from services.billing.payments.model import Payment
-from services.billing.payments.tables import State
+from services.billing.payments.tables import IS_OPEN, State
 
 # Longer than every outside call of a payment together may take.
 LEASE = timedelta(seconds=60)
+# One transaction claims at most this many.
+LARGEST_CLAIM = 200
+
+Table = Literal["payments", "refunds", "top_ups"]
 
 
-def _claim(table: str, limit: int = 200) -> str:
+def _claim(table: str) -> str:
+    # Materialized, so that what is locked and what is updated are surely the same rows.
     return f"""
-        UPDATE {table} SET next_attempt_at = now() + CAST(:lease AS interval), attempts = attempts + 1
-        WHERE id IN (
+        WITH due AS MATERIALIZED (
             SELECT id FROM {table} WHERE next_attempt_at <= now()
-            ORDER BY next_attempt_at LIMIT {limit} FOR UPDATE SKIP LOCKED)
-        RETURNING id
+            ORDER BY next_attempt_at LIMIT :most FOR NO KEY UPDATE SKIP LOCKED)
+        UPDATE {table} t SET next_attempt_at = now() + CAST(:lease AS interval), attempts = t.attempts + 1
+        FROM due WHERE t.id = due.id RETURNING t.id
     """  # noqa: S608 - the table is one of ours
 
 
 _CLAIM = {table: text(_claim(table)) for table in ("payments", "refunds", "top_ups")}
-_READ = text("""
-    SELECT id, channel_id, payer, bill_id, amount_minor, currency, payment_method, state, version, created_at,
-        psp_intent_id, action_url, unknown_leg, unknown_since, attempts, reason, correlation_id
-    FROM payments WHERE id = ANY(CAST(:ids AS uuid[])) AND state IN ('accepted', 'authorized', 'applied')
-""")
+_READ = text(f"""
+    SELECT id, channel_id, payer, bill_id, amount_minor, currency, payment_method, state, created_at, psp_intent_id,
+        action_url, unknown_leg, attempts, reason, correlation_id
+    FROM payments WHERE id = ANY(CAST(:ids AS uuid[])) AND {IS_OPEN}
+""")  # noqa: S608 - the states are our own constants
 
 
-async def claim(connection: AsyncConnection, table: str) -> list[UUID]:
-    """Claim the rows of payments, refunds or top_ups that are due, in the caller's transaction."""
-    rows = await connection.execute(_CLAIM[table], {"lease": LEASE})
+async def claim(connection: AsyncConnection, table: Table, most: int = LARGEST_CLAIM) -> list[UUID]:
+    """Claim at most so many of the rows that are due, in the caller's transaction."""
+    if most <= 0:
+        return []
+    rows = await connection.execute(
+        _CLAIM[table], {"lease": LEASE, "most": min(most, LARGEST_CLAIM)}
+    )
     return list(rows.scalars())
 
 
@@ -57,12 +67,10 @@ async def read_open(connection: AsyncConnection, ids: list[UUID]) -> list[Paymen
             currency=row.currency,
             payment_method=row.payment_method,
             state=State(row.state),
-            version=row.version,
             created_at=row.created_at,
             intent_id=row.psp_intent_id,
             action_url=row.action_url,
             unknown_leg=row.unknown_leg,
-            unknown_since=row.unknown_since,
             attempts=row.attempts,
             reason=row.reason,
             correlation_id=row.correlation_id,

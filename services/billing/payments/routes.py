@@ -84,7 +84,7 @@ async def pay(
 ) -> Promised:
     """Pay a bill."""
     async with _engine(http).begin() as connection:
-        claim = await claim_key(connection, channel.id, key, await http.body(), uuid7())
+        claim = await claim_key(connection, channel.id, key, await _said(http), uuid7())
         if not claim.replayed:
             command = PayBill(payment_id=claim.resource_id, channel=channel.id, **body.__dict__)
             refused = await request.objections(connection, [command])
@@ -135,9 +135,7 @@ async def refund(  # noqa: PLR0917
 ) -> Promised:
     """Refund a payment."""
     async with _engine(http).begin() as connection:
-        # The payment is part of what the key stands for.
-        said = payment_id.bytes + await http.body()
-        claim = await claim_key(connection, channel.id, key, said, uuid7())
+        claim = await claim_key(connection, channel.id, key, await _said(http), uuid7())
         if not claim.replayed:
             payment = await _refundable(connection, channel.id, payment_id, body.amount_minor)
             command = RefundPayment(
@@ -170,9 +168,12 @@ async def top_up(
 ) -> Promised:
     """Top up a wallet through the PSP."""
     async with _engine(http).begin() as connection:
-        claim = await claim_key(connection, channel.id, key, await http.body(), uuid7())
+        claim = await claim_key(connection, channel.id, key, await _said(http), uuid7())
         if not claim.replayed:
             command = TopUpWallet(top_up_id=claim.resource_id, channel=channel.id, **body.__dict__)
+            refused = await request.objection_to_top_up(connection, command)
+            if refused:
+                raise objection(refused)
             await request.promise(connection, [request.of_top_up(command)], correlation_of(http))
     return _promised(
         response, f"/v1/top-ups/{claim.resource_id}", claim.resource_id, claim.replayed
@@ -227,6 +228,11 @@ async def _refundable(
         detail = f"At most {payment.left_minor} (minor units of {payment.currency}) are left."
         raise Problem(422, "more-than-is-left", "More than is left", detail)
     return payment
+
+
+async def _said(http: Request) -> bytes:
+    # What a key stands for: the same body means something else at another address.
+    return f"{http.url.path}\n".encode() + await http.body()
 
 
 def _promised(response: Response, url: str, id: UUID, replayed: bool) -> Promised:

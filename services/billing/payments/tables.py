@@ -9,6 +9,7 @@ from enum import StrEnum
 from sqlalchemy import (
     CHAR,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -19,7 +20,6 @@ from sqlalchemy import (
     LargeBinary,
     Table,
     Text,
-    UniqueConstraint,
     Uuid,
     func,
     text,
@@ -77,20 +77,32 @@ def _one_of(column: str, values: tuple[str, ...]) -> str:
     return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
 
 
+# As SQL, in the words of the partial index, so that the planner sees that it serves.
+IS_OPEN = _one_of("state", OPEN)
+HOLDS_ITS_BILL = _one_of("state", HOLDS_BILL)
+
+
 def _resuming() -> list[Column[object]]:
-    # What every aggregate needs that somebody outside has to be asked about.
+    # What everything needs that somebody outside has to be asked about.
     return [
-        Column("version", Integer, nullable=False),  # counts its events
-        Column("psp_intent_id", Text),
-        Column("action_url", Text),  # where the payer confirms, while that is needed
         Column("unknown_leg", Text),
         Column("unknown_since", DateTime(timezone=True)),
+        # Counts who took it up: a result of an earlier attempt is only recorded when it knows more than the row.
         Column("attempts", Integer, nullable=False, server_default="0"),
         Column("next_attempt_at", DateTime(timezone=True)),  # empty when nothing is left to do
         Column("reason", Text),
         Column("correlation_id", Text),
         Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
         Column("finished_at", DateTime(timezone=True)),
+    ]
+
+
+def _charging() -> list[Column[object]]:
+    # What an aggregate needs that is charged at the PSP and tells of itself.
+    return [
+        Column("version", Integer, nullable=False),  # counts its events
+        Column("psp_intent_id", Text),
+        Column("action_url", Text),  # where the payer confirms, while that is needed
     ]
 
 
@@ -116,6 +128,7 @@ payments = Table(
     Column("refunded_minor", BigInteger, nullable=False, server_default="0"),
     Column("authorized_at", DateTime(timezone=True)),
     Column("applied_at", DateTime(timezone=True)),
+    *_charging(),
     *_resuming(),
     CheckConstraint("amount_minor > 0", name="amount_is_positive"),
     CheckConstraint(_one_of("state", tuple(State)), name="state_is_declared"),
@@ -129,14 +142,14 @@ payments = Table(
         "(state IN ('succeeded', 'partially_refunded', 'refunded', 'reversed')) = (captured_minor > 0)",
         name="captured_when_succeeded",
     ),
-    CheckConstraint(f"({_one_of('state', OPEN)}) = (finished_at IS NULL)", name="finished_once"),
+    CheckConstraint(f"({IS_OPEN}) = (finished_at IS NULL)", name="finished_once"),
     CheckConstraint("(unknown_leg IS NULL) = (unknown_since IS NULL)", name="unknown_since_when"),
     # At most one live payment per bill.
     Index(
         "uq_payments_live_bill",
         "bill_id",
         unique=True,
-        postgresql_where=text(_one_of("state", HOLDS_BILL)),
+        postgresql_where=text(HOLDS_ITS_BILL),
     ),
     Index(
         "ix_payments_next_attempt_at",
@@ -154,6 +167,8 @@ refunds = Table(
     Column("request_hash", LargeBinary, nullable=False),
     Column("state", Text, nullable=False),
     Column("psp_refund_id", Text),
+    # The biller took its mark back by itself, so all that is left goes back and the payment ends as reversed.
+    Column("reversal", Boolean, nullable=False, server_default="false"),
     *_resuming(),
     CheckConstraint("amount_minor > 0", name="amount_is_positive"),
     CheckConstraint(_one_of("state", REFUND_STATES), name="state_is_declared"),
@@ -175,6 +190,7 @@ top_ups = Table(
     Column("payment_method", Text, nullable=False),
     Column("request_hash", LargeBinary, nullable=False),
     Column("state", Text, nullable=False),
+    *_charging(),
     *_resuming(),
     CheckConstraint("amount_minor > 0", name="amount_is_positive"),
     CheckConstraint(_one_of("state", TOP_UP_STATES), name="state_is_declared"),
@@ -223,7 +239,10 @@ cases = Table(
     Column("note", Text, nullable=False),
     Column("opened_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("closed_at", DateTime(timezone=True)),
-    UniqueConstraint("subject", "kind"),
+    # One open case of a kind; when what it tells of goes on after it was closed, the next one is opened.
+    Index(
+        "uq_cases_open", "subject", "kind", unique=True, postgresql_where=text("closed_at IS NULL")
+    ),
 )
 
 psp_webhooks = Table(

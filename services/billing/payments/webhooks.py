@@ -6,11 +6,13 @@ the PSP for its state.
 
 import time
 from typing import Any
+from uuid import UUID
 
 from fastapi import APIRouter, Request
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from services.billing.payments.retry import open_cases
 from services.billing.problems import Problem
 from services.billing.psp import BadSignature, verify_webhook
 
@@ -20,17 +22,19 @@ _KEEP = text("""
     INSERT INTO psp_webhooks (event_id, type, object_id) VALUES (:event_id, :type, :object_id)
     ON CONFLICT DO NOTHING RETURNING event_id
 """)
+# Only what waits for an answer: a payment that its worker still has in hand needs no second one.
 _MAKE_DUE = [
-    text(
-        "UPDATE payments SET next_attempt_at = now() WHERE id = CAST(:id AS uuid) AND next_attempt_at > now()"
-    ),
-    text(
-        "UPDATE top_ups SET next_attempt_at = now() WHERE id = CAST(:id AS uuid) AND next_attempt_at > now()"
-    ),
-    text(
-        "UPDATE refunds SET next_attempt_at = now() WHERE id = CAST(:id AS uuid) AND next_attempt_at > now()"
-    ),
+    text(f"""
+        UPDATE {table} SET next_attempt_at = now()
+        WHERE id = :id AND next_attempt_at > now() AND ({waits})
+    """)  # noqa: S608 - both are written here
+    for table, waits in (
+        ("payments", "unknown_leg IS NOT NULL OR action_url IS NOT NULL"),
+        ("top_ups", "unknown_leg IS NOT NULL OR action_url IS NOT NULL"),
+        ("refunds", "unknown_leg IS NOT NULL"),
+    )
 ]
+_SUCCEEDED_REFUND = text("SELECT FROM refunds WHERE id = :id AND state = 'succeeded'")
 
 
 @router.post("/v1/psp/webhooks", status_code=200, include_in_schema=False)
@@ -51,20 +55,39 @@ async def receive(request: Request) -> dict[str, str]:
 
 async def keep(connection: AsyncConnection, event: dict[str, Any]) -> bool:
     """Keep the event and make what it is about due; False when it was kept before."""
-    subject = event.get("data", {}).get("object", {})
-    metadata = subject.get("metadata") or {}
+    data = event.get("data")
+    thing = data.get("object") if isinstance(data, dict) else None
+    thing = thing if isinstance(thing, dict) else {}
     kept = await connection.execute(
         _KEEP,
         {
-            "event_id": str(event["id"]),
+            "event_id": event["id"],
             "type": str(event.get("type", "")),
-            "object_id": str(subject.get("id", "")),
+            "object_id": str(thing.get("id", "")),
         },
     )
     if kept.first() is None:
         return False
-    id = metadata.get("refund_id") or metadata.get("charge_id")
-    if id:
-        for statement in _MAKE_DUE:
-            await connection.execute(statement, {"id": id})
+    id = _our_id(thing.get("metadata"))
+    if id is None:
+        return True
+    for statement in _MAKE_DUE:
+        await connection.execute(statement, {"id": id})
+    if event.get("type") == "refund.failed":
+        await _failed_late(connection, id)
     return True
+
+
+async def _failed_late(connection: AsyncConnection, refund_id: UUID) -> None:
+    # A bank can send money back days after the PSP said that the refund succeeded. Our books say that the payer has it.
+    if (await connection.execute(_SUCCEEDED_REFUND, {"id": refund_id})).first() is not None:
+        note = "the PSP says that this refund failed after it had succeeded: pay it another way"
+        await open_cases(connection, [(refund_id, "refund_failed_late", note)])
+
+
+def _our_id(metadata: Any) -> UUID | None:
+    # Money that others move on the same account is none of ours.
+    try:
+        return UUID(metadata.get("refund_id") or metadata["charge_id"])
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None

@@ -1,0 +1,109 @@
+"""Ask somebody outside, and believe only what can be believed. No transaction is open here.
+
+Every call carries a key made from our own id, so a call that is repeated by anyone does nothing twice. What is not
+answered is asked again, never taken for a refusal.
+"""
+
+import time
+from collections.abc import Awaitable
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+from services.billing.bills.connectors import (
+    BillerRefused,
+    BillerUnknown,
+    Connector,
+    NotApplied,
+    Unapplied,
+)
+from services.billing.payments.model import Call, Payment
+from services.billing.psp import (
+    ActionRequired,
+    Authorized,
+    Captured,
+    Charge,
+    Declined,
+    Intent,
+    Psp,
+    Unknown,
+    Voided,
+)
+
+AnswerT = TypeVar("AnswerT")
+ChargeOutcome = Authorized | ActionRequired | Captured | Voided | Declined | Unknown
+
+# The PSP may forget a key after 24 h and would then take a repeated call for a new one (Stripe's idempotent requests).
+KEY_LIFETIME = timedelta(hours=23)
+# The PSP's search lags behind its books, by an hour in an outage: two hours after the last call that could have
+# made the charge, a search that does not find it proves that there is none.
+ABSENCE_PROVEN_AFTER = KEY_LIFETIME + timedelta(hours=2)
+# How long a payer may take to confirm at the PSP's page before we take the offer back.
+ACTION_WINDOW = timedelta(minutes=30)
+
+
+async def ask(calls: list[Call], leg: str, call: Awaitable[AnswerT]) -> AnswerT:
+    """Await an outside call and note it in `calls`."""
+    started_at, began = datetime.now(UTC), time.monotonic()
+    answer = await call
+    outcome = "NotFound" if answer is None else type(answer).__name__
+    details = (getattr(answer, name, None) for name in ("why", "code", "status"))
+    detail = next((each for each in details if each), None)
+    calls.append(Call(leg, outcome, detail, started_at, round((time.monotonic() - began) * 1000)))
+    return answer
+
+
+async def seek(
+    psp: Psp, charge: Charge, intent_id: str | None, attempts: int, created_at: datetime
+) -> ChargeOutcome | None:
+    """What became of the charge, as the PSP keeps it; None when it has to be asked for, with the same key as ever."""
+    if intent_id:
+        return await look(psp, charge, intent_id)
+    if not attempts:
+        return None
+    # Asked before: the call may have worked, or its key hold a cached error, so we look before we ask again.
+    found = await psp.find(charge.id)
+    if found is not None:
+        return _believed(found, charge)
+    age = datetime.now(UTC) - created_at
+    if age > ABSENCE_PROVEN_AFTER:
+        return Declined(None, "never_charged", "the PSP knows of no such charge")
+    if age > KEY_LIFETIME:
+        return Unknown("not_found: the key is too old to ask again, and the search may lag")
+    return None
+
+
+async def look(psp: Psp, charge: Charge, intent_id: str) -> ChargeOutcome:
+    """What became of this intent, which must be our charge's."""
+    return _believed(await psp.retrieve(intent_id), charge)
+
+
+async def take_mark_back(
+    calls: list[Call], connector: Connector, serial: str
+) -> Unapplied | BillerRefused | BillerUnknown:
+    """Have the biller mark the bill unpaid. It also blocks a late apply, so it is asked for even when none is known."""
+    answer = await ask(calls, "unapply", connector.unapply(serial))
+    if not isinstance(answer, BillerRefused):
+        return answer
+    # A biller may refuse because there is nothing to take back (any more); only what it says of the serial counts.
+    said = await ask(calls, "unapply", connector.query(serial))
+    if isinstance(said, Unapplied | NotApplied):
+        return Unapplied()
+    return said if isinstance(said, BillerUnknown) else answer
+
+
+def charge_of(payment: Payment) -> Charge:
+    """The payment as the PSP is told of it."""
+    assert payment.payment_method is not None
+    return Charge(
+        payment.id,
+        payment.amount_minor,
+        payment.currency,
+        payment.payment_method,
+        {"charge_id": str(payment.id), "kind": "payment"},
+    )
+
+
+def _believed(found: Intent | Unknown, charge: Charge) -> ChargeOutcome:
+    if isinstance(found, Unknown):
+        return found
+    return found.outcome_for(charge.id, charge.amount_minor, charge.currency)

@@ -1,0 +1,86 @@
+"""Keep what was decided about a batch of payments: a row each, one statement."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.billing.payments.model import Payment
+from services.billing.payments.tables import State
+
+_INSERT = text("""
+    INSERT INTO payments (id, channel_id, payer, bill_id, biller_id, account_id, amount_minor, currency, funding,
+        payment_method, request_hash, state, captured_minor, version, reason, correlation_id, next_attempt_at,
+        authorized_at, finished_at)
+    SELECT id, channel_id, payer, bill_id, biller_id, account_id, amount_minor, currency,
+        CASE WHEN payment_method IS NULL THEN 'wallet' ELSE 'psp' END, payment_method, request_hash, state,
+        CASE WHEN state = 'succeeded' THEN amount_minor ELSE 0 END, 1, reason, correlation_id,
+        CASE WHEN state IN ('accepted', 'authorized') THEN now() + CAST(:resume_after AS interval) END,
+        CASE WHEN state = 'authorized' THEN CAST(:now AS timestamptz) END,
+        CASE WHEN state IN ('succeeded', 'rejected') THEN CAST(:now AS timestamptz) END
+    FROM unnest(
+        CAST(:ids AS uuid[]), CAST(:channels AS text[]), CAST(:payers AS text[]), CAST(:bills AS uuid[]),
+        CAST(:billers AS text[]), CAST(:accounts AS uuid[]), CAST(:amounts AS bigint[]), CAST(:currencies AS text[]),
+        CAST(:methods AS text[]), CAST(:hashes AS bytea[]), CAST(:states AS text[]), CAST(:reasons AS text[]),
+        CAST(:correlations AS text[])
+    ) AS p (id, channel_id, payer, bill_id, biller_id, account_id, amount_minor, currency, payment_method,
+        request_hash, state, reason, correlation_id)
+    ON CONFLICT DO NOTHING
+""")
+
+
+class LostRaceError(Exception):
+    """Another worker took one of the bills, or accepted one of the payments, after we had looked.
+
+    Roll back and accept the batch again: it is decided afresh, wallets included, with the winner in sight.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A payment as it will be kept, and the fingerprint of its command."""
+
+    payment: Payment
+    fingerprint: bytes
+
+    def rejected(self, reason: str) -> "Decision":
+        """The same payment, refused."""
+        payment = replace(self.payment, state=State.REJECTED, reason=reason)
+        return Decision(payment, self.fingerprint)
+
+
+async def keep(
+    connection: AsyncConnection, decided: Sequence[Decision], now: datetime, resume_after: timedelta
+) -> None:
+    """Insert the payments in the caller's transaction, all of them; raises LostRaceError when that can't be."""
+    # In the order of the bills, so that two workers never wait for each other's bills in a circle.
+    rows = [(each.payment, each.fingerprint) for each in sorted(decided, key=_bill_id)]
+    inserted = await connection.execute(
+        _INSERT,
+        {
+            "now": now,
+            "resume_after": resume_after,
+            "ids": [p.id for p, _ in rows],
+            "channels": [p.channel for p, _ in rows],
+            "payers": [p.payer for p, _ in rows],
+            "bills": [p.bill.id for p, _ in rows],
+            "billers": [p.bill.biller_id or None for p, _ in rows],
+            "accounts": [p.bill.account_id if p.bill.biller_id else None for p, _ in rows],
+            "amounts": [p.amount_minor for p, _ in rows],
+            "currencies": [p.currency for p, _ in rows],
+            "methods": [p.payment_method for p, _ in rows],
+            "hashes": [fingerprint for _, fingerprint in rows],
+            "states": [p.state.value for p, _ in rows],
+            "reasons": [p.reason for p, _ in rows],
+            "correlations": [p.correlation_id for p, _ in rows],
+        },
+    )
+    if inserted.rowcount < len(rows):
+        raise LostRaceError(f"{len(rows) - inserted.rowcount} of {len(rows)} payments")
+
+
+def _bill_id(decision: Decision) -> UUID:
+    return decision.payment.bill.id

@@ -1,0 +1,149 @@
+"""Record what became of top-ups: the wallet's balance, the top-up and its event move together."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from events.message import Event
+from events.payments import TopUpActionRequired, TopUpFailed, WalletToppedUp
+from messaging.outbox import Outgoing, enqueue
+from services.billing import ledger
+from services.billing.payments.retry import (
+    ACTION_POLL_SECONDS,
+    is_news,
+    open_cases,
+    overdue,
+    record_calls,
+    retry_seconds,
+)
+from services.billing.payments.top_up import TopUpProgress
+
+_RANKS = {"accepted": 0, "succeeded": 1, "declined": 1}
+
+_LOCK = text("""
+    SELECT id, state, version, attempts, action_url, unknown_leg, unknown_since FROM top_ups
+    WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'accepted' ORDER BY id FOR NO KEY UPDATE
+""")
+_UPDATE = text("""
+    UPDATE top_ups t
+    SET state = n.state, version = n.version, psp_intent_id = coalesce(n.intent_id, t.psp_intent_id),
+        action_url = n.action_url, unknown_leg = n.leg,
+        unknown_since = CASE WHEN n.leg IS NULL THEN NULL
+                             WHEN n.leg = t.unknown_leg THEN t.unknown_since ELSE now() END,
+        reason = n.reason, next_attempt_at = now() + n.wait_seconds * interval '1 second',
+        finished_at = CASE WHEN n.wait_seconds IS NULL THEN now() END
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:states AS text[]), CAST(:versions AS int[]), CAST(:intents AS text[]),
+        CAST(:urls AS text[]), CAST(:legs AS text[]), CAST(:reasons AS text[]), CAST(:waits AS float8[]))
+        AS n (id, state, version, intent_id, action_url, leg, reason, wait_seconds)
+    WHERE t.id = n.id
+""")
+
+_Step = tuple[TopUpProgress, Row[Any], Event | None]
+
+
+async def record_top_ups(connection: AsyncConnection, results: Sequence[TopUpProgress]) -> int:
+    """Record these results in the caller's transaction; how many of them told something new."""
+    now = datetime.now(UTC)
+    await record_calls(
+        connection, [(each.top_up.id, call) for each in results for call in each.calls]
+    )
+    rows = await connection.execute(_LOCK, {"ids": [each.top_up.id for each in results]})
+    steps = _steps(results, rows.all())
+    if not steps:
+        return 0
+    await _update(connection, steps)
+    await _book(connection, [each for each, _, _ in steps if each.state == "succeeded"], now)
+    await open_cases(
+        connection, [case for each, row, _ in steps for case in _cases(each, row, now)]
+    )
+    await enqueue(
+        connection,
+        [
+            Outgoing.of(event, row.version + 1, correlation_id=each.top_up.correlation_id)
+            for each, row, event in steps
+            if event
+        ],
+    )
+    return len(steps)
+
+
+def _steps(results: Sequence[TopUpProgress], rows: Sequence[Row[Any]]) -> list[_Step]:
+    found = {row.id: row for row in rows}
+    steps: dict[UUID, _Step] = {}
+    for each in sorted(results, key=lambda each: _RANKS[each.state]):
+        row = found.get(each.top_up.id)
+        if row is not None and is_news(
+            _RANKS[each.state],
+            _RANKS[row.state],
+            current=each.top_up.attempts == row.attempts,
+            gives_up=each.state == "declined",
+        ):
+            steps[row.id] = each, row, _event(each, row.action_url)
+    return list(steps.values())
+
+
+async def _update(connection: AsyncConnection, steps: Sequence[_Step]) -> None:
+    await connection.execute(
+        _UPDATE,
+        {
+            "ids": [row.id for _, row, _ in steps],
+            "states": [each.state for each, _, _ in steps],
+            "versions": [row.version + (event is not None) for _, row, event in steps],
+            "intents": [each.intent_id for each, _, _ in steps],
+            "urls": [each.action_url for each, _, _ in steps],
+            "legs": [each.unknown_leg for each, _, _ in steps],
+            "reasons": [each.reason for each, _, _ in steps],
+            "waits": [_wait_seconds(each, row.attempts) for each, row, _ in steps],
+        },
+    )
+
+
+async def _book(
+    connection: AsyncConnection, succeeded: Sequence[TopUpProgress], now: datetime
+) -> None:
+    if not succeeded:
+        return
+    transfers = [
+        ledger.top_up(each.top_up.id, each.top_up.wallet, each.top_up.amount_minor, now)
+        for each in succeeded
+    ]
+    ids = await ledger.open_accounts(
+        connection, [account for each in transfers for account in (each.debit, each.credit)]
+    )
+    await ledger.post(connection, transfers, ids)
+
+
+def _wait_seconds(progress: TopUpProgress, attempts: int) -> float | None:
+    if progress.state != "accepted":
+        return None
+    if progress.action_url and not progress.unknown_leg:
+        return ACTION_POLL_SECONDS
+    return retry_seconds(attempts)
+
+
+def _cases(progress: TopUpProgress, row: Row[Any], now: datetime) -> list[tuple[UUID, str, str]]:
+    since = row.unknown_since if progress.unknown_leg == row.unknown_leg else None
+    note = overdue(row.id, progress.unknown_leg, since, now)
+    return [(row.id, f"unknown_{progress.unknown_leg}", note)] if note else []
+
+
+def _event(progress: TopUpProgress, action_url_before: str | None) -> Event | None:
+    top_up = progress.top_up
+    about = {
+        "top_up_id": top_up.id,
+        "channel": top_up.channel,
+        "payer": top_up.payer,
+        "amount_minor": top_up.amount_minor,
+        "currency": top_up.currency,
+    }
+    if progress.state == "succeeded":
+        return WalletToppedUp.model_validate(about)
+    if progress.state == "declined":
+        return TopUpFailed.model_validate({**about, "reason": progress.reason})
+    if progress.action_url and progress.action_url != action_url_before:
+        return TopUpActionRequired.model_validate({**about, "action_url": progress.action_url})
+    return None

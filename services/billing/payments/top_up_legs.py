@@ -1,0 +1,63 @@
+"""The outside call of a top-up: charge the payer's means of payment, or find what an earlier charge came to."""
+
+from datetime import UTC, datetime
+
+from services.billing.payments.ask import ACTION_WINDOW, ChargeOutcome, ask, seek
+from services.billing.payments.top_up import TopUp, TopUpProgress
+from services.billing.psp import (
+    ActionRequired,
+    Captured,
+    Charge,
+    Declined,
+    Psp,
+    Refused,
+    Unknown,
+    Voided,
+)
+
+
+class TopUpLegs:
+    """The outside calls of top-ups. Made once per process."""
+
+    def __init__(self, psp: Psp) -> None:
+        self._psp = psp
+
+    async def run(self, top_up: TopUp) -> TopUpProgress:
+        """Take the top-up as far as it goes now."""
+        progress = TopUpProgress(top_up, "accepted", top_up.intent_id, reason=top_up.reason)
+        abandoned = datetime.now(UTC) - top_up.created_at > ACTION_WINDOW
+        match await ask(progress.calls, "charge", self._charge_or_find(top_up)):
+            case Captured(intent_id):
+                progress.intent_id, progress.state, progress.reason = intent_id, "succeeded", None
+            case Declined(intent_id, code, _):
+                progress.intent_id = intent_id or top_up.intent_id
+                progress.state, progress.reason = "declined", code[:64]
+            case Voided():
+                progress.state, progress.reason = "declined", top_up.reason or "voided_at_psp"
+            case ActionRequired(intent_id, url) if not abandoned:
+                progress.intent_id, progress.action_url = intent_id, url
+            case ActionRequired(intent_id, _):
+                progress.intent_id = intent_id
+                await self._give_up(progress, intent_id)
+            case _:
+                progress.action_url, progress.unknown_leg = top_up.action_url, "charge"
+        return progress
+
+    async def _charge_or_find(self, top_up: TopUp) -> ChargeOutcome:
+        charge = Charge(
+            top_up.id,
+            top_up.amount_minor,
+            top_up.currency,
+            top_up.payment_method,
+            {"charge_id": str(top_up.id), "kind": "top_up"},
+        )
+        found = await seek(self._psp, charge, top_up.intent_id, top_up.attempts, top_up.created_at)
+        return await self._psp.charge(charge) if found is None else found
+
+    async def _give_up(self, progress: TopUpProgress, intent_id: str) -> None:
+        # The payer never confirmed. A late success is looked for again, and booked: `charge` will find it captured.
+        match await ask(progress.calls, "void", self._psp.void(intent_id, progress.top_up.id)):
+            case Voided():
+                progress.state, progress.reason = "declined", "action_abandoned"
+            case Refused() | Unknown():
+                progress.unknown_leg, progress.reason = "void", "action_abandoned"

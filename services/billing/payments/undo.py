@@ -1,0 +1,134 @@
+"""Undo a payment that can't be finished: the biller's mark first, then the hold on the payer's money.
+
+Each step may be repeated. A step that is refused where no refusal may be is looked into, and what is left then is a
+case for finance ops; the payment stays open, and we go on asking.
+"""
+
+from services.billing.bills.connectors import (
+    Applied,
+    BillerRefused,
+    Connectors,
+    NotApplied,
+    Unapplied,
+)
+from services.billing.payments.ask import ask, charge_of, look, take_mark_back
+from services.billing.payments.model import Progress
+from services.billing.payments.tables import State
+from services.billing.psp import (
+    Captured,
+    Psp,
+    Refunded,
+    RefundPending,
+    Refused,
+    Unknown,
+    Voided,
+)
+
+
+class Undo:
+    """The outside calls that take a payment back."""
+
+    def __init__(self, psp: Psp, connectors: Connectors) -> None:
+        self._psp = psp
+        self._connectors = connectors
+
+    async def go_on(self, progress: Progress, leg: str) -> None:
+        """Go on where the answer was missing."""
+        reason = progress.payment.reason or "undone"
+        match leg:
+            case "unapply":
+                await self.unapply(progress, reason)
+            case "void":
+                await self.void(progress, reason)
+            case _:
+                await self._give_back(progress, reason)
+
+    async def unapply(self, progress: Progress, reason: str) -> None:
+        """Take back the biller's mark, then let the payer's money go."""
+        payment = progress.payment
+        progress.reason, progress.action_url = reason, None
+        if payment.bill.settled_by == "call":
+            connector = await self._connectors.of(payment.bill.biller_id)
+            match await take_mark_back(progress.calls, connector, payment.serial):
+                case BillerRefused(code):
+                    progress.case = f"not paid ({reason}), and the biller keeps its mark: {code}"
+                    progress.wait("unapply", reason)
+                    return
+                case Unapplied():
+                    pass
+                case _:
+                    progress.wait("unapply", reason)
+                    return
+        await self.void(progress, reason)
+
+    async def void(self, progress: Progress, reason: str) -> None:
+        """Let the payer's money go: the biller refused, or the payer never confirmed."""
+        progress.reason, progress.action_url = reason, None
+        if not progress.payment.by_psp:
+            self._gone(progress)
+            return
+        assert progress.intent_id is not None
+        call = self._psp.void(progress.intent_id, progress.payment.id)
+        match await ask(progress.calls, "void", call):
+            case Voided():
+                self._gone(progress)
+            case Refused(code, said):
+                await self._look_again(progress, f"{code} {said}")
+            case Unknown():
+                progress.wait("void", reason)
+
+    def _gone(self, progress: Progress) -> None:
+        # A payer who never confirmed has declined; every other payment was good until somebody else said no.
+        abandoned = progress.state == State.ACCEPTED and progress.reason == "action_abandoned"
+        progress.state = State.DECLINED if abandoned else State.VOIDED
+
+    async def _look_again(self, progress: Progress, said: str) -> None:
+        # The PSP will not void. Another process of ours may have come to another end, so its book decides.
+        assert progress.intent_id is not None
+        charge = charge_of(progress.payment)
+        match await ask(progress.calls, "void", look(self._psp, charge, progress.intent_id)):
+            case Voided():
+                self._gone(progress)
+            case Captured():
+                await self._late_success(progress)
+            case _:
+                progress.case = f"the PSP will not void {progress.intent_id}: {said}"
+                progress.wait("void")
+
+    async def _late_success(self, progress: Progress) -> None:
+        # The money was taken after we had given up. Is the bill marked, it is a success; if not, the money goes back.
+        payment = progress.payment
+        if payment.bill.settled_by == "file":
+            progress.state, progress.reason = State.SUCCEEDED, None
+            return
+        connector = await self._connectors.of(payment.bill.biller_id)
+        match await ask(progress.calls, "void", connector.query(payment.serial)):
+            case Applied():
+                progress.state, progress.reason = State.SUCCEEDED, None
+            case NotApplied() | Unapplied():
+                await self._give_back(progress, progress.reason or "late_success")
+            case _:
+                progress.wait("void")
+
+    async def _give_back(self, progress: Progress, reason: str) -> None:
+        payment, intent_id = progress.payment, progress.intent_id
+        assert intent_id is not None
+        progress.reason = reason
+        answer = await ask(
+            progress.calls,
+            "refund",
+            self._psp.find_refund(payment.id, intent_id, payment.amount_minor),
+        )
+        if answer is None:
+            refund = self._psp.refund(payment.id, intent_id, payment.amount_minor)
+            answer = await ask(progress.calls, "refund", refund)
+        match answer:
+            case Refunded(psp_refund_id):
+                # Our ledger never saw this money: the PSP's statement will show it coming and going.
+                progress.case = f"captured after we gave up; given back as {psp_refund_id}"
+                progress.state = State.VOIDED
+            case Refused(code, said):
+                progress.case = f"captured after we gave up, and can't be given back: {code} {said}"
+                progress.wait("refund")
+            case RefundPending() | Unknown():
+                progress.wait("refund")
