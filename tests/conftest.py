@@ -87,7 +87,7 @@ def kafka(scratch: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def psp(scratch: Path) -> Iterator[SandboxPsp]:
-    """The sandbox's PSP, a process for the whole run: use fresh ids, and clear the faults that you asked for."""
+    """The sandbox's PSP, a process for the whole run: use fresh ids, clear your faults, leave its clock alone."""
     with SandboxPsp(scratch / "psp") as provider:
         yield provider
 

@@ -84,6 +84,14 @@ def routes(provider: Provider, faults: Faults, webhooks: Webhooks) -> APIRouter:
         await store.durable()
         return faults.report()
 
+    _time_and_money_routes(router, provider)
+    _webhook_routes(router, webhooks, provider)
+    return router
+
+
+def _time_and_money_routes(router: APIRouter, provider: Provider) -> None:
+    store = provider.store
+
     @router.post("/clock")
     async def _clock(asked: ClockAsked) -> dict[str, int]:
         now = store.advance_clock(asked.advance_seconds)
@@ -103,9 +111,6 @@ def routes(provider: Provider, faults: Faults, webhooks: Webhooks) -> APIRouter:
             payout = balance.sweep(provider, asked.currency)
         await store.durable()
         return payout
-
-    _webhook_routes(router, webhooks, provider)
-    return router
 
 
 def _webhook_routes(router: APIRouter, webhooks: Webhooks, provider: Provider) -> None:
