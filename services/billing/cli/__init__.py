@@ -18,7 +18,6 @@ GROUPS = (
     "channels",
     "catalog",
     "bills",
-    "payments",
     "ledger",
     "reconcile",
     "dead_letters",

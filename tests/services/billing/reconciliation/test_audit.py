@@ -1,0 +1,151 @@
+"""The auditor: books made by the use cases hold every invariant, and each planted fault is found and named."""
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.billing.reconciliation import audit, audit_job
+from services.billing.reconciliation.audit import VIOLATIONS, audit_snapshot
+from services.billing.reconciliation.invariants import INVARIANTS
+from tests.services.billing.reconciliation import books
+
+# What is planted, per invariant. Constraints are taken away first: the audit has to see what they would stop.
+FAULTS: dict[str, list[str]] = {
+    "I1": ["UPDATE transfers SET currency = 'HKD' WHERE kind = 'top_up'"],
+    "I2": [
+        "UPDATE ledger_accounts SET balance_minor = balance_minor + 1 WHERE address = 'biller:hz-water:payable'"
+    ],
+    "I3": [
+        """ALTER TABLE ledger_accounts DROP CONSTRAINT ck_ledger_accounts_no_overdraft;
+           UPDATE ledger_accounts SET balance_minor = -1 WHERE address LIKE 'wallet:%'""",
+        "UPDATE ledger_accounts SET no_overdraft = false WHERE address LIKE 'wallet:%'",
+    ],
+    "I4": [
+        "UPDATE ledger_accounts SET held_minor = held_minor + 1 WHERE address LIKE 'wallet:%'",
+        "UPDATE transfers SET amount_minor = amount_minor + 1 WHERE kind = 'top_up'",
+    ],
+    "I5": [
+        "UPDATE payments SET captured_minor = captured_minor - 1 WHERE state = 'succeeded'",
+        """ALTER TABLE payments DISABLE TRIGGER USER;
+           UPDATE payments SET state = 'refunded' WHERE state = 'succeeded'""",
+        """INSERT INTO holds (id, account, amount_minor, state, ended_at)
+           SELECT p.id, a.id, 1, 'voided', now() FROM payments p, ledger_accounts a
+           WHERE p.state = 'applied' AND a.address LIKE 'wallet:%'""",
+        "DELETE FROM transfers WHERE kind = 'top_up'",
+    ],
+    "I7": [
+        """ALTER TABLE payments DROP CONSTRAINT ck_payments_refunds_within_capture;
+           UPDATE payments SET refunded_minor = captured_minor + 1 WHERE state = 'partially_refunded'""",
+        "UPDATE refunds SET amount_minor = amount_minor + 1",
+        "UPDATE payments SET refund_pending_minor = 1 WHERE state = 'partially_refunded'",
+    ],
+    "I8": [
+        "DELETE FROM receipts WHERE voided_at IS NULL",
+        """INSERT INTO receipts
+           SELECT '20261123ABCDABCDABCDABCD', payment_id, biller_id, account_id, bill_number, period, amount_minor,
+               currency, issued_at FROM receipts WHERE voided_at IS NULL LIMIT 1""",
+        "UPDATE receipts SET voided_at = NULL, void_reason = NULL",
+        "UPDATE receipts SET amount_minor = amount_minor + 1",
+    ],
+    "I9": [
+        """DROP INDEX uq_payments_live_bill;
+           UPDATE payments SET bill_id = (SELECT bill_id FROM payments WHERE state = 'succeeded' LIMIT 1)"""
+    ],
+    "I11": [
+        """INSERT INTO outbox (event_id, topic, key, sequence, type, created_at)
+           VALUES (gen_random_uuid(), 4, 'k', 1, 'x', now() - interval '2 minutes')""",
+        """INSERT INTO outbox (event_id, topic, key, sequence, type)
+           VALUES (gen_random_uuid(), 4, 'k', 1, 'x'), (gen_random_uuid(), 4, 'k', 3, 'x')""",
+        """INSERT INTO outbox (event_id, topic, key, sequence, type)
+           VALUES (gen_random_uuid(), 4, 'k', 1, 'x'), (gen_random_uuid(), 4, 'k', 1, 'x')""",
+    ],
+    "I13": [
+        "UPDATE payments SET created_at = now() - interval '26 hours' WHERE state = 'applied'",
+        "UPDATE payments SET next_attempt_at = now() - interval '16 minutes' WHERE state = 'applied'",
+        "UPDATE payments SET next_attempt_at = NULL WHERE state = 'applied'",
+        "UPDATE refunds SET state = 'accepted', finished_at = NULL",
+    ],
+    "orphans": [
+        "UPDATE payments SET bill_id = gen_random_uuid() WHERE state = 'applied'",
+        "UPDATE payments SET account_id = gen_random_uuid() WHERE state = 'applied'",
+        "UPDATE receipts SET payment_id = gen_random_uuid() WHERE voided_at IS NOT NULL",
+        "DELETE FROM refunds",
+        "DELETE FROM top_ups",
+        "INSERT INTO cases (subject, kind, note) VALUES (gen_random_uuid(), 'x', 'x')",
+        """INSERT INTO holds (id, account, amount_minor, state, ended_at)
+           SELECT gen_random_uuid(), id, 1, 'voided', now() FROM ledger_accounts LIMIT 1""",
+        """INSERT INTO transfers (id, kind, debit_account, credit_account, amount_minor, currency, occurred_at)
+           SELECT gen_random_uuid(), 'psp_fee', min(id), max(id), 1, 'CNY', now() FROM ledger_accounts""",
+    ],
+}
+
+
+@pytest.fixture
+async def city(engine: AsyncEngine) -> AsyncEngine:
+    """Books with something of everything in them."""
+    await books.top_up(engine, 10_000)
+    paid = await books.pay(engine, [100, 200])
+    await books.refund(engine, paid[0], 30)
+    await books.refund(engine, (await books.pay(engine, [300], funding="wallet"))[0], 300)
+    await books.pay(engine, [400], state="applied")
+    await books.pay(engine, [500], state="voided")
+    return engine
+
+
+def test_every_invariant_has_a_fault() -> None:
+    assert FAULTS.keys() == INVARIANTS.keys()
+
+
+async def test_good_books_hold_every_invariant(city: AsyncEngine) -> None:
+    assert await audit_snapshot(city) == []
+
+
+@pytest.mark.parametrize(
+    ("invariant", "fault"),
+    [
+        pytest.param(id, fault, id=f"{id}-{number}")
+        for id, faults in FAULTS.items()
+        for number, fault in enumerate(faults, 1)
+    ],
+)
+async def test_a_planted_fault_is_found(
+    city: AsyncEngine, owner_engine: AsyncEngine, invariant: str, fault: str
+) -> None:
+    async with owner_engine.connect() as connection:
+        assert await audit(connection) == []
+        for statement in fault.split(";\n"):
+            await connection.exec_driver_sql(statement)
+        found = await audit(connection)
+        await connection.rollback()
+    assert invariant in {each.invariant for each in found}
+    assert all(each.subject and each.what for each in found)
+
+
+async def test_the_job_tells_metrics_and_does_not_ask_to_run_again(
+    city: AsyncEngine, owner_engine: AsyncEngine
+) -> None:
+    def told() -> float | None:
+        return VIOLATIONS.labels("I2")._value.get()
+
+    assert await audit_job(city) == 0
+    assert told() == 0
+    async with owner_engine.begin() as connection:
+        await connection.execute(text(FAULTS["I2"][0]))
+    assert await audit_job(city) == 0
+    assert told() == 1
+
+
+async def test_a_closed_case_does_not_excuse_an_overdue_payment(
+    city: AsyncEngine, owner_engine: AsyncEngine
+) -> None:
+    async with owner_engine.begin() as connection:
+        await connection.execute(text(FAULTS["I13"][0]))
+        await connection.execute(
+            text(
+                "INSERT INTO cases (subject, kind, note) SELECT id, 'x', 'x' FROM payments WHERE state = 'applied'"
+            )
+        )
+    assert await audit_snapshot(city) == []
+    async with owner_engine.begin() as connection:
+        await connection.execute(text("UPDATE cases SET closed_at = now()"))
+    assert [each.invariant for each in await audit_snapshot(city)] == ["I13"]
