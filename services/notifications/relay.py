@@ -29,8 +29,8 @@ def main() -> None:
     configure_logging("notifications-relay")
     try:
         asyncio.run(run(Settings()))
-    except HaltedError as error:
-        raise SystemExit(str(error)) from error
+    except HaltedError:
+        raise SystemExit(1) from None
 
 
 if __name__ == "__main__":

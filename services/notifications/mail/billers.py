@@ -1,5 +1,6 @@
 """The names of billers, asked of billing's public catalogue: events carry only the id."""
 
+import asyncio
 import time
 from typing import NamedTuple
 
@@ -29,6 +30,7 @@ class BillerNames:
     def __init__(self, billing_url: str) -> None:
         self._url = billing_url.rstrip("/")
         self._known: dict[str, tuple[float, BillerName]] = {}
+        self._asking: dict[str, asyncio.Task[BillerName]] = {}
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -39,7 +41,15 @@ class BillerNames:
         until, name = self._known.get(biller_id, (0.0, None))
         if name is not None and time.monotonic() < until:
             return name
-        found = await self._ask(biller_id)
+        # A batch of mails about one biller asks once.
+        asking = self._asking.get(biller_id)
+        if asking is None:
+            asking = self._asking[biller_id] = asyncio.create_task(self._ask(biller_id, name))
+            asking.add_done_callback(lambda _: self._asking.pop(biller_id, None))
+        return await asyncio.shield(asking)
+
+    async def _ask(self, biller_id: str, name: BillerName | None) -> BillerName:
+        found = await self._get(biller_id)
         if len(self._known) >= _MOST:
             self._known.clear()
         seconds = UNKNOWN_SECONDS if found is None else KNOWN_SECONDS
@@ -48,7 +58,7 @@ class BillerNames:
         self._known[biller_id] = (time.monotonic() + seconds, name)
         return name
 
-    async def _ask(self, biller_id: str) -> BillerName | None:
+    async def _get(self, biller_id: str) -> BillerName | None:
         try:
             async with self._session.get(f"{self._url}/v1/billers/{biller_id}") as answer:
                 if answer.status != 200:

@@ -47,13 +47,14 @@ def compose(letter: Letter, sender: str, public_url: str) -> EmailMessage:
     message["Subject"] = one_line(words.subject)[:_LONGEST_SUBJECT]
     message["Date"] = format_datetime(letter.written_at)
     message["Message-ID"] = f"<{letter.delivery_id}@{domain}>"
-    message["Content-Language"] = letter.language
     # No answers from out-of-office robots (RFC 3834 §5).
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(_render("letter.txt", words, letter.language), cte="base64")
     message.add_alternative(
         _render("letter.html", words, letter.language), subtype="html", cte="base64"
     )
+    # After the content, which replaces all headers of its kind.
+    message["Content-Language"] = letter.language
     message.set_boundary(f"=_{letter.delivery_id}")
     return message
 
