@@ -13,6 +13,7 @@ CREATE TABLE accounts (
     biller_id text NOT NULL CONSTRAINT fk_accounts_biller_id_billers REFERENCES billers,
     account_number text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
+    looked_up_at timestamptz,
     CONSTRAINT uq_accounts_biller_id_account_number UNIQUE (biller_id, account_number)
 );
 CREATE TABLE bills (
@@ -56,6 +57,7 @@ CREATE TABLE lookups (
 );
 CREATE INDEX ix_lookups_pending ON lookups (taken_at) WHERE state = 'pending';
 GRANT SELECT, INSERT ON accounts, bills, lookups TO billing_app;
+GRANT UPDATE (looked_up_at) ON accounts TO billing_app;
 GRANT UPDATE (period, amount_minor, currency, rule, min_minor, max_minor, multiple_minor, due_on, expires_at, closed_at,
     looked_up_at) ON bills TO billing_app;
 GRANT UPDATE (state, reason, bill_ids, version, taken_at, finished_at) ON lookups TO billing_app;

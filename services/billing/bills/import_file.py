@@ -38,6 +38,12 @@ _IMPORT = text(f"""{BILLS_OF_ARRAYS}
 """)
 
 
+# Two imports at once would each hold what the other waits for.
+_ONE_AT_A_TIME = text(
+    "SELECT pg_advisory_xact_lock(hashtext('billing.bills.import'), hashtext(CAST(:biller AS text)))"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class BillsImported:
     """What an import did, in bills."""
@@ -51,6 +57,7 @@ async def import_bills(
     connection: AsyncConnection, biller_id: str, lines: Iterable[BillLine]
 ) -> BillsImported:
     """Import these bills of a biller. Each bill stands among the lines once: the reader has seen to that."""
+    await connection.execute(_ONE_AT_A_TIME, {"biller": biller_id})
     now = datetime.now(UTC)
     new = changed = unchanged = 0
     for batch in _batches(iter(lines)):

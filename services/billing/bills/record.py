@@ -29,10 +29,9 @@ from services.billing.bills.connectors.protocol import LookupAnswer
 _LOCK = text("""
     SELECT id FROM lookups WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'pending' ORDER BY id FOR NO KEY UPDATE
 """)
-# Everybody who writes bills takes an account's in this order, so nobody waits in a circle.
-_LOCK_BILLS = text("""
-    SELECT id FROM bills WHERE account_id = ANY(CAST(:accounts AS uuid[]))
-    ORDER BY account_id, bill_number FOR NO KEY UPDATE
+# Whoever records an account's bills holds the account, and takes accounts in order, so nobody waits in a circle.
+_LOCK_ACCOUNTS = text("""
+    SELECT id, looked_up_at FROM accounts WHERE id = ANY(CAST(:accounts AS uuid[])) ORDER BY id FOR NO KEY UPDATE
 """)
 BILLS_OF_ARRAYS = """
     INSERT INTO bills AS b (id, account_id, bill_number, period, amount_minor, currency, rule, min_minor, max_minor,
@@ -61,6 +60,11 @@ _CLOSE_BILLS = text("""
     UPDATE bills b SET closed_at = CAST(:now AS timestamptz), looked_up_at = a.asked_at
     FROM unnest(CAST(:accounts AS uuid[]), CAST(:asked AS timestamptz[])) AS a (account_id, asked_at)
     WHERE b.account_id = a.account_id AND b.closed_at IS NULL AND b.looked_up_at < a.asked_at
+""")
+_NOTE = text("""
+    UPDATE accounts SET looked_up_at = a.asked_at
+    FROM unnest(CAST(:accounts AS uuid[]), CAST(:asked AS timestamptz[])) AS a (account_id, asked_at)
+    WHERE id = a.account_id
 """)
 _FINISH = text("""
     UPDATE lookups l SET state = f.state, reason = f.reason, version = version + 1,
@@ -144,11 +148,14 @@ async def _keep_bills(
             asked[account] = each.asked_at
             stated |= {(account, bill.bill_number): (bill, each.asked_at) for bill in found}
     if asked:
-        said = {"accounts": list(asked), "asked": list(asked.values()), "now": now}
-        await connection.execute(_LOCK_BILLS, {"accounts": list(asked)})
+        for row in await connection.execute(_LOCK_ACCOUNTS, {"accounts": list(asked)}):
+            # What a later answer did not list stays closed, whatever a late one says.
+            asked[row.id] = max(asked[row.id], row.looked_up_at or asked[row.id])
         if stated:
             await connection.execute(_KEEP_BILLS, columns_of(stated))
-        await connection.execute(_CLOSE_BILLS, said)
+        said = {"accounts": list(asked), "asked": list(asked.values())}
+        await connection.execute(_CLOSE_BILLS, {**said, "now": now})
+        await connection.execute(_NOTE, said)
     if not listed:
         return {}
     keys = {"accounts": [key[0] for key in listed], "numbers": [key[1] for key in listed]}

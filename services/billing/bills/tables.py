@@ -37,6 +37,8 @@ accounts = Table(
     Column("biller_id", ForeignKey("billers.id"), nullable=False),
     Column("account_number", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    # When the biller was asked for the last answer that counts; older ones that come late change nothing.
+    Column("looked_up_at", DateTime(timezone=True)),
     UniqueConstraint("biller_id", "account_number"),
 )
 

@@ -17,6 +17,7 @@ DEFAULT_LIMIT_MINOR = 5_000_000
 _CREATE = text("""
     INSERT INTO channels (id, name, max_payment_minor) VALUES (:id, :name, :limit) ON CONFLICT DO NOTHING RETURNING id
 """)
+_KNOWN = text("SELECT id FROM channels WHERE id = :id")
 _ISSUE = text(
     "INSERT INTO api_keys (id, channel_id, prefix, hash) VALUES (:id, :channel, :prefix, :hash)"
 )
@@ -61,10 +62,7 @@ async def create_channel(
 
 async def issue_key(connection: AsyncConnection, channel_id: str) -> str:
     """A new key for the channel: the only time that it is seen. Others stay valid, so that keys can be rotated."""
-    known = await connection.execute(
-        text("SELECT FROM channels WHERE id = :id"), {"id": channel_id}
-    )
-    if known.first() is None:
+    if await connection.scalar(_KNOWN, {"id": channel_id}) is None:
         raise UnknownChannelError(f"there is no channel {channel_id!r}: create it first")
     prefix = secrets.token_hex(4)
     key = f"mh_{prefix}_{secrets.token_urlsafe(32)}"
