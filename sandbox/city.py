@@ -36,6 +36,7 @@ SERVICES = {
     "timer": ("services.billing.timer", "metrics-timer"),
     "notifications-web": ("services.notifications.web", "notifications"),
     "notifications-worker": ("services.notifications.worker", "metrics-notifications-worker"),
+    "notifications-sender": ("services.notifications.sender", "metrics-notifications-sender"),
     "notifications-relay": ("services.notifications.relay", "metrics-notifications-relay"),
 }
 
@@ -160,7 +161,7 @@ class City:
             "METERHALL_SMTP_PORT": str(home.ports["smtp"]),
             "METERHALL_MAIL_FROM": "Meterhall <receipts@meterhall.example>",
             # The city's wallets listen on this machine; elsewhere a webhook must not lead inside.
-            "METERHALL_ALLOW_PRIVATE_WEBHOOKS": "true",
+            "METERHALL_WEBHOOK_ALLOW_LOOPBACK": "true",
         }
 
     def billers(self) -> list[dict[str, object]]:

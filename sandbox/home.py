@@ -24,7 +24,14 @@ PREFERRED_PORTS = {
     "kafka": 9094,
     "kafka_controller": 9095,
 }
-METRICS = ("worker", "relay", "timer", "notifications-worker", "notifications-relay")
+METRICS = (
+    "worker",
+    "relay",
+    "timer",
+    "notifications-worker",
+    "notifications-sender",
+    "notifications-relay",
+)
 
 
 class Home:

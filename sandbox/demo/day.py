@@ -112,7 +112,7 @@ class Day:
                 query = f"{url}/sandbox/accounts?biller={row['id']}&owing=true&limit=1000"
                 async with http.get(query) as answer:
                     told = await answer.json()
-                found.append([(str(row["id"]), number) for number in told["accounts"]])
+                found.append([(str(row["id"]), number) for number in told])
         # A bill of each biller in turn, so that all of them take part however few bills are paid.
         turns = itertools.zip_longest(*found)
         return [each for turn in turns for each in turn if each is not None]

@@ -92,7 +92,7 @@ def _at_the_psp(city: City, ours: dict[UUID, Row]) -> list[str]:
 def _at_the_billers(city: City, ours: dict[UUID, Row]) -> list[str]:
     by_call = {row["id"] for row in city.billers() if row["settled_by"] == "call"}
     net: dict[str, list[int]] = defaultdict(list)
-    for each in fetch(f"{city.home.url('billers')}/sandbox/book")["entries"]:
+    for each in fetch(f"{city.home.url('billers')}/sandbox/book"):
         if each["biller"] in by_call:
             sign = 1 if each["kind"] == "apply" else -1
             net[each["serial"]].append(sign * each["amount_minor"])

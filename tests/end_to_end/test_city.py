@@ -30,7 +30,7 @@ async def owed(city: City, wallet: Wallet, number: int, biller: int = 0) -> dict
     """A bill of one of the city's billers that nobody has paid; each test takes its own number."""
     row = city.billers()[biller]
     url = f"{city.home.url('billers')}/sandbox/accounts?owing=true&limit=1000&biller={row['id']}"
-    account = books.fetch(url)["accounts"][-1 - number]
+    account = books.fetch(url)[-1 - number]
     found = await wallet.look_up(str(row["id"]), account)
     assert found["status"] == "found", found
     return {**found["bills"][0], "biller_id": row["id"], "account": account}

@@ -67,7 +67,7 @@ async def _bills(city: City, wallet: Wallet, count: int) -> list[dict[str, Any]]
     url = f"{city.home.url('billers')}/sandbox/accounts?owing=true&limit=1000&biller="
     async with asyncio.TaskGroup() as group:
         for row in city.billers():
-            for account in books.fetch(url + str(row["id"]))["accounts"]:
+            for account in books.fetch(url + str(row["id"])):
                 group.create_task(look_up(str(row["id"]), account))
     assert len(found) >= count, f"the city owes only {len(found)} bills"
     return found[:count]
