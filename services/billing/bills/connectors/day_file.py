@@ -23,7 +23,7 @@ _KINDS: dict[str, Literal["apply", "unapply"]] = {"apply": "apply", "unapply": "
 
 def fen(said: str) -> int:
     """8850, or -8850 for a total; raises ValueError for anything that only looks like it."""
-    if re.fullmatch(r"-?[0-9]{1,16}", said) is None:
+    if re.fullmatch(r"-?[0-9]{1,20}", said) is None:
         raise ValueError("an integer is expected")
     return int(said)
 

@@ -46,7 +46,7 @@ _RULES: dict[str, AmountRule] = {
     "3": "range",
     "9": "any",
 }
-_YUAN = re.compile(r"([0-9]{1,13})\.([0-9]{2})")
+_YUAN = re.compile(r"([0-9]{1,18})\.([0-9]{2})")
 
 
 class GbkXml(Dialect):

@@ -68,7 +68,9 @@ def reply(answer: object) -> Reply:
     )
 
 
-def _bill(said: Mapping[str, Any]) -> BillerBill:
+def _bill(said: object) -> BillerBill:
+    if not isinstance(said, dict):
+        raise TypeError("a bill must be an object")
     due = said.get("due_on")
     return BillerBill(
         bill_number=text(said["bill_number"]),

@@ -95,6 +95,7 @@ class Stranger:
     answer: bytes = b""
     hold: asyncio.Event | None = None
     drip_seconds: float | None = None
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
     requests: int = 0
     most_at_once: int = 0
     url: str = ""
@@ -110,6 +111,7 @@ class Stranger:
             )
             await reader.readexactly(int(length.split(b":")[1]))
             self.requests += 1
+            self.asked.set()
             if self.hold:
                 await self.hold.wait()
             await self._send(writer)
