@@ -34,7 +34,7 @@ _MAKE_DUE = [
         ("refunds", "unknown_leg IS NOT NULL"),
     )
 ]
-_SUCCEEDED_REFUND = text("SELECT FROM refunds WHERE id = :id AND state = 'succeeded'")
+_SUCCEEDED_REFUND = text("SELECT 1 FROM refunds WHERE id = :id AND state = 'succeeded'")
 
 
 @router.post("/v1/psp/webhooks", status_code=200, include_in_schema=False)

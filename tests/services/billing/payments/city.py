@@ -1,0 +1,165 @@
+"""A process of ours between a PSP and billers: it pays, dies, resumes; and all three books are compared."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.billing.bills.connectors import Connectors
+from services.billing.payments import Payments, resume
+from services.billing.payments.legs import Legs
+from services.billing.payments.model import Payment, serial_of
+from services.billing.payments.record import record
+from services.billing.psp import Psp
+from tests.services.billing.payments import books
+from tests.support.billers import SandboxBillers
+from tests.support.factories import make_bill, make_biller
+from tests.support.psp import SandboxPsp
+
+BILLER = "north-power"  # json; by the others' rules only what is paid differs
+
+
+class City:
+    """`payments` is the process; `books` of the PSP and the billers are asked over their sandbox doors."""
+
+    def __init__(  # noqa: PLR0917
+        self,
+        engine: AsyncEngine,
+        owner_engine: AsyncEngine,
+        psp: SandboxPsp,
+        billers: SandboxBillers,
+        client: Psp,
+        connectors: Connectors,
+    ) -> None:
+        self.engine = engine
+        self.psp = psp
+        self.billers = billers
+        self.client = client
+        self.connectors = connectors
+        self.payments = Payments(engine, client, connectors)
+        self.legs = Legs(client, connectors)
+        self._owner_engine = owner_engine
+        self._used: set[str] = set()
+
+    async def bill(self, biller: str = BILLER, amount_minor: int = 8_850) -> UUID:
+        """A fresh bill at a biller of the sandbox, as a lookup would have stored it."""
+        row = next(each for each in self.billers.rows if each.get("id") == biller)
+        connector = row["connector"]
+        await make_biller(
+            self.engine,
+            biller,
+            settled_by=row["settled_by"],
+            dialect=connector["dialect"],
+            url=connector.get("url", ""),
+            timeout_ms=400,
+        )
+        account = self.billers.accounts(biller, limit=1, owing=None)[0]
+        number = self.billers.issue_bill(biller, account, amount_minor)
+        return await make_bill(
+            self.engine,
+            biller,
+            account_number=account,
+            bill_number=number,
+            amount_minor=amount_minor,
+            rule="any",
+        )
+
+    async def settle(self, rounds: int = 12) -> int:
+        """Resume until nothing is open; how many rounds it took. The waits are made due, so nothing sleeps."""
+        for round in range(rounds):
+            await self.payments.drain()
+            if not await self.make_due():
+                return round
+            await self.payments.resume()
+        await self.payments.drain()
+        return rounds
+
+    async def make_due(self) -> int:
+        """Let the time pass until the next attempts; how much is open."""
+        found = 0
+        async with self.engine.begin() as connection:
+            for table in ("payments", "refunds", "top_ups"):
+                due = await connection.execute(
+                    text(
+                        f"UPDATE {table} SET next_attempt_at = now() WHERE next_attempt_at IS NOT NULL"
+                    )
+                )
+                found += due.rowcount
+        return found
+
+    async def age(self, table: str, id: UUID, by: timedelta) -> None:
+        """Make it older than it is."""
+        async with self._owner_engine.begin() as connection:
+            await connection.execute(
+                text(
+                    f"UPDATE {table} SET created_at = created_at - :by,"
+                    " unknown_since = unknown_since - :by WHERE id = :id"
+                ),
+                {"id": id, "by": by},
+            )
+
+    async def take_up(self, id: UUID) -> Payment:
+        """The payment as a timer that takes it up now would see it."""
+        await self.make_due()
+        async with self.engine.begin() as connection:
+            claimed = await resume.read_open(
+                connection, await resume.claim(connection, "payments", 200)
+            )
+        return next(each for each in claimed if each.id == id)
+
+    async def run_and_die(self, id: UUID) -> None:
+        """A timer takes the payment up, asks everybody outside, and dies before it records the answers."""
+        await self.legs.run(await self.take_up(id))
+
+    async def run_and_record(self, payment: Payment) -> int:
+        """Ask outside and record, as the runner does."""
+        progress = await self.legs.run(payment)
+        async with self.engine.begin() as connection:
+            return await record(connection, [progress])
+
+    def new_process(self) -> None:
+        """Another process goes on; what this one had in hand is lost."""
+        self.payments = Payments(self.engine, self.client, self.connectors)
+
+    def charged_minor(self, id: UUID) -> int:
+        """What the PSP took for this charge and did not give back."""
+        book = self.psp.book(id)
+        refunds = [each for each in book["refunds"] if each["status"] != "failed"]
+        return sum(each["amount_minor"] for each in book["captures"]) - sum(
+            each["amount_minor"] for each in refunds
+        )
+
+    def held_minor(self, id: UUID) -> int:
+        """What the PSP still holds for this charge."""
+        return sum(
+            each["amount_minor"] for each in self.psp.book(id)["holds"] if each["status"] == "held"
+        )
+
+    def applied(self, id: UUID) -> list[str]:
+        """What the biller has in its book for this payment: apply, unapply."""
+        return [each["kind"] for each in self.billers.book() if each["serial"] == serial_of(id)]
+
+    async def agree(self, id: UUID) -> None:
+        """The three books tell the same of this payment: paid once by everybody, or by nobody."""
+        row = await books.payment(self.engine, id)
+        left = row["captured_minor"] - row["refunded_minor"]
+        by_psp = row["funding"] == "psp"
+        assert self.charged_minor(id) == (left if by_psp else 0)
+        assert len(self.psp.book(id)["captures"]) <= 1
+        assert self.held_minor(id) == 0
+        applied = self.applied(id)
+        assert applied in ([], ["apply"], ["apply", "unapply"])
+        if row["state"] in {"succeeded", "partially_refunded"}:
+            assert applied == ["apply"] or row["account_id"] is None
+        else:
+            assert applied != ["apply"]
+        assert await books.has_receipt(self.engine, id) == (
+            row["state"] in {"succeeded", "partially_refunded"}
+        )
+        await books.audit(self.engine)
+
+    async def aclose(self) -> None:
+        """Stop."""
+        await self.payments.drain()
+        await self.payments.aclose()

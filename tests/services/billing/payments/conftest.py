@@ -1,0 +1,62 @@
+"""A process that pays: with nobody outside, or with the sandbox's PSP and billers."""
+
+import secrets
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.billing.bills.connectors import Connectors
+from services.billing.payments import Payments
+from services.billing.psp import Psp
+from services.billing.settings import Settings
+from tests.services.billing.payments.city import City
+from tests.support.billers import SandboxBillers
+from tests.support.factories import make_channel
+from tests.support.psp import SandboxPsp
+
+# Nobody listens here: whoever asks outside gets no answer.
+NOWHERE = "http://127.0.0.1:9"
+
+
+def settings(data_dir: Path, biller_secrets: Path | None = None) -> Settings:
+    return Settings(
+        database_url=SecretStr(""), data_dir=data_dir, biller_secrets=biller_secrets, _env_file=None
+    )
+
+
+@pytest.fixture
+async def payments(engine: AsyncEngine, tmp_path: Path) -> AsyncIterator[Payments]:
+    """A process whose PSP and billers can't be reached: for what needs nobody outside."""
+    await make_channel(engine)
+    psp = Psp(NOWHERE, secrets.token_hex(8), timeout_seconds=0.5)
+    connectors = Connectors(engine, settings(tmp_path))
+    made = Payments(engine, psp, connectors, timedelta(seconds=20))
+    yield made
+    await made.aclose()
+    await connectors.aclose()
+    await psp.aclose()
+
+
+@pytest.fixture
+async def city(
+    engine: AsyncEngine,
+    owner_engine: AsyncEngine,
+    psp: SandboxPsp,
+    billers: SandboxBillers,
+    tmp_path: Path,
+) -> AsyncIterator[City]:
+    """A process with the sandbox's PSP and billers around it, and the strings to pull."""
+    await make_channel(engine)
+    client = psp.client(timeout_seconds=0.6)
+    connectors = Connectors(engine, settings(tmp_path, billers.secrets_path))
+    made = City(engine, owner_engine, psp, billers, client, connectors)
+    yield made
+    await made.aclose()
+    await connectors.aclose()
+    await client.aclose()
+    psp.clear_faults()
+    billers.clear_faults()
