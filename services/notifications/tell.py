@@ -17,7 +17,7 @@ from events.ids import uuid7
 from events.message import Event
 from events.payments import PaymentFailed, PaymentRefunded
 from events.receipts import ReceiptIssued, ReceiptVoided
-from messaging.consume import Message
+from messaging.consumption import Message
 
 
 class Told(NamedTuple):

@@ -31,7 +31,7 @@ Say = Callable[[str], str]
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """A mail's words. `facts` are label and value, `link` is a label and a URL."""
+    """A mail's words. `facts` are label and value, `link` is a label and a URL; `good` is whether the news is."""
 
     subject: str
     title: str
@@ -39,6 +39,7 @@ class Words:
     footer: str
     facts: list[tuple[str, str]] = field(default_factory=list)
     link: tuple[str, str] | None = None
+    good: bool = True
 
 
 def words_of(event: Event, language: Language, biller: str, public_url: str) -> Words:
@@ -122,6 +123,7 @@ def _payment_failed(event: PaymentFailed, language: Language, biller: str) -> Wo
             (_("Amount"), amount),
             (_("Code"), event.reason),
         ],
+        good=False,
         footer=_footer(_),
     )
 
@@ -163,6 +165,7 @@ def _receipt_voided(event: ReceiptVoided, language: Language, public_url: str) -
             )
         ],
         facts=[(_("Receipt number"), number)],
+        good=False,
         link=(_("Show the receipt"), _verify_url(public_url, event.receipt_number)),
         footer=_footer(_),
     )
