@@ -21,6 +21,7 @@ from babel.support import Translations
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from services.billing.receipts.capitals import capitals
 from services.billing.receipts.number import Typo, grouped
 from services.billing.receipts.verify import Receipt
 
@@ -47,8 +48,10 @@ HEADERS = {
 }
 
 
-def receipt_page(receipt: Receipt, language: Language, verify_url: str) -> str:
-    """The receipt. `verify_url` is its own public address, which the QR code leads to."""
+def receipt_page(receipt: Receipt, language: Language, verify_url: str, now: datetime) -> str:
+    """The receipt as it stands `now`. `verify_url` is its own public address, which the QR code leads to."""
+    # Chinese receipts carry the amount in words that can't be altered by a stroke.
+    spelled = language == "zh-CN" and receipt.currency == "CNY"
     return (
         _environment(language)
         .get_template("receipt.html")
@@ -57,9 +60,11 @@ def receipt_page(receipt: Receipt, language: Language, verify_url: str) -> str:
             number=grouped(receipt.number),
             biller=receipt.biller_zh if language == "zh-CN" else receipt.biller_en,
             amount=money(receipt.amount_minor, receipt.currency, language),
+            in_words=capitals(receipt.amount_minor) if spelled else "",
             refunded=money(receipt.refunded_minor, receipt.currency, language),
             paid_at=china_time(receipt.issued_at, language),
             voided_at=receipt.voided_at and china_time(receipt.voided_at, language),
+            checked_at=china_time(now, language),
             verify_url=verify_url,
             qr=qr_code(verify_url),
         )

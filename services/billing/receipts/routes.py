@@ -4,7 +4,7 @@ A mistyped number is told by its check character, before the database is asked. 
 paper in its hand says: no channel, no payer, no bill number, and of the account number its ending.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Self
 from uuid import UUID
 
@@ -107,7 +107,8 @@ async def verify_receipt(number: str, http: Request, lang: Lang = None) -> Respo
             media_type="application/json",
             headers=page.HEADERS,
         )
-    return _html(200, page.receipt_page(receipt, language, _url(http, receipt)), language)
+    shown = page.receipt_page(receipt, language, _url(http, receipt), datetime.now(UTC))
+    return _html(200, shown, language)
 
 
 @router.get("/v1/receipts/{number}")
