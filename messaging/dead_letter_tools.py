@@ -17,6 +17,8 @@ from events.topics import DEAD_LETTERS
 from messaging.dead_letters import Record
 
 SEND_SECONDS = 30.0
+# A person waits, so a Kafka that is away is told soon.
+_CLIENT = {"client_id": "meterhall-dead-letters", "bootstrap_timeout_ms": 5000}
 
 
 class ReplayRefusedError(Exception):
@@ -49,9 +51,8 @@ def read(
     topic: str | None = None,
     group: str | None = None,
     reason: str | None = None,
-    id: str | None = None,
 ) -> list[DeadLetter]:
-    """The dead letters that Kafka still has (30 days), oldest first; `id` may be the beginning of one."""
+    """The dead letters that Kafka still has (30 days), oldest first."""
     wanted = [
         letters.name
         for (read_topic, read_by), letters in DEAD_LETTERS.items()
@@ -63,7 +64,7 @@ def read(
         told = {n: raw.decode() for n, raw in record.headers if n.startswith("dlq-")}
         if "dlq-replayed" in told:
             replays[told["dlq-replayed"]].append(told["dlq-replayed-at"])
-        elif reason in {None, told["dlq-reason"]} and told["dlq-id"].startswith(id or ""):
+        elif reason in {None, told["dlq-reason"]}:
             # A batch that was done again wrote its letters again: one id, one letter.
             found.setdefault(told["dlq-id"], (record, told))
     letters = [_letter(record, told, replays[id_]) for id_, (record, told) in found.items()]
@@ -78,9 +79,7 @@ def replay(bootstrap: str, letters: Sequence[DeadLetter], *, again: bool = False
     """
     for letter in letters:
         _refuse(letter, again)
-    producer = KafkaProducer(
-        bootstrap_servers=bootstrap, client_id="meterhall-dead-letters", acks="all"
-    )
+    producer = KafkaProducer(**_CLIENT, bootstrap_servers=bootstrap, acks="all")
     try:
         sent = [
             producer.send(
@@ -146,15 +145,15 @@ def _letter(record: Record, told: dict[str, str], replayed_at: Sequence[str]) ->
 
 def _all_records(bootstrap: str, topics: Sequence[str]) -> Iterator[Any]:
     """Whatever the topics hold at this moment."""
-    consumer = KafkaConsumer(
-        bootstrap_servers=bootstrap, client_id="meterhall-dead-letters", enable_auto_commit=False
-    )
+    consumer = KafkaConsumer(**_CLIENT, bootstrap_servers=bootstrap, enable_auto_commit=False)
     try:
         partitions = [
             TopicPartition(topic, number)
             for topic in topics
             for number in consumer.partitions_for_topic(topic) or ()
         ]
+        if not partitions:
+            return
         consumer.assign(partitions)
         consumer.seek_to_beginning(*partitions)
         left = consumer.end_offsets(partitions)

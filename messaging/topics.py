@@ -120,7 +120,9 @@ def lag(bootstrap: str) -> list[Lag]:
 @contextmanager
 def admin(bootstrap: str) -> Iterator[KafkaAdminClient]:
     """kafka-python's admin client, closed afterwards."""
-    client = KafkaAdminClient(bootstrap_servers=bootstrap, client_id="meterhall-admin")
+    client = KafkaAdminClient(
+        bootstrap_servers=bootstrap, client_id="meterhall-admin", bootstrap_timeout_ms=5000
+    )
     try:
         yield client
     finally:

@@ -1,7 +1,8 @@
 """`meterhall dead-letters …`: records that a consumer could not use, and the way back once the cause is mended."""
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -58,8 +59,10 @@ def show(
     ] = False,
 ) -> None:
     """One dead letter with its headers."""
+    from messaging.dead_letter_tools import read
+
     with asking_kafka() as bootstrap:
-        letter = _find(bootstrap, id)
+        letter = _one(read(bootstrap), id)
     shown = _summary(letter) | {
         "key": _readable(letter.key),
         "headers": [[name, _readable(raw)] for name, raw in letter.headers],
@@ -83,13 +86,14 @@ def replay(
     if not ids and not (topic or group or reason):
         fail("Name the ids, or which with --topic, --group or --reason.")
     with asking_kafka() as bootstrap:
+        found = read(bootstrap, topic, group, reason)
         if ids:
-            letters = [_find(bootstrap, id) for id in ids]
+            letters = [_one(found, id) for id in ids]
         else:
             # In bulk, what was replayed or cannot be is passed over; by its id it is refused with the reason.
             letters = [
                 letter
-                for letter in read(bootstrap, topic, group, reason)
+                for letter in found
                 if (again or not letter.replayed_at) and not letter.omitted
             ]
         try:
@@ -101,21 +105,13 @@ def replay(
     print(f"{len(places)} replayed.")
 
 
-def _find(bootstrap: str, id: str) -> "DeadLetter":
-    from messaging.dead_letter_tools import read
-
-    found = read(bootstrap, id=id)
-    if len(found) != 1:
-        _not_one(id, len(found))
+def _one(letters: "Sequence[DeadLetter]", id: str) -> "DeadLetter":
+    found = [letter for letter in letters if letter.id.startswith(id)]
+    if not found:
+        fail(f"No dead letter begins with {id}; `meterhall dead-letters list` tells all.")
+    if len(found) > 1:
+        fail(f"{len(found)} dead letters begin with {id}: name more of it.")
     return found[0]
-
-
-def _not_one(id: str, count: int) -> NoReturn:
-    fail(
-        f"{count} dead letters begin with {id}: name more of it."
-        if count
-        else f"No dead letter begins with {id}; `meterhall dead-letters list` tells all."
-    )
 
 
 def _summary(letter: "DeadLetter") -> dict[str, Any]:
