@@ -7,7 +7,7 @@ even a refusal: it could let money go for a bill that was marked paid.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal
 
@@ -47,7 +47,7 @@ class Endpoint:
 
     biller_id: str
     url: str
-    secret: str
+    secret: str = field(repr=False)
     currency: str
     timeout_seconds: float
 

@@ -1,0 +1,63 @@
+"""The breaker opens after failures in a row, tries one call after a pause, and closes when that is answered."""
+
+import pytest
+
+from services.billing.bills.connectors.breaker import Breaker
+
+
+class Clock:
+    """Time that a test moves."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def opened(clock: Clock) -> Breaker:
+    breaker = Breaker(failures=3, pause_seconds=5.0, clock=clock)
+    for _ in range(3):
+        assert breaker.admits()
+        breaker.report(answered=False)
+    return breaker
+
+
+def test_it_opens_after_failures_in_a_row_only(clock: Clock) -> None:
+    breaker = Breaker(failures=3, clock=clock)
+    for answered in (False, False, True, False, False):
+        breaker.report(answered)
+    assert breaker.state == "closed"
+    breaker.report(answered=False)
+    assert breaker.state == "open"
+    assert not breaker.admits()
+
+
+def test_after_the_pause_one_call_decides(opened: Breaker, clock: Clock) -> None:
+    clock.now = 5.0
+    assert opened.state == "half_open"
+    assert opened.admits()
+    assert not opened.admits()
+    opened.report(answered=False)
+    assert opened.state == "open"
+    clock.now = 9.9
+    assert not opened.admits()
+    clock.now = 10.0
+    assert opened.admits()
+    opened.report(answered=True)
+    assert opened.state == "closed"
+    assert opened.admits()
+    assert opened.admits()
+
+
+def test_a_probe_that_was_given_up_leaves_room_for_the_next(opened: Breaker, clock: Clock) -> None:
+    clock.now = 5.0
+    assert opened.admits()
+    opened.give_up()
+    assert opened.state == "half_open"
+    assert opened.admits()
