@@ -117,7 +117,8 @@ class Kafka:
         return self.folder / "kafka.pid"
 
     def _format(self, classpath: str, properties: Path) -> None:
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # A leading "-" would be taken for an option.
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().strip("=").replace("-", "a")
         tool = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)]
         made = subprocess.run(
             [*java(), "-cp", classpath, *tool, "--ignore-formatted"],

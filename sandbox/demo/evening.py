@@ -25,7 +25,7 @@ def close(city: City, day: date, tell: Callable[[str], None]) -> dict[str, Any]:
     city.command("statements", "report", f"{day}")
     _post(f"{city.home.url('billers')}/sandbox/file-billers/answer?day={day:%Y%m%d}")
     tell("statements of the PSP and of every biller are imported")
-    city.command("statements", "import", f"{day}", "--psp", "--all")
+    city.command("statements", "import", f"{day}")
     tell("the ledger is compared with them, item by item")
     result: dict[str, Any] = json.loads(city.command("reconcile", f"{day}", "--json"))
     return result
@@ -33,7 +33,7 @@ def close(city: City, day: date, tell: Callable[[str], None]) -> dict[str, Any]:
 
 def mails(city: City) -> int:
     """How many messages lie in the mail box."""
-    with urllib.request.urlopen(f"{city.home.url('mailbox')}/messages") as answer:
+    with urllib.request.urlopen(f"{city.home.url('mailbox')}/messages?limit=1") as answer:
         return int(json.load(answer)["count"])
 
 
@@ -52,11 +52,12 @@ def report(city: City, outcome: Outcome, results: list[dict[str, Any]]) -> None:
 
     books = json.loads(city.command("ledger", "trial-balance", "--json"))
     rows = [
-        (line["account"], money(line["balance_minor"], line["currency"]))
-        for line in books["accounts"]
+        (line["account"], money(line["balance_minor"], line["currency"])) for line in books["rows"]
     ]
-    sums = {each["currency"]: each["balance_minor"] for each in books["totals"]}
-    rows += [(f"sum of all {currency}", money(sum_, currency)) for currency, sum_ in sums.items()]
+    sums: Counter[str] = Counter()
+    for line in books["rows"]:
+        sums[line["currency"]] += line["balance_minor"]
+    rows += [(f"sum of all {currency}", money(total, currency)) for currency, total in sums.items()]
     table("Money, by ledger account", ("account", "balance>"), rows)
 
     table(
@@ -73,14 +74,14 @@ def report(city: City, outcome: Outcome, results: list[dict[str, Any]]) -> None:
     copy = _copy(city, example["verify_url"])
     found = mails(city)
     print(f"Receipts: {len(outcome.receipts)} for {succeeded} payments that succeeded")
-    print(f"Mails in the mail box: {found}")
+    print(f"Mails: {found} in the mail box, {outcome.mails} expected")
     print(f"A receipt: {example['verify_url']}\n  a copy that stays: {copy}")
     breaks = sum(each["breaks"] for result in results for each in result["sources"])
     wrong = [
         f"{breaks} breaks" if breaks else "",
         "the trial balance is not zero" if any(sums.values()) else "",
         "receipts and payments differ" if len(outcome.receipts) != succeeded else "",
-        "no mail arrived" if not found else "",
+        "mails are missing or doubled" if found != outcome.mails else "",
     ]
     if any(wrong):
         raise NotReadyError(f"The books do not agree: {', '.join(filter(None, wrong))}")

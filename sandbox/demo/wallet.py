@@ -128,12 +128,6 @@ class Wallet:
                 return items
             cursor = f"&cursor={page['next_cursor']}"
 
-    async def undelivered(self) -> int:
-        """How many notifications are still on their way, up to a page of them."""
-        url = f"{self._notifications}/v1/deliveries?status=pending"
-        found = await self._send("GET", url, None, self._token)
-        return len(found["items"])
-
     async def _post(self, path: str, body: Json, more: Mapping[str, str] | None = None) -> Json:
         fresh = {"Idempotency-Key": str(uuid4()), **(more or {})}
         answer = await self._send("POST", self._billing + path, body, self._key, fresh)

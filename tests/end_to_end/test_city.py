@@ -250,7 +250,7 @@ async def test_a_catalogue_with_bad_rows_changes_nothing_and_names_each(
 
 async def test_the_day_reconciles_without_a_break(city: City, wallet: Wallet) -> None:
     day = f"{datetime.now(CHINA):%Y-%m-%d}"
-    city.command("statements", "import", day, "--psp", "--all")
+    city.command("statements", "import", day)
     result = json.loads(city.command("reconcile", day, "--json"))
     assert sum(source["breaks"] for source in result["sources"]) == 0, result
     assert sum(source["matched"] for source in result["sources"]) > 0
