@@ -10,6 +10,7 @@ from events.envelope import headers
 from events.ids import uuid7
 from events.topics import LOOKUP_COMMANDS
 from messaging.consume import make_broker
+from messaging.dead_letters import unpack
 from services.billing.bills.consumer import register
 from tests.services.billing.bills.conftest import CHANNEL, Hall
 
@@ -58,4 +59,4 @@ async def test_commands_through_kafka_are_answered_once(hall: Hall, kafka: str) 
     for each in commands:
         ((kind, sequence, _),) = await hall.events(each.lookup_id)
         assert (kind, sequence) == ("BillsFound.v1", 1)
-    assert b"account_unknown" in bytes(letters[0].raw)
+    assert dict(unpack(letters[0].raw)[1])["dlq-reason"] == b"account_unknown"
