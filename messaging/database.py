@@ -24,6 +24,8 @@ def connect(url: str, schema: str, *, pool_size: int = 8) -> AsyncEngine:
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=False,
+        # An error's text goes into logs, and parameters hold account numbers and payers.
+        hide_parameters=True,
         connect_args={
             "timeout": 10,
             "server_settings": {

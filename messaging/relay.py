@@ -183,7 +183,7 @@ class Relay:
         while not sending.done():
             await asyncio.wait({sending}, timeout=SPEAK_SECONDS)
             if not sending.done():
-                await self._tell_backlog()
+                await self._measure_backlog()
         self._sending = None
         try:
             sending.result()
@@ -205,17 +205,19 @@ class Relay:
         self._unsaved_rows = 0
         self._saved_at = time.monotonic()
 
-    async def _tell_backlog(self, *, caught_up: bool = False) -> None:
-        """Keep the metrics, and with them the connection, alive."""
+    async def _tell_backlog(self, *, caught_up: bool) -> None:
         if caught_up:
             metrics.PENDING_ROWS.set(0)
             metrics.OLDEST_UNPUBLISHED.set(time.time())
         elif time.monotonic() - self._backlog_at >= BACKLOG_SECONDS:
-            assert self._connection is not None
-            rows, oldest = await backlog(self._connection)
-            self._backlog_at = time.monotonic()
-            metrics.PENDING_ROWS.set(rows)
-            metrics.OLDEST_UNPUBLISHED.set(oldest or time.time())
+            await self._measure_backlog()
+
+    async def _measure_backlog(self) -> None:
+        assert self._connection is not None
+        rows, oldest = await backlog(self._connection)
+        self._backlog_at = time.monotonic()
+        metrics.PENDING_ROWS.set(rows)
+        metrics.OLDEST_UNPUBLISHED.set(oldest or time.time())
 
     async def _pause(self, seconds: float) -> None:
         if seconds:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sandbox.children import with_parent
-from sandbox.ports import HOST, NotReadyError, free_port, wait_until
+from sandbox.ports import HOST, NotReadyError, free_port, listens, wait_until
 
 LOCK = Path(__file__).with_name("jgo.lock.toml")
 # What one laptop needs, and no more. The short session lets a killed broker come back in 7 s instead of 13 s.
@@ -131,6 +131,8 @@ class Kafka:
 
     def _answers(self) -> bool:
         # A port alone is open before the broker knows its cluster, so ask for metadata.
+        if not listens(self.port):
+            return False
         from kafka import KafkaAdminClient
         from kafka.errors import KafkaError
 

@@ -2,7 +2,7 @@
 
 import itertools
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +10,9 @@ import pytest
 
 from events.message import EVENT_TYPES, Event
 from events.topics import BY_CODE, DEAD_LETTERS, Topic
+from messaging.relay import Relay
 from messaging.topics import provision
+from tests.support.databases import Database
 
 _codes = itertools.count(9000)
 
@@ -49,3 +51,17 @@ def lane(kafka: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lane]:
     provision(kafka, [made, dead])
     yield Lane(made, group, dead, Tested)
     EVENT_TYPES.pop(Tested.ce_type())
+
+
+@pytest.fixture
+async def relays(database: Database, kafka: str) -> AsyncIterator[Callable[[], Relay]]:
+    """Makes relays of this database, and closes them."""
+    made: list[Relay] = []
+
+    def make() -> Relay:
+        made.append(Relay(database.billing_url, "billing", kafka))
+        return made[-1]
+
+    yield make
+    for relay in made:
+        await relay.close()

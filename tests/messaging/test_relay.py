@@ -1,24 +1,23 @@
 """The relay on the real PostgreSQL and Kafka: what it publishes, and what becomes of it when something breaks."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from kafka import KafkaAdminClient
-from kafka.admin import ConfigResource, ConfigResourceType
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from events.topics import BY_CODE, Topic
 from messaging.dead_letters import dead_letter
-from messaging.lead import HaltedError, connect, take_lead
+from messaging.lead import connect, take_lead
 from messaging.outbox import enqueue
 from messaging.partition import partition_of
 from messaging.relay import Relay
 from messaging.transient import is_transient
 from tests.messaging.conftest import Lane
 from tests.messaging.witness import (
+    drain,
+    enqueue_all,
     leader_pid,
     message,
     read_all,
@@ -31,42 +30,11 @@ from tests.messaging.writers import Writers
 from tests.support.databases import Database
 
 
-@pytest.fixture
-async def relays(database: Database, kafka: str) -> AsyncIterator[Callable[[], Relay]]:
-    """Makes relays of this database, and closes them."""
-    made: list[Relay] = []
-
-    def make() -> Relay:
-        made.append(Relay(database.billing_url, "billing", kafka))
-        return made[-1]
-
-    yield make
-    for relay in made:
-        await relay.close()
-
-
-async def enqueue_all(
-    engine: AsyncEngine, lane: Lane, key: str, count: int, first: int = 1
-) -> None:
-    async with engine.begin() as connection:
-        await enqueue(
-            connection, [message(lane.topic, key, first + number) for number in range(count)]
-        )
-
-
-async def drain(relay: Relay) -> int:
-    """Wave after wave until nothing is left; how many messages."""
-    total = 0
-    while sent := await relay.run_once():
-        total += sent
-    return total
-
-
 async def test_publishes_every_row_where_its_key_belongs(
     engine: AsyncEngine, lane: Lane, kafka: str, relays: Callable[[], Relay]
 ) -> None:
     for number in range(30):
-        await enqueue_all(engine, lane, f"key-{number}", 150)
+        await enqueue_all(engine, lane.topic, f"key-{number}", 150)
 
     assert await drain(relays()) == 4500
 
@@ -148,10 +116,10 @@ async def test_a_crash_between_ack_and_cursor_repeats_one_wave_and_loses_none(
     kafka: str,
     relays: Callable[[], Relay],
 ) -> None:
-    await enqueue_all(engine, lane, "k", 2000)
+    await enqueue_all(engine, lane.topic, "k", 2000)
     relay = relays()
     assert await drain(relay) == 2000
-    await enqueue_all(engine, lane, "k", 2500, first=2001)
+    await enqueue_all(engine, lane.topic, "k", 2500, first=2001)
     # Somebody holds the cursor's row, so the relay hangs exactly between Kafka's answer and the cursor.
     async with owner_engine.connect() as holder:
         await holder.execute(text("SELECT * FROM billing.outbox_cursor FOR UPDATE"))
@@ -200,9 +168,9 @@ async def test_the_standby_leads_when_the_leaders_connection_is_gone(
     engine: AsyncEngine, lane: Lane, relays: Callable[[], Relay]
 ) -> None:
     leader, standby = relays(), relays()
-    await enqueue_all(engine, lane, "k", 10)
+    await enqueue_all(engine, lane.topic, "k", 10)
     assert await leader.run_once() == 10
-    await enqueue_all(engine, lane, "k", 10, first=11)
+    await enqueue_all(engine, lane.topic, "k", 10, first=11)
     assert await standby.run_once() == 0, "only one publishes"
 
     await end_leader(engine)
@@ -233,54 +201,6 @@ async def test_a_deposed_leader_cannot_move_the_cursor(
     await second.close()
 
 
-async def test_halts_at_a_topic_that_it_does_not_know(
-    engine: AsyncEngine, lane: Lane, kafka: str, relays: Callable[[], Relay]
-) -> None:
-    newer = Topic(8999, "of.tomorrow.v1", 3, "k", "meterhall/test")
-    async with engine.begin() as connection:
-        await enqueue(connection, [message(newer, "k", 1), message(lane.topic, "k", 1)])
-
-    with pytest.raises(HaltedError, match="topic 8999"):
-        await relays().run(asyncio.Event().wait())
-    assert await waiting(engine) == 2
-    assert read_all(kafka, lane.topic.name) == []
-
-
-async def test_halts_at_a_topic_with_another_number_of_partitions(
-    engine: AsyncEngine,
-    lane: Lane,
-    relays: Callable[[], Relay],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    changed = Topic(lane.topic.code, lane.topic.name, 4, "name", "meterhall/test")
-    monkeypatch.setitem(BY_CODE, changed.code, changed)
-    await enqueue_all(engine, lane, "k", 1)
-
-    with pytest.raises(HaltedError, match="has 3 partitions, and the contract says 4"):
-        await relays().run_once()
-    assert await waiting(engine) == 1
-
-
-async def test_halts_when_kafka_refuses_and_goes_on_when_it_does_not(
-    engine: AsyncEngine, lane: Lane, kafka: str, relays: Callable[[], Relay]
-) -> None:
-    configure(kafka, lane.topic, {"max.message.bytes": "5000"})
-    async with engine.begin() as connection:
-        await enqueue(
-            connection,
-            [message(lane.topic, "k", 1, b"x" * 9000), message(lane.topic, "k", 2)],
-        )
-    relay = relays()
-    with pytest.raises(HaltedError, match="MessageSizeTooLarge"):
-        await relay.run_once()
-    await relay.close()
-    assert await waiting(engine) == 2
-
-    configure(kafka, lane.topic, {"max.message.bytes": "1048588"})
-    assert await drain(relays()) == 2
-    assert sequences(read_all(kafka, lane.topic.name)) == {"k": [1, 2]}
-
-
 async def test_stops_after_the_wave_with_the_cursor_stored(
     engine: AsyncEngine, lane: Lane, kafka: str, relays: Callable[[], Relay]
 ) -> None:
@@ -289,7 +209,7 @@ async def test_stops_after_the_wave_with_the_cursor_stored(
     total = 0
     while total < 300:
         total += 30
-        await enqueue_all(engine, lane, "k", 30, first=total - 29)
+        await enqueue_all(engine, lane.topic, "k", 30, first=total - 29)
     await until(lambda: holds(kafka, lane, 30), "it publishes")
     stop.set()
     await running
@@ -316,11 +236,3 @@ async def end_leader(engine: AsyncEngine) -> bool:
         return bool(
             await connection.scalar(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
         )
-
-
-def configure(kafka: str, topic: Topic, configs: dict[str, str]) -> None:
-    client = KafkaAdminClient(bootstrap_servers=kafka)
-    try:
-        client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic.name, configs)])
-    finally:
-        client.close()

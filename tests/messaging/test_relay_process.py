@@ -74,7 +74,7 @@ async def test_nothing_is_lost_when_relays_are_killed(
     done = asyncio.Event()
     writing = asyncio.create_task(writers.write_until(4, done))
     running = {process.pid: process for process in (start(), start())}
-    for _ in range(7):
+    for _ in range(5):
         await until(lambda: leads(engine), "a relay leads")
         await publishes(engine)
         leader = running.pop(await owner(engine))

@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.ids import uuid7
 from events.topics import Topic
-from messaging.outbox import Outgoing
+from messaging.outbox import Outgoing, enqueue
+from messaging.relay import Relay
 
 
 def read_all(bootstrap: str, topic: str) -> list[Any]:
@@ -97,3 +98,18 @@ async def leader_pid(engine: AsyncEngine) -> int | None:
 
 def as_json(value: Any) -> bytes:
     return json.dumps(value).encode()
+
+
+async def enqueue_all(
+    engine: AsyncEngine, topic: Topic, key: str, count: int, first: int = 1
+) -> None:
+    async with engine.begin() as connection:
+        await enqueue(connection, [message(topic, key, first + number) for number in range(count)])
+
+
+async def drain(relay: Relay) -> int:
+    """Wave after wave until nothing is left; how many messages."""
+    total = 0
+    while sent := await relay.run_once():
+        total += sent
+    return total
