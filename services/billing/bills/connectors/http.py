@@ -18,6 +18,16 @@ KEEPALIVE_SECONDS = 4.0
 # No bound here: a shared one would let a biller that hangs take the others' connections. Each biller's bulkhead bounds.
 NO_LIMIT = 0
 
+# Of the HTTP layers; and a broken socket, a header or an address that can't be written or read.
+_TROUBLE = (
+    httpx.HTTPError,
+    httpx.InvalidURL,
+    ClientError,
+    HttpProcessingError,
+    OSError,
+    ValueError,
+)
+
 
 class TransportError(Exception):
     """No answer that could be read: refused, cut, too slow, too large, or not a 200."""
@@ -56,13 +66,13 @@ class HttpClient:
             )
             async with asyncio.timeout(timeout_seconds):
                 return await self._exchange(request, largest_bytes)
-        except (TimeoutError, httpx.TimeoutException) as error:
-            raise TransportError(f"no answer within {timeout_seconds:g} s") from error
-        except (httpx.HTTPError, httpx.InvalidURL, ClientError, HttpProcessingError) as error:
-            raise TransportError(f"connection: {type(error).__name__}") from error
-        except (OSError, ValueError) as error:
-            # Not from the HTTP layers: a broken socket, a header or an address that can't be written or read.
-            raise TransportError(f"connection: {type(error).__name__}") from error
+        except _TROUBLE as error:
+            # The transport has only a few names of its own, and calls a broken connection a timeout, too.
+            if any(isinstance(each, TimeoutError) for each in (error, error.__cause__)):
+                raise TransportError(f"no answer within {timeout_seconds:g} s") from error
+            raise TransportError(
+                f"connection: {type(error.__cause__ or error).__name__}"
+            ) from error
 
     async def _exchange(self, request: httpx.Request, largest_bytes: int) -> bytes:
         response = await self._transport.handle_async_request(request)

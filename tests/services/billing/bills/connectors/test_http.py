@@ -81,6 +81,16 @@ async def test_nobody_there_is_unknown_for_an_apply_and_down_for_a_lookup(
             await connector.day_file(datetime.now(UTC).date())
 
 
+async def test_what_went_wrong_is_told(connector: Dialect, stranger: Stranger) -> None:
+    # An empty answer is a connection that the biller closes without a word.
+    assert await connector.apply(APPLICATION) == BillerUnknown(
+        "connection: ServerDisconnectedError"
+    )
+    stranger.hold = asyncio.Event()
+    assert await connector.apply(APPLICATION) == BillerUnknown("no answer within 0.5 s")
+    stranger.hold.set()
+
+
 async def test_a_day_file_may_be_large_but_not_endless(
     connector: Dialect, stranger: Stranger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
