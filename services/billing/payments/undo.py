@@ -11,7 +11,7 @@ from services.billing.bills.connectors import (
     NotApplied,
     Unapplied,
 )
-from services.billing.payments.ask import ask, charge_of, look, take_mark_back
+from services.billing.payments.ask import ChargeOutcome, ask, charge_of, look, take_mark_back
 from services.billing.payments.model import Progress
 from services.billing.payments.tables import State
 from services.billing.psp import (
@@ -67,33 +67,36 @@ class Undo:
         if not progress.payment.by_psp:
             self._gone(progress)
             return
-        assert progress.intent_id is not None
-        call = self._psp.void(progress.intent_id, progress.payment.id)
-        match await ask(progress.calls, "void", call):
+        match await self._void_or_look(progress):
             case Voided():
                 self._gone(progress)
+            case Captured():
+                await self._late_success(progress)
             case Refused(code, said):
-                await self._look_again(progress, f"{code} {said}")
-            case Unknown():
+                progress.case = f"the PSP will not void {progress.intent_id}: {code} {said}"
                 progress.wait("void", reason)
+            case _:
+                progress.wait("void", reason)
+
+    async def _void_or_look(self, progress: Progress) -> ChargeOutcome | Refused:
+        payment, intent_id = progress.payment, progress.intent_id
+        assert intent_id is not None
+        calls, charge = progress.calls, charge_of(payment)
+        if payment.attempts:
+            found = await ask(calls, "void", look(self._psp, charge, intent_id))
+            if isinstance(found, Voided | Captured):
+                return found
+        answer = await ask(calls, "void", self._psp.void(intent_id, payment.id))
+        if not isinstance(answer, Refused):
+            return answer
+        # Another process of ours may have come to another end meanwhile, so the PSP's book decides.
+        found = await ask(calls, "void", look(self._psp, charge, intent_id))
+        return found if isinstance(found, Voided | Captured) else answer
 
     def _gone(self, progress: Progress) -> None:
         # A payer who never confirmed has declined; every other payment was good until somebody else said no.
         abandoned = progress.state == State.ACCEPTED and progress.reason == "action_abandoned"
         progress.state = State.DECLINED if abandoned else State.VOIDED
-
-    async def _look_again(self, progress: Progress, said: str) -> None:
-        # The PSP will not void. Another process of ours may have come to another end, so its book decides.
-        assert progress.intent_id is not None
-        charge = charge_of(progress.payment)
-        match await ask(progress.calls, "void", look(self._psp, charge, progress.intent_id)):
-            case Voided():
-                self._gone(progress)
-            case Captured():
-                await self._late_success(progress)
-            case _:
-                progress.case = f"the PSP will not void {progress.intent_id}: {said}"
-                progress.wait("void")
 
     async def _late_success(self, progress: Progress) -> None:
         # The money was taken after we had given up. Is the bill marked, it is a success; if not, the money goes back.

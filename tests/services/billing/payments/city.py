@@ -1,13 +1,16 @@
 """A process of ours between a PSP and billers: it pays, dies, resumes; and all three books are compared."""
 
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from events.payments import PayBill
 from services.billing.bills.connectors import Connectors
-from services.billing.payments import Payments, resume
+from services.billing.payments import Instruction, Payments, resume
+from services.billing.payments.accept import accept
 from services.billing.payments.legs import Legs
 from services.billing.payments.model import Payment, serial_of
 from services.billing.payments.record import record
@@ -65,6 +68,18 @@ class City:
             rule="any",
         )
 
+    async def accept(self, instruction: Instruction[PayBill]) -> Payment:
+        """Accept a payment, and have its worker die before it asks anybody; as that worker had it in hand."""
+        async with self.engine.begin() as connection:
+            accepted = await accept(connection, [instruction], timedelta(seconds=20))
+        return accepted.open[0]
+
+    async def pay(self, instruction: Instruction[PayBill]) -> dict[str, Any]:
+        """Pay, and wait for what came of the first attempt: the payment's row."""
+        await self.payments.pay([instruction])
+        await self.payments.drain()
+        return await books.payment(self.engine, instruction.command.payment_id)
+
     async def settle(self, rounds: int = 12) -> int:
         """Resume until nothing is open; how many rounds it took. The waits are made due, so nothing sleeps."""
         for round in range(rounds):
@@ -85,7 +100,7 @@ class City:
                         f"UPDATE {table} SET next_attempt_at = now() WHERE next_attempt_at IS NOT NULL"
                     )
                 )
-                found += due.rowcount
+                found += int(due.rowcount)
         return found
 
     async def age(self, table: str, id: UUID, by: timedelta) -> None:
@@ -93,8 +108,8 @@ class City:
         async with self._owner_engine.begin() as connection:
             await connection.execute(
                 text(
-                    f"UPDATE {table} SET created_at = created_at - :by,"
-                    " unknown_since = unknown_since - :by WHERE id = :id"
+                    f"UPDATE {table} SET created_at = created_at - CAST(:by AS interval),"
+                    " unknown_since = unknown_since - CAST(:by AS interval) WHERE id = :id"
                 ),
                 {"id": id, "by": by},
             )
