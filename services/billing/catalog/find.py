@@ -22,46 +22,47 @@ _OFFERED = text(f"""
         SELECT FROM services s WHERE s.biller_id = b.id
           AND (CAST(:category AS text) IS NULL OR s.category = :category)
           AND (CAST(:division AS text) IS NULL OR EXISTS (
-            SELECT FROM coverage c JOIN divisions d ON d.code = c.division_code
-            WHERE c.service_id = s.id AND (
-                c.division_code = :division OR d.parent = :division
-                OR c.division_code = (SELECT parent FROM divisions WHERE code = :division))))))
+            SELECT FROM coverage c WHERE c.service_id = s.id AND c.division_code = ANY (ARRAY(
+                SELECT code FROM divisions WHERE code = :division OR parent = :division
+                    OR code = (SELECT parent FROM divisions WHERE code = :division)))))))
     ORDER BY b.id LIMIT :limit
 """)  # noqa: S608
-_SERVICES = text("""
+_PLACES = """
+    places (service_id, code, parent) AS (
+        SELECT c.service_id, d.code, d.parent
+        FROM coverage c JOIN divisions d ON d.code = c.division_code AND d.level = 2
+        UNION ALL
+        SELECT c.service_id, d.code, d.parent FROM coverage c JOIN divisions d ON d.parent = c.division_code)
+"""
+_SERVICES = text(f"""
+    WITH {_PLACES}
     SELECT s.biller_id, s.id, s.category, s.name_zh, s.name_en,
-        count(DISTINCT coalesce(d.parent, d.code)) AS provinces,
-        count(DISTINCT p.code) AS prefectures
-    FROM services s
-    LEFT JOIN coverage c ON c.service_id = s.id
-    LEFT JOIN divisions d ON d.code = c.division_code
-    LEFT JOIN divisions p ON p.level = 2 AND (p.code = d.code OR p.parent = d.code)
+        count(DISTINCT p.parent) AS provinces, count(DISTINCT p.code) AS prefectures
+    FROM services s LEFT JOIN places p ON p.service_id = s.id
     WHERE s.biller_id = ANY(CAST(:billers AS text[]))
     GROUP BY s.id ORDER BY s.id
-""")
-_DIVISIONS = text("""
+""")  # noqa: S608
+_DIVISIONS = text(f"""
+    WITH {_PLACES}
     SELECT d.code, d.name_zh, d.name_en, d.level, d.parent, count(DISTINCT b.id) AS billers
     FROM divisions d
-    LEFT JOIN divisions r ON r.code = d.code OR r.parent = d.code OR r.code = d.parent
-    LEFT JOIN coverage c ON c.division_code = r.code
-    LEFT JOIN services s ON s.id = c.service_id
+    LEFT JOIN places p ON d.code = CASE WHEN CAST(:parent AS char(6)) IS NULL THEN p.parent ELSE p.code END
+    LEFT JOIN services s ON s.id = p.service_id
     LEFT JOIN billers b ON b.id = s.biller_id AND b.active
     WHERE d.parent IS NOT DISTINCT FROM CAST(:parent AS char(6))
     GROUP BY d.code ORDER BY d.code
-""")
-_TOTALS = text("""
-    WITH offered AS (
-        SELECT DISTINCT d.code, d.parent, d.level FROM coverage c
-        JOIN services s ON s.id = c.service_id JOIN billers b ON b.id = s.biller_id AND b.active
-        JOIN divisions d ON d.code = c.division_code)
+""")  # noqa: S608
+# A municipality's stand-in among the prefectures has its province's name.
+_TOTALS = text(f"""
+    WITH {_PLACES}, offered AS (
+        SELECT DISTINCT p.code, p.parent FROM places p
+        JOIN services s ON s.id = p.service_id JOIN billers b ON b.id = s.biller_id AND b.active)
     SELECT (SELECT count(*) FROM billers) AS billers, (SELECT count(*) FROM billers WHERE active) AS active_billers,
         (SELECT count(*) FROM services) AS services, (SELECT count(*) FROM coverage) AS coverage,
-        (SELECT count(DISTINCT coalesce(parent, code)) FROM offered) AS provinces,
-        (SELECT count(DISTINCT c.code) FROM offered o
-            JOIN divisions c ON c.level = 2 AND (c.code = o.code OR c.parent = o.code)
-            JOIN divisions p ON p.code = c.parent
+        (SELECT count(DISTINCT parent) FROM offered) AS provinces,
+        (SELECT count(*) FROM offered o JOIN divisions c ON c.code = o.code JOIN divisions p ON p.code = o.parent
             WHERE c.name_zh LIKE '%市' AND c.name_zh <> p.name_zh) AS cities
-""")
+""")  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)

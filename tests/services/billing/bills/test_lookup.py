@@ -1,6 +1,7 @@
 """Lookups against the sandbox's billers over TCP: the four ways in which one ends, and whatever may happen before."""
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -63,6 +64,42 @@ async def test_a_biller_that_is_down_says_nothing_about_the_account(hall: Hall, 
     again = await hall.command("cd-water", number)
     await hall.look_up(again)
     assert (await hall.row(again.lookup_id)).state == "found"
+
+
+async def test_bills_that_make_no_sense_are_not_kept(hall: Hall) -> None:
+    """A biller that bills in another currency than its own is not believed, and neither are its other bills."""
+    bill = {"period": "2026-11", "amount_minor": 5, "currency": "CNY", "rule": "exact"}
+    bill["expires_at"] = "2099-12-31T23:59:59+08:00"
+    bills = [{**bill, "bill_number": "B1"}, {**bill, "bill_number": "B2", "currency": "USD"}]
+    said = {"status": "OK", "account_number": "1234567890", "bills": bills}
+    content = json.dumps(said).encode()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(content)}\r\nConnection: close\r\n\r\n"
+        writer.write(head.encode() + content)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        connector = {"dialect": "json", "url": f"http://127.0.0.1:{port}"}
+        async with hall.engine.begin() as connection:
+            await connection.execute(
+                text("UPDATE billers SET connector = CAST(:it AS jsonb) WHERE id = 'hz-water'"),
+                {"it": json.dumps(connector)},
+            )
+        command = await hall.command("hz-water", "1234567890")
+        await hall.look_up(command)
+        assert (await hall.row(command.lookup_id)).state == "failed"
+        assert await hall.bills(command.account_id) == []
+        bills[1]["currency"] = "CNY"
+        content = json.dumps(said).encode()
+        again = await hall.command("hz-water", "1234567890")
+        await hall.look_up(again)
+        assert (await hall.row(again.lookup_id)).state == "found"
+        assert [each.bill_number for each in await hall.bills(again.account_id)] == ["B1", "B2"]
 
 
 async def test_a_slow_biller_holds_up_nobody_else(hall: Hall) -> None:
