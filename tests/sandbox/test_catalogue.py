@@ -7,6 +7,7 @@ import sys
 
 from sandbox import catalogue
 from sandbox.billers.institutions import INSTITUTIONS
+from services.billing.catalog.read_file import read_lines
 from services.billing.catalog.tables import CATEGORIES
 
 URL = "http://127.0.0.1:8430"
@@ -53,5 +54,8 @@ def test_billers_speak_every_dialect_and_have_every_rule() -> None:
 
 def test_the_command_writes_the_same_rows() -> None:
     command = [sys.executable, "-m", "sandbox.catalogue", "--billers-url", f"{URL}/"]
-    written = subprocess.run(command, check=True, capture_output=True).stdout.decode()
+    written = subprocess.run(command, check=True, capture_output=True).stdout
     assert [json.loads(line) for line in written.splitlines()] == ROWS
+    read, errors = read_lines(written.splitlines())
+    assert errors == []
+    assert len(read.billers) == len(INSTITUTIONS)
