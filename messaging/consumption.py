@@ -26,6 +26,8 @@ from messaging.dead_letters import Record, dead_letter
 from messaging.outbox import enqueue
 from messaging.transient import backoff_seconds, is_transient
 
+# A batch that takes longer waits for something that does not come; a batch of 500 takes less than a second.
+STUCK_SECONDS = 60.0
 # So often may a single record fail with an unexpected error before it becomes a dead letter.
 ATTEMPTS = 5
 
@@ -78,7 +80,7 @@ class Consumption:
         self.group = group
         # FastStream's subscriber: it knows whether the process stops, and owns the consumer whose offsets we commit.
         self.subscriber: Any = None
-        self.last_progress = time.monotonic()
+        self._began_at = time.monotonic()
         self._handler = handler
         self._engine = engine
         self._labels = (topic.name, group)
@@ -91,10 +93,10 @@ class Consumption:
     async def take(self, records: Sequence[Record]) -> None:
         """Finish the batch and commit its offsets, or rewind to its start. Raises nothing: FastStream would go on."""
         self._idle.clear()
+        self._began_at = time.monotonic()
         try:
             if await self._work(records):
                 self._failed.clear()
-                self.last_progress = time.monotonic()
                 await self._commit(records)
             else:
                 self._rewind(records)
@@ -114,6 +116,13 @@ class Consumption:
             await asyncio.wait_for(self._idle.wait(), seconds)
         except TimeoutError:
             log.warning("batch_outlived_drain", topic=self.topic.name, group=self.group)
+
+    async def progress(self) -> str | None:
+        """For the probes: says so when the batch in flight is stuck."""
+        seconds = 0.0 if self._idle.is_set() else time.monotonic() - self._began_at
+        if seconds < STUCK_SECONDS:
+            return None
+        return f"{self.group} has been at a batch of {self.topic.name} for {seconds:.0f} s"
 
     def resume(self) -> None:
         """The new partitions are here."""

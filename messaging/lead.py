@@ -47,6 +47,7 @@ async def connect(database_url: str, schema: str) -> "asyncpg.Connection[Any]":
         user=url.username,
         password=url.password,
         database=url.database,
+        ssl=url.query.get("ssl"),
         timeout=10,
         command_timeout=60,
         server_settings={

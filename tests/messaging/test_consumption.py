@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.ids import uuid7
-from messaging.consume import ATTEMPTS, Message, Rejected, make_broker, subscribe
+from messaging.consume import ATTEMPTS, Consumption, Message, Rejected, make_broker, subscribe
 from messaging.dead_letter_tools import DeadLetter, read
 from messaging.relay import Relay
 from tests.messaging.conftest import Lane
@@ -51,12 +51,12 @@ class Handled:
 @asynccontextmanager
 async def consuming(
     lane: Lane, kafka: str, engine: AsyncEngine, handler: Any, max_records: int = 500
-) -> AsyncIterator[None]:
+) -> AsyncIterator[Consumption]:
     broker = make_broker(kafka, f"test-{uuid.uuid4().hex[:6]}")
-    subscribe(broker, lane.topic, lane.group, handler, engine, max_records=max_records)
+    made = subscribe(broker, lane.topic, lane.group, handler, engine, max_records=max_records)
     await broker.start()
     try:
-        yield
+        yield made
     finally:
         await broker.stop()
 
@@ -233,7 +233,7 @@ async def test_a_failing_database_is_waited_out_and_nothing_is_skipped(
 
 
 async def test_a_batch_that_cannot_be_finished_is_given_back_at_the_end(
-    lane: Lane, kafka: str, engine: AsyncEngine
+    lane: Lane, kafka: str, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(kafka, lane.topic.name, [good(lane, number) for number in range(10)])
     tried = asyncio.Event()
@@ -242,8 +242,11 @@ async def test_a_batch_that_cannot_be_finished_is_given_back_at_the_end(
         tried.set()
         raise ConnectionRefusedError
 
-    async with consuming(lane, kafka, engine, database_is_away):
+    async with consuming(lane, kafka, engine, database_is_away) as consumption:
         await asyncio.wait_for(tried.wait(), 20)
+        assert await consumption.progress() is None
+        monkeypatch.setattr("messaging.consumption.STUCK_SECONDS", 0.0)
+        assert f"at a batch of {lane.topic.name}" in str(await consumption.progress())
     assert await committed(kafka, lane) == 0
 
     handler = Handled()
