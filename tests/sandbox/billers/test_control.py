@@ -34,7 +34,7 @@ def test_accounts_are_told_by_what_they_owe(billers: SandboxBillers) -> None:
     assert billers.accounts("wh-water", limit=3) == owing[:3]
 
 
-def test_faults_fire_as_often_as_asked_and_are_counted(
+def test_faults_are_listed_and_cleared_by_biller(
     billers: SandboxBillers, http: httpx.Client
 ) -> None:
     billers.add_fault("hz-water", "lookup", "down", times=2)
