@@ -11,7 +11,7 @@ from collections import Counter as Tally
 from collections.abc import Mapping
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from messaging.transient import backoff_seconds
 from services.notifications import metrics
@@ -50,7 +50,7 @@ class Sender:
         while not self._stopping:
             self._news.clear()
             try:
-                busy = await self._record_finished() + await self._start_due()
+                busy = await self._turn()
             except Exception as error:
                 # What is finished stays in hand; should its lease end meanwhile, it is sent again.
                 failures += 1
@@ -71,27 +71,38 @@ class Sender:
     async def run_once(self) -> int:
         """Try what is due, as far as there are places, to the end; how many were tried."""
         self._channels_until = 0.0
-        tried = await self._start_due()
+        await self._turn()
+        tried = len(self._tasks)
         await self.drain()
         return tried
 
     async def drain(self) -> None:
         """Let the attempts that run come to their end, which their timeouts bound, and record them."""
         await asyncio.gather(*self._tasks)
-        await self._record_finished()
+        await self._turn(claiming=False)
 
-    async def _start_due(self) -> int:
+    async def _turn(self, *, claiming: bool = True) -> int:
+        """Record what is finished and claim what is due, in one transaction; how many rows that were."""
+        finished, claimed, counted = self._finished[:], [], 0
         async with self._engine.begin() as connection:
-            if time.monotonic() >= self._channels_until:
-                self._channels = await channels(connection)
-                self._channels_until = time.monotonic() + CHANNELS_SECONDS
-            claimed = await claim(connection, self._free_places())
+            if finished:
+                counted = await record(connection, finished)
+            if claiming:
+                await self._look_for_channels(connection)
+                claimed = await claim(connection, self._free_places())
+        del self._finished[: len(finished)]
+        metrics.LEASES_LOST.inc(len(finished) - counted)
         for delivery in claimed:
             self._running[_lane(delivery)] += 1
             task = asyncio.create_task(self._attempt(delivery))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        return len(claimed)
+        return len(finished) + len(claimed)
+
+    async def _look_for_channels(self, connection: AsyncConnection) -> None:
+        if time.monotonic() >= self._channels_until:
+            self._channels = await channels(connection)
+            self._channels_until = time.monotonic() + CHANNELS_SECONDS
 
     def _free_places(self) -> dict[Lane, int]:
         return {
@@ -113,17 +124,6 @@ class Sender:
         self._running[_lane(delivery)] -= 1
         self._finished.append(Attempt(delivery, outcome))
         self._news.set()
-
-    async def _record_finished(self) -> int:
-        finished = self._finished[:]
-        if not finished:
-            return 0
-        async with self._engine.begin() as connection:
-            counted = await record(connection, finished)
-        del self._finished[: len(finished)]
-        if counted < len(finished):
-            metrics.LEASES_LOST.inc(len(finished) - counted)
-        return len(finished)
 
 
 def _lane(delivery: Delivery) -> Lane:

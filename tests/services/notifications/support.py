@@ -1,5 +1,6 @@
 """What the tests of notifications share: events as Kafka brings them, a receiver, and the service in one piece."""
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
@@ -259,8 +260,6 @@ async def hall_on(
 
 async def eventually(what: Callable[[], Awaitable[bool]], seconds: float = 30.0) -> None:
     """Wait until it is so; fail when it is not in time."""
-    import asyncio
-
     deadline = time.monotonic() + seconds
     while not await what():
         assert time.monotonic() < deadline, "it did not happen in time"

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from datetime import UTC, datetime, timedelta
 
 from aiohttp import web
 from sqlalchemy import text
@@ -154,6 +155,22 @@ async def test_a_lost_connection_is_tried_again_with_the_same_message_id(hall: H
     assert (first["body"], first["html"]) == (second["body"], second["html"])
 
 
+async def test_mail_waits_for_a_mail_server_that_is_away(hall: Hall) -> None:
+    channel = await hall.channel()
+    payer, email = await hall.payer(channel)
+    await hall.take(message_of(issued(channel, payer)))
+    hall.mailbox.kill()
+    try:
+        assert await hall.sender.run_once() == 1
+    finally:
+        hall.mailbox.start()
+    [delivery] = await hall.deliveries()
+    assert (delivery.status, delivery.reason) == ("pending", "no_connection")
+    await hall.later(10)
+    assert await hall.sender.run_once() == 1
+    assert len(hall.mailbox.mails(email)) == 1
+
+
 async def test_a_hanging_endpoint_holds_up_nobody_else(hall: Hall, receiver: Receiver) -> None:
     let_go = asyncio.Event()
 
@@ -242,8 +259,6 @@ async def test_stopping_ends_what_has_begun(hall: Hall, receiver: Receiver) -> N
 async def test_old_deliveries_are_forgotten_once_they_have_ended(
     hall: Hall, receiver: Receiver
 ) -> None:
-    from datetime import UTC, datetime, timedelta
-
     channel = await hall.channel(f"{receiver.url}/hook")
     await hall.take(message_of(succeeded(channel, "p"), uuid7()))
     assert await hall.sender.run_once() == 1

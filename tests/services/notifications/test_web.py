@@ -1,7 +1,7 @@
 """The channel's API, over TCP to the real process."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -175,9 +175,20 @@ async def test_deliveries_are_followed_page_by_page(hall: Hall, url: str) -> Non
         assert answer.headers["Content-Type"] == "application/problem+json"
 
 
-async def test_the_probes_answer_without_a_token(url: str) -> None:
+async def test_a_large_body_is_refused_before_it_is_read(url: str) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"{}"
+
     async with httpx.AsyncClient(base_url=url) as client:
-        for path in ("/livez", "/readyz", "/metrics", "/openapi.json"):
+        for content in (b"x" * 20_000, pieces()):
+            answer = await client.put("/v1/recipients/p1", content=content)
+            assert answer.status_code == 413
+            assert answer.json()["type"] == "/problems/body-too-large"
+
+
+async def test_the_probes_answer_without_a_token(url: str) -> None:
+    async with httpx.AsyncClient(base_url=url, follow_redirects=True) as client:
+        for path in ("/livez", "/readyz", "/metrics", "/openapi.json", "/docs"):
             assert (await client.get(path)).status_code == 200
         missing = await client.get("/v2")
         assert missing.status_code == 404
