@@ -1,0 +1,130 @@
+"""The envelope: CloudEvents' own library reads what we write, we read what it writes, nothing hostile gets through."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from cloudevents.core.bindings.kafka import KafkaMessage, from_binary_event, to_binary_event
+from cloudevents.core.v1.event import CloudEvent
+from hypothesis import given
+from hypothesis import strategies as st
+
+from events import envelope
+from events.envelope import ContractError, Header, decode, headers
+from events.ids import milliseconds_of, uuid7
+from events.payments import RefundPayment, WalletToppedUp
+from events.topics import PAYMENT_COMMANDS, PAYMENT_EVENTS
+
+NOW = datetime(2026, 11, 23, 2, 30, 5, 123456, tzinfo=UTC)
+REFUND = RefundPayment(refund_id=uuid7(), payment_id=uuid7(), channel="citywallet")
+VALUE = REFUND.model_dump_json().encode()
+NAMED = [("ce_id", str(uuid7()).encode()), ("ce_type", REFUND.ce_type().encode())]
+
+
+def refused(**changed: Any) -> str:
+    said = {
+        "topic": PAYMENT_COMMANDS.name,
+        "key": REFUND.key.encode(),
+        "value": VALUE,
+        "raw_headers": NAMED,
+        **changed,
+    }
+    with pytest.raises(ContractError) as error:
+        decode(**said)
+    assert "secret-of-the-sender" not in error.value.text
+    return error.value.code
+
+
+def test_the_cloudevents_library_reads_what_we_write() -> None:
+    id = uuid7()
+    written = headers(
+        id, REFUND.ce_type(), PAYMENT_COMMANDS.source, REFUND.key, NOW, 7, "00-1-2-01", "c-1"
+    )
+    read = from_binary_event(KafkaMessage(dict(written), REFUND.key.encode(), VALUE))
+    assert read.get_id() == str(id)
+    assert read.get_type() == "meterhall.RefundPayment.v1"
+    assert read.get_source() == "meterhall/billing"
+    assert read.get_subject() == REFUND.key
+    assert read.get_time() == NOW
+    assert read.get_extension("sequence") == "7"
+    assert read.get_data() == json.loads(VALUE)
+
+
+def test_we_read_what_the_cloudevents_library_writes() -> None:
+    id = uuid7()
+    attributes = {
+        "id": str(id),
+        "type": REFUND.ce_type(),
+        "source": "citywallet",
+        "specversion": "1.0",
+        "datacontenttype": "application/json",
+        "partitionkey": REFUND.key,
+    }
+    message = to_binary_event(CloudEvent(attributes, json.loads(VALUE)))
+    key = message.key.encode() if isinstance(message.key, str) else message.key
+    read = decode(PAYMENT_COMMANDS.name, key, message.value, list(message.headers.items()))
+    assert (read.id, read.event) == (id, REFUND)
+
+
+def test_what_travels_beside_the_event_arrives() -> None:
+    beside: list[Header] = [("traceparent", b"00-1-2-01"), ("correlation_id", b"c-1")]
+    read = decode(PAYMENT_COMMANDS.name, None, VALUE, NAMED + beside)
+    assert (read.traceparent, read.correlation_id) == ("00-1-2-01", "c-1")
+
+
+def test_fields_of_tomorrow_are_ignored() -> None:
+    value = json.dumps({**json.loads(VALUE), "loyalty": 7}).encode()
+    assert decode(PAYMENT_COMMANDS.name, None, value, NAMED).event == REFUND
+
+
+@pytest.mark.parametrize(
+    ("changed", "code"),
+    [
+        ({"value": None}, "tombstone"),
+        ({"value": b"x" * (envelope.LARGEST_VALUE_BYTES + 1)}, "too_large"),
+        ({"value": b"secret-of-the-sender"}, "bad_value"),
+        ({"value": b'{"refund_id": "secret-of-the-sender"}'}, "bad_value"),
+        ({"value": b"\xff\xfe"}, "bad_value"),
+        ({"value": b"[]"}, "bad_value"),
+        ({"key": b"another"}, "bad_key"),
+        ({"raw_headers": []}, "unknown_type"),
+        ({"raw_headers": [("ce_type", b"meterhall.RefundPayment.v9")]}, "unknown_type"),
+        ({"raw_headers": NAMED[1:]}, "bad_id"),
+        ({"raw_headers": [*NAMED[1:], ("ce_id", b"1")]}, "bad_id"),
+        ({"raw_headers": [*NAMED, ("x", b"\xff")]}, "bad_header"),
+        ({"topic": PAYMENT_EVENTS.name}, "unknown_type"),
+    ],
+)
+def test_what_is_against_the_contract_is_refused_by_a_stable_code(
+    changed: dict[str, Any], code: str
+) -> None:
+    assert refused(**changed) == code
+
+
+@given(
+    st.one_of(st.none(), st.binary(max_size=300)),
+    st.one_of(st.none(), st.binary(max_size=300)),
+    st.lists(st.tuples(st.sampled_from(["ce_id", "ce_type", "x"]), st.binary(max_size=40))),
+)
+def test_no_bytes_lead_to_anything_but_a_contract_error(
+    key: bytes | None, value: bytes | None, raw_headers: list[Header]
+) -> None:
+    for known in ([], NAMED):
+        with pytest.raises(ContractError):
+            decode(PAYMENT_COMMANDS.name, key, value, [*raw_headers, *known])
+
+
+def test_an_amount_is_a_positive_integer_that_every_reader_keeps_exact() -> None:
+    about = {"top_up_id": str(uuid7()), "channel": "c", "payer": "p", "currency": "CNY"}
+    for bad in (0, -1, 1.5, "100", True, 2**53, None):
+        with pytest.raises(ValueError, match="amount_minor"):
+            WalletToppedUp.model_validate_json(json.dumps({**about, "amount_minor": bad}))
+
+
+def test_ids_sort_by_the_time_at_which_they_were_made() -> None:
+    ids = [uuid7() for _ in range(1_000)]
+    assert len(set(ids)) == len(ids)
+    assert [milliseconds_of(each) for each in ids] == sorted(milliseconds_of(each) for each in ids)
+    assert {each.version for each in ids} == {7}
+    assert {each.variant for each in ids} == {"specified in RFC 4122"}
