@@ -99,6 +99,7 @@ async def judge(
     await connection.execute(_LEFT_LINES)
     await connection.execute(_LEFT_ITEMS, about)
     await connection.execute(_MISSING_STATEMENTS, {**about, "day": day, "accounts": accounts})
+    await connection.exec_driver_sql("CREATE INDEX ON recon_found (reference, kind)")
     await connection.exec_driver_sql("ANALYZE recon_found")
     await connection.execute(_OPEN, about)
     await connection.execute(_RESOLVE, about)

@@ -38,11 +38,14 @@ _NETTED = text("""
     WHERE NOT EXISTS (SELECT FROM recon_items i WHERE i.our_id = there.our_id AND i.kind = there.kind)
 """)
 _DROP_MATCHED_LINES = text("""
-    DELETE FROM recon_lines l USING matches m WHERE m.line_id = l.id AND m.released_at IS NULL
+    DELETE FROM recon_lines l
+    WHERE (SELECT m.id FROM matches m WHERE m.line_id = l.id AND m.released_at IS NULL) IS NOT NULL
 """)
 _MARK_CONSUMED_ITEMS = text("""
-    UPDATE recon_items i SET consumed = true FROM matches m
-    WHERE NOT i.consumed AND m.transfer_id = i.transfers[1] AND m.source = :source AND m.released_at IS NULL
+    UPDATE recon_items i SET consumed = true
+    WHERE NOT i.consumed AND (
+        SELECT m.id FROM matches m
+        WHERE m.transfer_id = i.transfers[1] AND m.source = :source AND m.released_at IS NULL) IS NOT NULL
 """)
 
 

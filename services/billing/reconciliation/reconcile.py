@@ -37,8 +37,8 @@ _RESULT = text("""
            AND (t.debit_account = ANY(CAST(:accounts AS bigint[]))
                OR t.credit_account = ANY(CAST(:accounts AS bigint[])))
         ) AS transfers,
-        (SELECT count(*) FROM statement_lines l JOIN matches m ON m.line_id = l.id AND m.released_at IS NULL
-         WHERE l.statement_id = s.id) AS matched,
+        (SELECT count(*) FROM statement_lines l WHERE l.statement_id = s.id AND (
+             SELECT m.id FROM matches m WHERE m.line_id = l.id AND m.released_at IS NULL) IS NOT NULL) AS matched,
         (SELECT count(*) FROM breaks WHERE source = :source AND source_id = :source_id AND state = 'open'
          AND day = :day) AS breaks,
         (SELECT count(*) FROM breaks WHERE source = :source AND source_id = :source_id AND state = 'open'

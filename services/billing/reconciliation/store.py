@@ -24,9 +24,14 @@ _CURRENT = text("""
     WHERE source = :source AND source_id = :source_id AND day = :day AND superseded_at IS NULL
 """)
 _SUPERSEDE = text("UPDATE statements SET superseded_at = now() WHERE id = :id")
+# OFFSET 0 keeps each step a probe of an index (see collect.py).
 _RELEASE = text("""
-    UPDATE matches SET released_at = now() WHERE released_at IS NULL AND head IN (
-        SELECT m.head FROM statement_lines l JOIN matches m ON m.line_id = l.id AND m.released_at IS NULL
+    UPDATE matches SET released_at = now() WHERE id IN (
+        SELECT g.id FROM statement_lines l
+        CROSS JOIN LATERAL (
+            SELECT m.head FROM matches m WHERE m.line_id = l.id AND m.released_at IS NULL OFFSET 0) AS h
+        CROSS JOIN LATERAL (
+            SELECT g.id FROM matches g WHERE g.head = h.head AND g.released_at IS NULL OFFSET 0) AS g
         WHERE l.statement_id = :id)
 """)
 _INSERT = text("""
