@@ -1,4 +1,4 @@
-"""Faults fire as often as they were asked to, at whom they were asked to, and are counted; a restart changes nothing."""
+"""Faults fire as often as asked, at whom they were asked to, and are counted; a restart changes nothing."""
 
 from pathlib import Path
 
