@@ -50,7 +50,12 @@ CREATE TABLE coverage (
     CONSTRAINT pk_coverage PRIMARY KEY (service_id, division_code)
 );
 CREATE INDEX ix_coverage_division_code ON coverage (division_code);
-GRANT SELECT, INSERT, UPDATE, DELETE ON divisions, billers, services, coverage TO billing_app;
+GRANT SELECT, INSERT ON divisions, billers, services, coverage TO billing_app;
+GRANT UPDATE (name_zh, name_en, level, parent) ON divisions TO billing_app;
+GRANT UPDATE (name_zh, name_en, currency, settled_by, connector, account_number_pattern, account_number_hint_zh,
+    account_number_hint_en, timeout_ms, max_concurrency, active) ON billers TO billing_app;
+GRANT UPDATE (biller_id, category, name_zh, name_en), DELETE ON services TO billing_app;
+GRANT DELETE ON coverage TO billing_app;
 """
 
 

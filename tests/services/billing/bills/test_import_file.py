@@ -1,5 +1,6 @@
 """A biller's file of bills: all or nothing, again without an effect, and never a bill opened that is being paid."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -207,8 +208,11 @@ async def test_on_the_command_line(
         0,
         "Nothing has changed: all 1 bills are known already.\n",
     )
-    for name, says in (("nobody", "There is no biller"), ("hz-water", "it has no files")):
-        wrong = await meterhall(database, "bills", "import", name, str(file))
+    mistakes = {"nobody": "There is no biller", "hz-water": "it has no files"}
+    ran = await asyncio.gather(
+        *(meterhall(database, "bills", "import", name, str(file)) for name in mistakes)
+    )
+    for wrong, says in zip(ran, mistakes.values(), strict=True):
         assert wrong.code == 1 and says in wrong.err and "Traceback" not in wrong.err
 
 

@@ -40,6 +40,9 @@ async def test_tables_and_migrations_agree(owner_engine: AsyncEngine) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
+        "DELETE FROM billers",
+        "UPDATE billers SET id = 'x'",
+        "DELETE FROM divisions",
         "UPDATE accounts SET account_number = 'x'",
         "UPDATE accounts SET biller_id = 'x'",
         "DELETE FROM accounts",
