@@ -1,0 +1,1 @@
+"""What the README claims, measurable by anyone: `python -m benchmarks`."""

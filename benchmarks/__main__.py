@@ -1,0 +1,70 @@
+"""`python -m benchmarks [--quick] [--only drain,ceiling]` measures; `python -m benchmarks table` prints what it found.
+
+Every repeat takes each measurement once, so that a machine that slows down slows all of them down alike.
+"""
+
+import asyncio
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks import report, results
+from benchmarks.measure import MEASUREMENTS, measure
+from benchmarks.plan import FULL, QUICK
+from benchmarks.stage import Stage
+from sandbox.progress import Steps
+
+commands = typer.Typer(add_completion=False, help=__doc__)
+
+
+@commands.callback(invoke_without_command=True)
+def main(
+    context: typer.Context,
+    quick: Annotated[
+        bool, typer.Option(help="small sizes, one repeat: under three minutes")
+    ] = False,
+    only: Annotated[str, typer.Option(help=f"some of {', '.join(MEASUREMENTS)}")] = "",
+    repeats: Annotated[int, typer.Option(help="how often; 0 is as planned", min=0)] = 0,
+    output: Annotated[Path, typer.Option(help="where the JSON goes")] = results.LATEST,
+) -> None:
+    """Measure everything on a PostgreSQL and a Kafka of its own."""
+    if context.invoked_subcommand:
+        return
+    plan = QUICK if quick else FULL
+    chosen = only.split(",") if only else list(MEASUREMENTS)
+    if unknown := set(chosen) - MEASUREMENTS.keys():
+        raise typer.BadParameter(f"there is no {', '.join(sorted(unknown))}")
+    folder = Path(tempfile.mkdtemp(prefix="meterhall-benchmarks-"))
+    try:
+        with Steps() as steps, Stage(folder, plan, steps.tell) as stage:
+            lines = measure(stage, chosen, repeats or plan.repeats, steps)
+            durability = asyncio.run(results.durability(stage))
+            result = results.as_json(lines, stage, durability)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    results.write(result, output)
+    report.show(result)
+    print(f"JSON: {output}")
+    if not all(line["integrity"] for line in result["lines"]):
+        for line in lines:
+            for sample in line.samples.values():
+                print(
+                    *(f"{line.id}: {each}" for each in sample.complaints), sep="\n", file=sys.stderr
+                )
+        raise typer.Exit(1)
+
+
+@commands.command()
+def table(
+    file: Annotated[Path, typer.Argument(help="a result")] = results.LATEST,
+) -> None:
+    """Print a result as Markdown."""
+    print(report.markdown(results.read(file)))
+
+
+if __name__ == "__main__":
+    commands()

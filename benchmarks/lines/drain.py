@@ -1,0 +1,63 @@
+"""drain: a backlog of commands in Kafka, until the last event about them is read back from Kafka.
+
+The shipped processes do it: two workers and the relay. The workers are held while the backlog is written. The clock
+runs from the first payment's transaction (its created_at) to the moment in which the witness has the last event: every
+payment is then kept, posted, receipted and told of, and both its events are published.
+"""
+
+from sqlalchemy import text
+
+from benchmarks import integrity
+from benchmarks.city import Due, bills_due, command
+from benchmarks.direct import connect_directly
+from benchmarks.results import Sample
+from benchmarks.rows import dump
+from benchmarks.run import Run
+from benchmarks.running import WORKERS, held, meter, relay, running, settled, workers
+from benchmarks.stage import City
+from benchmarks.wallet import Wallets, encode
+from benchmarks.witness import Witness
+from events.topics import PAYMENT_EVENTS, PAYMENT_GROUP, RECEIPT_EVENTS
+
+EVENTS = (PAYMENT_EVENTS, RECEIPT_EVENTS)
+_FIRST = text("""
+    SELECT extract(epoch FROM min(created_at)) FROM (
+        SELECT created_at FROM payments ORDER BY created_at DESC LIMIT :payments) AS of_the_drain
+""")
+
+
+async def measure(run: Run) -> dict[str, Sample]:
+    """Drain one backlog, and leave its rows for the ceiling."""
+    stage, payments = run.stage, run.plan.payments
+    async with stage.city() as city:
+        records = encode([command(each) for each in await _due(city, run)])
+        employed, publisher = workers(stage, city), relay(stage, city)
+        async with (
+            Wallets(stage.kafka.bootstrap) as wallets,
+            Witness(stage.kafka.bootstrap, EVENTS) as witness,
+            running([publisher, *employed]),
+        ):
+            await settled(stage, PAYMENT_GROUP, WORKERS)
+            with held(employed):
+                await wallets.send(records)
+                used = meter(stage, worker=employed, relay=[publisher])
+                await used.start()
+            await witness.read(
+                2 * payments, lambda n: run.advance("drain: events", n, 2 * payments)
+            )
+            cost = await used.cost(payments)
+        async with city.engine.connect() as connection:
+            first = float(await connection.scalar(_FIRST, {"payments": payments}) or 0)
+        complaints = await integrity.books(city.engine, run.plan.history + payments)
+        complaints += await integrity.events(city.engine, [t.code for t in EVENTS], witness.ids)
+        await dump(city, run.rows)
+    run.drained = payments / (witness.last_at - first)
+    return {"drain": Sample(run.drained, "payments/s", cost, complaints)}
+
+
+async def _due(city: City, run: Run) -> list[Due]:
+    connection = await connect_directly(city.owner_url)
+    try:
+        return await bills_due(connection, run.plan)
+    finally:
+        await connection.close()

@@ -1,0 +1,35 @@
+"""The measurements in their order, repeat by repeat."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from benchmarks.lines import ceiling, drain, posting
+from benchmarks.results import Line, Sample
+from benchmarks.run import Run
+from benchmarks.stage import Stage
+from sandbox.progress import Steps
+
+# The ceiling and the pace follow the drain, whose rows and rate they need.
+MEASUREMENTS: dict[str, Callable[[Run], Coroutine[Any, Any, dict[str, Sample]]]] = {
+    "drain": drain.measure,
+    "ceiling": ceiling.measure,
+    "posting": posting.measure,
+}
+
+
+def measure(stage: Stage, chosen: Sequence[str], repeats: int, steps: Steps) -> list[Line]:
+    """Each chosen measurement in each repeat; the lines in the order in which they are shown."""
+    lines: dict[str, Line] = {}
+    todo = [name for name in MEASUREMENTS if name in chosen]
+    done = 0
+    for repeat in range(repeats):
+        run = Run(stage, stage.plan, stage.folder / "rows", steps.advance)
+        for name in todo:
+            steps.tell(f"repeat {repeat + 1} of {repeats}: {name}")
+            for id, sample in asyncio.run(MEASUREMENTS[name](run)).items():
+                lines.setdefault(id, Line(id)).samples[repeat] = sample
+                steps.tell(f"  {id}: {sample.value:,.0f} {sample.unit}")
+            done += 1
+            steps.advance("measurements", done, repeats * len(todo))
+    return list(lines.values())

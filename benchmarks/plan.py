@@ -1,0 +1,57 @@
+"""How much is measured: the full run and the quick one."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Sizes of one run. `payments` is the backlog of the drain; a database holds `bills` that can be paid."""
+
+    repeats: int
+    payments: int
+    history: int  # payments of the past, so that no index is empty and the planner knows the tables
+    posting_seconds: float
+    paced_seconds: float
+    door_seconds: float
+    relay_events: int
+    consumer_commands: int
+    lookups: int
+    dead_seconds: float
+    psp_payments: int
+
+    @property
+    def bills(self) -> int:
+        return self.payments + self.history
+
+    @property
+    def payers(self) -> int:
+        """Four bills each, as a household has."""
+        return self.bills // 4
+
+
+FULL = Plan(
+    repeats=5,
+    payments=200_000,
+    history=100_000,
+    posting_seconds=3.0,
+    paced_seconds=8.0,
+    door_seconds=5.0,
+    relay_events=200_000,
+    consumer_commands=200_000,
+    lookups=3_000,
+    dead_seconds=8.0,
+    psp_payments=1_500,
+)
+QUICK = Plan(
+    repeats=1,
+    payments=30_000,
+    history=10_000,
+    posting_seconds=1.0,
+    paced_seconds=4.0,
+    door_seconds=2.0,
+    relay_events=30_000,
+    consumer_commands=30_000,
+    lookups=500,
+    dead_seconds=4.0,
+    psp_payments=200,
+)

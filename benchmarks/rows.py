@@ -1,0 +1,62 @@
+"""The rows that the drain wrote, as binary COPY has them: what the ceiling writes again."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from benchmarks.direct import connect_directly
+from benchmarks.stage import City
+
+# In the order in which they can be written; what of them is new, and not of the city's past.
+TABLES = {
+    "payments": "true",
+    "transfers": "kind = 'pay_bill'",
+    "receipts": "true",
+    "outbox": "true",
+}
+
+
+async def dump(city: City, folder: Path, parts: int = 2) -> None:
+    """Write what is younger than the city's past into files, each table in so many parts."""
+    connection = await connect_directly(city.owner_url)
+    try:
+        since = await connection.fetchval("SELECT min(created_at) FROM outbox")
+        for table, which in TABLES.items():
+            for part in range(parts):
+                await connection.copy_from_query(
+                    f"SELECT * FROM {table} WHERE {which} AND {_born(table)} >= $1"  # noqa: S608
+                    f" AND hashtext(CAST({_key(table)} AS text)) & 1 = {part}",
+                    since,
+                    output=folder / f"{table}.{part}",
+                    format="binary",
+                )
+    finally:
+        await connection.close()
+
+
+async def load(city: City, folder: Path, parts: int = 2) -> float:
+    """Write the rows of all parts at once, each part by a connection of its own; how many seconds that took."""
+    connections = [await connect_directly(city.owner_url) for _ in range(parts)]
+    try:
+        began = time.perf_counter()
+        await asyncio.gather(*(_load(each, folder, part) for part, each in enumerate(connections)))
+        return time.perf_counter() - began
+    finally:
+        for each in connections:
+            await each.close()
+
+
+async def _load(connection: "asyncpg.Connection[Any]", folder: Path, part: int) -> None:
+    for table in TABLES:
+        await connection.copy_to_table(table, source=folder / f"{table}.{part}", format="binary")
+
+
+def _born(table: str) -> str:
+    return "issued_at + interval '1 second'" if table == "receipts" else "created_at"
+
+
+def _key(table: str) -> str:
+    return {"receipts": "payment_id", "outbox": "key"}.get(table, "id")

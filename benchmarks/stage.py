@@ -1,0 +1,118 @@
+"""The stage of one run: a throwaway PostgreSQL and Kafka, both durable, and a fresh city for each measurement.
+
+The city is made once, as a template: billers, accounts, bills, wallets with money, and a past. Each measurement gets a
+clone of it, so that none finds the rows of another.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from benchmarks.city import build
+from benchmarks.direct import connect_directly
+from benchmarks.plan import Plan
+from messaging.topics import provision
+from migrations.apply import migrate
+from sandbox.databases import create_database
+from sandbox.kafka import Kafka
+from sandbox.ports import HOST, free_port
+from sandbox.postgres import Postgres
+from sandbox.process import Process
+from services.billing.database import connect
+
+OWNER = "meterhall_owner"
+TEMPLATE = "city"
+
+
+@dataclass(frozen=True, slots=True)
+class City:
+    """A database of one measurement: its URLs, and billing's engine on it."""
+
+    name: str
+    owner_url: str
+    billing_url: str
+    engine: AsyncEngine
+
+
+class Stage:
+    """Servers and databases; entering it starts the servers and makes the template. Not inside an event loop."""
+
+    def __init__(self, folder: Path, plan: Plan, tell: Callable[[str], None]) -> None:
+        self.folder = folder
+        self.plan = plan
+        self._tell = tell
+        self._password = secrets.token_urlsafe(16)
+        self.postgres = Postgres(folder / "postgres", self._password)
+        self.kafka = Kafka(folder / "kafka")
+
+    def __enter__(self) -> Self:
+        try:
+            self._tell("PostgreSQL, Kafka, topics")
+            (self.folder / "rows").mkdir(parents=True)
+            superuser = self.postgres.start().superuser_url()
+            provision(self.kafka.start().bootstrap)
+            self._tell(f"a city with {self.plan.bills:,} bills and a past of {self.plan.history:,}")
+            create_database(superuser, TEMPLATE, OWNER, self._password)
+            migrate(
+                *(self._url(role, TEMPLATE) for role in (OWNER, "billing_app", "notifications_app"))
+            )
+            asyncio.run(
+                build(self._url(OWNER, TEMPLATE), self._url("billing_app", TEMPLATE), self.plan)
+            )
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
+    ) -> None:
+        self.kafka.stop()
+        self.postgres.stop()
+
+    @asynccontextmanager
+    async def city(self) -> AsyncIterator[City]:
+        """A clone of the template, gone afterwards."""
+        name = f"city_{secrets.token_hex(4)}"
+        await self.superuser(
+            f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} OWNER {OWNER} STRATEGY FILE_COPY"
+        )
+        billing_url = self._url("billing_app", name)
+        engine = connect(billing_url)
+        try:
+            yield City(name, self._url(OWNER, name), billing_url, engine)
+        finally:
+            await engine.dispose()
+            await self.superuser(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def process(
+        self, name: str, module: str, environment: Mapping[str, str], *arguments: str
+    ) -> Process:
+        """One of Meterhall's processes, not started yet, with a port of its own for its probes."""
+        port = free_port()
+        own = {
+            "METERHALL_KAFKA": self.kafka.bootstrap,
+            "METERHALL_METRICS_PORT": str(port),
+            "METERHALL_WEB_PORT": str(port),
+        }
+        ready = f"http://{HOST}:{port}/readyz"
+        log = self.folder / "logs" / f"{name}.log"
+        return Process(name, module, {**own, **environment}, log, ready, arguments)
+
+    async def superuser(self, statement: str) -> Any:
+        """One value, or nothing, asked by the superuser outside of every city."""
+        connection = await connect_directly(self.postgres.superuser_url())
+        try:
+            return await connection.fetchval(statement)
+        finally:
+            await connection.close()
+
+    def _url(self, role: str, database: str) -> str:
+        return self.postgres.url(role, self._password, database)
