@@ -89,6 +89,11 @@ async def test_held_money_cannot_be_spent_and_comes_back_when_voided(engine: Asy
         "UPDATE ledger_accounts SET no_overdraft = false",
         "INSERT INTO transfers (id, created_at) VALUES (gen_random_uuid(), now())",
         "DELETE FROM ledger_accounts",
+        "DROP TABLE transfers",
+        "ALTER TABLE transfers OWNER TO billing_app",
+        "INSERT INTO transfers SELECT * FROM transfers",
+        "COPY transfers (id, created_at) FROM PROGRAM 'true'",
+        "UPDATE holds SET amount_minor = 1",
     ],
 )
 async def test_the_application_may_not_rewrite_history(engine: AsyncEngine, statement: str) -> None:

@@ -1,6 +1,7 @@
 """Against the sandbox's PSP and billers over the network: what they say of a day is imported, booked and matched."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -134,8 +135,6 @@ async def connectors(
     monkeypatch.setenv("METERHALL_BILLER_SECRETS", str(billers.secrets_path))
     monkeypatch.setenv("METERHALL_DATA_DIR", str(billers.data_dir))
     rows = [row for row in billers.rows if row["kind"] == "biller"]
-    import json
-
     async with engine.begin() as connection:
         for row in rows:
             await connection.execute(_CATALOGUE, {**row, "connector": json.dumps(row["connector"])})
@@ -191,7 +190,10 @@ async def test_day_files_of_every_dialect_match_what_was_applied_and_unapplied(
 
 
 async def test_a_biller_by_file_gets_our_day_file_and_its_answer_matches(
-    engine: AsyncEngine, billers: SandboxBillers, connectors: Connectors
+    engine: AsyncEngine,
+    owner_engine: AsyncEngine,
+    billers: SandboxBillers,
+    connectors: Connectors,
 ) -> None:
     biller = next(
         row["id"] for row in billers.rows if row["kind"] == "biller" and row["settled_by"] == "file"
@@ -199,9 +201,19 @@ async def test_a_biller_by_file_gets_our_day_file_and_its_answer_matches(
     source = Source("biller", biller)
     day = date(2026, 3, 4)
     noon = datetime(2026, 3, 4, 12, tzinfo=SHANGHAI)
-    kept_, part, whole, yesterdays = await books.pay(
-        engine, [100, 200, 300, 400], biller=biller, at=noon
-    )
+    amounts = [100, 200, 300, 400, 500]
+    paid = await books.pay(engine, amounts, biller=biller, at=noon)
+    kept_, part, whole, yesterdays, unheard_of = paid
+    account = billers.accounts(biller)[0]
+    async with owner_engine.begin() as connection:
+        for id, amount in list(zip(paid, amounts, strict=True))[:4]:
+            await connection.execute(
+                text(
+                    "UPDATE bills SET bill_number = :number"
+                    " WHERE id = (SELECT bill_id FROM payments WHERE id = :id)"
+                ),
+                {"number": billers.issue_bill(biller, account, amount), "id": id},
+            )
     await books.refund(engine, part, 50, at=noon)
     await books.refund(engine, whole, 100, at=noon)
     await books.refund(engine, whole, 200, at=noon + timedelta(hours=1))
@@ -213,22 +225,26 @@ async def test_a_biller_by_file_gets_our_day_file_and_its_answer_matches(
             ("apply", serial_of(part), 200),
             ("apply", serial_of(whole), 300),
             ("apply", serial_of(yesterdays), 400),
+            ("apply", serial_of(unheard_of), 500),
             ("unapply", serial_of(whole), 300),
         ]
     )
     reported = {each.biller_id: each for each in await report_day(engine, connectors, day)}
-    assert reported[biller].lines == 5
+    assert reported[biller].lines == 6
     content = reported[biller].path.read_bytes()
     await report_day(engine, connectors, day)
     assert reported[biller].path.read_bytes() == content, "again, it says the same"
     (early,) = await import_billers(engine, connectors, day, [biller])
     assert isinstance(early, Unavailable), "the biller has not answered yet"
-    # The biller answers with what it took over: the file that it was sent, as far as it agrees.
-    answered = await import_file(engine, connectors, biller, day, content)
+    told = billers.answer_day_files(f"{day:%Y%m%d}")[biller]
+    assert [each["serial"] for each in told["refused"]] == [serial_of(unheard_of)]
+    (answered,) = await import_billers(engine, connectors, day, [biller])
     assert isinstance(answered, Imported)
-    assert await books.open_breaks(engine, source) == []
     found = {each.source: each for each in (await reconcile(engine, day)).sources}[source]
-    assert (found.lines, found.matched, found.breaks) == (5, 5, 0)
+    assert (found.lines, found.matched, found.breaks) == (5, 5, 1)
+    assert await books.open_breaks(engine, source) == [
+        ("missing_external", "apply", serial_of(unheard_of))
+    ]
 
 
 async def test_a_file_whose_totals_lie_is_refused_as_a_whole(
