@@ -6,7 +6,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, Field
-from sqlalchemy import Row, text
+from sqlalchemy import Row, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.billing import receipts
@@ -27,29 +27,33 @@ STATUS: Mapping[str, Status] = {
     "failed": "failed",
 }
 
-_PAYMENT_COLUMNS = """
-    r.id, r.channel_id, r.payer, r.bill_id, r.amount_minor, r.currency, r.state, r.funding, r.reason, r.action_url,
-    r.refunded_minor, r.created_at, r.finished_at
+_KEPT = """
+    SELECT r.id, r.channel_id, r.payer, r.bill_id, r.amount_minor, r.currency, r.state, r.funding, r.reason,
+        r.action_url, r.refunded_minor, r.created_at, r.finished_at
+    FROM payments r WHERE
 """
 # A promise of the HTTP door counts as a payment until the worker has made one of it.
-_PAYMENTS = f"""
-    SELECT {_PAYMENT_COLUMNS} FROM payments r WHERE %(where)s
-    UNION ALL
+_PROMISED = """
     SELECT r.id, r.channel_id, r.payer, r.subject, r.amount_minor, r.currency, 'accepted', NULL, NULL, NULL,
         0, r.created_at, NULL
-    FROM payment_requests r WHERE r.kind = 'payment' AND %(where)s
-      AND NOT EXISTS (SELECT FROM payments p WHERE p.id = r.id)
-"""  # noqa: S608 - no value is formatted in
-_ONE = text(_PAYMENTS % {"where": "r.id = :id AND r.channel_id = :channel"})
-_LIST = text(
-    "SELECT * FROM ("
-    + _PAYMENTS
-    % {
-        "where": "r.channel_id = :channel AND (CAST(:payer AS text) IS NULL OR r.payer = :payer)"
-        " AND (CAST(:before_id AS uuid) IS NULL OR (r.created_at, r.id) < (:before_at, :before_id))"
-    }
-    + ") p ORDER BY created_at DESC, id DESC LIMIT :limit"
-)
+    FROM payment_requests r WHERE r.kind = 'payment' AND NOT EXISTS (SELECT FROM payments p WHERE p.id = r.id) AND
+"""
+_MINE = "r.id = :id AND r.channel_id = :channel"
+_ONE = text(f"{_KEPT} {_MINE} UNION ALL {_PROMISED} {_MINE}")
+
+
+def _list(payer: bool, before: bool) -> TextClause:
+    # Each half takes a page from its index; of the two pages together, the newest are the page.
+    where = "r.channel_id = :channel"
+    where += " AND r.payer = :payer" if payer else ""
+    where += " AND (r.created_at, r.id) < (:before_at, :before_id)" if before else ""
+    page = "ORDER BY created_at DESC, id DESC LIMIT :limit"
+    return text(f"({_KEPT} {where} {page}) UNION ALL ({_PROMISED} {where} {page}) {page}")
+
+
+_LISTS = {
+    (payer, before): _list(payer, before) for payer in (True, False) for before in (True, False)
+}
 _REFUND = text("""
     SELECT r.id, r.payment_id, r.amount_minor, p.currency, r.state, r.reason, r.created_at, r.finished_at
     FROM refunds r JOIN payments p ON p.id = r.payment_id WHERE r.id = :id AND p.channel_id = :channel
@@ -139,17 +143,12 @@ async def payments(
     limit: int,
 ) -> list[PaymentView]:
     """The channel's payments, newest first; `before` is where the last page ended."""
-    before_at, before_id = before or (None, None)
-    rows = await connection.execute(
-        _LIST,
-        {
-            "channel": channel,
-            "payer": payer,
-            "before_at": before_at,
-            "before_id": before_id,
-            "limit": limit,
-        },
-    )
+    asked: dict[str, object] = {"channel": channel, "limit": limit}
+    if payer is not None:
+        asked["payer"] = payer
+    if before is not None:
+        asked["before_at"], asked["before_id"] = before
+    rows = await connection.execute(_LISTS[payer is not None, before is not None], asked)
     return [_payment(row) for row in rows]
 
 

@@ -139,16 +139,26 @@ class City:
 
     def charged_minor(self, id: UUID) -> int:
         """What the PSP took for this charge and did not give back."""
-        book = self.psp.book(id)
-        refunds = [each for each in book["refunds"] if each["status"] != "failed"]
-        return sum(each["amount_minor"] for each in book["captures"]) - sum(
-            each["amount_minor"] for each in refunds
+        taken = self.psp.book(id)["captures"]
+        taken_minor = sum(int(each["amount_minor"]) for each in taken)
+        return taken_minor - self.given_back_minor(id)
+
+    def given_back_minor(self, id: UUID) -> int:
+        """What the PSP gave back of this charge."""
+        book = self.psp.book()
+        intents = {each["intent_id"] for each in book["captures"] if each["charge_id"] == str(id)}
+        return sum(
+            int(each["amount_minor"])
+            for each in book["refunds"]
+            if each["intent_id"] in intents and each["status"] != "failed"
         )
 
     def held_minor(self, id: UUID) -> int:
         """What the PSP still holds for this charge."""
         return sum(
-            each["amount_minor"] for each in self.psp.book(id)["holds"] if each["status"] == "held"
+            int(each["amount_minor"])
+            for each in self.psp.book(id)["holds"]
+            if each["status"] == "held"
         )
 
     def applied(self, id: UUID) -> list[str]:

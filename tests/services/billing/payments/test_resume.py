@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 import pytest
 from sqlalchemy import text
@@ -263,7 +262,7 @@ class TestLateSuccess:
         row = await books.payment(city.engine, payment.id)
         assert (row["state"], row["reason"]) == ("voided", "biller_refused")
         assert len(city.psp.book(payment.id)["captures"]) == 1
-        assert refunded_minor(city, payment.id) == payment.amount_minor
+        assert city.given_back_minor(payment.id) == payment.amount_minor
         assert await books.cases(city.engine, payment.id) == ["late_success"]
         await books.audit(city.engine)
 
@@ -281,12 +280,3 @@ class TestLateSuccess:
         row = await books.payment(city.engine, row["id"])
         assert (row["state"], row["reason"]) == ("declined", "action_abandoned")
         await city.agree(row["id"])
-
-
-def refunded_minor(city: City, id: UUID) -> int:
-    # A refund names its refund's id, which for money that came too late is the payment's.
-    return sum(
-        each["amount_minor"]
-        for each in city.psp.book()["refunds"]
-        if each["refund_id"] == str(id) and each["status"] == "succeeded"
-    )
