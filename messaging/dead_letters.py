@@ -54,17 +54,7 @@ def dead_letter(
     left out and named in `dlq-omitted`; the original is still found by topic, partition and offset.
     """
     id = dead_letter_id(record, group)
-    key, value, headers = record.key, record.value, list(record.headers)
-    omitted = []
-    if value is not None and len(value) > LARGEST_VALUE_BYTES:
-        value = None
-        omitted.append("value")
-    if sum(len(name.encode()) + len(raw or b"") for name, raw in headers) > LARGEST_HEADERS_BYTES:
-        headers = []
-        omitted.append("headers")
-    if key is not None and len(key) > 10_000:
-        key = None
-        omitted.append("key")
+    key, value, headers, omitted = _what_fits(record)
     told = {
         "dlq-id": str(id),
         "dlq-topic": record.topic,
@@ -90,6 +80,22 @@ def dead_letter(
         value,
         raw=_pack(key, [*kept, *((name, said.encode()) for name, said in told.items())]),
     )
+
+
+def _what_fits(record: Record) -> tuple[bytes | None, bytes | None, list[Header], list[str]]:
+    """The record's key, value and headers without what is too large to be stored, and the names of that."""
+    key, value, headers = record.key, record.value, list(record.headers)
+    omitted = []
+    if value is not None and len(value) > LARGEST_VALUE_BYTES:
+        value = None
+        omitted.append("value")
+    if sum(len(name.encode()) + len(raw or b"") for name, raw in headers) > LARGEST_HEADERS_BYTES:
+        headers = []
+        omitted.append("headers")
+    if key is not None and len(key) > 10_000:
+        key = None
+        omitted.append("key")
+    return key, value, headers, omitted
 
 
 def dead_letter_id(record: Record, group: str) -> UUID:
