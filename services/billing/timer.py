@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import structlog
 
-from messaging.ddl import ensure_partitions
+from messaging.ddl import drop_old_partitions, ensure_partitions
 from messaging.probes import Probes, until_stopped
 from messaging.telemetry import configure_logging
 from services.billing.bills.connectors import Connectors
@@ -51,7 +51,9 @@ async def run(settings: Settings) -> None:
 
     async def upkeep() -> int:
         async with engine.begin() as connection:
-            return await ensure_partitions(connection)
+            made = await ensure_partitions(connection)
+        async with engine.begin() as connection:
+            return made + len(await drop_old_partitions(connection))
 
     async with Probes(settings.metrics_port, engine):
         jobs = [

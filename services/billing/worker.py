@@ -13,6 +13,7 @@ from messaging.probes import Probes, until_stopped
 from messaging.telemetry import configure_logging
 from services.billing.bills import consumer as bills_consumer
 from services.billing.bills.connectors import Connectors
+from services.billing.bills.lookup import Lookups
 from services.billing.database import connect
 from services.billing.payments import Payments
 from services.billing.payments import consumer as payments_consumer
@@ -30,11 +31,15 @@ async def run(settings: Settings) -> None:
         return_url=settings.public_url,
     )
     connectors = Connectors(engine, settings)
-    payments = Payments(engine, psp, connectors, timedelta(seconds=settings.resume_after_seconds))
+    resume_after = timedelta(seconds=settings.resume_after_seconds)
+    payments = Payments(engine, psp, connectors, resume_after)
+    lookups = Lookups(engine, connectors, resume_after)
     broker: KafkaBroker = make_broker(settings.kafka, "meterhall-billing-worker")
-    payments_consumer.register(broker, engine, payments)
-    lookups = bills_consumer.register(broker, engine, connectors)
-    async with Probes(settings.metrics_port, engine):
+    consumptions = (
+        payments_consumer.register(broker, engine, payments),
+        bills_consumer.register(broker, engine, lookups),
+    )
+    async with Probes(settings.metrics_port, engine, [each.progress for each in consumptions]):
         await broker.start()
         try:
             await until_stopped()

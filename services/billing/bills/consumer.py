@@ -7,8 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.bills import LookUpBills
 from events.topics import LOOKUP_COMMANDS, LOOKUP_GROUP
-from messaging.consume import Message, Rejected, subscribe
-from services.billing.bills.connectors import Connectors
+from messaging.consume import Consumption, Message, Rejected, subscribe
 from services.billing.bills.lookup import Instruction, Lookups, Refusal
 
 _SAID: dict[Refusal, str] = {
@@ -18,15 +17,13 @@ _SAID: dict[Refusal, str] = {
 }
 
 
-def register(broker: KafkaBroker, engine: AsyncEngine, connectors: Connectors) -> Lookups:
-    """Have the broker hand the lookup commands to the lookups that are returned; drain them at the end."""
-    lookups = Lookups(engine, connectors)
+def register(broker: KafkaBroker, engine: AsyncEngine, lookups: Lookups) -> Consumption:
+    """Have the broker hand the lookup commands to `lookups`."""
 
     async def handle(messages: Sequence[Message]) -> Sequence[Rejected]:
         return await take(lookups, messages)
 
-    subscribe(broker, LOOKUP_COMMANDS, LOOKUP_GROUP, handle, engine)
-    return lookups
+    return subscribe(broker, LOOKUP_COMMANDS, LOOKUP_GROUP, handle, engine)
 
 
 async def take(lookups: Lookups, messages: Sequence[Message]) -> list[Rejected]:

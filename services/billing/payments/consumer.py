@@ -9,20 +9,20 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from events.message import Event
 from events.payments import PayBill, RefundPayment, TopUpWallet
 from events.topics import PAYMENT_COMMANDS, PAYMENT_GROUP
-from messaging.consume import Message, Rejected, subscribe
+from messaging.consume import Consumption, Message, Rejected, subscribe
 from services.billing.payments.model import Instruction
 from services.billing.payments.pay import Payments
 
 CommandT = TypeVar("CommandT", bound=Event)
 
 
-def register(broker: KafkaBroker, engine: AsyncEngine, payments: Payments) -> None:
+def register(broker: KafkaBroker, engine: AsyncEngine, payments: Payments) -> Consumption:
     """Have the broker hand the payment commands to `payments`."""
 
     async def handle(messages: Sequence[Message]) -> Sequence[Rejected]:
         return await take(payments, messages)
 
-    subscribe(broker, PAYMENT_COMMANDS, PAYMENT_GROUP, handle, engine)
+    return subscribe(broker, PAYMENT_COMMANDS, PAYMENT_GROUP, handle, engine)
 
 
 async def take(payments: Payments, messages: Sequence[Message]) -> list[Rejected]:

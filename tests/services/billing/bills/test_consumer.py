@@ -12,6 +12,7 @@ from events.topics import LOOKUP_COMMANDS
 from messaging.consume import make_broker
 from messaging.dead_letters import unpack
 from services.billing.bills.consumer import register
+from services.billing.bills.lookup import Lookups
 from tests.services.billing.bills.conftest import CHANNEL, Hall
 
 
@@ -36,7 +37,8 @@ async def test_commands_through_kafka_are_answered_once(hall: Hall, kafka: str) 
     nobody = LookUpBills(lookup_id=uuid7(), channel=CHANNEL, account_id=uuid7())
     await send(kafka, *commands[:6], nobody, *commands[6:], commands[0])
     broker = make_broker(kafka, "test-lookups")
-    lookups = register(broker, hall.engine, hall.connectors)
+    lookups = Lookups(hall.engine, hall.connectors)
+    register(broker, hall.engine, lookups)
     await broker.start()
     try:
         deadline = asyncio.get_running_loop().time() + 30
