@@ -18,6 +18,7 @@ GROUPS = (
     "channels",
     "catalog",
     "bills",
+    "payments",
     "ledger",
     "reconcile",
     "dead_letters",

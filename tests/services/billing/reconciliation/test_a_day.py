@@ -1,0 +1,95 @@
+"""A day of real payments, through the use cases and over the network: afterwards all three books agree."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from events.ids import uuid7
+from services.billing.bills.connectors import Connectors
+from services.billing.payments.model import serial_of
+from services.billing.reconciliation import (
+    Source,
+    audit_snapshot,
+    import_billers,
+    import_psp,
+    reconcile,
+)
+from services.billing.reconciliation.lines import PSP, SHANGHAI
+from services.billing.settings import Settings
+from tests.services.billing.payments.city import BILLER, City
+from tests.services.billing.reconciliation import books
+from tests.support.billers import SandboxBillers
+from tests.support.factories import make_channel, pay_bill, refund_payment, top_up_wallet
+from tests.support.psp import SandboxPsp
+
+
+@pytest.fixture
+async def city(
+    engine: AsyncEngine, owner_engine: AsyncEngine, scratch: Path
+) -> AsyncIterator[City]:
+    """A process between a PSP and billers of this test's own, whose books hold nothing else."""
+    await make_channel(engine)
+    folder = scratch / f"city-{uuid7().hex}"
+    with SandboxPsp(folder / "psp") as psp, SandboxBillers(folder / "billers") as billers:
+        client = psp.client()
+        settings = Settings(
+            database_url=SecretStr(""),
+            data_dir=billers.data_dir,
+            biller_secrets=billers.secrets_path,
+        )
+        connectors = Connectors(engine, settings)
+        made = City(engine, owner_engine, psp, billers, client, connectors)
+        yield made
+        await made.aclose()
+        await connectors.aclose()
+        await client.aclose()
+
+
+async def refund(city: City, payment_id: UUID, amount_minor: int | None = None) -> None:
+    assert await city.payments.refund([refund_payment(payment_id, amount_minor)]) == {}
+    await city.payments.drain()
+
+
+async def test_after_a_day_of_payments_all_books_agree(city: City) -> None:
+    await city.payments.top_up([top_up_wallet(50_000)])
+    await city.payments.drain()
+    paid = [
+        (await city.pay(pay_bill(await city.bill(), method=method)))["id"]
+        for method in ("pm_card_visa", "pm_card_visa", "pm_card_visa", None)
+    ]
+    await refund(city, paid[0])
+    await refund(city, paid[1], 850)
+    await refund(city, paid[2], 850)
+    await refund(city, paid[2])
+    # A payment that was declined has no line in any book.
+    declined = await city.pay(pay_bill(await city.bill(), method="pm_card_chargeDeclined"))
+    assert declined["state"] == "declined"
+    # The PSP captures and the answer is lost: unknown to us when the statements come.
+    city.psp.add_fault("capture", "timeout_after", seconds=1)
+    unknown = await city.pay(pay_bill(await city.bill(), method="pm_card_visa"))
+    assert unknown["unknown_leg"] == "capture"
+    city.psp.pay_out()
+
+    day = datetime.now(UTC).astimezone(SHANGHAI).date()
+    await import_psp(city.engine, city.client, day)
+    await import_billers(city.engine, city.connectors, day, [BILLER])
+    assert not (await reconcile(city.engine, day)).agrees
+    assert await books.open_breaks(city.engine) == [
+        ("missing_internal", "apply", serial_of(unknown["id"])),
+        ("missing_internal", "charge", str(unknown["id"])),
+    ]
+
+    await city.settle()
+    found = await reconcile(city.engine, day)
+    assert found.agrees
+    of_psp, of_biller = found.sources
+    assert (of_psp.source, of_biller.source) == (PSP, Source("biller", BILLER))
+    # Five charges with their fees, four refunds, the payout; five applies, two unapplies.
+    assert (of_psp.lines, of_psp.matched, of_psp.transfers) == (15, 15, 15)
+    assert (of_biller.lines, of_biller.matched) == (7, 7)
+    assert await audit_snapshot(city.engine) == []
