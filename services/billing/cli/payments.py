@@ -1,0 +1,151 @@
+"""`meterhall payments …` and `meterhall cases …`: a payment in order of time, what is open, what a person must see."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
+
+import typer
+
+from services.billing.cli.output import as_json, fail, money, table
+from services.billing.cli.session import run, transaction
+
+if TYPE_CHECKING:
+    from services.billing.payments.history import Line
+
+commands = typer.Typer()
+_payments = typer.Typer(
+    name="payments", help="Payments: one in full, and what is open.", no_args_is_help=True
+)
+_cases = typer.Typer(name="cases", help="What a person has to look into.", no_args_is_help=True)
+commands.add_typer(_payments)
+commands.add_typer(_cases)
+
+AsJson = Annotated[bool, typer.Option("--json", help="For a script.")]
+
+
+@_payments.command("show")
+def show(
+    id: Annotated[UUID, typer.Argument(help="Of a payment, a refund or a top-up.")],
+    json: AsJson = False,
+) -> None:
+    """Everything that happened to a payment or a top-up, in order of time."""
+    from services.billing.payments.history import history
+
+    async def read() -> "list[Line]":
+        async with transaction() as connection:
+            return await history(connection, id)
+
+    lines = run(read())
+    if not lines:
+        fail(f"There is no payment, refund or top-up {id}. Take the id from the wallet's request.")
+    if json:
+        as_json([asdict(line) for line in lines])
+        return
+    table(f"{id} (times in UTC)", ("time", "what", "", "amount>"), _rows(lines))
+
+
+@_payments.command("open")
+def open_(
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="The oldest so many.")] = 50,
+    json: AsJson = False,
+) -> None:
+    """What is under way: how old, which answer is missing, when it is asked for again."""
+    from services.billing.payments.history import Open, open_ones
+
+    async def read() -> list[Open]:
+        async with transaction() as connection:
+            return await open_ones(connection, limit)
+
+    found = run(read())
+    if json:
+        as_json([asdict(each) for each in found])
+        return
+    now = datetime.now(UTC)
+    table(
+        f"{len(found)} open",
+        ("id", "", "state", "age>", "waits for", "tries>", "next>"),
+        (
+            (
+                each.id,
+                each.kind,
+                each.state,
+                span((now - each.created_at).total_seconds()),
+                each.unknown_leg or ("payer" if each.waits_for_payer else ""),
+                each.attempts,
+                span((each.next_attempt_at - now).total_seconds()),
+            )
+            for each in found
+        ),
+    )
+
+
+@_cases.command("list")
+def list_cases(
+    all: Annotated[bool, typer.Option("--all", help="Closed ones, too.")] = False,
+    json: AsJson = False,
+) -> None:
+    """The cases that are open."""
+    from services.billing.payments.history import Case, cases
+
+    async def read() -> list[Case]:
+        async with transaction() as connection:
+            return await cases(connection, closed=all)
+
+    found = run(read())
+    if json:
+        as_json([asdict(each) for each in found])
+        return
+    table(
+        f"{len(found)} cases (times in UTC)",
+        ("no>", "opened", "kind", "about", "note"),
+        (
+            (
+                each.id,
+                f"{each.opened_at.astimezone(UTC):%m-%d %H:%M}",
+                each.kind + (" (closed)" if each.closed_at else ""),
+                each.subject,
+                each.note,
+            )
+            for each in found
+        ),
+    )
+
+
+@_cases.command("close")
+def close(number: Annotated[int, typer.Argument(help="From `meterhall cases list`.")]) -> None:
+    """Close a case. If what it tells of goes on, the next attempt opens another one."""
+    from services.billing.payments.history import close_case
+
+    async def write() -> bool:
+        async with transaction() as connection:
+            return await close_case(connection, number)
+
+    if not run(write()):
+        fail(f"There is no open case {number}: see `meterhall cases list`.")
+    print(f"Case {number} is closed.")
+
+
+def span(seconds: float) -> str:
+    """A span of time in its largest unit: 90 is 1m, -5 is `due`."""
+    if seconds <= 0:
+        return "due"
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
+        if seconds >= size:
+            return f"{int(seconds // size)}{unit}"
+    return f"{int(seconds)}s"
+
+
+def _rows(lines: "Sequence[Line]") -> list[tuple[str, str, str, str]]:
+    # The day is named when it changes; a table of one day has room for milliseconds.
+    rows: list[tuple[str, str, str, str]] = []
+    day = ""
+    for line in lines:
+        at = line.at.astimezone(UTC)
+        if f"{at:%F}" != day:
+            day = f"{at:%F}"
+            rows.append((day, "", "", ""))
+        amount = money(line.amount_minor, line.currency or "") if line.amount_minor else ""
+        rows.append((f"{at:%H:%M:%S}.{at.microsecond // 1000:03}", line.what, line.text, amount))
+    return rows

@@ -1,0 +1,151 @@
+"""The history of a payment or a top-up, in order of time: for operators and auditors. Holds no personal data.
+
+Every table that knows of it is asked once; the outbox only knows what it has not yet dropped with an old partition.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One thing that happened. `what` is state, call, hold, transfer, receipt, event or case."""
+
+    at: datetime
+    what: str
+    text: str
+    amount_minor: int | None
+    currency: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """A payment, refund or top-up under way. `unknown_leg`: the call that was not answered, since when."""
+
+    kind: str
+    id: UUID
+    state: str
+    created_at: datetime
+    unknown_leg: str | None
+    unknown_since: datetime | None
+    attempts: int
+    next_attempt_at: datetime
+    waits_for_payer: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Something that a person has to look into."""
+
+    id: int
+    subject: UUID
+    kind: str
+    note: str
+    opened_at: datetime
+    closed_at: datetime | None
+
+
+_SUBJECT = text("""
+    SELECT payment_id FROM refunds WHERE id = :id
+    UNION ALL SELECT id FROM payments WHERE id = :id
+    UNION ALL SELECT id FROM top_ups WHERE id = :id
+    UNION ALL SELECT id FROM payment_requests WHERE id = :id
+    LIMIT 1
+""")
+# `turn` puts what one transaction did at one moment into the order in which it is told.
+_HISTORY = text("""
+    WITH subjects AS (
+        SELECT CAST(:id AS uuid) AS id, NULL AS of UNION ALL
+        SELECT id, 'refund ' || left(id::text, 8) || ': ' FROM refunds WHERE payment_id = :id
+    ), told AS (
+        SELECT created_at AS at, 0 AS turn, 'state' AS what, 'promised over HTTP' AS text, amount_minor, currency::text
+        FROM payment_requests WHERE id = :id
+        UNION ALL
+        SELECT created_at, 1, 'state', CASE funding WHEN 'psp' THEN 'taken in, funded by the PSP'
+            ELSE 'taken in, funded by the wallet' END, amount_minor, currency FROM payments WHERE id = :id
+        UNION ALL SELECT authorized_at, 1, 'state', 'authorized', NULL, NULL FROM payments
+        WHERE id = :id AND authorized_at IS NOT NULL
+        UNION ALL SELECT applied_at, 1, 'state', 'applied', NULL, NULL FROM payments
+        WHERE id = :id AND applied_at IS NOT NULL
+        UNION ALL SELECT finished_at, 6, 'state', CASE WHEN captured_minor > 0 THEN 'succeeded' ELSE state END
+            || coalesce(': ' || reason, ''), captured_minor, currency FROM payments
+        WHERE id = :id AND finished_at IS NOT NULL
+        UNION ALL SELECT created_at, 1, 'state', 'top-up accepted', amount_minor, currency FROM top_ups WHERE id = :id
+        UNION ALL SELECT finished_at, 6, 'state', 'top-up ' || state || coalesce(': ' || reason, ''), amount_minor,
+            currency FROM top_ups WHERE id = :id AND finished_at IS NOT NULL
+        UNION ALL SELECT r.created_at, 1, 'state', s.of || CASE WHEN reversal THEN 'reversal of what is left'
+            ELSE 'asked for' END, r.amount_minor, p.currency
+        FROM refunds r JOIN subjects s ON s.id = r.id JOIN payments p ON p.id = r.payment_id
+        UNION ALL SELECT r.finished_at, 6, 'state', s.of || r.state || coalesce(': ' || r.reason, ''), r.amount_minor,
+            p.currency
+        FROM refunds r JOIN subjects s ON s.id = r.id JOIN payments p ON p.id = r.payment_id
+        WHERE r.finished_at IS NOT NULL
+        UNION ALL SELECT c.started_at, 2, 'call', coalesce(s.of, '') || c.leg || ' ' || c.outcome
+            || coalesce(': ' || c.detail, '') || ' (' || c.duration_ms || ' ms)', NULL, NULL
+        FROM outside_calls c JOIN subjects s ON s.id = c.subject
+        UNION ALL SELECT h.created_at, 3, 'hold', 'set aside in the wallet', h.amount_minor, a.currency
+        FROM holds h JOIN ledger_accounts a ON a.id = h.account WHERE h.id = :id
+        UNION ALL SELECT h.ended_at, 3, 'hold', h.state, h.amount_minor, a.currency
+        FROM holds h JOIN ledger_accounts a ON a.id = h.account WHERE h.id = :id AND h.ended_at IS NOT NULL
+        UNION ALL SELECT t.created_at, 4, 'transfer', coalesce(s.of, '') || t.kind || ' '
+            || regexp_replace(d.address, '^wallet:.*', 'wallet') || ' > '
+            || regexp_replace(c.address, '^wallet:.*', 'wallet'), t.amount_minor, t.currency
+        FROM transfers t JOIN subjects s ON s.id = t.id JOIN ledger_accounts d ON d.id = t.debit_account
+            JOIN ledger_accounts c ON c.id = t.credit_account
+        UNION ALL SELECT issued_at, 5, 'receipt', number, amount_minor, currency FROM receipts WHERE payment_id = :id
+        UNION ALL SELECT voided_at, 5, 'receipt', 'void: ' || void_reason, NULL, NULL FROM receipts
+        WHERE payment_id = :id AND voided_at IS NOT NULL
+        UNION ALL SELECT created_at, 7, 'event', '#' || sequence || ' ' || type, NULL, NULL FROM outbox
+        WHERE key = CAST(CAST(:id AS uuid) AS text) AND raw IS NULL
+        UNION ALL SELECT c.opened_at, 8, 'case', coalesce(s.of, '') || c.kind || ': ' || c.note, NULL, NULL
+        FROM cases c JOIN subjects s ON s.id = c.subject
+        UNION ALL SELECT c.closed_at, 8, 'case', coalesce(s.of, '') || c.kind || ': closed', NULL, NULL
+        FROM cases c JOIN subjects s ON s.id = c.subject WHERE c.closed_at IS NOT NULL
+    )
+    SELECT at, what, text, amount_minor, currency FROM told ORDER BY at, turn, text
+""")
+_OPEN = text("""
+    SELECT * FROM (
+        SELECT 'payment' AS kind, id, state, created_at, unknown_leg, unknown_since, attempts, next_attempt_at,
+            action_url IS NOT NULL AS waits_for_payer
+        FROM payments WHERE next_attempt_at IS NOT NULL
+        UNION ALL SELECT 'refund', id, state, created_at, unknown_leg, unknown_since, attempts, next_attempt_at, false
+        FROM refunds WHERE next_attempt_at IS NOT NULL
+        UNION ALL SELECT 'top-up', id, state, created_at, unknown_leg, unknown_since, attempts, next_attempt_at,
+            action_url IS NOT NULL
+        FROM top_ups WHERE next_attempt_at IS NOT NULL) o
+    ORDER BY created_at LIMIT :limit
+""")
+_CASES = text("""
+    SELECT id, subject, kind, note, opened_at, closed_at FROM cases WHERE :closed OR closed_at IS NULL ORDER BY id
+""")
+_CLOSE = text(
+    "UPDATE cases SET closed_at = now() WHERE id = :id AND closed_at IS NULL RETURNING id"
+)
+
+
+async def history(connection: AsyncConnection, id: UUID) -> list[Line]:
+    """All that is known of a payment or a top-up, oldest first; a refund's id leads to its payment. Empty: unknown."""
+    subject = await connection.scalar(_SUBJECT, {"id": id})
+    if subject is None:
+        return []
+    return [Line(*row) for row in await connection.execute(_HISTORY, {"id": subject})]
+
+
+async def open_ones(connection: AsyncConnection, limit: int = 200) -> list[Open]:
+    """What is under way, oldest first."""
+    return [Open(*row) for row in await connection.execute(_OPEN, {"limit": limit})]
+
+
+async def cases(connection: AsyncConnection, *, closed: bool = False) -> list[Case]:
+    """The open cases, oldest first; with `closed` those as well."""
+    return [Case(*row) for row in await connection.execute(_CASES, {"closed": closed})]
+
+
+async def close_case(connection: AsyncConnection, id: int) -> bool:
+    """Close a case; False when it is not open. What still goes on opens the next one at its next attempt."""
+    return (await connection.execute(_CLOSE, {"id": id})).first() is not None
