@@ -10,7 +10,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.bills import AmountRule
 from events.ids import uuid7
-from events.payments import Funding, PayBill, PspFunding, RefundPayment, TopUpWallet, WalletFunding
+from events.payments import (
+    Funding,
+    PayBill,
+    PspFunding,
+    RefundPayment,
+    TopUpWallet,
+    WalletFunding,
+    WalletToppedUp,
+)
+from messaging.outbox import Outgoing, enqueue
 from services.billing import ledger
 from services.billing.channels import create_channel, issue_key
 from services.billing.payments import Instruction
@@ -140,12 +149,29 @@ async def fund_wallet(
     payer: str = PAYER,
     currency: str = "CNY",
 ) -> None:
-    """Money in a wallet, as a top-up books it."""
+    """Money in a wallet, as a top-up leaves it; the PSP knows nothing of it."""
     wallet = ledger.wallet(channel, payer, currency)
     transfer = ledger.top_up(uuid7(), wallet, amount_minor, datetime.now(UTC))
+    about = {
+        "top_up_id": transfer.id,
+        "channel": channel,
+        "payer": payer,
+        "amount_minor": amount_minor,
+        "currency": currency,
+    }
     async with engine.begin() as connection:
+        await connection.execute(
+            text("""
+                INSERT INTO top_ups (id, channel_id, payer, amount_minor, currency, payment_method, request_hash, state,
+                    version, finished_at)
+                VALUES (:top_up_id, :channel, :payer, :amount_minor, :currency, 'pm_card_visa', '', 'succeeded', 1,
+                    now())
+            """),
+            about,
+        )
         ids = await ledger.open_accounts(connection, [transfer.debit, transfer.credit])
         await ledger.post(connection, [transfer], ids)
+        await enqueue(connection, [Outgoing.of(WalletToppedUp.model_validate(about), 1)])
 
 
 def pay_bill(
