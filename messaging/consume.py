@@ -5,6 +5,7 @@ failed and drop a batch for one bad header. Each batch of raw records goes to co
 idempotent: delivery is at least once.
 """
 
+import logging
 from collections.abc import Iterable
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition
@@ -40,6 +41,8 @@ def make_broker(bootstrap: str, client_id: str) -> KafkaBroker:
         bootstrap,
         client_id=client_id,
         allow_auto_create_topics=False,
+        # Its own logger would tell of every batch, twice, and not as JSON.
+        logger=logging.getLogger("faststream"),
         # A batch in flight has this long to end when the process is told to stop.
         graceful_timeout=20.0,
     )

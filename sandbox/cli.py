@@ -123,10 +123,10 @@ def _print_addresses(city: "City") -> None:
             ("Notifications' API", f"{home.url('notifications')}/docs"),
             ("Kafka", city.environment["METERHALL_KAFKA"]),
             ("PostgreSQL", city.environment["METERHALL_OWNER_DATABASE_URL"].split("@")[1]),
-            (f"API key of {CHANNEL}", secrets["channel_key"]),
             ("Logs", str(home.folder / "logs")),
         ),
     )
+    print(f"API key of the channel {CHANNEL}:\n{secrets['channel_key']}\n")
     print('In another shell: eval "$(.venv/bin/meterhall env)"; .venv/bin/meterhall --help')
 
 
