@@ -7,6 +7,7 @@ at its next turn.
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
@@ -18,6 +19,7 @@ from services.billing.bills.lookup import Lookups
 from services.billing.database import connect
 from services.billing.payments import Payments
 from services.billing.psp import Psp
+from services.billing.reconciliation import audit_job
 from services.billing.settings import Settings
 
 Job = Callable[[], Awaitable[int]]
@@ -59,6 +61,7 @@ async def run(settings: Settings) -> None:
         jobs = [
             asyncio.create_task(every(0.25, "resume", payments.resume)),
             asyncio.create_task(every(1.0, "resume_lookups", lookups.resume)),
+            asyncio.create_task(every(300.0, "audit", partial(audit_job, engine))),
             asyncio.create_task(every(600.0, "upkeep", upkeep)),
         ]
         await until_stopped()
