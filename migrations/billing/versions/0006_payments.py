@@ -59,6 +59,8 @@ CREATE TABLE payments (
 CREATE UNIQUE INDEX uq_payments_live_bill ON payments (bill_id)
     WHERE state IN ('accepted', 'authorized', 'applied', 'succeeded', 'partially_refunded');
 CREATE INDEX ix_payments_next_attempt_at ON payments (next_attempt_at) WHERE next_attempt_at IS NOT NULL;
+CREATE INDEX ix_payments_channel_id_created_at_id ON payments (channel_id, created_at, id);
+CREATE INDEX ix_payments_channel_id_payer_created_at_id ON payments (channel_id, payer, created_at, id);
 
 CREATE TABLE refunds (
     id uuid CONSTRAINT pk_refunds PRIMARY KEY,

@@ -156,6 +156,9 @@ payments = Table(
         "next_attempt_at",
         postgresql_where=text("next_attempt_at IS NOT NULL"),
     ),
+    # GET /v1/payments, newest first: of a channel, and of one of its payers.
+    Index(None, "channel_id", "created_at", "id"),
+    Index(None, "channel_id", "payer", "created_at", "id"),
 )
 
 refunds = Table(
