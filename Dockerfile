@@ -38,6 +38,7 @@ python -m venv /venv
 SCRIPT
 COPY pyproject.toml README.md alembic.ini ./
 COPY events events
+COPY chassis chassis
 COPY messaging messaging
 COPY migrations migrations
 COPY services services

@@ -12,7 +12,7 @@ import sys
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from messaging.database import connect
+from chassis.database import connect
 from messaging.lead import OUTBOX_LOCK
 
 

@@ -106,8 +106,8 @@ def _watch(city: "City") -> None:
 
 
 def _print_addresses(city: "City") -> None:
+    from chassis.output import table
     from sandbox.city import CHANNEL
-    from services.billing.cli.output import table
 
     home, secrets = city.home, city.home.secrets
     table(

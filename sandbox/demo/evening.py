@@ -39,7 +39,7 @@ def mails(city: City) -> int:
 
 def report(city: City, outcome: Outcome, results: list[dict[str, Any]]) -> None:
     """Print what happened; raises NotReadyError when something does not agree."""
-    from services.billing.cli.output import money, table
+    from chassis.output import money, table
 
     statuses = Counter(p["status"] for p in outcome.payments)
     told = [(status, count) for status, count in sorted(statuses.items())]

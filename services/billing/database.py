@@ -2,7 +2,7 @@
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from messaging import database
+from chassis import database
 
 SCHEMA = "billing"
 metadata = database.new_metadata()

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from services.billing.problems import Problem
+from chassis.problems import Problem
 
 ItemT = TypeVar("ItemT")
 

@@ -11,9 +11,9 @@ from functools import partial
 
 import structlog
 
+from chassis.probes import Probes, until_stopped
+from chassis.telemetry import configure_logging
 from messaging.ddl import drop_old_partitions, ensure_partitions
-from messaging.probes import Probes, until_stopped
-from messaging.telemetry import configure_logging
 from services.billing.bills.connectors import Connectors
 from services.billing.bills.lookup import Lookups
 from services.billing.database import connect

@@ -8,9 +8,9 @@ from datetime import timedelta
 
 from faststream.kafka import KafkaBroker
 
+from chassis.probes import Probes, until_stopped
+from chassis.telemetry import configure_logging
 from messaging.consume import make_broker
-from messaging.probes import Probes, until_stopped
-from messaging.telemetry import configure_logging
 from services.billing.bills import consumer as bills_consumer
 from services.billing.bills.connectors import Connectors
 from services.billing.bills.lookup import Lookups

@@ -12,7 +12,7 @@ from fastapi import Request
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from messaging.problems import Problem
+from chassis.problems import Problem
 
 # How long an accepted token is believed without asking again: a revoked one stops this soon.
 BELIEVED_SECONDS = 2.0

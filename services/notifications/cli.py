@@ -1,15 +1,17 @@
 """The operator's commands: channels and their tokens, endpoints, deliveries."""
 
 import asyncio
-import json
-import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
+
+from chassis import output
+from chassis.command import read_settings
+from chassis.output import fail, table
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -42,7 +44,7 @@ def add(
     try:
         print(asyncio.run(work()))
     except IntegrityError:
-        _fail(f"{channel!r} is no channel id: use small letters, digits and hyphens, at most 40")
+        fail(f"{channel!r} is no channel id: use small letters, digits and hyphens, at most 40")
 
 
 @channel.command("revoke")
@@ -56,7 +58,7 @@ def revoke(token: Annotated[str, typer.Argument(help="a token, or its prefix")])
 
     belonged_to = asyncio.run(work())
     if belonged_to is None:
-        _fail("there is no such token, or it is revoked already")
+        fail("there is no such token, or it is revoked already")
     print(f"revoked a token of {belonged_to}")
 
 
@@ -75,7 +77,7 @@ def set_(
     try:
         check_url(url, allow_loopback=_settings().webhook_allow_loopback)
     except ValueError as error:
-        _fail(str(error))
+        fail(str(error))
 
     async def work() -> str | None:
         async with _transaction() as connection:
@@ -84,7 +86,7 @@ def set_(
     try:
         secret = asyncio.run(work())
     except IntegrityError:
-        _fail(f"there is no channel {channel!r}: `meterhall notifications channel add {channel}`")
+        fail(f"there is no channel {channel!r}: `meterhall notifications channel add {channel}`")
     print(secret or "set; the secret is the one it was")
 
 
@@ -107,9 +109,7 @@ def deliveries(
 
     found = asyncio.run(work())
     if as_json:
-        print(
-            json.dumps([asdict(each) for each in found], default=str, ensure_ascii=False, indent=2)
-        )
+        output.as_json([asdict(each) for each in found])
     else:
         _table(found)
 
@@ -124,41 +124,34 @@ def retry(delivery_id: UUID) -> None:
             return await follow.retry(connection, delivery_id)
 
     if not asyncio.run(work()):
-        _fail(
+        fail(
             "there is no failed delivery of this id: see `meterhall notifications deliveries --failed`"
         )
     print("due now")
 
 
 def _table(found: Sequence["Followed"]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title="Deliveries, the newest first", title_justify="left")
-    for column in ("Delivery", "Event", "Medium", "Status", "Tries", "Reason"):
-        table.add_column(column, overflow="fold", min_width=36 if column == "Delivery" else None)
-    for each in found:
-        event = each.event_type.removeprefix("meterhall.").rpartition(".")[0]
-        table.add_row(
-            str(each.id), event, each.medium, each.status, str(each.attempts), each.reason or ""
-        )
-    console = Console()
-    console.width = max(80, min(console.width, 120)) if console.is_terminal else 80
-    console.print(table)
+    table(
+        "Deliveries, the newest first",
+        ("delivery", "event", "medium", "status", "tries>", "reason"),
+        (
+            (
+                each.id,
+                each.event_type.removeprefix("meterhall.").rpartition(".")[0],
+                each.medium,
+                each.status,
+                each.attempts,
+                each.reason,
+            )
+            for each in found
+        ),
+    )
 
 
 def _settings() -> "Settings":
-    from pydantic import ValidationError
-
     from services.notifications.settings import Settings
 
-    try:
-        return Settings()
-    except ValidationError as error:
-        wrong = ", ".join(f"METERHALL_{each['loc'][0]}".upper() for each in error.errors())
-        _fail(
-            f'Set {wrong}. For the sandbox\'s city: eval "$(meterhall env)" while `make up` runs.'
-        )
+    return read_settings(Settings)
 
 
 @asynccontextmanager
@@ -171,8 +164,3 @@ async def _transaction() -> AsyncIterator["AsyncConnection"]:
             yield connection
     finally:
         await engine.dispose()
-
-
-def _fail(text: str) -> NoReturn:
-    print(text, file=sys.stderr)
-    raise SystemExit(1)

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from chassis.problems import Problem
 from events.payments import Payer
-from messaging.problems import Problem
 from services.notifications.access import authenticate
 from services.notifications.endpoints import find_endpoint, set_endpoint
 from services.notifications.follow import Status, list_deliveries

@@ -10,9 +10,9 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from chassis.probes import Probes, until_stopped
+from chassis.telemetry import configure_logging
 from messaging.ddl import drop_old_partitions, ensure_partitions
-from messaging.probes import Probes, until_stopped
-from messaging.telemetry import configure_logging
 from services.notifications import metrics
 from services.notifications.database import connect
 from services.notifications.follow import forget_old

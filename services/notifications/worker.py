@@ -5,9 +5,9 @@ It only plans deliveries, a statement a batch; sending them is the sender's, so 
 
 import asyncio
 
+from chassis.probes import Probes, until_stopped
+from chassis.telemetry import configure_logging
 from messaging.consume import make_broker
-from messaging.probes import Probes, until_stopped
-from messaging.telemetry import configure_logging
 from services.notifications import consumer
 from services.notifications.database import connect
 from services.notifications.settings import Settings

@@ -12,13 +12,13 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from chassis.problems import Problem
 from events.bills import BillerId, LookUpBills
 from events.ids import uuid7
 from services.billing.bills import follow, request
 from services.billing.bills.follow import BillView, LookupView
 from services.billing.bills.wait import Answers
 from services.billing.channels import Channel, authenticate, claim_key, idempotency_key
-from services.billing.problems import Problem
 
 router = APIRouter(prefix="/v1", tags=["Bills"])
 Caller = Annotated[Channel, Depends(authenticate)]

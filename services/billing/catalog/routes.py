@@ -13,10 +13,10 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field, RootModel
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from chassis.problems import Problem
 from services.billing.catalog import find
 from services.billing.catalog.divisions import read_divisions
 from services.billing.paging import Page
-from services.billing.problems import Problem
 
 router = APIRouter(prefix="/v1", tags=["Catalogue"])
 Category = Literal["electricity", "water", "gas", "heating", "other"]

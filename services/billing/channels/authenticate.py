@@ -7,8 +7,8 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from chassis.problems import Problem
 from services.billing.channels.keys import Channel, KeyRefusedError, open_with
-from services.billing.problems import Problem
 
 # How long an accepted key is believed without asking again.
 BELIEVED_SECONDS = 2.0

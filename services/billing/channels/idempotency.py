@@ -12,7 +12,7 @@ from fastapi import Header
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.billing.problems import Problem
+from chassis.problems import Problem
 
 _CLAIM = text("""
     INSERT INTO idempotency_keys (channel_id, key, request_hash, resource_id) VALUES (:channel, :key, :hash, :id)

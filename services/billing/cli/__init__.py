@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 
 import typer
 
-from services.billing.cli.output import fail
+from chassis.output import fail
 
 GROUPS = (
     "migrate",

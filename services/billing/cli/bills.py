@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.billing.cli.output import as_json, fail
+from chassis.output import as_json, fail
 from services.billing.cli.session import run, transaction
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from services.billing.cli.output import as_json, fail, table
+from chassis.output import as_json, fail, table
 from services.billing.cli.session import run, transaction
 
 commands = typer.Typer(name="catalog", help="Billers, services and where they are offered.")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from services.billing.cli.output import as_json, fail, money, table
+from chassis.output import as_json, fail, money, table
 from services.billing.cli.session import run, transaction
 
 commands = typer.Typer(name="channels", help="Wallet apps and their API keys.")

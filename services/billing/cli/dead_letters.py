@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from services.billing.cli.output import as_json, fail, table
+from chassis.output import as_json, fail, table
 from services.billing.cli.topics import asking_kafka
 
 if TYPE_CHECKING:

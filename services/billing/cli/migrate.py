@@ -2,7 +2,7 @@
 
 import typer
 
-from services.billing.cli.output import fail
+from chassis.output import fail
 from services.billing.cli.session import settings
 
 commands = typer.Typer()

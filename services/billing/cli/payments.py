@@ -8,7 +8,7 @@ from uuid import UUID
 
 import typer
 
-from services.billing.cli.output import as_json, fail, money, table
+from chassis.output import as_json, fail, money, table
 from services.billing.cli.session import run, transaction
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.billing.cli.output import as_json, fail, money, table
+from chassis.output import as_json, fail, money, table
 from services.billing.cli.session import engine, run, settings, transaction
 
 if TYPE_CHECKING:

@@ -6,10 +6,9 @@ from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from services.billing.cli.output import fail
+from chassis.command import read_settings
 from services.billing.settings import Settings
 
 ResultT = TypeVar("ResultT")
@@ -17,14 +16,8 @@ ResultT = TypeVar("ResultT")
 
 @cache
 def settings() -> Settings:
-    """The settings from the environment; says which is missing."""
-    try:
-        return Settings()
-    except ValidationError as error:
-        missing = ", ".join(f"METERHALL_{each['loc'][0]}".upper() for each in error.errors())
-        fail(
-            f'Set {missing}. For the sandbox\'s city: eval "$(meterhall env)" while `make up` runs.'
-        )
+    """The settings from the environment; ends the command when some are missing."""
+    return read_settings(Settings)
 
 
 def run(work: Coroutine[Any, Any, ResultT]) -> ResultT:

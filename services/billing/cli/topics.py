@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.billing.cli.output import as_json, fail, table
+from chassis.output import as_json, fail, table
 from services.billing.cli.session import settings
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from chassis.problems import Problem
 from events.ids import uuid7
 from events.money import AmountMinor, Currency
 from events.payments import Funding, PayBill, Payer, Reason, RefundPayment, TopUpWallet
@@ -19,7 +20,6 @@ from services.billing.channels import Channel, authenticate, claim_key, idempote
 from services.billing.paging import Page, decode_cursor, encode_cursor
 from services.billing.payments import follow, request
 from services.billing.payments.follow import Balance, PaymentView, RefundView, TopUpView
-from services.billing.problems import Problem
 
 router = APIRouter(prefix="/v1", tags=["Payments"])
 Caller = Annotated[Channel, Depends(authenticate)]

@@ -12,8 +12,8 @@ from fastapi import APIRouter, Request
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from chassis.problems import Problem
 from services.billing.payments.retry import open_cases
-from services.billing.problems import Problem
 from services.billing.psp import BadSignature, verify_webhook
 
 router = APIRouter(tags=["PSP"])

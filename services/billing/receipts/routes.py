@@ -13,8 +13,8 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from chassis.problems import Problem
 from services.billing.channels import Channel, authenticate
-from services.billing.problems import Problem
 from services.billing.receipts import page, verify
 from services.billing.receipts.negotiate import language_of, wants_json
 from services.billing.receipts.number import Typo, grouped, read

@@ -180,7 +180,7 @@ async def test_a_large_body_is_refused_before_it_is_read(url: str) -> None:
         yield b"{}"
 
     async with httpx.AsyncClient(base_url=url) as client:
-        for content in (b"x" * 20_000, pieces()):
+        for content in (b"x" * 70_000, pieces()):
             answer = await client.put("/v1/recipients/p1", content=content)
             assert answer.status_code == 413
             assert answer.json()["type"] == "/problems/body-too-large"

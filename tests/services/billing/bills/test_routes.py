@@ -12,9 +12,9 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import text
 
+from chassis import problems
 from events.bills import LookUpBills
 from events.ids import uuid7
-from services.billing import problems
 from services.billing.bills.lookup import Instruction
 from services.billing.bills.routes import router, wait_seconds
 from services.billing.channels import create_channel, issue_key

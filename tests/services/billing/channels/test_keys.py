@@ -8,12 +8,13 @@ from fastapi import Depends, FastAPI
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from chassis import problems
+from chassis.problems import Problem
 from events.ids import uuid7
-from services.billing import channels, problems
+from services.billing import channels
 from services.billing.channels import Channel, authenticate, claim_key
 from services.billing.channels.authenticate import BELIEVED_SECONDS
 from services.billing.channels.keys import list_channels, open_with, prefix_of
-from services.billing.problems import Problem
 from tests.support.command_line import meterhall
 from tests.support.databases import Database
 

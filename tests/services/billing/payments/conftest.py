@@ -14,8 +14,9 @@ from services.billing.payments import Payments
 from services.billing.psp import Psp
 from services.billing.settings import Settings
 from tests.services.billing.payments.city import City
+from tests.services.billing.payments.web import Wallet, serve
 from tests.support.billers import SandboxBillers
-from tests.support.factories import make_channel
+from tests.support.factories import make_biller, make_channel
 from tests.support.psp import SandboxPsp
 
 # Nobody listens here: whoever asks outside gets no answer.
@@ -60,3 +61,20 @@ async def city(
     await client.aclose()
     psp.clear_faults()
     billers.clear_faults()
+
+
+@pytest.fixture
+async def wallet(engine: AsyncEngine, payments: Payments) -> AsyncIterator[Wallet]:
+    await make_biller(engine)
+    key = await make_channel(engine)
+    async with serve(engine) as url:
+        made = Wallet(url, key)
+        yield made
+        await made.client.aclose()
+
+
+@pytest.fixture
+async def stranger(engine: AsyncEngine, wallet: Wallet) -> AsyncIterator[Wallet]:
+    made = Wallet(str(wallet.client.base_url), await make_channel(engine, "other-app"))
+    yield made
+    await made.client.aclose()

@@ -1,6 +1,5 @@
-"""Accept: what is checked, what is kept, what is finished at once; and what many workers at once can't spoil."""
+"""Accept: what is checked, what is kept, what is finished at once."""
 
-import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -17,7 +16,6 @@ from tests.support.factories import (
     fund_wallet,
     make_bill,
     make_biller,
-    make_bills,
     make_channel,
     pay_bill,
 )
@@ -211,22 +209,6 @@ async def test_a_bill_is_paid_once_within_a_batch_and_afterwards(
     await books.audit(engine)
 
 
-async def test_sixteen_racers_pay_one_bill_once(engine: AsyncEngine, payments: Payments) -> None:
-    await make_biller(engine)
-    racers = [f"racer-{n}" for n in range(16)]
-    for payer in racers:
-        await fund_wallet(engine, 10_000, payer=payer)
-    bill = await make_bill(engine)
-    batches = [[pay_bill(bill, payer=payer)] for payer in racers]
-    await asyncio.gather(*(payments.pay(batch) for batch in batches))
-    rows = [await books.payment(engine, batch[0].command.payment_id) for batch in batches]
-    assert sorted(row["state"] for row in rows) == ["rejected"] * 15 + ["succeeded"]
-    assert {row["reason"] for row in rows if row["state"] == "rejected"} == {"bill_already_paid"}
-    spent = [await books.balance(engine, f"wallet:city-app:{payer}") for payer in racers]
-    assert sorted(spent) == [(1_150, 0)] + [(10_000, 0)] * 15
-    await books.audit(engine)
-
-
 async def test_the_index_refuses_a_second_live_payment_of_a_bill_whoever_writes_it(
     engine: AsyncEngine, payments: Payments
 ) -> None:
@@ -244,60 +226,3 @@ async def test_the_index_refuses_a_second_live_payment_of_a_bill_whoever_writes_
                         request_hash, 'accepted', 1 FROM payments
                 """)
             )
-
-
-async def test_the_same_batch_by_many_workers_at_once_is_accepted_once(
-    engine: AsyncEngine, payments: Payments
-) -> None:
-    """Same ids, same bills, same wallets, shuffled: no deadlock, no race that decides twice."""
-    await make_biller(engine)
-    payers = [f"p{n}" for n in range(4)]
-    for payer in payers:
-        await fund_wallet(engine, 100_000, payer=payer)
-    bills = await make_bills(engine, 24)
-    batch = [pay_bill(bill, payer=payers[n % 4]) for n, bill in enumerate(bills)]
-    shuffled = [batch[n:] + batch[:n] for n in (0, 5, 11, 17, 20, 23)]
-    results = await asyncio.gather(*(payments.pay(each) for each in shuffled))
-    assert results == [[]] * 6
-    assert await books.balance(engine, PAYABLE) == (24 * 8_850, 0)
-    for payer in payers:
-        left = await books.balance(engine, f"wallet:city-app:{payer}")
-        assert left == (100_000 - 6 * 8_850, 0)
-    await books.audit(engine)
-
-
-async def test_whoever_loses_a_race_is_decided_afresh_with_its_money_free(
-    engine: AsyncEngine, payments: Payments
-) -> None:
-    """A lost race gives its money back to the batch: the next bill of the same wallet can be paid."""
-    await make_biller(engine)
-    await fund_wallet(engine, 8_850, payer="rival")
-    await fund_wallet(engine, 8_850)
-    contested, other = await make_bill(engine), await make_bill(engine)
-    async with engine.connect() as rival:
-        transaction = await rival.begin()
-        await accept(rival, [pay_bill(contested, payer="rival")], timedelta(seconds=20))
-        batch = [pay_bill(contested), pay_bill(other)]
-        waiting = asyncio.create_task(payments.pay(batch))
-        await blocked(engine)
-        await transaction.commit()
-    await waiting
-    states = [(await books.payment(engine, each.command.payment_id))["state"] for each in batch]
-    assert states == ["rejected", "succeeded"]
-    await books.audit(engine)
-
-
-async def blocked(engine: AsyncEngine) -> None:
-    """Wait until somebody waits for a lock."""
-    for _ in range(500):
-        async with engine.connect() as connection:
-            waiting = await connection.scalar(
-                text(
-                    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-                    " AND wait_event_type = 'Lock'"
-                )
-            )
-        if waiting:
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("nobody waits")

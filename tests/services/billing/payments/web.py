@@ -4,19 +4,20 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
-from uuid import UUID
+from uuid import UUID, uuid4
 
+import httpx
 import uvicorn
 from fastapi import FastAPI
 from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from chassis import problems
 from events.envelope import decode
 from events.topics import PAYMENT_COMMANDS
 from messaging.consume import Message, Rejected
 from sandbox.ports import HOST, free_port, listens, wait_until
-from services.billing import problems
 from services.billing.payments import Payments, routes, webhooks
 from services.billing.payments.consumer import take
 from services.billing.settings import Settings
@@ -67,3 +68,40 @@ def _message(row: Any) -> Message:
     headers = [("ce_id", str(row.event_id).encode()), ("ce_type", f"meterhall.{row.type}".encode())]
     found = decode(PAYMENT_COMMANDS.name, row.key.encode(), row.payload, headers)
     return message(found.event, row.correlation_id)
+
+
+class Wallet:
+    """A wallet app: one channel's key at one address."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self.client = httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {key}"})
+
+    async def get(self, path: str, **params: Any) -> httpx.Response:
+        return await self.client.get(path, params=params)
+
+    async def post(self, path: str, body: object, key: str | None = None) -> httpx.Response:
+        return await self.client.post(
+            path, json=body, headers={"Idempotency-Key": key or uuid4().hex}
+        )
+
+    async def pay(self, bill: UUID, key: str | None = None, **other: Any) -> httpx.Response:
+        body = {
+            "bill_id": str(bill),
+            "payer": "payer-1",
+            "amount_minor": 8_850,
+            "currency": "CNY",
+            "funding": {"kind": "wallet"},
+        }
+        return await self.post("/v1/payments", body | other, key)
+
+
+def problem(answer: httpx.Response, status: int, slug: str) -> dict[str, Any]:
+    """The answer is this problem, in the form of RFC 9457."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    body: dict[str, Any] = answer.json()
+    assert body["type"] == f"/problems/{slug}"
+    assert body["status"] == status
+    assert body["title"]
+    assert body["detail"]
+    return body

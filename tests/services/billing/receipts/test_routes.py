@@ -14,8 +14,9 @@ import segno
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from chassis import problems
 from events.ids import uuid7
-from services.billing import channels, problems, receipts
+from services.billing import channels, receipts
 from services.billing.receipts.routes import router
 from services.billing.settings import Settings
 from tests.services.billing.receipts.plant import PAID, Paid, plant, refund

@@ -7,8 +7,8 @@ import signal
 import httpx
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from messaging.database import connect
-from messaging.probes import Probes, until_stopped
+from chassis.database import connect
+from chassis.probes import Probes, until_stopped
 from sandbox.ports import free_port
 
 

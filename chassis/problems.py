@@ -10,10 +10,36 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
 
 log = structlog.get_logger()
+
+
+class Body(BaseModel):
+    """What every error answers with, as application/problem+json (RFC 9457). More fields may stand beside these."""
+
+    type: str = Field(
+        description="leads to a page that explains it, for example /problems/bill-expired"
+    )
+    title: str
+    status: int
+    detail: str = Field(description="what to do about it")
+
+
+# For OpenAPI: what any route may answer besides what it says itself.
+DOCUMENTED: dict[int | str, dict[str, Any]] = {
+    code: {
+        "description": said,
+        "content": {"application/problem+json": {"schema": Body.model_json_schema()}},
+    }
+    for code, said in (
+        ("4XX", "The request can't be carried out; `detail` says what to do"),
+        ("422", "The request is not valid, or against a rule; `detail` says which"),
+        ("503", "Not now; the same request may be sent again"),
+    )
+}
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457 names it so

@@ -11,7 +11,7 @@ import structlog
 from prometheus_client import Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.billing.problems import Problem, answer
+from chassis.problems import Problem, answer
 
 # A payment is a few hundred bytes; nobody has a reason to send more than this.
 LARGEST_BODY_BYTES = 65_536
@@ -55,10 +55,10 @@ class Edge:
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
-                if _too_large(headers):
-                    await answer(_refusal())(scope, receive, say)
+                if _fits(headers):
+                    await self._app(scope, receive, say)
                 else:
-                    await self._app(scope, _bounded(receive), say)
+                    await answer(_refusal())(scope, receive, say)
             finally:
                 # The route's pattern, never the path: paths hold ids without end.
                 route = getattr(scope.get("route"), "path", "none")
@@ -67,26 +67,13 @@ class Edge:
                 )
 
 
-def _too_large(headers: dict[bytes, bytes]) -> bool:
-    said = headers.get(b"content-length", b"0")
-    return not said.isdigit() or int(said) > LARGEST_BODY_BYTES
-
-
-def _bounded(receive: Receive) -> Receive:
-    # A body that names no length, or lies about it, is cut off here.
-    received = 0
-
-    async def take() -> Message:
-        nonlocal received
-        message = await receive()
-        received += len(message.get("body", b""))
-        if received > LARGEST_BODY_BYTES:
-            raise _refusal()
-        return message
-
-    return take
+def _fits(headers: dict[bytes, bytes]) -> bool:
+    # Routes read a body whole, so its length has to be known before its first byte.
+    length = headers.get(b"content-length", b"0")
+    known = length.isdigit() and b"transfer-encoding" not in headers
+    return known and int(length) <= LARGEST_BODY_BYTES
 
 
 def _refusal() -> Problem:
-    detail = f"A request body may have {LARGEST_BODY_BYTES} bytes. Send less."
+    detail = f"Send a body of at most {LARGEST_BODY_BYTES} bytes, and its Content-Length."
     return Problem(413, "body-too-large", "The request is too large", detail)

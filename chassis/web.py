@@ -1,0 +1,83 @@
+"""A service's HTTP process: problems for errors, bounded bodies, probes and metrics. The routes are its own."""
+
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import uvicorn
+from fastapi import APIRouter, FastAPI, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from chassis import problems
+from chassis.edge import Edge
+
+
+def create(
+    title: str, description: str, engine: AsyncEngine, settings: Any, routers: Sequence[APIRouter]
+) -> FastAPI:
+    """The application, with `app.state.engine` and `app.state.settings`; the engine is disposed of when it ends."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await engine.dispose()
+
+    app = FastAPI(
+        title=title,
+        description=description,
+        version="1",
+        lifespan=lifespan,
+        responses=problems.DOCUMENTED,
+        # FastAPI's own pages load their scripts from the internet.
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.engine = engine
+    app.state.settings = settings
+    problems.install(app)
+    app.add_middleware(Edge)
+    for router in (*routers, _probes):
+        app.include_router(router)
+    return app
+
+
+def serve(app: FastAPI, host: str, port: int) -> None:
+    """Serve until told to stop. The first line on standard output tells the address; port 0 takes a free one."""
+    listener = socket.create_server((host, port), backlog=1024)
+    print(f"http://{host}:{listener.getsockname()[1]}", flush=True)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # Longer than a caller's pool keeps a silent connection, so that it is the caller who closes it.
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=20,
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+_probes = APIRouter(include_in_schema=False)
+
+
+@_probes.get("/livez")
+async def livez() -> dict[str, str]:
+    """The loop turns."""
+    return {"status": "alive"}
+
+
+@_probes.get("/readyz")
+async def readyz(http: Request) -> dict[str, str]:
+    """The database answers, or it is told as 503. Kafka is not asked: while it is away, the outbox keeps."""
+    async with http.app.state.engine.connect() as connection:
+        await connection.execute(text("SELECT 1 FROM outbox_cursor"))
+    return {"status": "ready"}
+
+
+@_probes.get("/metrics")
+async def metrics() -> Response:
+    """For Prometheus."""
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
