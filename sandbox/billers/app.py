@@ -13,7 +13,7 @@ from sandbox.billers.desk import Desk
 from sandbox.billers.faults import Faults
 from sandbox.billers.files import FileBillers
 from sandbox.billers.store import Store, day_of
-from sandbox.psp.connection import WithTransport
+from sandbox.connection import WithTransport
 
 
 def create_app(

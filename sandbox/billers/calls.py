@@ -12,7 +12,7 @@ from sandbox.billers.gbk_xml import GbkXml
 from sandbox.billers.institutions import BY_ID
 from sandbox.billers.store import Store
 from sandbox.billers.wire import BadRequestError, Dialect, Form, Json, Request
-from sandbox.psp.connection import Cut, truncated
+from sandbox.connection import Cut, truncated
 
 DIALECTS: dict[str, Dialect] = {"json": Json(), "form": Form(), "gbk-xml": GbkXml()}
 # No honest question comes near it.

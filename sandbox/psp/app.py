@@ -11,9 +11,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse
 from starlette.routing import Route
 
+from sandbox.connection import WithTransport
 from sandbox.psp import control, errors, intents, pages
 from sandbox.psp.calls import Calls, Endpoint
-from sandbox.psp.connection import WithTransport
 from sandbox.psp.endpoints import ENDPOINTS
 from sandbox.psp.faults import Faults
 from sandbox.psp.idempotency import Answer

@@ -13,8 +13,8 @@ from pydantic_core import from_json
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sandbox.connection import Cut, truncated
 from sandbox.psp import errors
-from sandbox.psp.connection import Cut, truncated
 from sandbox.psp.faults import Fault, Faults, refusal, spoiled
 from sandbox.psp.idempotency import Answer, Keys
 from sandbox.psp.params import Params, Rule, check, parse, texts
