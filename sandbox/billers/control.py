@@ -4,15 +4,16 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from fastapi import APIRouter, HTTPException, Query
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from sandbox.billers.city import INSERT_BILL, terms
 from sandbox.billers.desk import Desk
-from sandbox.billers.faults import DELAY_SECONDS, HANG_SECONDS, KINDS, Fault, Faults
+from sandbox.billers.faults import KINDS, Fault, Faults
 from sandbox.billers.files import FileBillers
 from sandbox.billers.institutions import BY_ID, Institution
 from sandbox.billers.store import Store, iso
 from sandbox.billers.wire import OPERATIONS
+from sandbox.faults import BaseFaultAsked
 
 _ACCOUNTS = """
     SELECT account_number FROM (
@@ -28,24 +29,20 @@ class _Asked(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class FaultAsked(_Asked):
-    """A fault for the next `times` calls, or for each with `probability`; once as a rule."""
+class FaultAsked(BaseFaultAsked):
+    """Of a biller at an operation; "*" is any. `code` is a refusal's."""
 
     biller: str = "*"
     operation: Literal[(*OPERATIONS, "*")] = "*"  # type: ignore[valid-type]
     kind: Literal[KINDS]  # type: ignore[valid-type]
-    times: int | None = Field(None, ge=1)
-    probability: float | None = Field(None, gt=0, le=1)
-    seconds: float | None = Field(None, ge=0)
     code: str = Field("sandbox_refused", pattern="^[a-z0-9_]{1,64}$")
 
-    @model_validator(mode="after")
-    def _one_rule(self) -> "FaultAsked":
-        if self.times is not None and self.probability is not None:
-            raise ValueError("times or probability, not both")
-        if self.biller not in {"*", *BY_ID}:
+    @field_validator("biller")
+    @classmethod
+    def _known(cls, biller: str) -> str:
+        if biller not in {"*", *BY_ID}:
             raise ValueError("there is no such biller")
-        return self
+        return biller
 
 
 class BillAsked(_Asked):
@@ -107,26 +104,13 @@ def _fault_routes(router: APIRouter, store: Store, faults: Faults) -> None:
 
     @router.post("/faults", status_code=201)
     async def _add(asked: FaultAsked) -> dict[str, Any]:
-        usual = DELAY_SECONDS if asked.kind == "delay" else HANG_SECONDS
-        seconds = usual if asked.seconds is None else asked.seconds
-        times = 1 if asked.times is None and asked.probability is None else asked.times
-        faults.add(
-            Fault(
-                asked.biller,
-                asked.operation,
-                asked.kind,
-                seconds,
-                asked.code,
-                times,
-                asked.probability,
-            )
-        )
+        faults.add(Fault(**asked.fields()))
         await store.durable()
         return faults.report()
 
     @router.delete("/faults")
     async def _clear(biller: str | None = None) -> dict[str, Any]:
-        faults.clear(biller)
+        faults.clear_of(biller)
         await store.durable()
         return faults.report()
 

@@ -1,12 +1,10 @@
 """Faults on request: per biller and operation ("*" is any), for the next `times` calls or each with a `probability`."""
 
-import json
-import random
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from sandbox.billers.desk import Reply
 from sandbox.billers.store import Store
+from sandbox.faults import BaseFault, FaultList
 
 BEFORE = (
     "refuse",  # says no with a `code`, nothing happens
@@ -26,67 +24,37 @@ AFTER = (
     "wrong_echo",  # it happened, the answer names another serial, account and amount
 )
 KINDS = BEFORE + AFTER
-# Longer than any caller waits; and a delay that every caller survives.
-HANG_SECONDS = 30.0
-DELAY_SECONDS = 2.0
 GARBAGE = b'\xff\xfe{"status": <<OK>>,\x00\x81 status=OK&&sign'
 OVERSIZE_BYTES = 2_097_152
 
 
-@dataclass(slots=True)
-class Fault:
-    """A fault that waits to fire. `code` is a refusal's."""
+@dataclass(slots=True, kw_only=True)
+class Fault(BaseFault):
+    """A fault of a biller at an operation. `code` is a refusal's."""
 
     biller: str
     operation: str
-    kind: str
-    seconds: float
     code: str
-    times: int | None = None
-    probability: float | None = None
-    fired: int = 0
 
 
-class Faults:
-    """All faults of all billers; kept in the store, with the count of what fired."""
+class Faults(FaultList[Fault]):
+    """All faults of all billers; counted as "biller:operation:kind"."""
 
     def __init__(self, store: Store, seed: int) -> None:
-        self._store = store
-        self._random = random.Random(seed)
-        kept = json.loads(store.setting("faults", '{"faults": [], "fired": {}}'))
-        self._faults = [Fault(**one) for one in kept["faults"]]
-        self._fired: dict[str, int] = kept["fired"]
+        super().__init__(store, Fault, seed)
 
-    def add(self, fault: Fault) -> None:
-        """Ask for a fault."""
-        self._faults.append(fault)
-        self._save()
-
-    def clear(self, biller: str | None) -> None:
+    def clear_of(self, biller: str | None) -> None:
         """This biller, or all of them, be well again. The counts stay."""
-        self._faults = [one for one in self._faults if biller not in {None, one.biller}]
-        self._save()
-
-    def report(self) -> dict[str, Any]:
-        """What is asked for, and how often each fault fired, ever, by "biller:operation:kind"."""
-        return {"faults": [asdict(one) for one in self._faults], "fired": self._fired}
+        self.clear(lambda each: biller in {None, each.biller})
 
     def pick(self, biller: str, operation: str) -> Fault | None:
         """The fault that this call has to suffer."""
-        for fault in self._faults:
-            meant = fault.biller in {biller, "*"} and fault.operation in {operation, "*"}
-            if not meant or fault.times == fault.fired:
-                continue
-            if fault.probability is None or self._random.random() < fault.probability:
-                fault.fired += 1
-                name = f"{biller}:{operation}:{fault.kind}"
-                self._fired[name] = self._fired.get(name, 0) + 1
-                self._save()
-                return fault
-        return None
-
-    def _save(self) -> None:
-        self._store.set_setting("faults", json.dumps(self.report()))
+        fault = self.next(
+            lambda each: each.biller in {biller, "*"} and each.operation in {operation, "*"}
+        )
+        if fault:
+            self.count(f"{biller}:{operation}:{fault.kind}")
+        return fault
 
 
 def spoiled(reply: Reply) -> Reply:

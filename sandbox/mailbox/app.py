@@ -8,23 +8,19 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, HTTPException, Query, Response
 from fastapi.responses import HTMLResponse
-from pydantic import BaseModel, ConfigDict, Field
 
+from sandbox.faults import BaseFaultAsked
 from sandbox.mailbox import page
-from sandbox.mailbox.faults import DELAY_SECONDS, Fault, Faults, Kind
+from sandbox.mailbox.faults import Fault, Faults, Kind
 from sandbox.mailbox.read import as_json, parsed, part
 from sandbox.mailbox.receive import Receiver, listen
 from sandbox.mailbox.store import Store, Stored
 
 
-class FaultAsked(BaseModel):
-    """A fault for the next `times` mails, or for the next so many to `recipient`."""
-
-    model_config = ConfigDict(extra="forbid")
+class FaultAsked(BaseFaultAsked):
+    """For any mail, or for those to `recipient`."""
 
     kind: Kind
-    times: int = Field(1, ge=1)
-    seconds: float = Field(DELAY_SECONDS, ge=0, description="how long a delay takes")
     recipient: str | None = None
 
 
@@ -101,7 +97,7 @@ def _control(store: Store, faults: Faults) -> APIRouter:
 
     @router.post("/sandbox/faults", status_code=201)
     async def _add(asked: FaultAsked) -> dict[str, Any]:
-        faults.add(Fault(asked.kind, asked.times, asked.seconds, asked.recipient))
+        faults.add(Fault(**asked.fields()))
         await store.durable()
         return faults.report()
 

@@ -3,10 +3,11 @@
 from typing import Any, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
+from sandbox.faults import BaseFaultAsked
 from sandbox.psp import balance, book, refunds
-from sandbox.psp.faults import KINDS, OPERATIONS, Fault, Faults, default_seconds
+from sandbox.psp.faults import KINDS, OPERATIONS, Fault, Faults
 from sandbox.psp.provider import Provider
 from sandbox.psp.webhooks import Webhooks, WebhookSettings
 
@@ -15,20 +16,11 @@ class _Asked(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class FaultAsked(_Asked):
-    """A fault for an operation ("*" is any): for the next `times` calls, or each with `probability`; once as a rule."""
+class FaultAsked(BaseFaultAsked):
+    """At an operation; "*" is any."""
 
     operation: Literal[(*OPERATIONS, "*")]  # type: ignore[valid-type]
     kind: Literal[KINDS]  # type: ignore[valid-type]
-    times: int | None = Field(None, ge=1)
-    probability: float | None = Field(None, gt=0, le=1)
-    seconds: float | None = Field(None, ge=0)
-
-    @model_validator(mode="after")
-    def _one_rule(self) -> "FaultAsked":
-        if self.times is not None and self.probability is not None:
-            raise ValueError("times or probability, not both")
-        return self
 
 
 class ClockAsked(_Asked):
@@ -71,10 +63,7 @@ def routes(provider: Provider, faults: Faults, webhooks: Webhooks) -> APIRouter:
 
     @router.post("/faults", status_code=201)
     async def _add_fault(asked: FaultAsked) -> dict[str, Any]:
-        once = asked.times is None and asked.probability is None
-        seconds = default_seconds(asked.kind) if asked.seconds is None else asked.seconds
-        times = 1 if once else asked.times
-        faults.add(Fault(asked.operation, asked.kind, seconds, times, asked.probability))
+        faults.add(Fault(**asked.fields()))
         await store.durable()
         return faults.report()
 

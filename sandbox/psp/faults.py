@@ -4,13 +4,12 @@ A payment asks for its own fault with the method `pm_fault_<kind>_<operation>` o
 `sandbox_fault=<kind>:<operation>[:<seconds>]`; it fires at the first such call for that payment, and never again.
 """
 
-import json
-import random
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
+from sandbox.faults import BaseFault, FaultList, default_seconds
 from sandbox.psp.errors import ApiError, declined, refused
-from sandbox.psp.store import Object, Store, encode
+from sandbox.psp.store import Object, Store
 
 KINDS = (
     "delay",  # answers late
@@ -38,54 +37,28 @@ OPERATIONS = (
     "balance_transactions",
     "other",
 )
-# Longer than any caller waits; and a delay that every caller survives.
-HANG_SECONDS = 30.0
-DELAY_SECONDS = 2.0
 
 
-@dataclass(slots=True)
-class Fault:
-    """A fault that waits to fire: for the next `times` calls, or for each with a `probability`."""
+@dataclass(slots=True, kw_only=True)
+class Fault(BaseFault):
+    """A fault at an operation; "*" is any."""
 
     operation: str
-    kind: str
-    seconds: float
-    times: int | None = None
-    probability: float | None = None
-    fired: int = 0
 
 
-class Faults:
-    """All faults of one PSP; kept in its store, with the count of what fired."""
+class Faults(FaultList[Fault]):
+    """All faults of one PSP, and those that payments ask for themselves."""
 
     def __init__(self, store: Store, seed: int | None) -> None:
-        self._store = store
-        self._random = random.Random(seed)
-        kept = json.loads(store.setting("faults", '{"faults": [], "fired": {}}'))
-        self._faults = [Fault(**one) for one in kept["faults"]]
-        self._fired: dict[str, int] = kept["fired"]
-
-    def add(self, fault: Fault) -> None:
-        """Ask for a fault."""
-        self._faults.append(fault)
-        self._save()
-
-    def clear(self) -> None:
-        """Be well again. The counts stay."""
-        self._faults.clear()
-        self._save()
-
-    def report(self) -> Object:
-        """What is asked for and how often each kind fired, ever."""
-        return {"faults": [asdict(one) for one in self._faults], "fired": self._fired}
+        super().__init__(store, Fault, seed)
 
     def pick(self, operation: str, params: Object, target: str) -> Fault | None:
         """The fault that this call has to suffer. `target` is the intent's id, or what names the payment before."""
-        fault = self._of_payment(operation, params, target) or self._of_operation(operation)
+        fault = self._of_payment(operation, params, target) or self.next(
+            lambda each: each.operation in {operation, "*"}
+        )
         if fault:
-            name = f"{operation}:{fault.kind}"
-            self._fired[name] = self._fired.get(name, 0) + 1
-            self._save()
+            self.count(f"{operation}:{fault.kind}")
         return fault
 
     def remember(self, params: Object, intent_id: str) -> None:
@@ -108,16 +81,8 @@ class Faults:
         self._store.execute(
             "UPDATE marks SET fired = 1 WHERE target = ? AND operation = ?", target, operation
         )
-        return Fault(operation, *found[0])
-
-    def _of_operation(self, operation: str) -> Fault | None:
-        for fault in self._faults:
-            if fault.operation not in {operation, "*"} or fault.times == fault.fired:
-                continue
-            if fault.probability is None or self._random.random() < fault.probability:
-                fault.fired += 1
-                return fault
-        return None
+        kind, seconds = found[0]
+        return Fault(operation=operation, kind=kind, seconds=seconds)
 
     def _mark(self, target: str, fault: Fault) -> None:
         self._store.execute(
@@ -127,9 +92,6 @@ class Faults:
             fault.kind,
             fault.seconds,
         )
-
-    def _save(self) -> None:
-        self._store.set_setting("faults", encode(self.report()))
 
 
 def refusal(operation: str) -> ApiError:
@@ -142,13 +104,6 @@ def refusal(operation: str) -> ApiError:
         case "refund":
             return refused("The charge is disputed.", "charge_disputed")
     return refused("The sandbox was asked to refuse this.", "sandbox_refused")
-
-
-def default_seconds(kind: str) -> float:
-    """How long a fault takes when nobody says."""
-    if kind == "delay":
-        return DELAY_SECONDS
-    return HANG_SECONDS if kind.startswith("timeout") else 0.0
 
 
 def spoiled(body: Any) -> Any:
@@ -187,6 +142,7 @@ def _fault(kind: str, operation: str, seconds: str) -> Fault | None:
     if kind not in KINDS or operation not in OPERATIONS:
         return None
     try:
-        return Fault(operation, kind, float(seconds or default_seconds(kind)))
+        given = float(seconds or default_seconds(kind))
     except ValueError:
         return None
+    return Fault(operation=operation, kind=kind, seconds=given)
