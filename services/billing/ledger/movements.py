@@ -4,14 +4,17 @@ Addresses: `wallet:<channel>:<payer>`, `biller:<id>:payable`, `psp:<name>:cleari
 `suspense:<what>`.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
+from typing import NamedTuple
 from uuid import UUID
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
-    """A ledger account by its name. Wallets can't be overdrawn; every other account may go either way."""
+class Account(NamedTuple):
+    """A ledger account by its name. Wallets can't be overdrawn; every other account may go either way.
+
+    A tuple, like Transfer, because the hot path makes and looks up thousands.
+    """
 
     address: str
     currency: str
@@ -21,8 +24,7 @@ class Account:
         return self.address.startswith("wallet:")
 
 
-@dataclass(frozen=True, slots=True)
-class Transfer:
+class Transfer(NamedTuple):
     """Debits one account and credits another. `id` is the id of what it books, and so its idempotency key."""
 
     id: UUID
@@ -39,6 +41,7 @@ def wallet(channel: str, payer: str, currency: str) -> Account:
     return Account(f"wallet:{channel}:{payer}", currency)
 
 
+@lru_cache(10_000)
 def payable(biller_id: str, currency: str) -> Account:
     """What we owe a biller for applied bills."""
     return Account(f"biller:{biller_id}:payable", currency)

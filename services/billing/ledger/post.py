@@ -35,6 +35,11 @@ _LOCK = text("""
     SELECT id, balance_minor - held_minor AS available_minor FROM ledger_accounts
     WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY no_overdraft DESC, id FOR NO KEY UPDATE
 """)
+_LOCK_ONLY = text("""
+    SELECT count(*) FROM (
+        SELECT FROM ledger_accounts
+        WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY no_overdraft DESC, id FOR NO KEY UPDATE) AS locked
+""")
 _MOVE = text("""
     UPDATE ledger_accounts a
     SET balance_minor = a.balance_minor + d.balance_delta, held_minor = a.held_minor + d.held_delta
@@ -62,7 +67,7 @@ async def lock_available(connection: AsyncConnection, account_ids: Sequence[int]
     if not account_ids:
         return {}
     rows = await connection.execute(_LOCK, {"ids": sorted(set(account_ids))})
-    return {row.id: row.available_minor for row in rows}
+    return dict(rows.tuples().all())
 
 
 async def post(
@@ -78,6 +83,7 @@ async def post(
     """
     if not transfers:
         return
+    corrects = [each.corrects for each in transfers]
     await connection.execute(
         _APPEND,
         {
@@ -87,7 +93,8 @@ async def post(
             "credits": [ids[each.credit] for each in transfers],
             "amounts": [each.amount_minor for each in transfers],
             "currencies": [each.debit.currency for each in transfers],
-            "corrects": [each.corrects for each in transfers],
+            # unnest pads what is shorter with NULL: hardly any transfer corrects another.
+            "corrects": corrects if any(corrects) else None,
             "occurred": [each.occurred_at for each in transfers],
         },
     )
@@ -106,7 +113,7 @@ async def move(
     touched = sorted(balances.keys() | helds.keys())
     if not touched:
         return
-    await lock_available(connection, touched)
+    await connection.execute(_LOCK_ONLY, {"ids": touched})
     await connection.execute(
         _MOVE,
         {
@@ -121,7 +128,7 @@ async def find_accounts(
     connection: AsyncConnection, wanted: Sequence[Account]
 ) -> dict[Account, int]:
     rows = await connection.execute(_FIND, _names(wanted))
-    return {Account(row.address, row.currency): row.id for row in rows}
+    return {Account(address, currency): id for id, address, currency in rows}
 
 
 def _names(accounts: Sequence[Account]) -> dict[str, list[str]]:

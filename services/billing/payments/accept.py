@@ -22,7 +22,7 @@ from services.billing.payments import announce, fingerprint
 from services.billing.payments.decide import reason_against
 from services.billing.payments.keep import Decision, keep
 from services.billing.payments.model import Instruction, Payment, payment_method_of
-from services.billing.payments.tables import HOLDS_ITS_BILL, State
+from services.billing.payments.tables import HOLDS_ITS_BILL, OPEN, State
 
 _KNOWN = text(f"""
     SELECT id, bill_id, request_hash, {HOLDS_ITS_BILL} AS holds_its_bill FROM payments
@@ -31,6 +31,8 @@ _KNOWN = text(f"""
     SELECT id, bill_id, request_hash, true FROM payments
     WHERE bill_id = ANY(CAST(:bills AS uuid[])) AND {HOLDS_ITS_BILL}
 """)  # noqa: S608 - the states are our own constants
+# As _payment() decides: what the wallet pays is finished here or set aside.
+_FROM_WALLET = (State.AUTHORIZED, State.SUCCEEDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ async def accept(
     await keep(connection, decided, now, resume_after)
     payments = [each.payment for each in decided]
     await _settle(connection, payments, account_ids, now)
-    return Accepted([p for p in payments if p.state in {State.ACCEPTED, State.AUTHORIZED}], reused)
+    return Accepted([p for p in payments if p.state in OPEN], reused)
 
 
 async def _look(
@@ -132,7 +134,7 @@ async def _fund(connection: AsyncConnection, decided: list[Decision]) -> ledger.
     paying = {
         index: each.payment.wallet
         for index, each in enumerate(decided)
-        if each.payment.state in {State.AUTHORIZED, State.SUCCEEDED}
+        if each.payment.state in _FROM_WALLET
     }
     if not paying:
         return {}
@@ -162,17 +164,16 @@ async def _settle(
 ) -> None:
     # What is finished gets its transfer, receipt and events; what is set aside its hold.
     finished = [each for each in payments if each.state == State.SUCCEEDED]
-    payables = {ledger.payable(each.bill.biller_id, each.currency) for each in finished}
-    if missing := payables - ids.keys():
+    transfers = [
+        ledger.pay_bill(each.id, each.wallet, each.bill.biller_id, each.amount_minor, now)
+        for each in finished
+    ]
+    if missing := {each.credit for each in transfers} - ids.keys():
         ids = {**ids, **await ledger.open_accounts(connection, missing)}
     held = [each for each in payments if each.state == State.AUTHORIZED]
     await ledger.set_aside(
         connection, [ledger.Hold(each.id, ids[each.wallet], each.amount_minor) for each in held]
     )
-    transfers = [
-        ledger.pay_bill(each.id, each.wallet, each.bill.biller_id, each.amount_minor, now)
-        for each in finished
-    ]
     await ledger.post(connection, transfers, ids)
     numbers = await receipts.issue(connection, [new_receipt(each, now) for each in finished])
     outgoing: list[Outgoing] = []

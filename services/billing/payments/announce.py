@@ -41,7 +41,7 @@ def succeeded(
 ) -> tuple[Outgoing, Outgoing]:
     """The payment's success and its receipt. The receipt is an aggregate of its own, so its events count from 1."""
     about = _about(payment)
-    receipt = ReceiptIssued.model_construct(
+    receipt = ReceiptIssued.trusted(
         payment_id=payment.id,
         receipt_number=receipt_number,
         channel=payment.channel,
@@ -51,7 +51,7 @@ def succeeded(
         currency=payment.currency,
         issued_at=at,
     )
-    success = PaymentSucceeded.model_construct(**about, receipt_number=receipt_number)
+    success = PaymentSucceeded.trusted(**about, receipt_number=receipt_number)
     return _of(payment, success, version), _of(payment, receipt, 1)
 
 

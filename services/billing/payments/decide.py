@@ -45,11 +45,12 @@ def allows(bill: Bill, amount_minor: int) -> bool:
         and (bill.max_minor is None or amount_minor <= bill.max_minor)
         and (not bill.multiple_minor or amount_minor % bill.multiple_minor == 0)
     )
-    against_due = {
-        "exact": amount_minor == bill.amount_minor,
-        "at_least": amount_minor >= bill.amount_minor,
-        "at_most": amount_minor <= bill.amount_minor,
-        "range": True,  # min and max have decided
-        "any": True,
-    }
-    return within and against_due[bill.rule]
+    match bill.rule:
+        case "exact":
+            return within and amount_minor == bill.amount_minor
+        case "at_least":
+            return within and amount_minor >= bill.amount_minor
+        case "at_most":
+            return within and amount_minor <= bill.amount_minor
+        case "range" | "any":
+            return within  # min and max have decided

@@ -1,8 +1,8 @@
 """Keep what was decided about a batch of payments: a row each, one statement."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import text
@@ -39,8 +39,7 @@ class LostRaceError(Exception):
     """
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """A payment as it will be kept, and the fingerprint of its command."""
 
     payment: Payment
@@ -48,7 +47,7 @@ class Decision:
 
     def rejected(self, reason: str) -> "Decision":
         """The same payment, refused."""
-        payment = replace(self.payment, state=State.REJECTED, reason=reason)
+        payment = self.payment._replace(state=State.REJECTED, reason=reason)
         return Decision(payment, self.fingerprint)
 
 
@@ -71,15 +70,20 @@ async def keep(
             "accounts": [p.bill.account_id if p.bill.biller_id else None for p, _ in rows],
             "amounts": [p.amount_minor for p, _ in rows],
             "currencies": [p.currency for p, _ in rows],
-            "methods": [p.payment_method for p, _ in rows],
+            "methods": _column([p.payment_method for p, _ in rows]),
             "hashes": [fingerprint for _, fingerprint in rows],
-            "states": [p.state.value for p, _ in rows],
-            "reasons": [p.reason for p, _ in rows],
-            "correlations": [p.correlation_id for p, _ in rows],
+            "states": [p.state for p, _ in rows],
+            "reasons": _column([p.reason for p, _ in rows]),
+            "correlations": _column([p.correlation_id for p, _ in rows]),
         },
     )
     if inserted.rowcount < len(rows):
         raise LostRaceError(f"{len(rows) - inserted.rowcount} of {len(rows)} payments")
+
+
+def _column(values: list[str | None]) -> list[str | None] | None:
+    # unnest pads what is shorter with NULL, so a column without a value costs nothing.
+    return values if any(values) else None
 
 
 def _bill_id(decision: Decision) -> UUID:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 from events.message import Event
@@ -34,9 +34,8 @@ class Call:
     duration_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Payment:
-    """A payment with the bill it pays: all that the outside calls need."""
+class Payment(NamedTuple):
+    """A payment with the bill it pays: what the outside calls need. A tuple: the hot path makes thousands."""
 
     id: UUID
     channel: str
