@@ -73,7 +73,9 @@ class City:
         self._services()
         self._channel()
         self._bills_by_file()
+        # For whoever tries the city from a shell.
         self.environment["METERHALL_DEMO_KEY"] = self.home.secrets["channel_key"]
+        self.environment["METERHALL_SANDBOX_BILLERS"] = self.home.url("billers")
         write_private(self.home.environment_file, self.environment)
         return self
 

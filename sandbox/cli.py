@@ -94,6 +94,7 @@ def _started(home: "Home", seed: int) -> Iterator["City"]:  # type: ignore[name-
     except KeyboardInterrupt:
         pass
     finally:
+        sys.stdout.flush()
         print("Stopping …", file=sys.stderr)
         city.stop()
 

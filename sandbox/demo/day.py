@@ -21,7 +21,7 @@ from sandbox.city import CHANNEL, City
 from sandbox.demo.wallet import MOST_OPEN, Wallet, WalletError
 
 PAYERS = 120
-TOP_UP_MINOR = 1_000_000
+TOP_UP_MINOR = 2_000_000
 # One payment in so many is made with a card that the PSP declines.
 ONE_DECLINED_IN = 80
 REFUSED, UNANSWERED = 12, 6
