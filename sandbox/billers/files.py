@@ -1,8 +1,8 @@
 """Billers that work by file: below `<data>/billers/<id>/`, they write `bills/<day>.csv`, read our `outgoing/<day>.txt`
 and answer with `incoming/<day>.txt`.
 
-A bills file lists everything that is owed, in UTF-8 with the header below: amounts in minor units, empty where there is
-none, `due_on` as 2026-11-30, `expires_at` as 2026-12-30T23:59:59+08:00.
+A bills file lists everything that is owed, as services.billing.bills.read_file says: amounts in minor units, empty
+where there is none, `due_on` as 2026-11-30, `expires_at` as 2026-12-30T23:59:59+08:00.
 """
 
 import csv
@@ -15,20 +15,8 @@ from sandbox.billers.desk import Asked, Desk
 from sandbox.billers.institutions import INSTITUTIONS
 from sandbox.billers.store import Store, iso
 from sandbox.billers.wire import day_list
+from services.billing.bills.read_file import COLUMNS
 
-HEADER = (
-    "account_number",
-    "bill_number",
-    "period",
-    "amount_minor",
-    "currency",
-    "rule",
-    "min_minor",
-    "max_minor",
-    "multiple_minor",
-    "due_on",
-    "expires_at",
-)
 BY_FILE = tuple(each.id for each in INSTITUTIONS if each.settled_by == "file")
 
 
@@ -81,16 +69,17 @@ class FileBillers:
 
     def _bills(self, biller: str) -> str:
         rows = self._store.query(
-            "SELECT account_number, bill_number, period, amount_minor, 'CNY', rule, min_minor, max_minor,"
-            " multiple_minor, due_on, expires_at FROM bills WHERE biller = ? AND paid_by IS NULL AND expires_at > ?"
-            " ORDER BY account_number, period",
+            f"SELECT {', '.join(COLUMNS)} FROM (SELECT *, 'CNY' AS currency FROM bills)"  # noqa: S608 - fixed words
+            " WHERE biller = ? AND paid_by IS NULL AND expires_at > ? ORDER BY account_number, period",
             biller,
             self._store.now(),
         )
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(HEADER)
-        writer.writerows((*row[:-1], iso(row[-1])) for row in rows)
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            bill = dict(zip(COLUMNS, row, strict=True))
+            writer.writerow({**bill, "expires_at": iso(bill["expires_at"])})
         return text.getvalue()
 
 

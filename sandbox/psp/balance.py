@@ -15,17 +15,9 @@ def fee_of(amount: int) -> int:
     return (amount * FEE_PER_MILLE + 500) // 1000
 
 
-def enter(
-    provider: Provider,
-    type: str,
-    category: str,
-    amount: int,
-    source: Object,
-    *,
-    fee: int = 0,
-    parent: str | None = None,
-) -> str:
-    """Write one line; its id. A line waits for a payout of its currency unless it has a parent already."""
+def enter(provider: Provider, category: str, amount: int, source: Object, *, fee: int = 0) -> str:
+    """Write one line; its id. `category` is Stripe's reporting category. A line waits for a payout of its currency,
+    unless it is the one of a payout that swept all others."""
     currency = source["currency"]
     details = {
         "amount": fee,
@@ -46,9 +38,12 @@ def enter(
         reporting_category=category,
         source=source["id"],
         status="available",
-        type=type,
+        # Its type is named as its category is, but for what a partial capture gives back.
+        type="refund" if category == "partial_capture_reversal" else category,
     )
-    provider.store.put("balance_transaction", line, parent=parent or f"due:{currency}")
+    swept = source["object"] == "payout" and source["automatic"]
+    parent = source["id"] if swept else f"due:{currency}"
+    provider.store.put("balance_transaction", line, parent=parent)
     return str(line["id"])
 
 
@@ -82,7 +77,7 @@ def sweep(provider: Provider, currency: str) -> Object | None:
         payout["id"],
         f"due:{currency}",
     )
-    return _pay(provider, payout, parent=payout["id"])
+    return _pay(provider, payout)
 
 
 def create_payout(provider: Provider, params: dict[str, Any]) -> Object:
@@ -94,7 +89,7 @@ def create_payout(provider: Provider, params: dict[str, Any]) -> Object:
         )
     metadata = params.get("metadata", {})
     payout = _new_payout(provider, amount, currency, automatic=False, metadata=metadata)
-    return _pay(provider, payout, parent=None)
+    return _pay(provider, payout)
 
 
 def _new_payout(
@@ -116,10 +111,8 @@ def _new_payout(
     )
 
 
-def _pay(provider: Provider, payout: Object, parent: str | None) -> Object:
-    payout["balance_transaction"] = enter(
-        provider, "payout", "payout", -payout["amount"], payout, parent=parent
-    )
+def _pay(provider: Provider, payout: Object) -> Object:
+    payout["balance_transaction"] = enter(provider, "payout", -payout["amount"], payout)
     provider.store.put("payout", payout)
     provider.emit("payout.paid", payout)
     if payout["automatic"]:

@@ -221,11 +221,11 @@ def _take(provider: Provider, intent: Object, charge: Object, amount: int) -> Ob
     charge.update(amount_captured=amount, captured=True)
     # Stripe books the whole charge and takes back what was not captured; its reports show both lines.
     charge["balance_transaction"] = balance.enter(
-        provider, "charge", "charge", charge["amount"], charge, fee=balance.fee_of(amount)
+        provider, "charge", charge["amount"], charge, fee=balance.fee_of(amount)
     )
     if amount < charge["amount"]:
         rest = amount - charge["amount"]
-        balance.enter(provider, "refund", "partial_capture_reversal", rest, charge)
+        balance.enter(provider, "partial_capture_reversal", rest, charge)
     intent.update(status="succeeded", amount_capturable=0, amount_received=amount)
     provider.enter("capture", intent["id"], intent, amount, "succeeded")
     provider.store.put("charge", charge)

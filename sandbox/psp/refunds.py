@@ -34,7 +34,7 @@ def create(provider: Provider, params: dict[str, Any]) -> Object:
         reason=params.get("reason"),
         status="succeeded",
     )
-    refund["balance_transaction"] = balance.enter(provider, "refund", "refund", -amount, refund)
+    refund["balance_transaction"] = balance.enter(provider, "refund", -amount, refund)
     charge["amount_refunded"] += amount
     charge["refunded"] = charge["amount_refunded"] == charge["amount_captured"]
     if method(charge["payment_method"]).refunds != "succeeded":
@@ -63,7 +63,7 @@ def settle(provider: Provider, refund_id: str, *, succeeded: bool) -> Object:
     if not succeeded:
         refund["failure_reason"] = "declined"
         refund["failure_balance_transaction"] = balance.enter(
-            provider, "refund_failure", "refund_failure", refund["amount"], refund
+            provider, "refund_failure", refund["amount"], refund
         )
         charge = provider.require("charge", refund["charge"])
         charge["amount_refunded"] -= refund["amount"]
