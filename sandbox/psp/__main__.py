@@ -7,7 +7,7 @@ Port 0 takes a free port; the first line on standard output tells the address.
 import os
 import sys
 
-from sandbox.psp.app import create_app
+from sandbox.psp.app import Secrets, create_app
 from sandbox.serve import address, arguments, listen, serve
 
 
@@ -18,16 +18,10 @@ def main() -> None:
     parser.add_argument("--webhook-url", help="where events are sent")
     parser.add_argument("--seed", type=int, help="the same seed draws the same ids")
     asked = parser.parse_args()
+    secrets = Secrets(_secret("METERHALL_PSP_API_KEY"), _secret("METERHALL_PSP_WEBHOOK_SECRET"))
     listener = listen(asked.host, asked.port)
     url = asked.public_url or f"http://{address(listener)}"
-    app = create_app(
-        asked.state,
-        url,
-        api_key=_secret("METERHALL_PSP_API_KEY"),
-        webhook_secret=_secret("METERHALL_PSP_WEBHOOK_SECRET"),
-        webhook_url=asked.webhook_url,
-        seed=asked.seed,
-    )
+    app = create_app(asked.state, url, secrets, webhook_url=asked.webhook_url, seed=asked.seed)
     serve(app, listener, url)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
@@ -25,23 +26,30 @@ from sandbox.psp.webhooks import Webhooks
 _CSP = "default-src 'none'; style-src 'unsafe-inline'; form-action *; frame-ancestors 'none'"
 
 
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What the PSP and its callers share."""
+
+    api_key: str = field(repr=False)
+    webhook: str = field(repr=False)
+
+
 def create_app(
     state: Path,
     base_url: str,
+    secrets: Secrets,
     *,
-    api_key: str,
-    webhook_secret: str,
     webhook_url: str | None = None,
     seed: int | None = None,
 ) -> WithTransport:
     """The PSP that remembers in `state`; `base_url` is where payers find its pages."""
     provider = Provider(Store(state), base_url, seed)
     faults = Faults(provider.store, seed)
-    webhooks = Webhooks(provider, webhook_secret)
+    webhooks = Webhooks(provider, secrets.webhook)
     if webhook_url is not None:
         webhooks.configure(webhooks.settings.model_copy(update={"url": webhook_url}))
         provider.store.commit()
-    calls = Calls(provider, faults, api_key)
+    calls = Calls(provider, faults, secrets.api_key)
     app = FastAPI(
         title="Sandbox PSP",
         lifespan=_lifespan(provider, webhooks),
