@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from benchmarks.lines import ceiling, drain, posting
+from benchmarks.lines import ceiling, consumer, door, drain, lookup, paced, posting, psp, relay
 from benchmarks.results import Line, Sample
 from benchmarks.run import Run
 from benchmarks.stage import Stage
@@ -15,6 +15,12 @@ MEASUREMENTS: dict[str, Callable[[Run], Coroutine[Any, Any, dict[str, Sample]]]]
     "drain": drain.measure,
     "ceiling": ceiling.measure,
     "posting": posting.measure,
+    "paced": paced.measure,
+    "relay": relay.measure,
+    "consumer": consumer.measure,
+    "door": door.measure,
+    "lookup": lookup.measure,
+    "psp": psp.measure,
 }
 
 

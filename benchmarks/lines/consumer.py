@@ -1,0 +1,89 @@
+"""consumer: the consumer wrapper alone. Commands are fetched, decoded, checked and committed, and nothing is done.
+
+A process of its own, `python -m benchmarks.lines.consumer <commands>`, with the worker's broker, group and settings. It
+is held while the backlog is written; its clock runs from its first batch to its last.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Sequence
+
+from benchmarks.city import bills_due, command
+from benchmarks.direct import connect_directly
+from benchmarks.results import Sample
+from benchmarks.run import Run
+from benchmarks.running import held, meter, running, settled
+from benchmarks.wallet import Wallets, encode
+from chassis.probes import Probes, until_stopped
+from events.topics import PAYMENT_COMMANDS, PAYMENT_GROUP
+from messaging.consume import Message, Rejected, make_broker, subscribe
+from services.billing.database import connect
+from services.billing.settings import Settings
+
+MODULE = "benchmarks.lines.consumer"
+PATIENCE_SECONDS = 120.0
+
+
+async def measure(run: Run) -> dict[str, Sample]:
+    """Consume so many commands."""
+    stage, commands = run.stage, run.plan.consumer_commands
+    async with stage.city() as city:
+        connection = await connect_directly(city.owner_url)
+        due = await bills_due(connection, run.plan)
+        await connection.close()
+        records = encode([command(each) for each in due[:commands]])
+        told = {"METERHALL_DATABASE_URL": city.billing_url}
+        consumer = stage.process("consumer", MODULE, told, str(commands))
+        consumer.log.unlink(missing_ok=True)
+        async with Wallets(stage.kafka.bootstrap) as wallets, running([consumer]):
+            await settled(stage, PAYMENT_GROUP, 1)
+            with held([consumer]):
+                await wallets.send(records)
+                used = meter(stage, worker=[consumer])
+                await used.start()
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while not (said := _said(consumer.log.read_text())):
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"not all commands were consumed; see {consumer.log}")
+                await asyncio.sleep(0.05)
+            cost = await used.cost(commands)
+    complaints = [] if said["distinct"] == commands else [f"{said['distinct']} of {commands}"]
+    return {"consumer": Sample(commands / said["seconds"], "commands/s", cost, complaints)}
+
+
+def _said(log: str) -> dict[str, float]:
+    for line in log.splitlines():
+        if line.startswith('{"distinct"'):
+            said: dict[str, float] = json.loads(line)
+            return said
+    return {}
+
+
+async def consume(commands: int, settings: Settings) -> None:
+    """The process: count what comes, and say so once it is all there."""
+    engine = connect(settings.database_url.get_secret_value())
+    broker = make_broker(settings.kafka, "benchmark-consumer")
+    seen: set[object] = set()
+    began = 0.0
+
+    async def count(messages: Sequence[Message]) -> Sequence[Rejected]:
+        nonlocal began
+        began = began or time.perf_counter()
+        seen.update(message.id for message in messages)
+        if len(seen) == commands:
+            said = {"distinct": len(seen), "seconds": time.perf_counter() - began}
+            print(json.dumps(said), flush=True)
+        return []
+
+    subscribe(broker, PAYMENT_COMMANDS, PAYMENT_GROUP, count, engine)
+    async with Probes(settings.metrics_port, engine):
+        await broker.start()
+        await until_stopped()
+        await broker.stop()
+    await engine.dispose()
+
+
+if __name__ == "__main__":
+    asyncio.run(consume(int(sys.argv[1]), Settings()))

@@ -1,0 +1,115 @@
+"""lookup: lookups through an HTTP biller that takes 20 ms to answer. lookup_one_dead: ten billers, one of them dead.
+
+Both through Kafka, by the shipped processes. The value of the second is the 95th percentile of the healthy billers,
+from the command to the BillsFound event; the same without a dead biller stands beside it.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from uuid import UUID
+
+from sqlalchemy import text
+
+from benchmarks import integrity
+from benchmarks.lines.paced import percentile
+from benchmarks.outside import ACCOUNTS_PER_BILLER, CALLED, look_up, open_accounts, outside
+from benchmarks.results import Sample
+from benchmarks.run import Run
+from benchmarks.running import WORKERS, meter, relay, running, settled, workers
+from benchmarks.stage import City
+from benchmarks.wallet import Wallets, encode
+from benchmarks.witness import Witness
+from events.topics import LOOKUP_EVENTS, LOOKUP_GROUP
+
+DELAY_SECONDS = 0.02
+BILLER = "hz-water"
+TEN = CALLED[:10]
+DEAD = TEN[0]
+PER_SECOND = 100.0
+_RATE = text("""
+    SELECT count(*) AS found, extract(epoch FROM max(finished_at) - min(created_at)) AS seconds
+    FROM lookups WHERE state = 'found'
+""")
+
+
+async def measure(run: Run) -> dict[str, Sample]:
+    """The rate at one biller, then ten billers with and without a dead one."""
+    healthy, _ = await _paced(run, dead=False)
+    hurt, complaints = await _paced(run, dead=True)
+    facts = {"p50_ms": percentile(hurt, 50), "p99_ms": percentile(hurt, 99)}
+    facts["all_healthy_p95_ms"] = percentile(healthy, 95)
+    return {
+        "lookup": await _rate(run),
+        "lookup_one_dead": Sample(percentile(hurt, 95), "ms (p95)", facts, complaints),
+    }
+
+
+async def _rate(run: Run) -> Sample:
+    async with run.stage.city() as city, outside(run.stage, city) as at:
+        at.fault(BILLER, "delay", DELAY_SECONDS)
+        accounts = await open_accounts(city, at, [BILLER], ACCOUNTS_PER_BILLER // 2)
+        asked = [accounts[n % len(accounts)] for n in range(run.plan.lookups)]
+        employed = workers(run.stage, city, at.environment)
+        publisher = relay(run.stage, city)
+        async with (
+            Wallets(run.stage.kafka.bootstrap) as wallets,
+            Witness(run.stage.kafka.bootstrap, [LOOKUP_EVENTS]) as witness,
+            running([publisher, *employed]),
+        ):
+            await settled(run.stage, LOOKUP_GROUP, WORKERS)
+            used = meter(run.stage, worker=employed, relay=[publisher], billers=[at.billers])
+            await used.start()
+            await wallets.send(encode([look_up(each) for each in asked]))
+            await witness.read(len(asked))
+            cost = await used.cost(len(asked))
+        complaints = await integrity.events(city.engine, [LOOKUP_EVENTS.code], witness.ids)
+        async with city.engine.connect() as connection:
+            found = (await connection.execute(_RATE)).one()
+    if found.found != len(asked):
+        complaints.append(f"{found.found} of {len(asked)} lookups found bills")
+    return Sample(len(asked) / float(found.seconds), "lookups/s", cost, complaints)
+
+
+async def _paced(run: Run, *, dead: bool) -> tuple[list[float], list[str]]:
+    """Milliseconds from the command to BillsFound, of every lookup at the nine that are well."""
+    async with AsyncExitStack() as stack:
+        city = await stack.enter_async_context(run.stage.city())
+        at = await stack.enter_async_context(outside(run.stage, city))
+        if dead:
+            # The first fault that fits is the one: a dead biller takes the call and never answers.
+            at.fault(DEAD, "timeout_before", 30.0)
+        at.fault("*", "delay", DELAY_SECONDS)
+        lookups = int(PER_SECOND * run.plan.dead_seconds)
+        accounts = await open_accounts(city, at, TEN, min(lookups // len(TEN), 400))
+        asked = [look_up(accounts[n % len(accounts)]) for n in range(lookups)]
+        well = await _healthy(city, [each.account_id for each in asked])
+        processes = [relay(run.stage, city), *workers(run.stage, city, at.environment)]
+        async with (
+            Wallets(run.stage.kafka.bootstrap) as wallets,
+            Witness(run.stage.kafka.bootstrap, [LOOKUP_EVENTS], timed=LOOKUP_EVENTS) as witness,
+            running(processes),
+        ):
+            await settled(run.stage, LOOKUP_GROUP, WORKERS)
+            asked_at, _ = await asyncio.gather(
+                wallets.pace(encode(asked), PER_SECOND), witness.read(lookups)
+            )
+        complaints = await integrity.events(city.engine, [LOOKUP_EVENTS.code], witness.ids)
+    healthy = [each.key for each in asked if each.account_id in well]
+    waited = [
+        (witness.seen_at[key] - asked_at[key]) * 1000 for key in healthy if key in witness.seen_at
+    ]
+    if len(waited) != len(healthy):
+        complaints.append(f"{len(healthy) - len(waited)} lookups at healthy billers have no answer")
+    return waited, complaints
+
+
+async def _healthy(city: City, account_ids: Sequence[UUID]) -> set[UUID]:
+    async with city.engine.connect() as connection:
+        rows = await connection.execute(
+            text(
+                "SELECT id FROM accounts WHERE id = ANY(CAST(:ids AS uuid[])) AND biller_id <> :dead"
+            ),
+            {"ids": list(set(account_ids)), "dead": DEAD},
+        )
+        return set(rows.scalars())

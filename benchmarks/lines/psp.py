@@ -1,0 +1,91 @@
+"""psp_http: bills of HTTP billers, paid through the PSP: authorize, apply, capture, each a call to another process.
+
+The sandbox's PSP and billers stand on the same cores, so half of what is measured is theirs: hence the cost by process.
+`cpu_us_per_call` is the worker's, for each of the three calls of a payment.
+"""
+
+from uuid import UUID
+
+from sqlalchemy import text
+
+from benchmarks import integrity
+from benchmarks.city import CHANNEL
+from benchmarks.lines.drain import EVENTS
+from benchmarks.outside import CALLED, Outside, look_up, open_accounts, outside
+from benchmarks.results import Sample
+from benchmarks.run import Run
+from benchmarks.running import WORKERS, meter, relay, running, settled, workers
+from benchmarks.stage import City
+from benchmarks.wallet import Wallets, encode
+from benchmarks.witness import Witness
+from events.ids import uuid7
+from events.payments import PayBill, PspFunding
+from events.topics import LOOKUP_EVENTS, LOOKUP_GROUP, PAYMENT_GROUP
+
+CALLS = 3
+_BILLS = text("""
+    SELECT b.id, b.amount_minor FROM bills b JOIN accounts a ON a.id = b.account_id
+    WHERE a.biller_id = ANY(CAST(:billers AS text[])) ORDER BY b.id LIMIT :payments
+""")
+_RATE = text("""
+    SELECT count(*) AS succeeded, extract(epoch FROM max(finished_at) - min(created_at)) AS seconds
+    FROM payments WHERE funding = 'psp' AND state = 'succeeded'
+""")
+
+
+async def measure(run: Run) -> dict[str, Sample]:
+    """Look so many bills up, and pay them."""
+    stage, payments = run.stage, run.plan.psp_payments
+    async with stage.city() as city, outside(stage, city) as at:
+        employed, publisher = workers(stage, city, at.environment), relay(stage, city)
+        async with (
+            Wallets(stage.kafka.bootstrap) as wallets,
+            running([publisher, *employed]),
+        ):
+            await settled(stage, LOOKUP_GROUP, WORKERS)
+            await settled(stage, PAYMENT_GROUP, WORKERS)
+            async with Witness(stage.kafka.bootstrap, [LOOKUP_EVENTS]) as found:
+                accounts = await open_accounts(city, at, CALLED, payments // len(CALLED) + 1)
+                await wallets.send(encode([look_up(each) for each in accounts]))
+                await found.read(len(accounts))
+            commands = [_command(id, amount) for id, amount in await _bills(city, payments)]
+            async with Witness(stage.kafka.bootstrap, EVENTS) as witness:
+                used = meter(
+                    stage, worker=employed, relay=[publisher], psp=[at.psp], billers=[at.billers]
+                )
+                await used.start()
+                await wallets.send(encode(commands))
+                # PaymentAccepted, PaymentSucceeded, ReceiptIssued.
+                await witness.read(3 * len(commands))
+                cost = await used.cost(len(commands))
+        rate, complaints = await _prove(run, city, at, len(commands))
+        complaints += await integrity.events(city.engine, [t.code for t in EVENTS], witness.ids)
+    facts = {**cost, "cpu_us_per_call": cost["cpu_us_worker"] / CALLS}
+    return {"psp_http": Sample(rate, "PSP payments/s", facts, complaints)}
+
+
+async def _prove(run: Run, city: City, at: Outside, payments: int) -> tuple[float, list[str]]:
+    async with city.engine.connect() as connection:
+        found = (await connection.execute(_RATE)).one()
+    complaints = await integrity.books(city.engine, run.plan.history + payments)
+    if len(applied := at.book()) != payments:
+        complaints.append(f"the billers have {len(applied)} of {payments} payments in their books")
+    return found.succeeded / float(found.seconds), complaints
+
+
+async def _bills(city: City, payments: int) -> list[tuple[UUID, int]]:
+    async with city.engine.connect() as connection:
+        rows = await connection.execute(_BILLS, {"billers": CALLED, "payments": payments})
+        return [(row.id, row.amount_minor) for row in rows]
+
+
+def _command(bill_id: UUID, amount_minor: int) -> PayBill:
+    return PayBill(
+        payment_id=uuid7(),
+        channel=CHANNEL,
+        payer="payer-1",
+        bill_id=bill_id,
+        amount_minor=amount_minor,
+        currency="CNY",
+        funding=PspFunding(payment_method="pm_card_visa"),
+    )

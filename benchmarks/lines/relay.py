@@ -1,0 +1,54 @@
+"""relay: the shipped relay alone, from one large commit into the outbox to the last event read back from Kafka."""
+
+import time
+
+from sqlalchemy import text
+
+from benchmarks import integrity
+from benchmarks.results import Sample
+from benchmarks.run import Run
+from benchmarks.running import meter, relay, running
+from benchmarks.witness import Witness
+from events.ids import uuid7
+from events.payments import PaymentSucceeded
+from events.topics import PAYMENT_EVENTS
+
+# As large as the event of a payment is.
+_PAYLOAD = PaymentSucceeded(
+    payment_id=uuid7(),
+    channel="bench-wallet",
+    payer="payer-12345",
+    bill_id=uuid7(),
+    biller_id="biller-123",
+    amount_minor=12_345,
+    currency="CNY",
+    receipt_number="202611237K2M9QXAB0CD4TFW",
+).model_dump_json()
+_FILL = text("""
+    INSERT INTO outbox (event_id, topic, key, sequence, type, payload)
+    SELECT uuidv7(), :topic, CAST(uuidv7() AS text), 1, 'PaymentSucceeded.v1', CAST(:payload AS bytea)
+    FROM generate_series(1, :events)
+""")
+
+
+async def measure(run: Run) -> dict[str, Sample]:
+    """Publish so many events."""
+    events = run.plan.relay_events
+    async with run.stage.city() as city:
+        publisher = relay(run.stage, city)
+        async with (
+            Witness(run.stage.kafka.bootstrap, [PAYMENT_EVENTS]) as witness,
+            running([publisher]),
+        ):
+            async with city.engine.begin() as connection:
+                await connection.execute(
+                    _FILL,
+                    {"topic": PAYMENT_EVENTS.code, "payload": _PAYLOAD.encode(), "events": events},
+                )
+                used = meter(run.stage, relay=[publisher])
+                await used.start()
+            began = time.time()
+            await witness.read(events, lambda n: run.advance("relay: events", n, events))
+            cost = await used.cost(events)
+        complaints = await integrity.events(city.engine, [PAYMENT_EVENTS.code], witness.ids)
+    return {"relay": Sample(events / (witness.last_at - began), "events/s", cost, complaints)}
