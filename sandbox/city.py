@@ -28,6 +28,8 @@ DATABASE = "meterhall"
 CHANNEL = "demo-wallet"
 CHINA = ZoneInfo("Asia/Shanghai")
 
+# What Meterhall needs around it. With fewer than all of them, its own processes are left to whoever starts the rest.
+PARTS = ("postgres", "kafka", "psp", "billers", "mailbox")
 # The processes of Meterhall, each with the port that tells whether it is ready.
 SERVICES = {
     "web": ("services.billing.web", "web"),
@@ -43,11 +45,12 @@ SERVICES = {
 
 @dataclass
 class City:
-    """The city of one home. `tell` hears what is being done, for whoever waits."""
+    """The city of one home, or some parts of it. `tell` hears what is being done, for whoever waits."""
 
     home: Home
     tell: Callable[[str], None] = lambda _: None
     seed: int = 1
+    only: tuple[str, ...] = PARTS
     processes: dict[str, Process] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     _servers: list[Postgres | Kafka] = field(default_factory=list)
@@ -63,12 +66,24 @@ class City:
         self.stop()
 
     def start(self) -> Self:
-        """Start everything, in order; raises NotReadyError that says where to look."""
-        superuser_url = self._postgres()
-        kafka = self._kafka()
+        """Start everything, or only the parts that are named; raises NotReadyError that says where to look."""
+        ports = self.home.ports
+        superuser_url = f"postgresql+asyncpg://postgres@{HOST}:{ports['postgres']}/postgres"
+        kafka = f"{HOST}:{ports['kafka']}"
+        if "postgres" in self.only:
+            superuser_url = self._postgres()
+        if "kafka" in self.only:
+            kafka = self._kafka()
         self.environment = self._environment(superuser_url, kafka)
-        self._prepare(superuser_url, kafka)
+        if "postgres" in self.only and "kafka" in self.only:
+            self._prepare(superuser_url, kafka)
         self._neighbours()
+        if self.only == PARTS:
+            self._meterhall()
+        write_private(self.home.environment_file, self.environment)
+        return self
+
+    def _meterhall(self) -> None:
         self._catalogue()
         self._services()
         self._channel()
@@ -76,8 +91,6 @@ class City:
         # For whoever tries the city from a shell.
         self.environment["METERHALL_DEMO_KEY"] = self.home.secrets["channel_key"]
         self.environment["METERHALL_SANDBOX_BILLERS"] = self.home.url("billers")
-        write_private(self.home.environment_file, self.environment)
-        return self
 
     def stop(self) -> None:
         """Stop everything, those who use something before what they use."""
@@ -186,7 +199,7 @@ class City:
         provision(kafka)
 
     def _neighbours(self) -> None:
-        self.tell("PSP, billers and mail box")
+        self.tell(", ".join(part for part in self.only if part not in {"postgres", "kafka"}))
         home, ports, data = self.home, self.home.ports, self.environment["METERHALL_DATA_DIR"]
         secrets, seed = self.environment["METERHALL_BILLER_SECRETS"], str(self.seed)
         webhooks = f"{home.url('web')}/v1/psp/webhooks"
@@ -207,6 +220,7 @@ class City:
                     *("--port", str(ports[name]), "--state", str(home.folder / name), *more),
                 )
                 for name, (module, more) in parts.items()
+                if name in self.only
             ]
         )
 

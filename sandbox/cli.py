@@ -16,6 +16,7 @@ import typer
 
 if TYPE_CHECKING:
     from sandbox.city import City
+    from sandbox.home import Home
 
 commands = typer.Typer()
 FOLDER = Path(".meterhall")
@@ -23,15 +24,30 @@ HomeOption = Annotated[Path, typer.Option("--home", help="the city's folder")]
 
 
 @commands.command()
-def up(home: HomeOption = FOLDER / "city", seed: int = 1) -> None:
+def up(
+    home: HomeOption = FOLDER / "city",
+    seed: Annotated[int, typer.Option(help="the same seed, the same city")] = 1,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="only this part: postgres, kafka, psp, billers, mailbox; may be repeated"
+        ),
+    ] = None,
+) -> None:
     """Start a whole city and keep it running until Ctrl-C; what is in it stays for the next time."""
+    from sandbox.city import PARTS
     from sandbox.home import Home
     from sandbox.ports import NotReadyError
 
+    if unknown := set(only or ()) - set(PARTS):
+        _fail(f"There is no {', '.join(unknown)}. The parts are {', '.join(PARTS)}.")
+    parts = tuple(part for part in PARTS if only is None or part in only)
     try:
-        with Home(home) as entered, _started(entered, seed) as city:
+        with Home(home) as entered, _started(entered, seed, parts) as city:
             _print_addresses(city)
             _watch(city)
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
     except NotReadyError as error:
         _fail(error)
 
@@ -47,6 +63,7 @@ def demo(
 
     from sandbox.demo import evening
     from sandbox.demo.day import Day
+    from sandbox.demo.wallet import WalletError
     from sandbox.home import Home
     from sandbox.ports import NotReadyError
     from sandbox.progress import Steps
@@ -62,7 +79,7 @@ def demo(
                         evening.close(city, day, steps.tell) for day in evening.days_since(began)
                     ]
                 evening.report(city, outcome, results)
-    except* (NotReadyError, OSError) as group:
+    except* (NotReadyError, WalletError, OSError) as group:
         for error in group.exceptions:
             _fail(error)
     print(f"{time.monotonic() - started:.0f} s. Keep a city running with `make up`.")
@@ -79,20 +96,18 @@ def env(home: HomeOption = FOLDER / "city") -> None:
 
 
 @contextmanager
-def _started(home: "Home", seed: int) -> Iterator["City"]:  # type: ignore[name-defined] # noqa: F821
-    from sandbox.city import City
+def _started(home: "Home", seed: int, only: tuple[str, ...] | None = None) -> Iterator["City"]:
+    from sandbox.city import PARTS, City
     from sandbox.progress import Steps
 
     # What stops us stops the city in order: as if Ctrl-C had been pressed.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    city = City(home, seed=seed)
+    city = City(home, seed=seed, only=only or PARTS)
     try:
         with Steps() as steps:
             city.tell = steps.tell
             city.start()
         yield city
-    except KeyboardInterrupt:
-        pass
     finally:
         sys.stdout.flush()
         print("Stopping …", file=sys.stderr)
@@ -111,24 +126,28 @@ def _print_addresses(city: "City") -> None:
     from sandbox.city import CHANNEL
 
     home, secrets = city.home, city.home.secrets
-    table(
-        "The city is up. Ctrl-C stops it.",
-        ("what", "where"),
-        (
-            ("API and its documentation", f"{home.url('web')}/docs"),
-            ("Events (AsyncAPI)", f"{home.url('web')}/docs/events"),
-            ("Verify a receipt", f"{home.url('web')}/r"),
-            ("Mail box", home.url("mailbox")),
-            ("PSP (Stripe's API)", home.url("psp")),
-            ("Billers", home.url("billers")),
-            ("Notifications' API", f"{home.url('notifications')}/docs"),
-            ("Kafka", city.environment["METERHALL_KAFKA"]),
-            ("PostgreSQL", city.environment["METERHALL_OWNER_DATABASE_URL"].split("@")[1]),
-            ("Logs", str(home.folder / "logs")),
+    addresses = {
+        "API and its documentation": ("web", f"{home.url('web')}/docs"),
+        "Events (AsyncAPI)": ("web", f"{home.url('web')}/docs/events"),
+        "Verify a receipt": ("web", f"{home.url('web')}/r"),
+        "Notifications' API": ("notifications-web", f"{home.url('notifications')}/docs"),
+        "Mail box": ("mailbox", f"{home.url('mailbox')}, SMTP {home.ports['smtp']}"),
+        "PSP (Stripe's API)": ("psp", home.url("psp")),
+        "Billers": ("billers", home.url("billers")),
+        "Kafka": ("kafka", city.environment["METERHALL_KAFKA"]),
+        "PostgreSQL": (
+            "postgres",
+            city.environment["METERHALL_OWNER_DATABASE_URL"].split("@")[1],
         ),
-    )
-    print(f"API key of the channel {CHANNEL}:\n{secrets['channel_key']}\n")
+    }
+    running = {*city.processes, *city.only}
+    rows = [(what, where) for what, (part, where) in addresses.items() if part in running]
+    rows.append(("Logs", f"{home.folder / 'logs'}"))
+    table("The city is up. Ctrl-C stops it.", ("what", "where"), rows)
+    if "web" in running:
+        print(f"API key of the channel {CHANNEL}:\n{secrets['channel_key']}\n")
     print('In another shell: eval "$(.venv/bin/meterhall env)"; .venv/bin/meterhall --help')
+    sys.stdout.flush()
 
 
 def _empty(home: Path) -> None:
