@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from services.billing.bills.connectors import Application, Applied, Unapplied
+from services.billing.bills.connectors import Application, Applied, BillerRefused, Unapplied
 from services.billing.payments import resume
 from services.billing.payments.ask import charge_of
 from services.billing.payments.model import Payment
@@ -26,11 +26,14 @@ async def authorize(city: City, payment: Payment) -> str:
 
 async def apply(city: City, payment: Payment) -> None:
     connector = await city.connectors.of(BILLER)
+    assert isinstance(await connector.apply(application(payment)), Applied)
+
+
+def application(payment: Payment) -> Application:
     bill = payment.bill
-    asked = Application(
+    return Application(
         payment.serial, bill.account_number, bill.bill_number, payment.amount_minor, "CNY"
     )
-    assert isinstance(await connector.apply(asked), Applied)
 
 
 async def unapply(city: City, payment: Payment) -> None:
@@ -97,6 +100,20 @@ async def test_a_hold_that_was_let_go_while_the_bill_is_marked_takes_the_mark_ba
     row = await books.payment(city.engine, payment.id)
     assert (row["state"], row["reason"]) == ("voided", "voided_at_psp")
     assert city.applied(payment.id) == ["apply", "unapply"]
+    await city.agree(payment.id)
+
+
+async def test_a_refusal_after_a_restart_blocks_the_call_that_is_still_on_its_way(
+    city: City,
+) -> None:
+    """The first process sent its apply and died; the biller refuses the second, and only then gets the first."""
+    await fund_wallet(city.engine, 10_000)
+    payment = await city.accept(pay_bill(await city.bill()))
+    city.billers.add_fault(BILLER, "apply", "refuse")
+    await city.settle()
+    assert (await books.payment(city.engine, payment.id))["state"] == "voided"
+    late = await (await city.connectors.of(BILLER)).apply(application(payment))
+    assert isinstance(late, BillerRefused)
     await city.agree(payment.id)
 
 
