@@ -75,23 +75,30 @@ def move(till: Till, psp: SandboxPsp) -> Move:
     return Move(till, psp)
 
 
+async def all_struck(
+    till: Till, psp: SandboxPsp, kind: str, times: int = 1
+) -> list[tuple[str, Move, Call, object]]:
+    """Every operation with its first outcome. They are called together, for each waits: for an answer that never comes,
+    or until it may try again."""
+    moves = [Move(till, psp) for _ in MOVES]
+    calls = [await move.ready(operation) for move, operation in zip(moves, MOVES, strict=True)]
+    for operation in MOVES:
+        psp.add_fault(operation, kind, times=times)
+    outcomes = await asyncio.gather(*(call() for call in calls))
+    psp.clear_faults()
+    return list(zip(MOVES, moves, calls, outcomes, strict=True))
+
+
 @pytest.mark.parametrize("kind", GONE)
 async def test_no_answer_is_unknown_and_the_same_call_moves_money_once(
     till: Till, psp: SandboxPsp, kind: str
 ) -> None:
-    moves = {operation: Move(till, psp) for operation in MOVES}
-    calls = {operation: await move.ready(operation) for operation, move in moves.items()}
-    for operation in MOVES:
-        psp.add_fault(operation, kind)
-    # Together, for each waits until the client gives up.
-    outcomes = await asyncio.gather(*(call() for call in calls.values()))
-    assert {type(outcome) for outcome in outcomes} == {Unknown}
-    for operation, call in calls.items():
-        moved = moves[operation].moved
-        assert moved(operation) == (0 if kind.endswith("before") else 1)
+    for operation, move, call, outcome in await all_struck(till, psp, kind):
+        assert isinstance(outcome, Unknown)
+        assert move.moved(operation) == (0 if kind.endswith("before") else 1)
         assert isinstance(await call(), DONE[operation])
         assert isinstance(await call(), DONE[operation])
-        assert moved(operation) == 1
+        assert move.moved(operation) == 1
 
 
 @pytest.mark.parametrize("operation", [one for one in MOVES if one != "void"])
@@ -115,21 +122,15 @@ async def test_a_late_answer_in_time_is_an_answer(
     assert move.moved(operation) == 1
 
 
-@pytest.mark.parametrize("operation", MOVES)
-async def test_a_limit_is_waited_out_when_it_is_short(
-    move: Move, psp: SandboxPsp, operation: str
-) -> None:
-    call = await move.ready(operation)
-    psp.add_fault(operation, "rate_limit")
-    assert isinstance(await call(), DONE[operation])
-    psp.clear_faults()
-    call = await move.ready(operation)
-    psp.add_fault(operation, "rate_limit", times=3)
-    assert isinstance(await call(), Unknown)
-    assert move.moved(operation) == 0
-    psp.clear_faults()
-    assert isinstance(await call(), DONE[operation])
-    assert move.moved(operation) == 1
+async def test_a_limit_is_waited_out_when_it_is_short(till: Till, psp: SandboxPsp) -> None:
+    for operation, move, _, outcome in await all_struck(till, psp, "rate_limit"):
+        assert isinstance(outcome, DONE[operation])
+        assert move.moved(operation) == 1
+    for operation, move, call, outcome in await all_struck(till, psp, "rate_limit", times=3):
+        assert isinstance(outcome, Unknown)
+        assert move.moved(operation) == 0
+        assert isinstance(await call(), DONE[operation])
+        assert move.moved(operation) == 1
 
 
 @pytest.mark.parametrize("operation", MOVES)
