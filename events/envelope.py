@@ -6,9 +6,9 @@ FastStream read them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, lru_cache
+from typing import NamedTuple
 from uuid import UUID
 
 from pydantic import ValidationError
@@ -30,8 +30,7 @@ class ContractError(Exception):
         self.text = text
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(NamedTuple):
     """A record's envelope and its model."""
 
     id: UUID

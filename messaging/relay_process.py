@@ -3,10 +3,9 @@
 Run two: one publishes, the other stands by. A relay that must not go on says why and exits with 1.
 """
 
-import asyncio
-
 from chassis.database import connect
 from chassis.probes import Probes, until_stopped
+from chassis.process import run_process
 from chassis.telemetry import configure_logging
 from messaging.lead import HaltedError
 from messaging.relay import Relay
@@ -16,7 +15,7 @@ def run(name: str, database_url: str, schema: str, bootstrap: str, metrics_port:
     """Publish the outbox of `schema` until told to stop. `name` is how the process is called in logs."""
     configure_logging(name)
     try:
-        asyncio.run(_publish(database_url, schema, bootstrap, metrics_port))
+        run_process(_publish(database_url, schema, bootstrap, metrics_port))
     except HaltedError:
         raise SystemExit(1) from None
 

@@ -3,12 +3,12 @@
 Builds the engine, the PSP client, the connectors and the broker, and hands them to the slices' consumers.
 """
 
-import asyncio
 from datetime import timedelta
 
 from faststream.kafka import KafkaBroker
 
 from chassis.probes import Probes, until_stopped
+from chassis.process import run_process
 from chassis.telemetry import configure_logging
 from messaging.consume import make_broker
 from services.billing.bills import consumer as bills_consumer
@@ -56,7 +56,7 @@ async def run(settings: Settings) -> None:
 
 def main() -> None:
     configure_logging("worker")
-    asyncio.run(run(Settings()))
+    run_process(run(Settings()))
 
 
 if __name__ == "__main__":
