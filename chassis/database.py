@@ -1,5 +1,7 @@
 """The database, for each service alike: one engine per process, one schema per service, constraints with names."""
 
+from collections.abc import Iterable
+
 from sqlalchemy import MetaData
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -15,6 +17,11 @@ def new_metadata() -> MetaData:
             "pk": "pk_%(table_name)s",
         }
     )
+
+
+def one_of(column: str, values: Iterable[str]) -> str:
+    """The condition of a CHECK that a column has one of these values."""
+    return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
 
 
 def connect(url: str, schema: str, *, pool_size: int = 8) -> AsyncEngine:

@@ -19,6 +19,7 @@ from sqlalchemy import (
     text,
 )
 
+from chassis.database import one_of
 from services.billing.database import metadata
 
 RULES = ("exact", "at_least", "at_most", "range", "any")
@@ -62,9 +63,7 @@ bills = Table(
     Column("looked_up_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     UniqueConstraint("account_id", "bill_number"),
     CheckConstraint("amount_minor >= 0", name="amount_is_not_negative"),
-    CheckConstraint(
-        f"rule IN ({', '.join(repr(each) for each in RULES)})", name="rule_is_declared"
-    ),
+    CheckConstraint(one_of("rule", RULES), name="rule_is_declared"),
     CheckConstraint(
         "rule <> 'range' OR (min_minor IS NOT NULL AND max_minor IS NOT NULL AND min_minor <= max_minor)",
         name="range_has_bounds",
@@ -87,9 +86,7 @@ lookups = Table(
     # When somebody took it to ask the biller; a timer takes it again if no answer is recorded.
     Column("taken_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("finished_at", DateTime(timezone=True)),
-    CheckConstraint(
-        f"state IN ({', '.join(repr(each) for each in LOOKUP_STATES)})", name="state_is_declared"
-    ),
+    CheckConstraint(one_of("state", LOOKUP_STATES), name="state_is_declared"),
     CheckConstraint(
         "(state = 'pending') = (finished_at IS NULL)", name="finished_when_not_pending"
     ),

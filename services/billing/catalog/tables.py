@@ -13,6 +13,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from chassis.database import one_of
 from services.billing.database import metadata
 
 CATEGORIES = ("electricity", "water", "gas", "heating", "other")
@@ -57,9 +58,7 @@ services = Table(
     Column("category", Text, nullable=False),
     Column("name_zh", Text, nullable=False),
     Column("name_en", Text, nullable=False),
-    CheckConstraint(
-        f"category IN ({', '.join(repr(each) for each in CATEGORIES)})", name="category_is_declared"
-    ),
+    CheckConstraint(one_of("category", CATEGORIES), name="category_is_declared"),
 )
 
 coverage = Table(

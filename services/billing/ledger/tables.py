@@ -22,6 +22,7 @@ from sqlalchemy import (
     text,
 )
 
+from chassis.database import one_of
 from services.billing.database import metadata
 
 KINDS = (
@@ -39,10 +40,6 @@ HOLD_STATES = (
     "posted",  # pending -> posted: it was moved by the transfer of the same id
     "voided",  # pending -> voided: it was let go
 )
-
-
-def _one_of(column: str, values: tuple[str, ...]) -> str:
-    return f"{column} IN ({', '.join(repr(value) for value in values)})"
 
 
 ledger_accounts = Table(
@@ -74,7 +71,7 @@ transfers = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     CheckConstraint("amount_minor > 0", name="amount_is_positive"),
     CheckConstraint("debit_account <> credit_account", name="two_accounts"),
-    CheckConstraint(_one_of("kind", KINDS), name="kind_is_declared"),
+    CheckConstraint(one_of("kind", KINDS), name="kind_is_declared"),
     Index(None, "debit_account", "id"),
     Index(None, "credit_account", "id"),
     # Every payment pays for an index: few transfers correct another, and time needs a summary per block only.
@@ -92,6 +89,6 @@ holds = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("ended_at", DateTime(timezone=True)),
     CheckConstraint("amount_minor > 0", name="amount_is_positive"),
-    CheckConstraint(_one_of("state", HOLD_STATES), name="state_is_declared"),
+    CheckConstraint(one_of("state", HOLD_STATES), name="state_is_declared"),
     CheckConstraint("(state = 'pending') = (ended_at IS NULL)", name="ended_when_not_pending"),
 )

@@ -25,6 +25,7 @@ from sqlalchemy import (
     text,
 )
 
+from chassis.database import one_of
 from services.billing.database import metadata
 
 
@@ -73,13 +74,9 @@ REFUND_STATES = (
 TOP_UP_STATES = ("accepted", "succeeded", "declined")
 
 
-def _one_of(column: str, values: tuple[str, ...]) -> str:
-    return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
-
-
 # As SQL, in the words of the partial index, so that the planner sees that it serves.
-IS_OPEN = _one_of("state", OPEN)
-HOLDS_ITS_BILL = _one_of("state", HOLDS_BILL)
+IS_OPEN = one_of("state", OPEN)
+HOLDS_ITS_BILL = one_of("state", HOLDS_BILL)
 
 
 def _resuming() -> list[Column[object]]:
@@ -131,7 +128,7 @@ payments = Table(
     *_charging(),
     *_resuming(),
     CheckConstraint("amount_minor > 0", name="amount_is_positive"),
-    CheckConstraint(_one_of("state", tuple(State)), name="state_is_declared"),
+    CheckConstraint(one_of("state", tuple(State)), name="state_is_declared"),
     CheckConstraint("funding IN ('wallet', 'psp')", name="funding_is_declared"),
     CheckConstraint(
         "refund_pending_minor >= 0 AND refunded_minor >= 0"
@@ -174,7 +171,7 @@ refunds = Table(
     Column("reversal", Boolean, nullable=False, server_default="false"),
     *_resuming(),
     CheckConstraint("amount_minor > 0", name="amount_is_positive"),
-    CheckConstraint(_one_of("state", REFUND_STATES), name="state_is_declared"),
+    CheckConstraint(one_of("state", REFUND_STATES), name="state_is_declared"),
     Index(
         "ix_refunds_next_attempt_at",
         "next_attempt_at",
@@ -196,7 +193,7 @@ top_ups = Table(
     *_charging(),
     *_resuming(),
     CheckConstraint("amount_minor > 0", name="amount_is_positive"),
-    CheckConstraint(_one_of("state", TOP_UP_STATES), name="state_is_declared"),
+    CheckConstraint(one_of("state", TOP_UP_STATES), name="state_is_declared"),
     Index(
         "ix_top_ups_next_attempt_at",
         "next_attempt_at",
@@ -230,7 +227,7 @@ outside_calls = Table(
     Column("detail", Text),
     Column("started_at", DateTime(timezone=True), nullable=False),
     Column("duration_ms", Integer, nullable=False),
-    CheckConstraint(_one_of("leg", LEGS), name="leg_is_declared"),
+    CheckConstraint(one_of("leg", LEGS), name="leg_is_declared"),
 )
 
 cases = Table(

@@ -6,6 +6,7 @@ receipt needs none, and its numbers of one day lie together.
 
 from sqlalchemy import CHAR, BigInteger, CheckConstraint, Column, DateTime, Table, Text, Uuid
 
+from chassis.database import one_of
 from services.billing.database import metadata
 
 VOID_REASONS = (
@@ -34,7 +35,7 @@ receipts = Table(
     CheckConstraint("amount_minor > 0", name="amount_is_positive"),
     CheckConstraint("(voided_at IS NULL) = (void_reason IS NULL)", name="voided_with_a_reason"),
     CheckConstraint(
-        f"void_reason IN ({', '.join(repr(reason) for reason in VOID_REASONS)})",
+        one_of("void_reason", VOID_REASONS),
         name="void_reason_is_declared",
     ),
 )

@@ -26,6 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from chassis.database import one_of
 from services.billing.database import metadata
 
 SOURCES = ("psp", "biller")
@@ -57,10 +58,6 @@ BREAK_STATES = (
 )
 
 
-def _one_of(column: str, values: tuple[str, ...]) -> str:
-    return f"{column} IN ({', '.join(repr(value) for value in values)})"
-
-
 statements = Table(
     "statements",
     metadata,
@@ -77,7 +74,7 @@ statements = Table(
     Column("superseded_at", DateTime(timezone=True)),
     Column("judged_at", DateTime(timezone=True)),  # when its day was first reconciled
     UniqueConstraint("source", "source_id", "day", "version"),
-    CheckConstraint(_one_of("source", SOURCES), name="source_is_declared"),
+    CheckConstraint(one_of("source", SOURCES), name="source_is_declared"),
     Index(
         "uq_statements_current",
         "source",
@@ -100,7 +97,7 @@ statement_lines = Table(
     Column("currency", CHAR(3), nullable=False),
     Column("occurred_at", DateTime(timezone=True), nullable=False),
     Column("raw", JSONB, nullable=False),  # the source's own fields; no personal data
-    CheckConstraint(_one_of("kind", KINDS), name="kind_is_declared"),
+    CheckConstraint(one_of("kind", KINDS), name="kind_is_declared"),
 )
 
 # A row consumes a line, a transfer or one of each; rows with the same head are one match (an unapply and its refunds).
@@ -115,7 +112,7 @@ matches = Table(
     Column("rule", Text, nullable=False),
     Column("matched_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("released_at", DateTime(timezone=True)),  # one of its lines was superseded
-    CheckConstraint(_one_of("rule", RULES), name="rule_is_declared"),
+    CheckConstraint(one_of("rule", RULES), name="rule_is_declared"),
     CheckConstraint("line_id IS NOT NULL OR transfer_id IS NOT NULL", name="consumes_something"),
     Index(
         "uq_matches_line_once",
@@ -156,8 +153,8 @@ breaks = Table(
     Column("reopened_at", DateTime(timezone=True)),
     Column("closed_at", DateTime(timezone=True)),
     UniqueConstraint("source", "source_id", "kind", "reference", "type", "ordinal"),
-    CheckConstraint(_one_of("type", BREAK_TYPES), name="type_is_declared"),
-    CheckConstraint(_one_of("state", BREAK_STATES), name="state_is_declared"),
+    CheckConstraint(one_of("type", BREAK_TYPES), name="type_is_declared"),
+    CheckConstraint(one_of("state", BREAK_STATES), name="state_is_declared"),
     CheckConstraint("(state = 'resolved') = (closed_at IS NOT NULL)", name="closed_when_resolved"),
     CheckConstraint(
         "(theirs_minor IS NULL) = (type IN ('missing_external', 'missing_statement'))"
