@@ -21,6 +21,7 @@ from services.billing.ledger.movements import (
 )
 from services.billing.ledger.post import (
     AccountIds,
+    OrphanError,
     find_accounts,
     lock_available,
     open_accounts,
@@ -38,6 +39,7 @@ __all__ = [
     "AccountIds",
     "Hold",
     "NoSuchAccountError",
+    "OrphanError",
     "Statement",
     "StatementLine",
     "Transfer",

@@ -14,6 +14,11 @@ from services.billing.ledger.movements import Account, Transfer
 
 AccountIds = Mapping[Account, int]
 
+
+class OrphanError(Exception):
+    """A transfer names an account that does not exist: a defect of ours. The caller rolls back."""
+
+
 _FIND = text("""
     SELECT a.id, a.address, a.currency
     FROM unnest(CAST(:addresses AS text[]), CAST(:currencies AS text[])) AS w (address, currency)
@@ -79,7 +84,8 @@ async def post(
     """Append the transfers and move the balances.
 
     `ids` comes from `open_accounts`; `released` is what holds on an account give up in the same moment, in minor
-    units. Raises IntegrityError when an id was posted before, or when an account that must not be overdrawn would be.
+    units. Raises IntegrityError when an id was posted before or an account that must not be overdrawn would be, and
+    OrphanError when one of the accounts does not exist: with that, transfers need no foreign keys.
     """
     if not transfers:
         return
@@ -114,7 +120,7 @@ async def move(
     if not touched:
         return
     await connection.execute(_LOCK_ONLY, {"ids": touched})
-    await connection.execute(
+    moved = await connection.execute(
         _MOVE,
         {
             "ids": touched,
@@ -122,6 +128,8 @@ async def move(
             "helds": [helds.get(id, 0) for id in touched],
         },
     )
+    if moved.rowcount != len(touched):
+        raise OrphanError(f"{len(touched) - moved.rowcount} of {len(touched)} accounts")
 
 
 async def find_accounts(

@@ -62,8 +62,9 @@ transfers = Table(
     # The id of what the transfer books (a payment, a refund, …): the primary key is the guard against booking twice.
     Column("id", Uuid, primary_key=True),
     Column("kind", Text, nullable=False),
-    Column("debit_account", ForeignKey("ledger_accounts.id"), nullable=False),
-    Column("credit_account", ForeignKey("ledger_accounts.id"), nullable=False),
+    # No foreign keys: `post` updates both accounts in the same transaction and fails when one is missing (decision 7).
+    Column("debit_account", BigInteger, nullable=False),
+    Column("credit_account", BigInteger, nullable=False),
     Column("amount_minor", BigInteger, nullable=False),
     Column("currency", CHAR(3), nullable=False),
     Column("corrects", Uuid, ForeignKey("transfers.id")),

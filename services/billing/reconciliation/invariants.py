@@ -153,6 +153,10 @@ INVARIANTS: dict[str, str] = {
            OR (t.kind IN ('psp_fee', 'psp_settlement')
                AND NOT EXISTS (SELECT FROM statement_lines l WHERE l.our_id = t.id))
         UNION ALL
+        SELECT 'transfer ' || t.id, 'one of its accounts does not exist' FROM transfers t
+        WHERE NOT EXISTS (SELECT FROM ledger_accounts a WHERE a.id = t.debit_account)
+           OR NOT EXISTS (SELECT FROM ledger_accounts a WHERE a.id = t.credit_account)
+        UNION ALL
         SELECT 'hold ' || h.id, 'its payment does not exist' FROM holds h
         WHERE NOT EXISTS (SELECT FROM payments p WHERE p.id = h.id)
         UNION ALL

@@ -62,6 +62,18 @@ async def test_the_same_id_is_booked_once(engine: AsyncEngine) -> None:
     assert (await balances(engine))["wallet:app:payer-1"] == (100, 0)
 
 
+async def test_a_transfer_of_an_account_that_does_not_exist_is_refused(engine: AsyncEngine) -> None:
+    transfer = ledger.top_up(uuid7(), WALLET, 100, NOW)
+    for missing in (transfer.debit, transfer.credit):
+        with pytest.raises(ledger.OrphanError):
+            async with engine.begin() as connection:
+                ids = await ledger.open_accounts(connection, [transfer.debit, transfer.credit])
+                await ledger.post(connection, [transfer], {**ids, missing: -1})
+    assert await balances(engine) == {}
+    async with engine.connect() as connection:
+        assert await connection.scalar(text("SELECT count(*) FROM transfers")) == 0
+
+
 async def test_held_money_cannot_be_spent_and_comes_back_when_voided(engine: AsyncEngine) -> None:
     await post(engine, ledger.top_up(uuid7(), WALLET, 100, NOW))
     hold_id = uuid7()

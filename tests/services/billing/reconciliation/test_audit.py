@@ -72,6 +72,8 @@ FAULTS: dict[str, list[str]] = {
         "UPDATE receipts SET payment_id = gen_random_uuid() WHERE voided_at IS NOT NULL",
         "DELETE FROM refunds",
         "DELETE FROM top_ups",
+        "UPDATE transfers SET debit_account = -1 WHERE kind = 'pay_bill'",
+        "UPDATE transfers SET credit_account = -1 WHERE kind = 'pay_bill'",
         "INSERT INTO cases (subject, kind, note) VALUES (gen_random_uuid(), 'x', 'x')",
         """INSERT INTO holds (id, account, amount_minor, state, ended_at)
            SELECT gen_random_uuid(), id, 1, 'voided', now() FROM ledger_accounts LIMIT 1""",
