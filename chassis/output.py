@@ -9,15 +9,18 @@ WIDTH = 80
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table; a column whose name ends with `>` stands to the right, as numbers do."""
+    """Print a table. A column named `…>` stands to the right, as numbers do; one named `…!` is never folded, so that its
+    cells can be copied."""
     from rich.console import Console
     from rich.table import Table
 
     made = Table(title=title, title_justify="left", width=None)
     for column in columns:
-        right = column.endswith(">")
         made.add_column(
-            column.removesuffix(">"), justify="right" if right else "left", overflow="fold"
+            column.rstrip(">!"),
+            justify="right" if column.endswith(">") else "left",
+            no_wrap=column.endswith("!"),
+            overflow="fold",
         )
     for row in rows:
         made.add_row(*("" if cell is None else str(cell) for cell in row))

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from chassis.output import money, table
 from sandbox.city import CHINA, City
 from sandbox.demo.day import Outcome
 from sandbox.ports import NotReadyError
@@ -39,36 +40,10 @@ def mails(city: City) -> int:
 
 def report(city: City, outcome: Outcome, results: list[dict[str, Any]]) -> None:
     """Print what happened; raises NotReadyError when something does not agree."""
-    from chassis.output import money, table
-
+    _print_payments(outcome)
+    unbalanced = _print_money(city)
+    breaks = _print_reconciliation(results)
     statuses = Counter(p["status"] for p in outcome.payments)
-    told = [(status, count) for status, count in sorted(statuses.items())]
-    told += [(f"  by {door}", count) for door, count in sorted(outcome.by_door.items())]
-    reasons = Counter(p["reason"] for p in outcome.payments if p["status"] == "failed")
-    told += [(f"  failed: {reason}", count) for reason, count in sorted(reasons.items())]
-    told += [(f"refunds: {kind}", count) for kind, count in sorted(outcome.refunds.items())]
-    told += [(f"lookups: {status}", count) for status, count in sorted(outcome.lookups.items())]
-    table(f"Payments: {len(outcome.payments)}", ("what", "how many>"), told)
-
-    books = json.loads(city.command("ledger", "trial-balance", "--json"))
-    rows = [
-        (line["account"], money(line["balance_minor"], line["currency"])) for line in books["rows"]
-    ]
-    sums: Counter[str] = Counter()
-    for line in books["rows"]:
-        sums[line["currency"]] += line["balance_minor"]
-    rows += [(f"sum of all {currency}", money(total, currency)) for currency, total in sums.items()]
-    table("Money, by ledger account", ("account", "balance>"), rows)
-
-    table(
-        "Reconciled with the PSP and the billers",
-        ("source", "day", "lines>", "matched>", "breaks>"),
-        [
-            (each["source"], result["day"], each["lines"], each["matched"], each["breaks"])
-            for result in results
-            for each in result["sources"]
-        ],
-    )
     succeeded = statuses["succeeded"] + statuses["refunded"]
     example = next(each for each in outcome.receipts if each["state"] == "valid")
     copy = _copy(city, example["verify_url"])
@@ -76,16 +51,55 @@ def report(city: City, outcome: Outcome, results: list[dict[str, Any]]) -> None:
     print(f"Receipts: {len(outcome.receipts)} for {succeeded} payments that succeeded")
     print(f"Mails: {found} in the mail box, {outcome.mails} expected")
     print(f"A receipt: {example['verify_url']}\n  a copy that stays: {copy}")
-    breaks = sum(each["breaks"] for result in results for each in result["sources"])
-    wrong = [
-        f"{breaks} breaks" if breaks else "",
-        "the trial balance is not zero" if any(sums.values()) else "",
-        "receipts and payments differ" if len(outcome.receipts) != succeeded else "",
-        "mails are missing or doubled" if found != outcome.mails else "",
-    ]
-    if any(wrong):
-        raise NotReadyError(f"The books do not agree: {', '.join(filter(None, wrong))}")
-    print("All books agree.")
+    city.command("audit")
+    wrong = {
+        f"{breaks} breaks": breaks,
+        "the trial balance is not zero": unbalanced,
+        "receipts and payments differ": len(outcome.receipts) != succeeded,
+        "mails are missing or doubled": found != outcome.mails,
+    }
+    if any(wrong.values()):
+        said = ", ".join(what for what, holds in wrong.items() if holds)
+        raise NotReadyError(f"The books do not agree: {said}")
+    print("All books agree, and every invariant holds.")
+
+
+def _print_payments(outcome: Outcome) -> None:
+    failed = [p for p in outcome.payments if p["status"] == "failed"]
+    counted = (
+        ("", Counter(p["status"] for p in outcome.payments)),
+        ("  by ", outcome.by_door),
+        ("  failed: ", Counter(p["reason"] for p in failed)),
+        ("refunds: ", outcome.refunds),
+        ("lookups: ", outcome.lookups),
+    )
+    rows = [(f"{of}{what}", count) for of, each in counted for what, count in sorted(each.items())]
+    table(f"Payments: {len(outcome.payments)}", ("what", "how many>"), rows)
+
+
+def _print_money(city: City) -> bool:
+    books = json.loads(city.command("ledger", "trial-balance", "--json"))
+    sums: Counter[str] = Counter()
+    rows = []
+    for line in books["rows"]:
+        sums[line["currency"]] += line["balance_minor"]
+        rows.append((line["account"], money(line["balance_minor"], line["currency"])))
+    rows += [(f"sum of all {currency}", money(total, currency)) for currency, total in sums.items()]
+    table("Money, by ledger account", ("account", "balance>"), rows)
+    return any(sums.values())
+
+
+def _print_reconciliation(results: list[dict[str, Any]]) -> int:
+    told = [(result["day"], each) for result in results for each in result["sources"]]
+    table(
+        "Reconciled with the PSP and the billers",
+        ("source", "day", "lines>", "matched>", "breaks>"),
+        [
+            (each["source"], day, each["lines"], each["matched"], each["breaks"])
+            for day, each in told
+        ],
+    )
+    return sum(each["breaks"] for _, each in told)
 
 
 def _copy(city: City, url: str) -> Path:

@@ -133,7 +133,7 @@ def retry(delivery_id: UUID) -> None:
 def _table(found: Sequence["Followed"]) -> None:
     table(
         "Deliveries, the newest first",
-        ("delivery", "event", "medium", "status", "tries>", "reason"),
+        ("delivery!", "event", "by", "status", "tries>", "reason"),
         (
             (
                 each.id,

@@ -17,7 +17,7 @@ def test_the_demo_ends_with_books_that_agree(tmp_path: Path) -> None:
     )
     said = done.stdout
     assert done.returncode == 0, said + done.stderr
-    assert "All books agree." in said
+    assert "All books agree" in said
     receipts = re.search(r"Receipts: (\d+) for (\d+) payments", said)
     assert receipts
     assert receipts[1] == receipts[2] != "0"
