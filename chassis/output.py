@@ -9,8 +9,8 @@ WIDTH = 80
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table. A column named `…>` stands to the right, as numbers do; one named `…!` is never folded, so that its
-    cells can be copied."""
+    """Print a table. A column named `…>` stands to the right, as numbers do; one named `…!` is never folded, for its
+    cells are to be copied."""
     from rich.console import Console
     from rich.table import Table
 
