@@ -1,13 +1,15 @@
 """What every command and event is: an immutable model that knows its topic and its key."""
 
-from typing import Any, ClassVar, Self
+from collections.abc import Callable
+from functools import cache
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+from typing_extensions import TypedDict
 
 from events.topics import Topic
 
 EVENT_TYPES: dict[str, type["Event"]] = {}
-_set = object.__setattr__  # past the guard of frozen models
 
 
 class Event(BaseModel):
@@ -36,21 +38,25 @@ class Event(BaseModel):
         return f"meterhall.{cls.__name__}.v{cls.major}"
 
     @classmethod
-    def trusted(cls, **values: Any) -> Self:
-        """An event of values that have been checked before, every field given and in the declared order.
+    def json_of(cls, values: dict[str, Any]) -> bytes:
+        """The JSON of an event of these values: every field, in the declared order, each checked before.
 
-        What model_construct() makes, at a third of its cost: the hot path makes tens of thousands a second.
+        What model_dump_json() writes, without the model, at a quarter of its cost: the hot path tells of tens of
+        thousands of payments a second.
         """
         if values.keys() != cls._names:
             raise TypeError(f"{cls.__name__} has the fields {sorted(cls._names)}")
-        made = cls.__new__(cls)
-        _set(made, "__dict__", values)
-        _set(made, "__pydantic_fields_set__", cls._names)
-        _set(made, "__pydantic_extra__", None)
-        _set(made, "__pydantic_private__", None)
-        return made
+        return _writer(cls)(values)
 
     @property
     def key(self) -> str:
         """The Kafka key: the id of the aggregate, whose row lock orders its events."""
         return str(getattr(self, self.key_field))
+
+
+@cache
+def _writer(model: type[Event]) -> Callable[[dict[str, Any]], bytes]:
+    # The same fields as a TypedDict, so that pydantic writes them from a plain dict.
+    fields = {name: field.rebuild_annotation() for name, field in model.model_fields.items()}
+    made: Any = TypedDict(model.__name__, fields)  # type: ignore[misc]
+    return TypeAdapter(made).serializer.to_json

@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from asyncpg.pgproto import pgproto
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
@@ -29,7 +30,7 @@ from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import UserDefinedType
 
-from events.ids import uuid7
+from events.ids import uuid7_bytes
 from events.message import Event
 from events.topics import Topic
 
@@ -63,16 +64,22 @@ class Outgoing(NamedTuple):
         """The message that tells of `event`; `sequence` is the aggregate's version, from 1 without gaps."""
         model = type(event)
         return cls(
-            uuid7(),
+            new_id(),
             model.topic,
             event.key,
             sequence,
-            _stored_type(model),
+            stored_type(model),
             # What model_dump_json() calls, without the detour through str: a third of the time.
             model.__pydantic_serializer__.to_json(event),
             traceparent,
             correlation_id,
         )
+
+
+def new_id() -> UUID:
+    """An id for a message: a UUIDv7. asyncpg's own UUID is made, hashed and written in a tenth of the time."""
+    made: UUID = pgproto.UUID(uuid7_bytes())
+    return made
 
 
 async def enqueue(connection: AsyncConnection, messages: Sequence[Outgoing]) -> None:
@@ -113,7 +120,8 @@ _INSERT = text("""
 
 
 @cache
-def _stored_type(model: type[Event]) -> str:
+def stored_type(model: type[Event]) -> str:
+    """How the outbox names this kind of message."""
     return model.ce_type().removeprefix(TYPE_PREFIX)
 
 

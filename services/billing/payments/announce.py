@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from events.message import Event
 from events.payments import (
     PaymentAccepted,
     PaymentActionRequired,
@@ -15,7 +16,7 @@ from events.payments import (
     RefundFailed,
 )
 from events.receipts import ReceiptIssued, ReceiptVoided
-from messaging.outbox import Outgoing
+from messaging.outbox import Outgoing, new_id, stored_type
 from services.billing.payments.model import Payment
 from services.billing.payments.refund import RefundProgress
 
@@ -40,19 +41,23 @@ def succeeded(
     payment: Payment, version: int, receipt_number: str, at: datetime
 ) -> tuple[Outgoing, Outgoing]:
     """The payment's success and its receipt. The receipt is an aggregate of its own, so its events count from 1."""
+    key = str(payment.id)
     about = _about(payment)
-    receipt = ReceiptIssued.trusted(
-        payment_id=payment.id,
-        receipt_number=receipt_number,
-        channel=payment.channel,
-        payer=payment.payer,
-        biller_id=payment.bill.biller_id,
-        amount_minor=payment.amount_minor,
-        currency=payment.currency,
-        issued_at=at,
+    receipt = {
+        "payment_id": payment.id,
+        "receipt_number": receipt_number,
+        "channel": payment.channel,
+        "payer": payment.payer,
+        "biller_id": payment.bill.biller_id,
+        "amount_minor": payment.amount_minor,
+        "currency": payment.currency,
+        "issued_at": at,
+    }
+    about["receipt_number"] = receipt_number
+    return (
+        _written(payment, key, PaymentSucceeded, about, version),
+        _written(payment, key, ReceiptIssued, receipt, 1),
     )
-    success = PaymentSucceeded.trusted(**about, receipt_number=receipt_number)
-    return _of(payment, success, version), _of(payment, receipt, 1)
 
 
 def refund_ended(
@@ -98,6 +103,22 @@ def _about(payment: Payment) -> dict[str, Any]:
         "amount_minor": payment.amount_minor,
         "currency": payment.currency,
     }
+
+
+def _written(
+    payment: Payment, key: str, model: type[Event], values: dict[str, Any], sequence: int
+) -> Outgoing:
+    # What _of does, without a model: two events for each payment are half of what a payment costs here.
+    return Outgoing(
+        new_id(),
+        model.topic,
+        key,
+        sequence,
+        stored_type(model),
+        model.json_of(values),
+        payment.traceparent,
+        payment.correlation_id,
+    )
 
 
 def _of(payment: Payment, event: Any, sequence: int) -> Outgoing:

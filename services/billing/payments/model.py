@@ -14,8 +14,7 @@ from services.billing.payments.tables import State
 CommandT = TypeVar("CommandT", bound=Event)
 
 
-@dataclass(frozen=True, slots=True)
-class Instruction(Generic[CommandT]):
+class Instruction(NamedTuple, Generic[CommandT]):
     """A command as it reached us, by whichever door."""
 
     command: CommandT
