@@ -22,6 +22,7 @@ PAYMENTS = int(os.environ.get("METERHALL_CRASH_PAYMENTS", "400"))
 KILLS = int(os.environ.get("METERHALL_CRASH_KILLS", "6"))
 SEED = int(os.environ.get("METERHALL_CRASH_SEED", "0")) or random.randrange(1, 1_000_000)
 VICTIMS = ("worker", "relay", "worker", "timer", "notifications-worker")
+PAUSE_SECONDS = 0.01
 # Payments that a dead worker had accepted are taken up after twenty seconds.
 PATIENCE_SECONDS = 240.0
 
@@ -35,13 +36,15 @@ async def test_nothing_is_lost_or_doubled_when_processes_are_killed(
     await asyncio.gather(*(wallet.top_up(payer, 4_000_000) for payer in payers))
     bills = await _bills(city, wallet, PAYMENTS)
     killed: Counter[str] = Counter()
+    # Spread over the time that sending takes.
+    apart_seconds = PAYMENTS * PAUSE_SECONDS / KILLS
     sending = asyncio.create_task(_send(wallet, bills, payers))
     while sum(killed.values()) < KILLS:
-        await asyncio.sleep(chance.uniform(0.3, 1.5))
+        await asyncio.sleep(chance.uniform(0.3, 1.7) * apart_seconds)
         name = chance.choice(VICTIMS)
         city.processes[name].kill()
+        city.processes[name].launch()
         killed[name] += 1
-        city.revive()
     ids = await sending
     await _ended(city, ids)
     await _published(city)
@@ -91,7 +94,7 @@ async def _send(wallet: Wallet, bills: list[dict[str, Any]], payers: list[str]) 
         if number % 5 == 0:
             await wallet.send(command)
         ids.add(command.payment_id)
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(PAUSE_SECONDS)
     return ids
 
 
