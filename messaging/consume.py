@@ -55,13 +55,11 @@ def subscribe(
     handler: Handler,
     engine: AsyncEngine,
     *,
-    instance_id: str | None = None,
     max_records: int = 500,
 ) -> Consumption:
     """Let `handler` have the records of `topic`, in batches, as a member of `group`.
 
-    With `instance_id` (the pod's name) membership is static: a restart within 45 s moves no partitions, and a dead
-    member's partitions wait as long. Without it they move 10 s after a crash, and at once after a clean stop.
+    Partitions move 10 s after a member has crashed, and at once after it has stopped cleanly.
     """
     consumption = Consumption(topic, group, handler, engine)
     subscriber = broker.subscriber(
@@ -70,9 +68,7 @@ def subscribe(
         max_records=max_records,
         batch_timeout_ms=20,  # an empty poll sleeps as long again, so the default of 200 is latency for nothing
         group_id=group,
-        # Two consumers of one process are two members, so each needs a name of its own.
-        group_instance_id=f"{instance_id}.{topic.name}" if instance_id else None,
-        session_timeout_ms=45_000 if instance_id else 10_000,
+        session_timeout_ms=10_000,
         rebalance_timeout_ms=int(DRAIN_SECONDS * 1000) + 15_000,
         ack_policy=AckPolicy.MANUAL,
         auto_offset_reset="earliest",

@@ -50,8 +50,8 @@ def dead_letter(
 ) -> Outgoing:
     """The dead letter of `record`. The same record of the same group always gives the same event id.
 
-    `reason` is a short code and `text` must hold nothing of the record's content. What is too large to be stored is
-    left out and named in `dlq-omitted`; the original is still found by topic, partition and offset.
+    `reason` is a short code; `text` must hold nothing of the record's content. What is too large is left out and named
+    in `dlq-omitted`; the original is still found by topic, partition and offset.
     """
     id = dead_letter_id(record, group)
     key, value, headers, omitted = _what_fits(record)

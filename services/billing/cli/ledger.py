@@ -78,19 +78,7 @@ def statement(
     except ledger.NoSuchAccountError as error:
         fail(f"{error}. See them with: meterhall ledger trial-balance --wallets")
     if json:
-        as_json(
-            {
-                "address": found.address,
-                "currency": found.currency,
-                "from": first,
-                "to": last,
-                "opening_minor": found.opening_minor,
-                "lines": [
-                    {name: getattr(line, name) for name in line.__slots__} for line in found.lines
-                ],
-                "closing_minor": found.closing_minor,
-            }
-        )
+        as_json(_statement_as_dict(found, first, last))
         return
     _print_statement(found, f"{address}, {first} to {last}")
 
@@ -128,6 +116,18 @@ def _as_dict(found: "TrialBalance") -> dict[str, object]:
             }
             for row in found.rows
         ],
+    }
+
+
+def _statement_as_dict(found: "Statement", first: date, last: date) -> dict[str, object]:
+    return {
+        "address": found.address,
+        "currency": found.currency,
+        "from": first,
+        "to": last,
+        "opening_minor": found.opening_minor,
+        "lines": [{name: getattr(line, name) for name in line.__slots__} for line in found.lines],
+        "closing_minor": found.closing_minor,
     }
 
 
