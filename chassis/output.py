@@ -14,6 +14,10 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     from rich.console import Console
     from rich.table import Table
 
+    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    if not cells:
+        print(f"{title}: none")
+        return
     made = Table(title=title, title_justify="left", width=None)
     for column in columns:
         made.add_column(
@@ -22,8 +26,8 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
             no_wrap=column.endswith("!"),
             overflow="fold",
         )
-    for row in rows:
-        made.add_row(*("" if cell is None else str(cell) for cell in row))
+    for row in cells:
+        made.add_row(*row)
     # Into a pipe rich would take 80 columns anyway; on a wide terminal a table may use what there is.
     console = Console()
     console.width = max(WIDTH, min(console.width, 120)) if console.is_terminal else WIDTH
