@@ -64,7 +64,7 @@ def open_(
         return
     now = datetime.now(UTC)
     table(
-        f"{len(found)} open",
+        "Under way",
         ("id", "", "state", "age>", "waits for", "tries>", "next>"),
         (
             (
