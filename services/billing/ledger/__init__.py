@@ -21,9 +21,10 @@ from services.billing.ledger.movements import (
 )
 from services.billing.ledger.post import (
     AccountIds,
+    Locked,
     OrphanError,
     find_accounts,
-    lock_available,
+    lock_accounts,
     open_accounts,
     post,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "Account",
     "AccountIds",
     "Hold",
+    "Locked",
     "NoSuchAccountError",
     "OrphanError",
     "Statement",
@@ -49,7 +51,7 @@ __all__ = [
     "bank",
     "end_posted",
     "find_accounts",
-    "lock_available",
+    "lock_accounts",
     "open_accounts",
     "pay_bill",
     "payable",

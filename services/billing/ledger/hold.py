@@ -1,7 +1,7 @@
 """Hold money that a payment may need: pending until it is posted by the transfer of the same id, or voided."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -33,8 +33,10 @@ _END = text("""
 """)
 
 
-async def set_aside(connection: AsyncConnection, holds: Sequence[Hold]) -> None:
-    """Hold the money; raises IntegrityError when an account has less than that."""
+async def set_aside(
+    connection: AsyncConnection, holds: Sequence[Hold], locked: Collection[int] = ()
+) -> None:
+    """Hold the money; raises IntegrityError when an account has less than that. `locked` is as for `post`."""
     if not holds:
         return
     await connection.execute(
@@ -48,7 +50,7 @@ async def set_aside(connection: AsyncConnection, holds: Sequence[Hold]) -> None:
     helds: dict[int, int] = defaultdict(int)
     for each in holds:
         helds[each.account] += each.amount_minor
-    await move(connection, {}, helds)
+    await move(connection, {}, helds, locked)
 
 
 async def end_posted(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[int, int]:

@@ -5,7 +5,8 @@ in a circle. Every function takes a list and runs one statement per table, insid
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -13,6 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.billing.ledger.movements import Account, Transfer
 
 AccountIds = Mapping[Account, int]
+
+
+class Locked(NamedTuple):
+    """A locked account: its id, and what it can spend (balance less holds), in minor units."""
+
+    id: int
+    available_minor: int
 
 
 class OrphanError(Exception):
@@ -36,11 +44,13 @@ _APPEND = text("""
         CAST(:amounts AS bigint[]), CAST(:currencies AS text[]), CAST(:corrects AS uuid[]),
         CAST(:occurred AS timestamptz[]))
 """)
-_LOCK = text("""
-    SELECT id, balance_minor - held_minor AS available_minor FROM ledger_accounts
-    WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY no_overdraft DESC, id FOR NO KEY UPDATE
+_FIND_AND_LOCK = text("""
+    SELECT a.address, a.currency, a.id, a.balance_minor - a.held_minor AS available_minor
+    FROM unnest(CAST(:addresses AS text[]), CAST(:currencies AS text[])) AS w (address, currency)
+    JOIN ledger_accounts a ON a.address = w.address AND a.currency = w.currency
+    ORDER BY a.no_overdraft DESC, a.id FOR NO KEY UPDATE OF a
 """)
-_LOCK_ONLY = text("""
+_LOCK = text("""
     SELECT count(*) FROM (
         SELECT FROM ledger_accounts
         WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY no_overdraft DESC, id FOR NO KEY UPDATE) AS locked
@@ -54,9 +64,13 @@ _MOVE = text("""
 """)
 
 
-async def open_accounts(connection: AsyncConnection, accounts: Iterable[Account]) -> AccountIds:
+async def open_accounts(
+    connection: AsyncConnection, accounts: Iterable[Account]
+) -> dict[Account, int]:
     """The ids of these accounts; the ones that do not exist yet are opened with nothing in them."""
-    wanted = sorted(set(accounts), key=lambda account: (account.address, account.currency))
+    wanted = sorted(set(accounts))
+    if not wanted:
+        return {}
     found = await find_accounts(connection, wanted)
     missing = [account for account in wanted if account not in found]
     if missing:
@@ -67,12 +81,17 @@ async def open_accounts(connection: AsyncConnection, accounts: Iterable[Account]
     return found
 
 
-async def lock_available(connection: AsyncConnection, account_ids: Sequence[int]) -> dict[int, int]:
-    """Lock these accounts until the transaction ends; what each can spend, in minor units (balance less holds)."""
-    if not account_ids:
+async def lock_accounts(
+    connection: AsyncConnection, accounts: Collection[Account]
+) -> dict[Account, Locked]:
+    """Lock these accounts until the transaction ends. One that does not exist is not in what is returned."""
+    if not accounts:
         return {}
-    rows = await connection.execute(_LOCK, {"ids": sorted(set(account_ids))})
-    return dict(rows.tuples().all())
+    rows = await connection.execute(_FIND_AND_LOCK, _names(accounts))
+    return {
+        Account(address, currency): Locked(id, available)
+        for address, currency, id, available in rows
+    }
 
 
 async def post(
@@ -80,12 +99,14 @@ async def post(
     transfers: Sequence[Transfer],
     ids: AccountIds,
     released: Mapping[int, int] | None = None,
+    locked: Collection[int] = (),
 ) -> None:
     """Append the transfers and move the balances.
 
     `ids` comes from `open_accounts`; `released` is what holds on an account give up in the same moment, in minor
-    units. Raises IntegrityError when an id was posted before or an account that must not be overdrawn would be, and
-    OrphanError when one of the accounts does not exist: with that, transfers need no foreign keys.
+    units; `locked` are the accounts that the caller has locked. Raises IntegrityError when an id was posted before or
+    an account that must not be overdrawn would be, and OrphanError when one of the accounts does not exist: with that,
+    transfers need no foreign keys.
     """
     if not transfers:
         return
@@ -109,17 +130,26 @@ async def post(
         assert each.debit.currency == each.credit.currency, "a transfer has one currency"
         balances[ids[each.debit]] -= each.amount_minor
         balances[ids[each.credit]] += each.amount_minor
-    await move(connection, balances, {id: -amount for id, amount in (released or {}).items()})
+    await move(
+        connection, balances, {id: -amount for id, amount in (released or {}).items()}, locked
+    )
 
 
 async def move(
-    connection: AsyncConnection, balances: Mapping[int, int], helds: Mapping[int, int]
+    connection: AsyncConnection,
+    balances: Mapping[int, int],
+    helds: Mapping[int, int],
+    locked: Collection[int] = (),
 ) -> None:
-    """Change balances and held amounts by these deltas (minor units per account id), each account once."""
+    """Change balances and held amounts by these deltas (minor units per account id), each account once.
+
+    What is not among `locked` is locked first, in the order that all keep to: an UPDATE takes rows as it finds them.
+    """
     touched = sorted(balances.keys() | helds.keys())
     if not touched:
         return
-    await connection.execute(_LOCK_ONLY, {"ids": touched})
+    if not_locked := [id for id in touched if id not in locked]:
+        await connection.execute(_LOCK, {"ids": not_locked})
     moved = await connection.execute(
         _MOVE,
         {
@@ -139,7 +169,7 @@ async def find_accounts(
     return {Account(address, currency): id for id, address, currency in rows}
 
 
-def _names(accounts: Sequence[Account]) -> dict[str, list[str]]:
+def _names(accounts: Iterable[Account]) -> dict[str, list[str]]:
     return {
         "addresses": [each.address for each in accounts],
         "currencies": [each.currency for each in accounts],

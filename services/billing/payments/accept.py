@@ -74,10 +74,10 @@ async def accept(
             taken.add(command.bill_id)
         payment = _payment(instructions[position], bill, reason, now)
         decided.append(Decision(payment, prints[position]))
-    account_ids = await _fund(connection, decided)
+    accounts = await _fund(connection, decided)
     await keep(connection, decided, now, resume_after)
     payments = [each.payment for each in decided]
-    await _settle(connection, payments, account_ids, now)
+    await _settle(connection, payments, accounts, now)
     return Accepted([p for p in payments if p.state in OPEN], reused)
 
 
@@ -129,37 +129,31 @@ def _payment(
     )
 
 
-async def _fund(connection: AsyncConnection, decided: list[Decision]) -> ledger.AccountIds:
+async def _fund(
+    connection: AsyncConnection, decided: list[Decision]
+) -> dict[ledger.Account, ledger.Locked]:
     # Wallets are locked here and stay locked; a payment that its wallet can't pay becomes rejected in the list.
     paying = {
         index: each.payment.wallet
         for index, each in enumerate(decided)
         if each.payment.state in _FROM_WALLET
     }
-    if not paying:
-        return {}
-    payables = {
-        ledger.payable(decided[index].payment.bill.biller_id, account.currency)
-        for index, account in paying.items()
-    }
-    ids = await ledger.find_accounts(connection, [*set(paying.values()), *payables])
-    wallets = {ids[account] for account in paying.values() if account in ids}
-    available = await ledger.lock_available(connection, list(wallets))
+    wallets = await ledger.lock_accounts(connection, set(paying.values()))
+    # A wallet that was never topped up does not exist, and has nothing.
+    available = {account: found.available_minor for account, found in wallets.items()}
     for index, account in paying.items():
-        # A wallet that was never topped up does not exist, and has nothing.
-        id = ids.get(account, 0)
-        left = available.get(id, 0) - decided[index].payment.amount_minor
+        left = available.get(account, 0) - decided[index].payment.amount_minor
         if left < 0:
             decided[index] = decided[index].rejected("insufficient_funds")
         else:
-            available[id] = left
-    return ids
+            available[account] = left
+    return wallets
 
 
 async def _settle(
     connection: AsyncConnection,
     payments: Sequence[Payment],
-    ids: ledger.AccountIds,
+    wallets: dict[ledger.Account, ledger.Locked],
     now: datetime,
 ) -> None:
     # What is finished gets its transfer, receipt and events; what is set aside its hold.
@@ -168,13 +162,16 @@ async def _settle(
         ledger.pay_bill(each.id, each.wallet, each.bill.biller_id, each.amount_minor, now)
         for each in finished
     ]
-    if missing := {each.credit for each in transfers} - ids.keys():
-        ids = {**ids, **await ledger.open_accounts(connection, missing)}
+    ids = {account: found.id for account, found in wallets.items()}
+    locked = set(ids.values())
     held = [each for each in payments if each.state == State.AUTHORIZED]
     await ledger.set_aside(
-        connection, [ledger.Hold(each.id, ids[each.wallet], each.amount_minor) for each in held]
+        connection,
+        [ledger.Hold(each.id, ids[each.wallet], each.amount_minor) for each in held],
+        locked,
     )
-    await ledger.post(connection, transfers, ids)
+    ids |= await ledger.open_accounts(connection, {each.credit for each in transfers})
+    await ledger.post(connection, transfers, ids, locked=locked)
     numbers = await receipts.issue(connection, [new_receipt(each, now) for each in finished])
     outgoing: list[Outgoing] = []
     for each, number in zip(finished, numbers, strict=True):

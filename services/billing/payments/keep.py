@@ -6,6 +6,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.billing.payments.model import Payment
@@ -28,8 +29,8 @@ _INSERT = text("""
         CAST(:correlations AS text[])
     ) AS p (id, channel_id, payer, bill_id, biller_id, account_id, amount_minor, currency, payment_method,
         request_hash, state, reason, correlation_id)
-    ON CONFLICT DO NOTHING
 """)
+_UNIQUE_VIOLATION = "23505"
 
 
 class LostRaceError(Exception):
@@ -57,28 +58,30 @@ async def keep(
     """Insert the payments in the caller's transaction, all of them; raises LostRaceError when that can't be."""
     # In the order of the bills, so that two workers never wait for each other's bills in a circle.
     rows = [(each.payment, each.fingerprint) for each in sorted(decided, key=_bill_id)]
-    inserted = await connection.execute(
-        _INSERT,
-        {
-            "now": now,
-            "resume_after": resume_after,
-            "ids": [p.id for p, _ in rows],
-            "channels": [p.channel for p, _ in rows],
-            "payers": [p.payer for p, _ in rows],
-            "bills": [p.bill.id for p, _ in rows],
-            "billers": [p.bill.biller_id or None for p, _ in rows],
-            "accounts": [p.bill.account_id if p.bill.biller_id else None for p, _ in rows],
-            "amounts": [p.amount_minor for p, _ in rows],
-            "currencies": [p.currency for p, _ in rows],
-            "methods": _column([p.payment_method for p, _ in rows]),
-            "hashes": [fingerprint for _, fingerprint in rows],
-            "states": [p.state for p, _ in rows],
-            "reasons": _column([p.reason for p, _ in rows]),
-            "correlations": _column([p.correlation_id for p, _ in rows]),
-        },
-    )
-    if inserted.rowcount < len(rows):
-        raise LostRaceError(f"{len(rows) - inserted.rowcount} of {len(rows)} payments")
+    columns = {
+        "now": now,
+        "resume_after": resume_after,
+        "ids": [p.id for p, _ in rows],
+        "channels": [p.channel for p, _ in rows],
+        "payers": [p.payer for p, _ in rows],
+        "bills": [p.bill.id for p, _ in rows],
+        "billers": [p.bill.biller_id or None for p, _ in rows],
+        "accounts": [p.bill.account_id if p.bill.biller_id else None for p, _ in rows],
+        "amounts": [p.amount_minor for p, _ in rows],
+        "currencies": [p.currency for p, _ in rows],
+        "methods": _column([p.payment_method for p, _ in rows]),
+        "hashes": [fingerprint for _, fingerprint in rows],
+        "states": [p.state for p, _ in rows],
+        "reasons": _column([p.reason for p, _ in rows]),
+        "correlations": _column([p.correlation_id for p, _ in rows]),
+    }
+    try:
+        # Without ON CONFLICT, which looks into each unique index twice and writes twice: races are rare.
+        await connection.execute(_INSERT, columns)
+    except IntegrityError as error:
+        if getattr(error.orig, "sqlstate", None) != _UNIQUE_VIOLATION:
+            raise
+        raise LostRaceError(f"one of {len(rows)} payments") from error
 
 
 def _column(values: list[str | None]) -> list[str | None] | None:

@@ -95,9 +95,7 @@ async def record(connection: AsyncConnection, results: Sequence[Progress]) -> in
 async def _lock_wallets(connection: AsyncConnection, results: Sequence[Progress]) -> None:
     # Wallets before payments, as everywhere: accept holds a wallet while it waits for a bill.
     wallets = {each.payment.wallet for each in results if not each.payment.by_psp}
-    if wallets:
-        ids = await ledger.find_accounts(connection, list(wallets))
-        await ledger.lock_available(connection, list(ids.values()))
+    await ledger.lock_accounts(connection, wallets)
 
 
 def _steps(results: Sequence[Progress], rows: Sequence[Row[Any]]) -> list[_Step]:

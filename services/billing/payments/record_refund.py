@@ -68,9 +68,7 @@ async def record_refunds(connection: AsyncConnection, results: Sequence[RefundPr
     )
     # Wallets, payments, refunds: in this order everywhere.
     wallets = {each.refund.wallet for each in results if each.refund.wallet}
-    if wallets:
-        ids = await ledger.find_accounts(connection, list(wallets))
-        await ledger.lock_available(connection, list(ids.values()))
+    await ledger.lock_accounts(connection, wallets)
     payment_ids = sorted({each.refund.payment_id for each in results})
     await connection.execute(_LOCK_PAYMENTS, {"ids": payment_ids})
     rows = await connection.execute(_LOCK_REFUNDS, {"ids": [each.refund.id for each in results]})
