@@ -89,7 +89,7 @@ async def test_what_is_open_and_its_case(city: City, database: Database) -> None
     row = await city.pay(pay_bill(bill, method="pm_card_visa"))
     shown = await meterhall(database, "payments", "open")
     assert lines(shown.out)
-    assert "1 open" in shown.out
+    assert "Under way" in shown.out
     (found,) = json.loads((await meterhall(database, "payments", "open", "--json")).out)
     assert (found["id"], found["state"], found["unknown_leg"]) == (
         str(row["id"]),
