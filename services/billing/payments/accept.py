@@ -171,7 +171,6 @@ async def _settle(
         locked,
     )
     ids |= await ledger.open_accounts(connection, {each.credit for each in transfers})
-    await ledger.post(connection, transfers, ids, locked=locked)
     numbers = await receipts.issue(connection, [new_receipt(each, now) for each in finished])
     outgoing: list[Outgoing] = []
     for each, number in zip(finished, numbers, strict=True):
@@ -183,6 +182,8 @@ async def _settle(
         elif each.state != State.SUCCEEDED:
             outgoing.append(announce.accepted(each))
     await enqueue(connection, outgoing)
+    # Last, because every worker's batch pays the same billers: their balances are locked from here to the commit.
+    await ledger.post(connection, transfers, ids, locked=locked)
 
 
 def new_receipt(payment: Payment, at: datetime) -> receipts.NewReceipt:
