@@ -6,22 +6,23 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-HEADINGS = ("measurement", "of COPY", "median", "range", "unit", "p50 ms", "p99 ms", "proven")
+HEADINGS = ("measurement", "of COPY", "median", "min", "max", "unit", "p50", "p99", "proven")
 COSTS = ("worker", "web", "relay", "postgres", "kafka", "psp", "billers", "bench")
-COST_HEADINGS = ("measurement", *(f"{name} µs" for name in COSTS), "WAL bytes")
 
 
 def show(result: Mapping[str, Any]) -> None:
     """Print the result."""
     console = Console()
     for title, headings, rows in _tables(result):
-        table = Table(title=title, title_justify="left", box=None, header_style="bold")
+        table = Table(
+            title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0)
+        )
         for n, heading in enumerate(headings):
-            table.add_column(heading, justify="left" if n == 0 else "right")
+            table.add_column(heading, justify="right" if n else "left", no_wrap=not n)
         for row in rows:
             table.add_row(*row)
         console.print(table)
-    console.print(_machine(result), highlight=False)
+    console.print(f"\n{_machine(result)}", highlight=False)
 
 
 def markdown(result: Mapping[str, Any]) -> str:
@@ -38,12 +39,14 @@ def _tables(
     result: Mapping[str, Any],
 ) -> list[tuple[str, Sequence[str], list[Sequence[str]]]]:
     lines = result["lines"]
+    costs = [line for line in lines if any(key.startswith("cpu_us_") for key in line)]
+    names = [name for name in COSTS if any(f"cpu_us_{name}" in line for line in costs)]
     return [
-        ("Rates", HEADINGS, [_rate(line) for line in lines]),
+        ("Rates, and latencies in ms", HEADINGS, [_rate(line) for line in lines]),
         (
-            "Cost of one unit, by process",
-            COST_HEADINGS,
-            [_cost(line) for line in lines if any(key.startswith("cpu_us_") for key in line)],
+            "Processor time in µs and log in bytes, for each unit",
+            ("measurement", *names, "WAL"),
+            [_cost(line, names) for line in costs],
         ),
     ]
 
@@ -53,7 +56,8 @@ def _rate(line: Mapping[str, Any]) -> Sequence[str]:
         line["id"],
         f"{line['of_ceiling']:.2f}" if line["of_ceiling"] else "",
         _number(line["median"]),
-        f"{_number(line['min'])}–{_number(line['max'])}",
+        _number(line["min"]),
+        _number(line["max"]),
         line["unit"],
         _number(line.get("p50_ms")),
         _number(line.get("p99_ms")),
@@ -61,8 +65,8 @@ def _rate(line: Mapping[str, Any]) -> Sequence[str]:
     )
 
 
-def _cost(line: Mapping[str, Any]) -> Sequence[str]:
-    costs = (_number(line.get(f"cpu_us_{name}")) for name in COSTS)
+def _cost(line: Mapping[str, Any], names: Sequence[str]) -> Sequence[str]:
+    costs = (_number(line.get(f"cpu_us_{name}")) for name in names)
     return (line["id"], *costs, _number(line.get("wal_bytes")))
 
 

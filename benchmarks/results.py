@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import statistics
+import sysconfig
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -72,6 +73,9 @@ def as_json(lines: Sequence[Line], stage: Stage, durability: Mapping[str, str]) 
         "machine": _machine(),
         "versions": {
             "python": platform.python_version(),
+            # Built with profile-guided optimization, Python takes a fifth to a third less of the time.
+            "python_optimized": "--enable-optimizations"
+            in str(sysconfig.get_config_var("CONFIG_ARGS")),
             "postgresql": durability["server_version"],
             "kafka": "4.3.1",
             **{name: version(name) for name in PARTS},

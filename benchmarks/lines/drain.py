@@ -26,11 +26,22 @@ _FIRST = text("""
         SELECT created_at FROM payments ORDER BY created_at DESC LIMIT :payments) AS of_the_drain
 """)
 
+_STORED = text("""
+    SELECT CAST(coalesce(sum(bytes) FILTER (WHERE relname NOT LIKE 'outbox%'), 0) AS float8) AS kept_bytes,
+        CAST(coalesce(sum(bytes) FILTER (WHERE relname LIKE 'outbox%'), 0) AS float8) AS outbox_bytes
+    FROM (
+        SELECT relname, pg_total_relation_size(oid) AS bytes FROM pg_class
+        WHERE relnamespace = CAST('billing' AS regnamespace) AND relkind = 'r'
+        AND (relname IN ('payments', 'transfers', 'receipts') OR relname LIKE 'outbox\\_p%')
+    ) AS sizes
+""")
+
 
 async def measure(run: Run) -> dict[str, Sample]:
     """Drain one backlog, and leave its rows for the ceiling."""
     stage, payments = run.stage, run.plan.payments
     async with stage.city() as city:
+        stored = await _stored(city)
         records = encode([command(each) for each in await _due(city, run)])
         employed, publisher = workers(stage, city), relay(stage, city)
         async with (
@@ -50,11 +61,20 @@ async def measure(run: Run) -> dict[str, Sample]:
             await witness.read(2 * payments)
         async with city.engine.connect() as connection:
             first = float(await connection.scalar(_FIRST, {"payments": payments}) or 0)
+        grown = {
+            name: (size - stored[name]) / payments for name, size in (await _stored(city)).items()
+        }
         complaints = await integrity.books(city.engine, run.plan.history + payments)
         complaints += await integrity.events(city.engine, [t.code for t in EVENTS], witness.ids)
         await dump(city, run.rows)
     run.drained = payments / (witness.last_at - first)
-    return {"drain": Sample(run.drained, "payments/s", cost, complaints)}
+    return {"drain": Sample(run.drained, "payments/s", {**cost, **grown}, complaints)}
+
+
+async def _stored(city: City) -> dict[str, float]:
+    # What the tables take with all of their indexes; events are kept for a week, the rest for years.
+    async with city.engine.connect() as connection:
+        return dict((await connection.execute(_STORED)).one()._asdict())
 
 
 async def _due(city: City, run: Run) -> list[Due]:

@@ -61,7 +61,7 @@ async def measure(run: Run) -> dict[str, Sample]:
         rate, complaints = await _prove(run, city, at, len(commands))
         complaints += await integrity.events(city.engine, [t.code for t in EVENTS], witness.ids)
     facts = {**cost, "cpu_us_per_call": cost["cpu_us_worker"] / CALLS}
-    return {"psp_http": Sample(rate, "PSP payments/s", facts, complaints)}
+    return {"psp_http": Sample(rate, "payments/s", facts, complaints)}
 
 
 async def _prove(run: Run, city: City, at: Outside, payments: int) -> tuple[float, list[str]]:
