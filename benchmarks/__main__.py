@@ -34,6 +34,8 @@ def main(
     """Measure everything on a PostgreSQL and a Kafka of its own."""
     if context.invoked_subcommand:
         return
+    if not sys.platform.startswith("linux"):
+        raise typer.BadParameter("what a process costs is read from /proc, so this needs Linux")
     plan = QUICK if quick else FULL
     chosen = only.split(",") if only else list(MEASUREMENTS)
     if unknown := set(chosen) - MEASUREMENTS.keys():

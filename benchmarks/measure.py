@@ -10,6 +10,8 @@ from benchmarks.run import Run
 from benchmarks.stage import Stage
 from sandbox.progress import Steps
 
+# Beside the path of a payment, or slow: these are repeated less often.
+SIDE = ("consumer", "door", "lookup", "psp")
 # The ceiling and the pace follow the drain, whose rows and rate they need.
 MEASUREMENTS: dict[str, Callable[[Run], Coroutine[Any, Any, dict[str, Sample]]]] = {
     "drain": drain.measure,
@@ -27,15 +29,18 @@ MEASUREMENTS: dict[str, Callable[[Run], Coroutine[Any, Any, dict[str, Sample]]]]
 def measure(stage: Stage, chosen: Sequence[str], repeats: int, steps: Steps) -> list[Line]:
     """Each chosen measurement in each repeat; the lines in the order in which they are shown."""
     lines: dict[str, Line] = {}
-    todo = [name for name in MEASUREMENTS if name in chosen]
-    done = 0
-    for repeat in range(repeats):
-        run = Run(stage, stage.plan, stage.folder / "rows", steps.advance)
-        for name in todo:
-            steps.tell(f"repeat {repeat + 1} of {repeats}: {name}")
-            for id, sample in asyncio.run(MEASUREMENTS[name](run)).items():
-                lines.setdefault(id, Line(id)).samples[repeat] = sample
-                steps.tell(f"  {id}: {sample.value:,.0f} {sample.unit}")
-            done += 1
-            steps.advance("measurements", done, repeats * len(todo))
+    sides = min(repeats, stage.plan.side_repeats)
+    todo = [
+        (repeat, name)
+        for repeat in range(repeats)
+        for name in MEASUREMENTS
+        if name in chosen and (repeat < sides or name not in SIDE)
+    ]
+    run = Run(stage, stage.plan, stage.folder / "rows", steps.advance)
+    for done, (repeat, name) in enumerate(todo, 1):
+        steps.tell(f"repeat {repeat + 1} of {repeats}: {name}")
+        for id, sample in asyncio.run(MEASUREMENTS[name](run)).items():
+            lines.setdefault(id, Line(id)).samples[repeat] = sample
+            steps.tell(f"  {id}: {sample.value:,.0f} {sample.unit}")
+        steps.advance("measurements", done, len(todo))
     return list(lines.values())

@@ -8,6 +8,7 @@ class Plan:
     """Sizes of one run. `payments` is the backlog of the drain; a database holds `bills` that can be paid."""
 
     repeats: int
+    side_repeats: int  # of what is measured beside the path of a payment
     payments: int
     history: int  # payments of the past, so that no index is empty and the planner knows the tables
     posting_seconds: float
@@ -31,19 +32,21 @@ class Plan:
 
 FULL = Plan(
     repeats=5,
+    side_repeats=3,
     payments=200_000,
     history=100_000,
-    posting_seconds=3.0,
-    paced_seconds=8.0,
+    posting_seconds=2.0,
+    paced_seconds=5.0,
     door_seconds=5.0,
     relay_events=200_000,
     consumer_commands=200_000,
     lookups=3_000,
-    dead_seconds=8.0,
+    dead_seconds=5.0,
     psp_payments=1_500,
 )
 QUICK = Plan(
     repeats=1,
+    side_repeats=1,
     payments=30_000,
     history=10_000,
     posting_seconds=1.0,

@@ -17,6 +17,7 @@ from benchmarks.run import Run
 from benchmarks.running import held, meter, running, settled
 from benchmarks.wallet import Wallets, encode
 from chassis.probes import Probes, until_stopped
+from chassis.process import run_process
 from events.topics import PAYMENT_COMMANDS, PAYMENT_GROUP
 from messaging.consume import Message, Rejected, make_broker, subscribe
 from services.billing.database import connect
@@ -86,4 +87,4 @@ async def consume(commands: int, settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(consume(int(sys.argv[1]), Settings()))
+    run_process(consume(int(sys.argv[1]), Settings()))

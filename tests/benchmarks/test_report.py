@@ -1,0 +1,53 @@
+"""Samples become lines, and lines become tables."""
+
+from benchmarks import report
+from benchmarks.results import Line, Sample
+
+
+def _line(id: str, *values: float, unit: str = "payments/s") -> Line:
+    samples = {n: Sample(value, unit, {"p50_ms": value / 10}) for n, value in enumerate(values)}
+    return Line(id, samples)
+
+
+def test_a_line_is_a_median_with_its_range_and_the_median_of_its_ratios() -> None:
+    ceiling = _line("ceiling", 100, 200, 400)
+    summary = _line("drain", 50, 20, 100).summary(ceiling)
+    assert (summary["median"], summary["min"], summary["max"]) == (50, 20, 100)
+    assert (
+        summary["of_ceiling"] == 0.25
+    )  # of 0.5, 0.1 and 0.25: each repeat is compared with itself
+    assert summary["p50_ms"] == 5
+    assert summary["integrity"]
+
+
+def test_other_units_have_no_ratio_and_a_complaint_is_not_lost() -> None:
+    line = _line("lookup", 7, 8, unit="lookups/s")
+    line.samples[2] = Sample(9, "lookups/s", complaints=["one is missing"])
+    summary = line.summary(_line("ceiling", 100, 100, 100))
+    assert summary["of_ceiling"] is None
+    assert not summary["integrity"]
+
+
+def test_the_markdown_has_a_row_for_each_line_and_names_the_machine() -> None:
+    ceiling = _line("ceiling", 60_000)
+    drain = _line("drain", 12_000)
+    drain.samples[0] = Sample(12_000, "payments/s", {"cpu_us_worker": 70.4, "wal_bytes": 3_012})
+    said = report.markdown(
+        {
+            "measured_at": "2026-11-25T23:00:00+00:00",
+            "machine": {
+                "cores": 2,
+                "processor": "a processor",
+                "memory_gib": 24,
+                "kernel": "6.1",
+                "system": "Linux",
+            },
+            "versions": {"python": "3.11.7", "postgresql": "18.4", "kafka": "4.3.1"},
+            "durability": {"fsync": "on", "synchronous_commit": "on"},
+            "lines": [each.summary(ceiling) for each in (drain, ceiling)],
+        }
+    )
+    assert "| drain | 0.20 | 12,000 | 12,000 | 12,000 | payments/s |" in said
+    assert "| drain | 70.4 | 3,012 |" in said
+    assert "2 cores (a processor), 24 GiB" in said
+    assert "fsync on" in said
