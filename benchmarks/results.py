@@ -109,6 +109,8 @@ async def durability(stage: Stage) -> dict[str, str]:
         "full_page_writes",
         "wal_level",
         "shared_buffers",
+        "min_wal_size",
+        "max_wal_size",
     )
     said = {name: str(await stage.superuser(f"SHOW {name}")) for name in names}
     return {**said, "kafka_acks": "all", "kafka_replicas": "1"}

@@ -58,6 +58,9 @@ class Stage:
             (self.folder / "rows").mkdir(parents=True)
             superuser = self.postgres.start().superuser_url()
             provision(self.kafka.start().bootstrap)
+            # A server that has run for a day writes its log into files that are there already.
+            asyncio.run(self.superuser("ALTER SYSTEM SET min_wal_size = '1GB'"))
+            asyncio.run(self.superuser("SELECT pg_reload_conf()"))
             self._tell(f"a city with {self.plan.bills:,} bills and a past of {self.plan.history:,}")
             create_database(superuser, TEMPLATE, OWNER, self._password)
             migrate(

@@ -23,8 +23,8 @@ from tests.support.databases import Database
 PLAN = replace(QUICK, payments=2_500, history=1_000)
 BATCH = 500
 
-# Limits, known payments, bills, accounts; lock wallets; payments, transfers, lock and move balances, receipts, outbox.
-STATEMENTS = 11
+# Limits, known payments, bills, wallets; payments, receipts, outbox; lock wallets, payables, transfers, lock and move.
+STATEMENTS = 12
 # Payment, transfer, receipt, two events, and two balances in batches of 500, with all of their indexes.
 WAL_BYTES = 2_885
 TOLERANCE = 0.03

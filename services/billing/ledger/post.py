@@ -44,12 +44,13 @@ _APPEND = text("""
         CAST(:amounts AS bigint[]), CAST(:currencies AS text[]), CAST(:corrects AS uuid[]),
         CAST(:occurred AS timestamptz[]))
 """)
-_FIND_AND_LOCK = text("""
+_AVAILABLE = """
     SELECT a.address, a.currency, a.id, a.balance_minor - a.held_minor AS available_minor
     FROM unnest(CAST(:addresses AS text[]), CAST(:currencies AS text[])) AS w (address, currency)
     JOIN ledger_accounts a ON a.address = w.address AND a.currency = w.currency
-    ORDER BY a.no_overdraft DESC, a.id FOR NO KEY UPDATE OF a
-""")
+"""
+_FIND_AVAILABLE = text(_AVAILABLE)
+_FIND_AND_LOCK = text(f"{_AVAILABLE} ORDER BY a.no_overdraft DESC, a.id FOR NO KEY UPDATE OF a")
 _LOCK = text("""
     SELECT count(*) FROM (
         SELECT FROM ledger_accounts
@@ -79,6 +80,16 @@ async def open_accounts(
         )
         found |= await find_accounts(connection, missing)
     return found
+
+
+async def find_available(
+    connection: AsyncConnection, accounts: Collection[Account]
+) -> dict[Account, int]:
+    """What these accounts can spend at this moment (balance less holds, minor units). Nothing is locked."""
+    if not accounts:
+        return {}
+    rows = await connection.execute(_FIND_AVAILABLE, _names(accounts))
+    return {Account(address, currency): available for address, currency, _, available in rows}
 
 
 async def lock_accounts(

@@ -5,6 +5,7 @@ outside (paid from the wallet, to a biller that settles by file) is finished rig
 events; the rest is returned, to be asked for outside.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,7 +21,7 @@ from services.billing.bills import Bill, find_bills
 from services.billing.channels import payment_limits
 from services.billing.payments import announce, fingerprint
 from services.billing.payments.decide import reason_against
-from services.billing.payments.keep import Decision, keep
+from services.billing.payments.keep import Decision, LostRaceError, keep
 from services.billing.payments.model import Instruction, Payment, payment_method_of
 from services.billing.payments.tables import HOLDS_ITS_BILL, OPEN, State
 
@@ -51,8 +52,8 @@ async def accept(
     """Accept a batch in the caller's transaction. A command that was accepted before changes nothing.
 
     `resume_after`: when the timer may take up what stays open, should this process die. Raises LostRaceError: the
-    caller rolls back and accepts the batch again. Locks are taken in one order everywhere: wallets, payments (and
-    their bills), refunds, other ledger accounts.
+    caller rolls back and accepts the batch again. Locks are taken in one order everywhere: the bills of new payments,
+    wallets, payments that are there, refunds, other ledger accounts (decision 8).
     """
     now = datetime.now(UTC)
     prints = [fingerprint.of_payment(each.command) for each in instructions]
@@ -74,10 +75,11 @@ async def accept(
             taken.add(command.bill_id)
         payment = _payment(instructions[position], bill, reason, now)
         decided.append(Decision(payment, prints[position]))
-    accounts = await _fund(connection, decided)
+    await _fund(connection, decided)
     await keep(connection, decided, now, resume_after)
     payments = [each.payment for each in decided]
-    await _settle(connection, payments, accounts, now)
+    await _tell(connection, payments, now)
+    await _book(connection, payments, now)
     return Accepted([p for p in payments if p.state in OPEN], reused)
 
 
@@ -129,48 +131,26 @@ def _payment(
     )
 
 
-async def _fund(
-    connection: AsyncConnection, decided: list[Decision]
-) -> dict[ledger.Account, ledger.Locked]:
-    # Wallets are locked here and stay locked; a payment that its wallet can't pay becomes rejected in the list.
+async def _fund(connection: AsyncConnection, decided: list[Decision]) -> None:
+    # A payment that its wallet can't pay becomes rejected in the list. Nothing is locked yet: see _book.
     paying = {
         index: each.payment.wallet
         for index, each in enumerate(decided)
         if each.payment.state in _FROM_WALLET
     }
-    wallets = await ledger.lock_accounts(connection, set(paying.values()))
     # A wallet that was never topped up does not exist, and has nothing.
-    available = {account: found.available_minor for account, found in wallets.items()}
+    available = await ledger.find_available(connection, set(paying.values()))
     for index, account in paying.items():
         left = available.get(account, 0) - decided[index].payment.amount_minor
         if left < 0:
             decided[index] = decided[index].rejected("insufficient_funds")
         else:
             available[account] = left
-    return wallets
 
 
-async def _settle(
-    connection: AsyncConnection,
-    payments: Sequence[Payment],
-    wallets: dict[ledger.Account, ledger.Locked],
-    now: datetime,
-) -> None:
-    # What is finished gets its transfer, receipt and events; what is set aside its hold.
+async def _tell(connection: AsyncConnection, payments: Sequence[Payment], now: datetime) -> None:
+    # The receipts of what is finished, and the first events of all.
     finished = [each for each in payments if each.state == State.SUCCEEDED]
-    transfers = [
-        ledger.pay_bill(each.id, each.wallet, each.bill.biller_id, each.amount_minor, now)
-        for each in finished
-    ]
-    ids = {account: found.id for account, found in wallets.items()}
-    locked = set(ids.values())
-    held = [each for each in payments if each.state == State.AUTHORIZED]
-    await ledger.set_aside(
-        connection,
-        [ledger.Hold(each.id, ids[each.wallet], each.amount_minor) for each in held],
-        locked,
-    )
-    ids |= await ledger.open_accounts(connection, {each.credit for each in transfers})
     numbers = await receipts.issue(connection, [new_receipt(each, now) for each in finished])
     outgoing: list[Outgoing] = []
     for each, number in zip(finished, numbers, strict=True):
@@ -182,7 +162,30 @@ async def _settle(
         elif each.state != State.SUCCEEDED:
             outgoing.append(announce.accepted(each))
     await enqueue(connection, outgoing)
-    # Last, because every worker's batch pays the same billers: their balances are locked from here to the commit.
+
+
+async def _book(connection: AsyncConnection, payments: Sequence[Payment], now: datetime) -> None:
+    # Last, so that wallets and billers, which other batches pay from and to as well, are locked for a moment only.
+    finished = [each for each in payments if each.state == State.SUCCEEDED]
+    held = [each for each in payments if each.state == State.AUTHORIZED]
+    spent: dict[ledger.Account, int] = defaultdict(int)
+    for each in (*finished, *held):
+        spent[each.wallet] += each.amount_minor
+    wallets = await ledger.lock_accounts(connection, spent.keys())
+    if any(wallets[wallet].available_minor < amount for wallet, amount in spent.items()):
+        raise LostRaceError("a wallet was spent from after we had looked")
+    ids = {wallet: found.id for wallet, found in wallets.items()}
+    locked = set(ids.values())
+    await ledger.set_aside(
+        connection,
+        [ledger.Hold(each.id, ids[each.wallet], each.amount_minor) for each in held],
+        locked,
+    )
+    transfers = [
+        ledger.pay_bill(each.id, each.wallet, each.bill.biller_id, each.amount_minor, now)
+        for each in finished
+    ]
+    ids |= await ledger.open_accounts(connection, {each.credit for each in transfers})
     await ledger.post(connection, transfers, ids, locked=locked)
 
 

@@ -93,7 +93,7 @@ async def record(connection: AsyncConnection, results: Sequence[Progress]) -> in
 
 
 async def _lock_wallets(connection: AsyncConnection, results: Sequence[Progress]) -> None:
-    # Wallets before payments, as everywhere: accept holds a wallet while it waits for a bill.
+    # Wallets before payments, as everywhere.
     wallets = {each.payment.wallet for each in results if not each.payment.by_psp}
     await ledger.lock_accounts(connection, wallets)
 

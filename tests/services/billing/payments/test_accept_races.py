@@ -1,11 +1,15 @@
 """Accept: what many workers at once can't spoil."""
 
 import asyncio
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
 
+import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+import services.billing.payments.accept as accepting
 from services.billing.payments import Payments
 from services.billing.payments.accept import accept
 from tests.services.billing.payments import books
@@ -14,6 +18,7 @@ from tests.support.factories import (
     make_bill,
     make_biller,
     make_bills,
+    make_channel,
     pay_bill,
 )
 
@@ -74,6 +79,57 @@ async def test_whoever_loses_a_race_is_decided_afresh_with_its_money_free(
     await waiting
     states = [(await books.payment(engine, each.command.payment_id))["state"] for each in batch]
     assert states == ["rejected", "succeeded"]
+    await books.audit(engine)
+
+
+async def test_a_wallet_that_is_spent_while_we_decide_is_not_spent_twice(
+    engine: AsyncEngine, payments: Payments
+) -> None:
+    """Wallets are locked last, so what was seen is looked at again: one of the two is refused, and nothing is lost."""
+    await make_biller(engine)
+    await fund_wallet(engine, 8_850)
+    first, second = pay_bill(await make_bill(engine)), pay_bill(await make_bill(engine))
+    async with engine.connect() as rival:
+        transaction = await rival.begin()
+        await accept(rival, [first], timedelta(seconds=20))
+        waiting = asyncio.create_task(payments.pay([second]))
+        await blocked(engine)
+        await transaction.commit()
+    await waiting
+    row = await books.payment(engine, second.command.payment_id)
+    assert (row["state"], row["reason"]) == ("rejected", "insufficient_funds")
+    assert await books.balance(engine, "wallet:city-app:payer-1") == (0, 0)
+    await books.audit(engine)
+
+
+async def test_batches_of_the_same_wallets_wait_for_each_other_only_at_the_end(
+    engine: AsyncEngine,
+) -> None:
+    """While one transaction has all of its payments and events written and its money not moved, another gets as far."""
+    await make_channel(engine)
+    await make_biller(engine)
+    await fund_wallet(engine, 100_000)
+    batches = [[pay_bill(bill)] for bill in await make_bills(engine, 2)]
+    held = asyncio.Event()
+    arrived: list[int] = []
+
+    async def book_later(connection: AsyncConnection, made: Sequence[Any], now: datetime) -> None:
+        arrived.append(len(made))
+        if len(arrived) == len(batches):
+            held.set()
+        await asyncio.wait_for(held.wait(), 20)
+        await book(connection, made, now)
+
+    book = accepting._book
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(accepting, "_book", book_later)
+
+        async def run(batch: Sequence[Any]) -> None:
+            async with engine.begin() as connection:
+                await accept(connection, batch, timedelta(seconds=20))
+
+        await asyncio.gather(*(run(batch) for batch in batches))
+    assert await books.balance(engine, PAYABLE) == (2 * 8_850, 0)
     await books.audit(engine)
 
 
