@@ -1,7 +1,7 @@
 """The city that is measured: billers that settle by file, accounts, bills, and wallets with money; then its past.
 
-Bill n is of account n, at biller n modulo their number; household n modulo the households pays it. So each household has
-one bill to pay now, as it is when many pay within seconds; billers are shared by all.
+Bill n is of account n, at biller n modulo their number; household n modulo the households pays it. So each household
+has one bill to pay now, as it is when many pay within seconds; billers are shared by all.
 """
 
 import random
