@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.stage import Stage
+from sandbox.kafka import jars
 
 LATEST = Path(__file__).parent / "results" / "latest.json"
 PARTS = ("asyncpg", "aiokafka", "faststream", "sqlalchemy", "pydantic", "kafka-python", "uvloop")
@@ -77,7 +78,7 @@ def as_json(lines: Sequence[Line], stage: Stage, durability: Mapping[str, str]) 
             "python_optimized": "--enable-optimizations"
             in str(sysconfig.get_config_var("CONFIG_ARGS")),
             "postgresql": durability["server_version"],
-            "kafka": "4.3.1",
+            "kafka": jars().name.removeprefix("kafka-"),
             **{name: version(name) for name in PARTS},
         },
         "durability": {
