@@ -40,6 +40,8 @@ def main(
     chosen = only.split(",") if only else list(MEASUREMENTS)
     if unknown := set(chosen) - MEASUREMENTS.keys():
         raise typer.BadParameter(f"there is no {', '.join(sorted(unknown))}")
+    if "paced" in chosen and "drain" not in chosen:
+        raise typer.BadParameter("paced takes shares of drain's rate: --only drain,paced")
     folder = Path(tempfile.mkdtemp(prefix="meterhall-benchmarks-"))
     try:
         with Steps() as steps, Stage(folder, plan, steps.tell) as stage:
