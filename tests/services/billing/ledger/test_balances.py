@@ -1,8 +1,6 @@
 """The trial balance and statements: they add up, at any time, and say so when the books do not."""
 
 import json
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.ids import uuid7
 from services.billing import ledger
+from tests.support.command_line import meterhall
 from tests.support.databases import Database
 
 NOON = datetime(2026, 11, 23, 4, tzinfo=UTC)
@@ -115,44 +114,36 @@ async def test_a_quiet_account_keeps_its_balance_and_an_unknown_one_is_an_error(
             await ledger.statement(connection, "wallet:app:nobody", "CNY", NOON, NOON + DAY)
 
 
-def meterhall(database: Database, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line as an operator does."""
-    return subprocess.run(
-        [sys.executable, "-m", "services.billing.cli", *arguments],
-        env={"METERHALL_DATABASE_URL": database.billing_url, "PATH": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-
-
 async def test_the_command_line_prints_the_books_in_80_columns(
     books: AsyncEngine, database: Database, owner_engine: AsyncEngine
 ) -> None:
-    shown = meterhall(database, "ledger", "trial-balance")
-    assert shown.returncode == 0, shown.stderr
-    assert "wallet:* (2)" in shown.stdout
-    assert "-15.00 CNY" in shown.stdout
-    assert max(map(len, shown.stdout.splitlines())) <= 80
-    said = meterhall(
+    shown = await meterhall(database, "ledger", "trial-balance")
+    assert shown.code == 0, shown.err
+    assert "wallet:* (2)" in shown.out
+    assert "-15.00 CNY" in shown.out
+    assert max(map(len, shown.out.splitlines())) <= 80
+    said = await meterhall(
         database, "ledger", "statement", "wallet:app:anne", "--from", "2026-11-24", "--json",
         "--to", "2026-11-25",
     )  # fmt: skip
-    told = json.loads(said.stdout)
+    told = json.loads(said.out)
     assert (told["opening_minor"], told["closing_minor"], len(told["lines"])) == (1_000, 500, 2)
-    table = meterhall(database, "ledger", "statement", "wallet:app:anne", "--to", "2026-11-25")
-    assert max(map(len, table.stdout.splitlines())) <= 80
+    table = await meterhall(
+        database, "ledger", "statement", "wallet:app:anne", "--to", "2026-11-25"
+    )
+    assert max(map(len, table.out.splitlines())) <= 80
     past = json.loads(
-        meterhall(database, "ledger", "trial-balance", "--as-of", "2026-11-23", "--json").stdout
+        (
+            await meterhall(database, "ledger", "trial-balance", "--as-of", "2026-11-23", "--json")
+        ).out
     )
     assert past["balanced"] is True
     assert {row["account"] for row in past["rows"]} == {"wallet:*", "psp:stripe:clearing"}
-    nobody = meterhall(database, "ledger", "statement", "wallet:app:nobody")
-    assert nobody.returncode == 1
-    assert len(nobody.stderr.splitlines()) == 1
+    nobody = await meterhall(database, "ledger", "statement", "wallet:app:nobody")
+    assert nobody.code == 1
+    assert len(nobody.err.splitlines()) == 1
     async with owner_engine.begin() as connection:
         await connection.execute(text("UPDATE ledger_accounts SET balance_minor = 0"))
-    wrong = meterhall(database, "ledger", "trial-balance")
-    assert wrong.returncode == 1
-    assert "do not balance" in wrong.stderr
+    wrong = await meterhall(database, "ledger", "trial-balance")
+    assert wrong.code == 1
+    assert "do not balance" in wrong.err

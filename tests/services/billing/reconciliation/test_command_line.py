@@ -1,8 +1,6 @@
 """The commands of finance ops, run as processes: what they print, and how they exit."""
 
 import json
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,19 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.billing.payments.model import serial_of
 from tests.services.billing.reconciliation import books
 from tests.services.billing.reconciliation.books import DAY, NOON, WATER, charge
+from tests.support.command_line import meterhall
 from tests.support.databases import Database
-
-
-def meterhall(database: Database, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line as an operator does."""
-    return subprocess.run(
-        [sys.executable, "-m", "services.billing.cli", *arguments],
-        env={"METERHALL_DATABASE_URL": database.billing_url, "PATH": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
 
 
 async def test_a_day_from_files_to_agreement(
@@ -50,19 +37,19 @@ async def test_a_day_from_files_to_agreement(
         f"1|8850\n20261123|{serial_of(paid[0])}|B|8850|apply|2026-11-23T12:00:00+08:00\n"
     )
     for source, file in (("psp", listed), (WATER.id, day_file)):
-        done = meterhall(database, "statements", "import-file", source, str(DAY), str(file))
-        assert done.returncode == 0, done.stderr
-    again = meterhall(database, "statements", "import-file", "psp", str(DAY), str(listed))
-    assert "had it already" in again.stdout
+        done = await meterhall(database, "statements", "import-file", source, str(DAY), str(file))
+        assert done.code == 0, done.err
+    again = await meterhall(database, "statements", "import-file", "psp", str(DAY), str(listed))
+    assert "had it already" in again.out
 
-    shown = meterhall(database, "reconcile", str(DAY))
-    assert shown.returncode == 1
-    assert "breaks list" in shown.stderr
-    assert max(map(len, shown.stdout.splitlines())) <= 80
-    listed_breaks = meterhall(database, "breaks", "list")
-    assert max(map(len, listed_breaks.stdout.splitlines())) <= 80
-    assert str(paid[1]) in listed_breaks.stdout
-    told = json.loads(meterhall(database, "breaks", "list", "--json").stdout)
+    shown = await meterhall(database, "reconcile", str(DAY))
+    assert shown.code == 1
+    assert "breaks list" in shown.err
+    assert max(map(len, shown.out.splitlines())) <= 80
+    listed_breaks = await meterhall(database, "breaks", "list")
+    assert max(map(len, listed_breaks.out.splitlines())) <= 80
+    assert str(paid[1]) in listed_breaks.out
+    told = json.loads((await meterhall(database, "breaks", "list", "--json")).out)
     assert {(each["type"], each["reference"], each["ours_minor"]) for each in told} == {
         ("missing_external", str(paid[1]), 100),
         ("missing_external", serial_of(paid[1]), 100),
@@ -73,8 +60,8 @@ async def test_a_day_from_files_to_agreement(
         f"2|8950\n20261123|{serial_of(paid[0])}|B|8850|apply|2026-11-23T12:00:00+08:00\n"
         f"20261123|{serial_of(paid[1])}|B|100|apply|2026-11-23T12:00:00+08:00\n"
     )
-    meterhall(database, "statements", "import-file", WATER.id, str(DAY), str(day_file))
-    agreed = json.loads(meterhall(database, "reconcile", str(DAY), "--json").stdout)
+    await meterhall(database, "statements", "import-file", WATER.id, str(DAY), str(day_file))
+    agreed = json.loads((await meterhall(database, "reconcile", str(DAY), "--json")).out)
     by_source = {each["source"]: each for each in agreed["sources"]}
     assert by_source[WATER.id]["matched"] == 2
     # The fee that the first version declared is booked; the second, without it, makes that a break.
@@ -86,9 +73,9 @@ async def test_a_statement_of_another_day_or_a_part_of_one_is_refused(
 ) -> None:
     page = tmp_path / "page.json"
     page.write_text(json.dumps({"data": [], "has_more": True}))
-    refused = meterhall(database, "statements", "import-file", "psp", str(DAY), str(page))
-    assert refused.returncode == 1
-    assert "complete" in " ".join(refused.stdout.split())
+    refused = await meterhall(database, "statements", "import-file", "psp", str(DAY), str(page))
+    assert refused.code == 1
+    assert "complete" in " ".join(refused.out.split())
     assert (await books.everything(engine))["statements"] == []
 
 
@@ -96,10 +83,10 @@ async def test_audit_exits_with_1_when_an_invariant_is_violated(
     engine: AsyncEngine, owner_engine: AsyncEngine, database: Database
 ) -> None:
     await books.pay(engine, [100], at=datetime.now(UTC))
-    good = meterhall(database, "audit")
-    assert (good.returncode, good.stdout) == (0, "Every invariant holds.\n")
+    good = await meterhall(database, "audit")
+    assert (good.code, good.out) == (0, "Every invariant holds.\n")
     async with owner_engine.begin() as connection:
         await connection.execute(text("DELETE FROM receipts"))
-    bad = meterhall(database, "audit", "--json")
-    assert bad.returncode == 1
-    assert [each["invariant"] for each in json.loads(bad.stdout)] == ["I8"]
+    bad = await meterhall(database, "audit", "--json")
+    assert bad.code == 1
+    assert [each["invariant"] for each in json.loads(bad.out)] == ["I8"]
