@@ -4,8 +4,8 @@ The key is kept in the transaction that keeps what it stands for, and for good: 
 """
 
 import hashlib
-from dataclasses import dataclass
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, NamedTuple
 from uuid import UUID
 
 from fastapi import Header
@@ -15,23 +15,39 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from chassis.problems import Problem
 
 _CLAIM = text("""
-    INSERT INTO idempotency_keys (channel_id, key, request_hash, resource_id) VALUES (:channel, :key, :hash, :id)
+    INSERT INTO idempotency_keys (channel_id, key, request_hash, resource_id)
+    SELECT * FROM unnest(CAST(:channels AS text[]), CAST(:keys AS text[]), CAST(:hashes AS bytea[]),
+        CAST(:ids AS uuid[]))
     ON CONFLICT DO NOTHING RETURNING resource_id
 """)
 _FIND = text("""
-    SELECT request_hash, resource_id FROM idempotency_keys WHERE channel_id = :channel AND key = :key
+    SELECT channel_id, key, request_hash, resource_id FROM idempotency_keys
+    JOIN unnest(CAST(:channels AS text[]), CAST(:keys AS text[])) AS asked (channel_id, key) USING (channel_id, key)
+""")
+_RELEASE = text("""
+    DELETE FROM idempotency_keys k
+    USING unnest(CAST(:channels AS text[]), CAST(:keys AS text[])) AS asked (channel_id, key)
+    WHERE k.channel_id = asked.channel_id AND k.key = asked.key
 """)
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class KeyUse(NamedTuple):
+    """A channel uses a key for a request, told by its hash; `new_id` is what the key is to stand for, if it is new."""
+
+    channel_id: str
+    key: str
+    hash: bytes
+    new_id: UUID
+
+
+class Claim(NamedTuple):
     """What a key stands for; `replayed` when it stood for that before."""
 
     resource_id: UUID
     replayed: bool
 
 
-def idempotency_key(
+async def idempotency_key(
     key: Annotated[
         str | None,
         Header(alias="Idempotency-Key", description="up to 255 characters, unique per request"),
@@ -44,6 +60,11 @@ def idempotency_key(
     return key
 
 
+def key_use(channel_id: str, key: str, said: bytes, new_id: UUID) -> KeyUse:
+    """A use of this key for the request that came as `said`."""
+    return KeyUse(channel_id, key, hashlib.sha256(said).digest(), new_id)
+
+
 async def claim_key(
     connection: AsyncConnection, channel_id: str, key: str, said: bytes, new_id: UUID
 ) -> Claim:
@@ -51,14 +72,56 @@ async def claim_key(
 
     Waits for a concurrent request with the same key. Raises Problem 422 when the key came with other content before.
     """
-    digest = hashlib.sha256(said).digest()
+    [claim] = await claim_keys(connection, [key_use(channel_id, key, said, new_id)])
+    if isinstance(claim, Problem):
+        raise claim
+    return claim
+
+
+async def claim_keys(connection: AsyncConnection, uses: Sequence[KeyUse]) -> list[Claim | Problem]:
+    """Claim each key, or find what it stands for; in the order of `uses`, which hold no key twice.
+
+    Waits for concurrent requests with the same keys. A Problem 422 stands for a key that came with other content.
+    """
+    # In one order for all, so that two who share keys wait for each other in one direction only.
+    ordered = sorted(uses, key=lambda use: use[:2])
     claimed = await connection.execute(
-        _CLAIM, {"channel": channel_id, "key": key, "hash": digest, "id": new_id}
+        _CLAIM,
+        {
+            **_columns(ordered),
+            "hashes": [u.hash for u in ordered],
+            "ids": [u.new_id for u in ordered],
+        },
     )
-    if claimed.first() is not None:
-        return Claim(new_id, replayed=False)
-    row = (await connection.execute(_FIND, {"channel": channel_id, "key": key})).one()
-    if row.request_hash != digest:
-        detail = "This Idempotency-Key came with another body before. Repeat that body, or use a fresh key."
-        raise Problem(422, "idempotency-key-reused", "The key stands for another request", detail)
-    return Claim(row.resource_id, replayed=True)
+    new = set(claimed.scalars())
+    known = [use for use in uses if use.new_id not in new]
+    before = {}
+    if known:
+        rows = await connection.execute(_FIND, _columns(known))
+        before = {(row.channel_id, row.key): row for row in rows}
+    claims: list[Claim | Problem] = []
+    for use in uses:
+        if use.new_id in new:
+            claims.append(Claim(use.new_id, replayed=False))
+        elif (row := before[use[:2]]).request_hash == use.hash:
+            claims.append(Claim(row.resource_id, replayed=True))
+        else:
+            claims.append(_reused())
+    return claims
+
+
+async def release_keys(connection: AsyncConnection, uses: Sequence[KeyUse]) -> None:
+    """Free keys that were claimed in this transaction and stand for nothing after all."""
+    if uses:
+        await connection.execute(_RELEASE, _columns(uses))
+
+
+def _columns(uses: Sequence[KeyUse]) -> dict[str, list[str]]:
+    return {"channels": [use.channel_id for use in uses], "keys": [use.key for use in uses]}
+
+
+def _reused() -> Problem:
+    detail = (
+        "This Idempotency-Key came with another body before. Repeat that body, or use a fresh key."
+    )
+    return Problem(422, "idempotency-key-reused", "The key stands for another request", detail)

@@ -47,6 +47,7 @@ class Promise:
     subject: UUID | None
     amount_minor: int
     currency: str
+    correlation_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +93,10 @@ async def refundable(
     return Refundable(row.payer, row.currency, row.state, row.amount_minor, row.left_minor)
 
 
-async def promise(
-    connection: AsyncConnection, promises: Sequence[Promise], correlation_id: str | None = None
-) -> None:
+async def promise(connection: AsyncConnection, promises: Sequence[Promise]) -> None:
     """Keep the promises and enqueue their commands, in the caller's transaction."""
+    if not promises:
+        return
     await connection.execute(
         _PROMISE,
         {
@@ -110,11 +111,11 @@ async def promise(
     )
     await enqueue(
         connection,
-        [Outgoing.of(each.command, 1, correlation_id=correlation_id) for each in promises],
+        [Outgoing.of(each.command, 1, correlation_id=each.correlation_id) for each in promises],
     )
 
 
-def of_payment(command: PayBill) -> Promise:
+def of_payment(command: PayBill, correlation_id: str | None) -> Promise:
     return Promise(
         command.payment_id,
         "payment",
@@ -124,10 +125,11 @@ def of_payment(command: PayBill) -> Promise:
         command.bill_id,
         command.amount_minor,
         command.currency,
+        correlation_id,
     )
 
 
-def of_refund(command: RefundPayment, payment: Refundable) -> Promise:
+def of_refund(command: RefundPayment, payment: Refundable, correlation_id: str | None) -> Promise:
     amount = command.amount_minor or payment.left_minor
     return Promise(
         command.refund_id,
@@ -138,10 +140,11 @@ def of_refund(command: RefundPayment, payment: Refundable) -> Promise:
         command.payment_id,
         amount,
         payment.currency,
+        correlation_id,
     )
 
 
-def of_top_up(command: TopUpWallet) -> Promise:
+def of_top_up(command: TopUpWallet, correlation_id: str | None) -> Promise:
     return Promise(
         command.top_up_id,
         "top_up",
@@ -151,4 +154,5 @@ def of_top_up(command: TopUpWallet) -> Promise:
         None,
         command.amount_minor,
         command.currency,
+        correlation_id,
     )

@@ -4,11 +4,13 @@ A POST promises and answers 202 with where to follow; it needs an Idempotency-Ke
 an error. Another channel's payment does not exist.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -16,32 +18,24 @@ from chassis.problems import Problem
 from events.ids import uuid7
 from events.money import AmountMinor, Currency
 from events.payments import Funding, PayBill, Payer, Reason, RefundPayment, TopUpWallet
-from services.billing.channels import Channel, authenticate, claim_key, idempotency_key
+from services.billing.channels import Channel, authenticate, claim_key, idempotency_key, key_use
 from services.billing.paging import Page, decode_cursor, encode_cursor
 from services.billing.payments import follow, request
+from services.billing.payments.door import Asked, Door
 from services.billing.payments.follow import Balance, PaymentView, RefundView, TopUpView
+from services.billing.payments.objections import objection
 
-router = APIRouter(prefix="/v1", tags=["Payments"])
+
+@asynccontextmanager
+async def _open_door(app: FastAPI) -> AsyncIterator[None]:
+    app.state.door = Door(app.state.engine)
+    yield
+    await app.state.door.drain()
+
+
+router = APIRouter(prefix="/v1", tags=["Payments"], lifespan=_open_door)
 Caller = Annotated[Channel, Depends(authenticate)]
 Key = Annotated[str, Depends(idempotency_key)]
-
-# What a wallet can do about each reason.
-ADVICE = {
-    "bill_unknown": (404, "Look the bill up first: POST /v1/lookups."),
-    "bill_closed": (409, "The biller no longer asks for this bill. Look the account up again."),
-    "bill_expired": (
-        409,
-        "The bill's snapshot has expired. Look it up again and pay what it says then.",
-    ),
-    "bill_already_paid": (409, "Another payment of this bill is under way or has succeeded."),
-    "currency_mismatch": (422, "Pay in the bill's currency."),
-    "amount_not_allowed": (
-        422,
-        "Pay the amount that the bill and its rule allow: GET /v1/bills/{id}.",
-    ),
-    "above_limit": (422, "The amount is above this channel's limit for one payment."),
-    "channel_unknown": (403, "This channel may not take payments."),
-}
 
 
 class NewPayment(BaseModel):
@@ -83,15 +77,9 @@ async def pay(
     body: NewPayment, http: Request, response: Response, channel: Caller, key: Key
 ) -> Promised:
     """Pay a bill."""
-    async with _engine(http).begin() as connection:
-        claim = await claim_key(connection, channel.id, key, await _said(http), uuid7())
-        if not claim.replayed:
-            command = PayBill(payment_id=claim.resource_id, channel=channel.id, **body.__dict__)
-            refused = await request.objections(connection, [command])
-            if refused:
-                raise objection(refused[command.payment_id])
-            promise = request.of_payment(command)
-            await request.promise(connection, [promise], correlation_of(http))
+    command = PayBill(payment_id=uuid7(), channel=channel.id, **body.__dict__)
+    use = key_use(channel.id, key, await _said(http), command.payment_id)
+    claim = await _door(http).pay(Asked(use, command, correlation_of(http)))
     return _promised(
         response, f"/v1/payments/{claim.resource_id}", claim.resource_id, claim.replayed
     )
@@ -145,8 +133,8 @@ async def refund(  # noqa: PLR0917
                 amount_minor=body.amount_minor,
                 reason=body.reason,
             )
-            promise = request.of_refund(command, payment)
-            await request.promise(connection, [promise], correlation_of(http))
+            promise = request.of_refund(command, payment, correlation_of(http))
+            await request.promise(connection, [promise])
     return _promised(
         response, f"/v1/refunds/{claim.resource_id}", claim.resource_id, claim.replayed
     )
@@ -174,7 +162,8 @@ async def top_up(
             refused = await request.objection_to_top_up(connection, command)
             if refused:
                 raise objection(refused)
-            await request.promise(connection, [request.of_top_up(command)], correlation_of(http))
+            promise = request.of_top_up(command, correlation_of(http))
+            await request.promise(connection, [promise])
     return _promised(
         response, f"/v1/top-ups/{claim.resource_id}", claim.resource_id, claim.replayed
     )
@@ -195,13 +184,6 @@ async def get_wallet(payer: Payer, http: Request, channel: Caller) -> list[Balan
     """What a payer's wallet holds, a line per currency."""
     async with _engine(http).connect() as connection:
         return await follow.wallet(connection, channel.id, payer)
-
-
-def objection(reason: str) -> Problem:
-    """The problem that says why a payment can't begin, and what to do."""
-    status, advice = ADVICE[reason]
-    title = reason.replace("_", " ").capitalize()
-    return Problem(status, reason.replace("_", "-"), title, advice, reason=reason)
 
 
 def not_found(what: str) -> Problem:
@@ -240,6 +222,11 @@ def _promised(response: Response, url: str, id: UUID, replayed: bool) -> Promise
     if replayed:
         response.headers["Idempotency-Replayed"] = "true"
     return Promised(id=id, url=url)
+
+
+def _door(http: Request) -> Door:
+    door: Door = http.app.state.door
+    return door
 
 
 def _engine(http: Request) -> AsyncEngine:

@@ -20,6 +20,7 @@ from services.billing.catalog import routes as catalog_routes
 from services.billing.docs_pages.openapi import as_3_0
 from services.billing.docs_pages.problem_types import PROBLEM_TYPES
 from services.billing.payments import routes as payments_routes
+from services.billing.payments.objections import ADVICE
 from services.billing.receipts import routes as receipts_routes
 
 ROOT = Path(__file__).parents[4]
@@ -139,7 +140,7 @@ async def test_an_error_leads_to_its_page(client: httpx.AsyncClient) -> None:
 
 def test_every_problem_of_the_services_is_explained_and_no_other() -> None:
     raised = set(_slugs())
-    raised |= {each.replace("_", "-") for each in payments_routes.ADVICE}
+    raised |= {each.replace("_", "-") for each in ADVICE}
     raised |= {slug for slug, _, _ in receipts_routes.PROBLEMS.values()}
     raised |= {"not-found", "method-not-allowed", "http-error"}
     assert raised == PROBLEM_TYPES.keys()

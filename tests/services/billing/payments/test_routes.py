@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.ids import uuid7
 from services.billing.payments import Payments
-from services.billing.payments.routes import ADVICE
+from services.billing.payments.objections import ADVICE
 from tests.services.billing.payments import books
 from tests.services.billing.payments.web import Wallet, deliver, problem
 from tests.support.factories import (

@@ -1,0 +1,126 @@
+"""Gather what many ask for at one time into batches: whoever comes while a batch is under way shares the next one.
+
+Nobody waits for others to come: a batch starts as soon as there is a free place, with whoever is there. So a quiet
+process answers each alone and at once, and a busy one does one transaction's work for many.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+
+
+class LostBatchError(RuntimeError):
+    """A batch ended without a result for each of its items."""
+
+
+class _Place(NamedTuple, Generic[ItemT, ResultT]):
+    """One item in the queue, and the future that its caller waits for."""
+
+    item: ItemT
+    key: Hashable
+    answer: "asyncio.Future[ResultT]"
+
+
+class Gather(Generic[ItemT, ResultT]):
+    """Batches of at most `most` items, `at_once` of them under way.
+
+    `run` returns a result for each item, in their order; one that is an exception is raised to its caller alone. When
+    `run` itself raises, its batch is halved until whatever spoils it stands alone, so it must leave nothing behind
+    then; an error of which `concerns_all` holds (the database is away) is everybody's at once. Items of the same `key`
+    are never under way at the same time.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[ItemT]], Awaitable[Sequence[ResultT | Exception]]],
+        *,
+        concerns_all: Callable[[Exception], bool],
+        most: int = 200,
+        at_once: int = 2,
+    ) -> None:
+        self._run = run
+        self._concerns_all = concerns_all
+        self._most = most
+        self._free = at_once
+        self._waiting: deque[_Place[ItemT, ResultT]] = deque()
+        self._keys: set[Hashable] = set()  # of what is under way
+        self._running: set[asyncio.Task[None]] = set()
+        self._woken = False
+
+    async def ask(self, item: ItemT, key: Hashable) -> ResultT:
+        """The item's result. A caller that is cancelled leaves the queue, and a batch that is under way goes on."""
+        loop = asyncio.get_running_loop()
+        place = _Place[ItemT, ResultT](item, key, loop.create_future())
+        self._waiting.append(place)
+        if not self._woken:
+            # Not at once: what came in the same turn of the loop goes with it.
+            self._woken = True
+            loop.call_soon(self._start)
+        return await place.answer
+
+    async def drain(self) -> None:
+        """Wait until all that was asked for is answered."""
+        while self._waiting or self._running:
+            await asyncio.gather(*self._running)
+            await asyncio.sleep(0)
+
+    def _start(self) -> None:
+        self._woken = False
+        while self._free and (batch := self._take()):
+            self._free -= 1
+            task = asyncio.create_task(self._serve(batch))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+
+    def _take(self) -> list[_Place[ItemT, ResultT]]:
+        batch: list[_Place[ItemT, ResultT]] = []
+        held: list[_Place[ItemT, ResultT]] = []
+        while self._waiting and len(batch) < self._most:
+            place = self._waiting.popleft()
+            if place.answer.done():
+                continue  # its caller has gone
+            if place.key in self._keys:
+                held.append(place)
+            else:
+                self._keys.add(place.key)
+                batch.append(place)
+        self._waiting.extendleft(reversed(held))
+        return batch
+
+    async def _serve(self, batch: list[_Place[ItemT, ResultT]]) -> None:
+        outcomes: Sequence[ResultT | Exception] = ()
+        try:
+            outcomes = await self._outcomes([each.item for each in batch])
+        finally:
+            if len(outcomes) != len(batch):
+                # Nobody knows whose is whose; the same when the task was cancelled.
+                outcomes = [LostBatchError(f"{len(outcomes)} results for {len(batch)}")] * len(
+                    batch
+                )
+            for place, outcome in zip(batch, outcomes, strict=True):
+                _settle(place.answer, outcome)
+            self._keys.difference_update(each.key for each in batch)
+            self._free += 1
+            self._start()
+
+    async def _outcomes(self, items: Sequence[ItemT]) -> Sequence[ResultT | Exception]:
+        try:
+            return await self._run(items)
+        except Exception as error:
+            if len(items) == 1 or self._concerns_all(error):
+                return [error] * len(items)
+        middle = len(items) // 2
+        return [*await self._outcomes(items[:middle]), *await self._outcomes(items[middle:])]
+
+
+def _settle(answer: "asyncio.Future[ResultT]", outcome: ResultT | Exception) -> None:
+    if answer.done():
+        return
+    if isinstance(outcome, Exception):
+        answer.set_exception(outcome)
+    else:
+        answer.set_result(outcome)
