@@ -5,6 +5,7 @@ Plain ASGI, because Starlette's BaseHTTPMiddleware costs more than the routes be
 
 import re
 import time
+from functools import lru_cache
 from uuid import uuid4
 
 import structlog
@@ -62,9 +63,12 @@ class Edge:
             finally:
                 # The route's pattern, never the path: paths hold ids without end.
                 route = getattr(scope.get("route"), "path", "none")
-                REQUEST_SECONDS.labels(scope["method"], route, status).observe(
-                    time.perf_counter() - began
-                )
+                _seconds(scope["method"], route, status).observe(time.perf_counter() - began)
+
+
+@lru_cache(1024)
+def _seconds(method: str, route: str, status: int) -> Histogram:
+    return REQUEST_SECONDS.labels(method, route, status)
 
 
 def _fits(headers: dict[bytes, bytes]) -> bool:

@@ -3,11 +3,11 @@
 `type` is a relative URI whose page explains the problem; extensions carry what a program may want to read.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
@@ -68,11 +68,22 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 names it so
 
 def install(app: FastAPI) -> None:
     """Have the app answer every error as a problem."""
-    app.add_exception_handler(Problem, _problem)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
-    for trouble in (InterfaceError, OperationalError, DBAPIError, OSError, TimeoutError):
-        app.add_exception_handler(trouble, _unavailable)
+
+    async def handle(_: Request, error: Exception) -> Response:
+        known = answer_to(error)
+        assert known
+        return known
+
+    for kind in _ANSWERS:
+        app.add_exception_handler(kind, handle)
+
+
+def answer_to(error: Exception) -> Response | None:
+    """The problem that an error is answered with; None for one that only a defect of ours can raise."""
+    for kind in type(error).__mro__:
+        if kind in _ANSWERS:
+            return answer(_ANSWERS[kind](error))
+    return None
 
 
 def answer(problem: Problem) -> JSONResponse:
@@ -85,39 +96,43 @@ def answer(problem: Problem) -> JSONResponse:
     )
 
 
-async def _problem(_: Request, error: Exception) -> JSONResponse:
+def _itself(error: Any) -> Problem:
     assert isinstance(error, Problem)
-    return answer(error)
+    return error
 
 
-async def _invalid(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)
+def _invalid(error: Any) -> Problem:
     # The input is left out: it may hold what must not be in a log.
     errors = [
         {"field": ".".join(str(part) for part in each["loc"][1:]) or "body", "message": each["msg"]}
         for each in error.errors()
     ]
     said = "; ".join(f"{each['field']}: {each['message']}" for each in errors[:5])
-    return answer(
-        Problem(
-            422, "invalid-request", "The request is not valid", f"Correct {said}", errors=errors
-        )
+    return Problem(
+        422, "invalid-request", "The request is not valid", f"Correct {said}", errors=errors
     )
 
 
-async def _http(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
+def _http(error: Any) -> Problem:
     slug = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http-error")
     detail = {
         404: "There is nothing at this address. See /docs for what there is.",
         405: "This address does not take that method. See /docs.",
     }.get(error.status_code, str(error.detail))
-    return answer(Problem(error.status_code, slug, str(error.detail), detail, error.headers))
+    return Problem(error.status_code, slug, str(error.detail), detail, error.headers)
 
 
-async def _unavailable(_: Request, error: Exception) -> JSONResponse:
+def _unavailable(error: Any) -> Problem:
     log.error("database_unavailable", error=type(error).__name__, said=str(error)[:300])
     detail = "The database can't be reached. Nothing was kept; try again with the same key."
-    return answer(
-        Problem(503, "unavailable", "Try again shortly", detail, headers={"Retry-After": "1"})
-    )
+    return Problem(503, "unavailable", "Try again shortly", detail, headers={"Retry-After": "1"})
+
+
+_ANSWERS: dict[type, Callable[[Any], Problem]] = {
+    Problem: _itself,
+    RequestValidationError: _invalid,
+    HTTPException: _http,
+    **dict.fromkeys(
+        (InterfaceError, OperationalError, DBAPIError, OSError, TimeoutError), _unavailable
+    ),
+}

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import problems
 from chassis.edge import Edge
+from chassis.express import Lane
 
 
 def create(
@@ -38,6 +39,7 @@ def create(
     app.state.engine = engine
     app.state.settings = settings
     problems.install(app)
+    app.add_middleware(Lane, routers=routers)
     app.add_middleware(Edge)
     for router in (*routers, _probes):
         app.include_router(router)

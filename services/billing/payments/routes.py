@@ -14,11 +14,19 @@ from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from chassis import express
 from chassis.problems import Problem
 from events.ids import uuid7
 from events.money import AmountMinor, Currency
 from events.payments import Funding, PayBill, Payer, Reason, RefundPayment, TopUpWallet
-from services.billing.channels import Channel, authenticate, claim_key, idempotency_key, key_use
+from services.billing.channels import (
+    Channel,
+    Claim,
+    authenticate,
+    claim_key,
+    idempotency_key,
+    key_use,
+)
 from services.billing.paging import Page, decode_cursor, encode_cursor
 from services.billing.payments import follow, request
 from services.billing.payments.door import Asked, Door
@@ -72,17 +80,13 @@ class Promised(BaseModel):
     url: str
 
 
-@router.post("/payments", status_code=202)
-async def pay(
-    body: NewPayment, http: Request, response: Response, channel: Caller, key: Key
-) -> Promised:
+@express.post(router, "/payments", status_code=202, answers=Promised)
+async def pay(body: NewPayment, http: Request, channel: Caller, key: Key) -> Response:
     """Pay a bill."""
     command = PayBill(payment_id=uuid7(), channel=channel.id, **body.__dict__)
     use = key_use(channel.id, key, await _said(http), command.payment_id)
     claim = await _door(http).pay(Asked(use, command, correlation_of(http)))
-    return _promised(
-        response, f"/v1/payments/{claim.resource_id}", claim.resource_id, claim.replayed
-    )
+    return _promised(f"/v1/payments/{claim.resource_id}", claim)
 
 
 @router.get("/payments/{payment_id}")
@@ -112,15 +116,10 @@ async def list_payments(
     return Page(items=page, next_cursor=following)
 
 
-@router.post("/payments/{payment_id}/refunds", status_code=202)
-async def refund(  # noqa: PLR0917
-    payment_id: UUID,
-    body: NewRefund,
-    http: Request,
-    response: Response,
-    channel: Caller,
-    key: Key,
-) -> Promised:
+@router.post("/payments/{payment_id}/refunds", status_code=202, response_model=Promised)
+async def refund(
+    payment_id: UUID, body: NewRefund, http: Request, channel: Caller, key: Key
+) -> Response:
     """Refund a payment."""
     async with _engine(http).begin() as connection:
         claim = await claim_key(connection, channel.id, key, await _said(http), uuid7())
@@ -135,9 +134,7 @@ async def refund(  # noqa: PLR0917
             )
             promise = request.of_refund(command, payment, correlation_of(http))
             await request.promise(connection, [promise])
-    return _promised(
-        response, f"/v1/refunds/{claim.resource_id}", claim.resource_id, claim.replayed
-    )
+    return _promised(f"/v1/refunds/{claim.resource_id}", claim)
 
 
 @router.get("/refunds/{refund_id}")
@@ -150,10 +147,8 @@ async def get_refund(refund_id: UUID, http: Request, channel: Caller) -> RefundV
     return found
 
 
-@router.post("/top-ups", status_code=202)
-async def top_up(
-    body: NewTopUp, http: Request, response: Response, channel: Caller, key: Key
-) -> Promised:
+@express.post(router, "/top-ups", status_code=202, answers=Promised)
+async def top_up(body: NewTopUp, http: Request, channel: Caller, key: Key) -> Response:
     """Top up a wallet through the PSP."""
     async with _engine(http).begin() as connection:
         claim = await claim_key(connection, channel.id, key, await _said(http), uuid7())
@@ -164,9 +159,7 @@ async def top_up(
                 raise objection(refused)
             promise = request.of_top_up(command, correlation_of(http))
             await request.promise(connection, [promise])
-    return _promised(
-        response, f"/v1/top-ups/{claim.resource_id}", claim.resource_id, claim.replayed
-    )
+    return _promised(f"/v1/top-ups/{claim.resource_id}", claim)
 
 
 @router.get("/top-ups/{top_up_id}")
@@ -217,11 +210,12 @@ async def _said(http: Request) -> bytes:
     return f"{http.url.path}\n".encode() + await http.body()
 
 
-def _promised(response: Response, url: str, id: UUID, replayed: bool) -> Promised:
-    response.headers["Location"] = url
-    if replayed:
-        response.headers["Idempotency-Replayed"] = "true"
-    return Promised(id=id, url=url)
+def _promised(url: str, claim: Claim) -> Response:
+    headers = {"Location": url}
+    if claim.replayed:
+        headers["Idempotency-Replayed"] = "true"
+    said = Promised(id=claim.resource_id, url=url).model_dump_json()
+    return Response(said, 202, headers, "application/json")
 
 
 def _door(http: Request) -> Door:

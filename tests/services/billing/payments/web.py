@@ -8,12 +8,11 @@ from uuid import UUID, uuid4
 
 import httpx
 import uvicorn
-from fastapi import FastAPI
 from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import problems
+from chassis import web
 from events.envelope import decode
 from events.topics import PAYMENT_COMMANDS
 from messaging.consume import Message, Rejected
@@ -26,14 +25,8 @@ from services.billing.settings import Settings
 @asynccontextmanager
 async def serve(engine: AsyncEngine, webhook_secret: str = "") -> AsyncIterator[str]:
     """The address at which the routes and webhooks of payments answer."""
-    app = FastAPI()
-    app.state.engine = engine
-    app.state.settings = Settings(
-        database_url=SecretStr(""), psp_webhook_secret=SecretStr(webhook_secret)
-    )
-    problems.install(app)
-    app.include_router(routes.router)
-    app.include_router(webhooks.router)
+    settings = Settings(database_url=SecretStr(""), psp_webhook_secret=SecretStr(webhook_secret))
+    app = web.create("Meterhall", "", engine, settings, (routes.router, webhooks.router))
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(app, host=HOST, port=port, log_level="warning"))
     serving = asyncio.create_task(server.serve())
