@@ -1,7 +1,7 @@
 """Gather what many ask for at one time into batches: whoever comes while a batch is under way shares the next one.
 
-Nobody waits for others to come: a batch starts as soon as there is a free place, with whoever is there. So a quiet
-process answers each alone and at once, and a busy one does one transaction's work for many.
+Nobody waits for others to come: when nothing is under way, a batch starts with whoever is there. So a quiet process
+answers each alone and at once, and a busy one does one transaction's work for many.
 """
 
 import asyncio
@@ -26,7 +26,8 @@ class _Place(NamedTuple, Generic[ItemT, ResultT]):
 
 
 class Gather(Generic[ItemT, ResultT]):
-    """Batches of at most `most` items, `at_once` of them under way.
+    """Batches of at most `most` items, one after the other. One that takes longer than `usual_seconds` loses its turn:
+    the next one starts beside it, `at_once` of them at most, so that a batch that hangs does not hold up everybody.
 
     `run` returns a result for each item, in their order; one that is an exception is raised to its caller alone. When
     `run` itself raises, its batch is halved until whatever spoils it stands alone, so it must leave nothing behind
@@ -40,24 +41,27 @@ class Gather(Generic[ItemT, ResultT]):
         *,
         concerns_all: Callable[[Exception], bool],
         most: int = 200,
-        at_once: int = 2,
+        at_once: int = 4,
+        usual_seconds: float = 0.05,
     ) -> None:
         self._run = run
         self._concerns_all = concerns_all
         self._most = most
-        self._free = at_once
+        self._at_once = at_once
+        self._usual_seconds = usual_seconds
         self._waiting: deque[_Place[ItemT, ResultT]] = deque()
         self._keys: set[Hashable] = set()  # of what is under way
         self._running: set[asyncio.Task[None]] = set()
+        self._turn: object = None  # whose batch it is that the others wait for
         self._woken = False
 
     async def ask(self, item: ItemT, key: Hashable) -> ResultT:
         """The item's result. A caller that is cancelled leaves the queue, and a batch that is under way goes on."""
         loop = asyncio.get_running_loop()
-        place = _Place[ItemT, ResultT](item, key, loop.create_future())
+        place: _Place[ItemT, ResultT] = _Place(item, key, loop.create_future())
         self._waiting.append(place)
         if not self._woken:
-            # Not at once: what came in the same turn of the loop goes with it.
+            # Not at once: what comes in the same turn of the loop goes with it.
             self._woken = True
             loop.call_soon(self._start)
         return await place.answer
@@ -70,11 +74,22 @@ class Gather(Generic[ItemT, ResultT]):
 
     def _start(self) -> None:
         self._woken = False
-        while self._free and (batch := self._take()):
-            self._free -= 1
+        if self._turn is not None or len(self._running) >= self._at_once:
+            return
+        if batch := self._take():
+            self._turn = batch
             task = asyncio.create_task(self._serve(batch))
             self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._start()
+
+    def _pass_on(self, batch: object) -> None:
+        if self._turn is batch:
+            self._turn = None
+            self._start()
 
     def _take(self) -> list[_Place[ItemT, ResultT]]:
         batch: list[_Place[ItemT, ResultT]] = []
@@ -92,20 +107,22 @@ class Gather(Generic[ItemT, ResultT]):
         return batch
 
     async def _serve(self, batch: list[_Place[ItemT, ResultT]]) -> None:
+        loop = asyncio.get_running_loop()
+        alarm = loop.call_later(self._usual_seconds, self._pass_on, batch)
         outcomes: Sequence[ResultT | Exception] = ()
         try:
             outcomes = await self._outcomes([each.item for each in batch])
         finally:
             if len(outcomes) != len(batch):
                 # Nobody knows whose is whose; the same when the task was cancelled.
-                outcomes = [LostBatchError(f"{len(outcomes)} results for {len(batch)}")] * len(
-                    batch
-                )
+                lost = LostBatchError(f"{len(outcomes)} results for {len(batch)}")
+                outcomes = [lost] * len(batch)
             for place, outcome in zip(batch, outcomes, strict=True):
                 _settle(place.answer, outcome)
             self._keys.difference_update(each.key for each in batch)
-            self._free += 1
-            self._start()
+            alarm.cancel()
+            if self._turn is batch:
+                self._turn = None
 
     async def _outcomes(self, items: Sequence[ItemT]) -> Sequence[ResultT | Exception]:
         try:

@@ -12,11 +12,16 @@ _YOUNG_OBJECTS = 50_000
 
 def run_process(work: Coroutine[Any, Any, None]) -> None:
     """What asyncio.run() does, for a process that works in batches for days. Call it when everything is imported."""
-    gc.collect()
-    gc.freeze()  # modules and models stay for good, so no collection needs to look at them again
-    gc.set_threshold(_YOUNG_OBJECTS, 20, 20)
+    calm_collector()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(work)
+
+
+def calm_collector() -> None:
+    """Collect seldom, and never what is there now: modules and models stay for good."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS, 20, 20)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

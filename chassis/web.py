@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chassis import problems
 from chassis.edge import Edge
 from chassis.express import Lane
+from chassis.process import calm_collector
 
 
 def create(
@@ -59,6 +60,7 @@ def serve(app: FastAPI, host: str, port: int) -> None:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=20,
     )
+    calm_collector()
     uvicorn.Server(config).run(sockets=[listener])
 
 

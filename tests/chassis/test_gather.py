@@ -34,12 +34,15 @@ def kitchen() -> Kitchen:
     return Kitchen()
 
 
-def gather(kitchen: Kitchen, *, most: int = 200, at_once: int = 1) -> Gather[int, int]:
+def gather(
+    kitchen: Kitchen, *, most: int = 200, at_once: int = 1, usual_seconds: float = 60.0
+) -> Gather[int, int]:
     return Gather(
         kitchen.run,
         concerns_all=lambda error: isinstance(error, Away),
         most=most,
         at_once=at_once,
+        usual_seconds=usual_seconds,
     )
 
 
@@ -73,7 +76,7 @@ async def test_who_comes_while_a_batch_is_under_way_shares_the_next_one(kitchen:
 
 
 async def test_batches_are_bounded_and_so_is_what_is_under_way(kitchen: Kitchen) -> None:
-    made = gather(kitchen, most=3, at_once=2)
+    made = gather(kitchen, most=3, at_once=2, usual_seconds=0)
     kitchen.open.clear()
     asked = asyncio.create_task(ask_all(made, range(8)))
     await turns()
@@ -81,6 +84,20 @@ async def test_batches_are_bounded_and_so_is_what_is_under_way(kitchen: Kitchen)
     kitchen.open.set()
     assert await asked == [0, 2, 4, 6, 8, 10, 12, 14]
     assert kitchen.batches[2:] == [[6, 7]]
+
+
+async def test_a_batch_that_takes_long_loses_its_turn(kitchen: Kitchen) -> None:
+    made = gather(kitchen, at_once=2, usual_seconds=0.01)
+    kitchen.open.clear()
+    slow = asyncio.create_task(made.ask(1, 1))
+    await turns()
+    kitchen.open, hanging = asyncio.Event(), kitchen.open
+    kitchen.open.set()
+    assert await asyncio.wait_for(ask_all(made, [2, 3]), 5) == [4, 6]
+    assert await asyncio.wait_for(made.ask(4, 4), 5) == 8
+    assert not slow.done()
+    hanging.set()
+    assert await slow == 2
 
 
 async def test_an_exception_among_the_results_is_one_callers(kitchen: Kitchen) -> None:
@@ -108,7 +125,7 @@ async def test_trouble_that_concerns_all_is_not_searched_for_in_one(kitchen: Kit
 
 
 async def test_the_same_key_is_never_under_way_twice(kitchen: Kitchen) -> None:
-    made = gather(kitchen, at_once=3)
+    made = gather(kitchen, at_once=3, usual_seconds=0)
     kitchen.open.clear()
     same = [asyncio.create_task(made.ask(each, key="same")) for each in (1, 2, 3)]
     other = asyncio.create_task(made.ask(4, key="other"))

@@ -207,7 +207,7 @@ async def _refundable(
 
 async def _said(http: Request) -> bytes:
     # What a key stands for: the same body means something else at another address.
-    return f"{http.url.path}\n".encode() + await http.body()
+    return f"{http.scope['path']}\n".encode() + await http.body()
 
 
 def _promised(url: str, claim: Claim) -> Response:
