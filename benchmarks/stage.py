@@ -6,6 +6,7 @@ clone of it, so that none finds the rows of another.
 
 import asyncio
 import secrets
+import shutil
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -108,6 +109,10 @@ class Stage:
         ready = f"http://{HOST}:{port}/readyz"
         log = self.folder / "logs" / f"{name}.log"
         return Process(name, module, {**own, **environment}, log, ready, arguments)
+
+    def free_bytes(self) -> int:
+        """What is left of the disk that it is on."""
+        return shutil.disk_usage(self.folder).free
 
     async def superuser(self, statement: str) -> Any:
         """One value, or nothing, asked by the superuser outside of every city."""

@@ -51,6 +51,7 @@ class Kafka:
     port: int = 0
     controller_port: int = 0
     progress: Callable[[int, int], None] = field(default=lambda done, of: None, repr=False)
+    more_properties: str = ""  # lines that go after PROPERTIES
     _broker: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -71,6 +72,7 @@ class Kafka:
                 controller_port=self.controller_port,
                 folder=self.folder.resolve(),
             )
+            + self.more_properties
         )
         classpath = f"{jars(self.progress)}/*"
         if not (self.folder / "log" / "meta.properties").exists():

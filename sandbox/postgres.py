@@ -10,6 +10,7 @@ import subprocess
 import sys
 import sysconfig
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,6 +38,7 @@ class Postgres:
     password: str
     port: int = 0
     durable: bool = True
+    settings: Mapping[str, str] = field(default_factory=dict)  # beside and before SETTINGS
     _server: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     def start(self) -> "Postgres":
@@ -45,7 +47,7 @@ class Postgres:
         if not (self.folder / "data" / "PG_VERSION").exists():
             self._initialize()
         self._stop_orphan()
-        options = dict(SETTINGS)
+        options = {**SETTINGS, **self.settings}
         if not self.durable:
             options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         command = [

@@ -1,0 +1,96 @@
+"""`python -m benchmarks.soak`: half of the load that was measured, for half an hour, on twenty million transfers.
+
+Prints a line at each checkpoint and writes the JSON anew; ends with 1 when something could not be proven.
+"""
+
+import asyncio
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks import results
+from benchmarks.plan import QUICK
+from benchmarks.soak import report
+from benchmarks.soak.result import LATEST, Result
+from benchmarks.soak.run import soak
+from benchmarks.soak.scene import Rhythm
+from benchmarks.soak.sizes import DiskError, Size, check_disk
+from benchmarks.soak.topics import PROPERTIES
+from benchmarks.stage import Stage
+
+commands = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+_BEGAN = time.monotonic()
+
+
+@commands.command()
+def main(  # noqa: PLR0917 - the command line names them
+    minutes: Annotated[float, typer.Option(help="how long the load lasts")] = 30.0,
+    transfers: Annotated[int, typer.Option(help="in the ledger before", min=1000)] = 20_000_000,
+    rate: Annotated[float, typer.Option(help="payments/s; 0 is half of what drain took")] = 0.0,
+    every: Annotated[float, typer.Option(help="seconds between checkpoints", min=5)] = 60.0,
+    warm_up: Annotated[float, typer.Option(help="seconds that slopes leave out", min=0)] = 120.0,
+    plant_first: Annotated[float, typer.Option(help="second of the first planted day")] = 300.0,
+    shared_buffers: Annotated[int, typer.Option(help="PostgreSQL's, MB", min=128)] = 4096,
+    max_wal: Annotated[int, typer.Option(help="PostgreSQL's max_wal_size, MB", min=256)] = 6144,
+    output: Annotated[Path, typer.Option(help="where the JSON goes")] = LATEST,
+) -> None:
+    """Soak a PostgreSQL and a Kafka of its own; they and their folder are gone afterwards."""
+    if not sys.platform.startswith("linux"):
+        raise typer.BadParameter("what a process costs is read from /proc, so this needs Linux")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # make may have been told to ignore it
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    size = Size(transfers, rate or _half_of_drain(), minutes * 60, max_wal << 20)
+    result = Result(output, size.seconds, warm_up)
+    folder = Path(tempfile.mkdtemp(prefix="meterhall-soak-"))
+    try:
+        check_disk(size, shutil.disk_usage(folder).free)
+        say(f"{size.rate:,.0f} payments/s for {minutes:g} minutes, on {transfers:,} transfers")
+        stage = Stage(folder, replace(QUICK, payments=1, history=0), say)
+        # Sized for this ledger (docs/scaling.md); as durable as anywhere.
+        stage.postgres.settings = {
+            "shared_buffers": f"{shared_buffers}MB",
+            "max_wal_size": f"{max_wal}MB",
+        }
+        stage.kafka.more_properties = PROPERTIES
+        with stage:
+            asyncio.run(_on(stage, size, Rhythm(every, plant_first), result))
+    except DiskError as error:
+        raise typer.BadParameter(str(error)) from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if result.complaints:
+        raise typer.Exit(1)
+
+
+async def _on(stage: Stage, size: Size, rhythm: Rhythm, result: Result) -> None:
+    await result.open(stage, {**size.as_json(), "disk_bytes": size.disk()})
+    try:
+        await soak(stage, size, rhythm, result, say)
+    finally:
+        if result.rows:
+            report.show(result.as_json())
+        say(f"{result.status}; JSON: {result.path}")
+
+
+def say(text: str) -> None:
+    """A line with the time since the start; whoever follows a file sees it at once."""
+    print(f"[{time.monotonic() - _BEGAN:6.0f} s] {text}", flush=True)
+
+
+def _half_of_drain() -> float:
+    try:
+        lines = results.read()["lines"]
+        return float(next(line["median"] for line in lines if line["id"] == "drain")) / 2
+    except (OSError, StopIteration) as error:
+        raise typer.BadParameter("drain was not measured yet: give a --rate") from error
+
+
+if __name__ == "__main__":
+    commands()

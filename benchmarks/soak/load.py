@@ -1,0 +1,194 @@
+"""The load of a soak: the shipped processes, the sender, and a checkpoint every minute until all of it is told of.
+
+It goes on with what can still be measured when something fails, and notes everything that did.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import asdict
+
+from benchmarks.direct import connect_directly
+from benchmarks.running import WORKERS, relay, running, settled, workers
+from benchmarks.soak import sender, topics
+from benchmarks.soak.checkpoint import Checkpoints, Subjects
+from benchmarks.soak.days import Days
+from benchmarks.soak.logs import warnings
+from benchmarks.soak.proof import Told
+from benchmarks.soak.report import line
+from benchmarks.soak.scene import Scene
+from benchmarks.soak.sizes import RESERVE_BYTES
+from benchmarks.soak.watch import Latencies, Watch
+from events.topics import PAYMENT_EVENTS, PAYMENT_GROUP, RECEIPT_EVENTS
+from sandbox.process import Process
+
+# The timer begins with upkeep and audit. Both are to meet a load.
+TIMER_AFTER_SECONDS = 10.0
+SENDER_STARTS_SECONDS = 180.0
+# Nothing new in Kafka for so long: what is missing will not come.
+SILENCE_SECONDS = 120.0
+MOST_FAILURES = 5
+
+
+class Load:
+    """One load on the scene's city; `days` are planted while it runs."""
+
+    def __init__(self, scene: Scene, days: Days) -> None:
+        stage, told = scene.stage, {"METERHALL_DATABASE_URL": scene.city.billing_url}
+        self._scene = scene
+        self._days = days
+        self._workers = workers(stage, scene.city)
+        self._relay = relay(stage, scene.city)
+        self._timer = stage.process("timer", "services.billing.timer", told)
+        size = json.dumps(asdict(scene.size))
+        self._sender = stage.process(
+            "sender", sender.MODULE, {}, stage.kafka.bootstrap, str(scene.diary), size
+        )
+        self._failures = 0
+
+    async def run(self) -> Told:
+        """Until all that was sent is told of, or nothing comes any more; the processes are stopped then."""
+        scene, bootstrap = self._scene, self._scene.stage.kafka.bootstrap
+        at_once = [self._relay, *self._workers]
+        async with AsyncExitStack() as stack:
+            superuser = scene.stage.postgres.superuser_url(scene.city.name)
+            looking, counting = [await connect_directly(superuser) for _ in range(2)]
+            stack.callback(looking.terminate)
+            stack.callback(counting.terminate)
+            latencies = await stack.enter_async_context(Latencies(bootstrap))
+            await stack.enter_async_context(running(at_once))
+            await settled(scene.stage, PAYMENT_GROUP, WORKERS)
+            first = await asyncio.to_thread(topics.ends, bootstrap)
+            stack.callback(self._sender.stop)
+            scene.began = await self._begin()
+            watch = Watch(looking, at_once, scene.at)
+            tasks = [asyncio.create_task(watch.run()), asyncio.create_task(self._plant())]
+            stack.push_async_callback(_cancel, tasks)
+            await asyncio.sleep(TIMER_AFTER_SECONDS)
+            await stack.enter_async_context(running([self._timer]))
+            watch.also(self._timer)
+            checkpoints = Checkpoints(
+                Subjects(scene, counting, self._processes(), latencies, watch)
+            )
+            await checkpoints.start()
+            await self._take_checkpoints(checkpoints, watch, tasks)
+            await asyncio.to_thread(self._sender.stop)
+            told = await self._come_to_rest(first)
+            self._take_over(watch)
+        logs = {
+            each.name: warnings(each.log) for group in self._processes().values() for each in group
+        }
+        scene.result.warnings = logs
+        return Told(*told, relay_restarts=logs["relay"].get("relay_starts_over", 0))
+
+    def _processes(self) -> dict[str, Sequence[Process]]:
+        return {
+            "worker": self._workers,
+            "relay": [self._relay],
+            "timer": [self._timer],
+            "sender": [self._sender],
+        }
+
+    async def _begin(self) -> float:
+        """Let the sender begin; when it did, in seconds since the epoch."""
+        self._sender.launch()
+        deadline = time.monotonic() + SENDER_STARTS_SECONDS
+        while not (diary := sender.read_diary(self._scene.diary)):
+            if not self._sender.alive() or time.monotonic() > deadline:
+                raise RuntimeError(f"the sender did not begin: {_end_of(self._sender)}")
+            await asyncio.sleep(0.1)
+        self._scene.say("the load begins")
+        return diary[0].began
+
+    async def _take_checkpoints(
+        self, checkpoints: Checkpoints, watch: Watch, tasks: Sequence[asyncio.Task[None]]
+    ) -> None:
+        scene, every = self._scene, self._scene.rhythm.checkpoint_seconds
+        for number in range(1, max(1, int(scene.size.seconds / every)) + 1):
+            if not await self._sends_until(number * every):
+                scene.result.fail("stopped: the sender died", _end_of(self._sender))
+                return
+            await self._take(checkpoints)
+            self._take_over(watch)
+            scene.result.write()
+            for task in tasks:
+                if task.done() and (error := task.exception()):
+                    raise RuntimeError(f"watching has ended: {error}") from error
+            left = scene.stage.free_bytes()
+            if left < RESERVE_BYTES:
+                scene.result.seconds = scene.at()
+                scene.result.status = f"stopped: {left / 1e9:.1f} GB of disk were left"
+                scene.say(scene.result.status)
+                return
+
+    async def _take(self, checkpoints: Checkpoints) -> None:
+        # A checkpoint that fails is made up for by the next one, whose time is longer then.
+        try:
+            row = await checkpoints.take()
+        except Exception as error:
+            self._failures += 1
+            self._scene.note(f"no checkpoint: {type(error).__name__} {error}")
+            if self._failures > MOST_FAILURES:
+                raise
+            return
+        self._scene.result.rows.append(row)
+        self._scene.say(line(row, self._scene.size.seconds))
+
+    async def _sends_until(self, at_seconds: float) -> bool:
+        """Wait; False when the sender died before."""
+        while self._scene.at() < at_seconds:
+            await asyncio.sleep(min(1.0, max(0.01, at_seconds - self._scene.at())))
+            if not self._sender.alive() and not sender.read_diary(self._scene.diary)[-1].done:
+                return False
+        return True
+
+    async def _come_to_rest(self, first: topics.Ends) -> tuple[int, int, int]:
+        """Wait until everything that was sent is told of; commands sent, receipts and payments' events in Kafka."""
+        scene = self._scene
+        sent = sender.read_diary(scene.diary)[-1].sent
+        receipts = payments = before = 0
+        changed_at = time.monotonic()
+        while min(receipts, payments) < sent:
+            now = await asyncio.to_thread(topics.ends, scene.stage.kafka.bootstrap)
+            receipts = topics.records(now, RECEIPT_EVENTS, first)
+            payments = topics.records(now, PAYMENT_EVENTS, first)
+            if receipts + payments > before:
+                before, changed_at = receipts + payments, time.monotonic()
+            elif time.monotonic() - changed_at > SILENCE_SECONDS:
+                scene.result.complaints.append(f"{sent - receipts:,} receipts never came")
+                break
+            await asyncio.sleep(1.0)
+        scene.result.at_rest_seconds = scene.at()
+        scene.say(f"at rest: {sent:,} commands, {receipts:,} receipts")
+        return sent, receipts, payments
+
+    async def _plant(self) -> None:
+        scene, rhythm = self._scene, self._scene.rhythm
+        due = rhythm.plant_first_seconds
+        # What is planted after the last upkeep would not be dropped any more.
+        while due < scene.size.seconds - rhythm.plant_every_seconds / 2:
+            await asyncio.sleep(max(0.0, due - scene.at()))
+            try:
+                await self._days.plant()
+                await self._days.take_away(1)
+            except Exception as error:
+                scene.note(f"no day was planted: {type(error).__name__} {error}")
+            due += rhythm.plant_every_seconds
+
+    def _take_over(self, watch: Watch) -> None:
+        result = self._scene.result
+        result.rotation = self._days.rotation(watch.seen)
+        result.audits = watch.audits
+        result.complaints += [each for each in watch.deaths if each not in result.complaints]
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _end_of(process: Process) -> str:
+    return process.log.read_text(errors="replace")[-1000:]

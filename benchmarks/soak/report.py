@@ -1,0 +1,101 @@
+"""A soak for people: a line at each checkpoint, and tables at the end."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.report import _machine, _number
+
+Row = Mapping[str, Any]
+PROCESSES = ("worker", "relay", "timer", "postgres", "kafka", "sender")
+WIDTH = 170
+
+_COLUMNS: dict[str, Callable[[Row], str]] = {
+    "min": lambda row: f"{row['at_seconds'] / 60:.1f}",
+    "sent/s": lambda row: _number(row["commands_per_second"]),
+    "late ms": lambda row: _number(row["late_ms"]),
+    "paid/s": lambda row: _number(row["payments_per_second"]),
+    "waiting": lambda row: f"{row['commands_waiting']:,}+{row['outbox_waiting']:,}",
+    "p50 ms": lambda row: _number(row["p50_ms"]),
+    "p99 ms": lambda row: _number(row["p99_ms"]),
+    "CPU µs": lambda row: _number(row["cpu_us"]),
+    **{
+        name: lambda row, name=name: _number(row.get(f"cpu_us_{name}"))  # type: ignore[misc]
+        for name in ("worker", "relay", "postgres", "kafka")
+    },
+    "WAL B": lambda row: _number(row["wal_bytes"]),
+    "pages": lambda row: f"{row['wal_full_pages']:.2f}",
+    "disk B": lambda row: _number(row["grown_bytes"]),
+    "MB": lambda row: "/".join(f"{row[f'memory_mb_{name}']:.0f}" for name in PROCESSES[:5]),
+    "ckpt": lambda row: str(row["checkpoints"]),
+    "audit s": lambda row: f"{row['audit_seconds']:.0f}",
+    "free GB": lambda row: f"{row['free_bytes'] / 1e9:.1f}",
+}
+
+
+def line(row: Row, seconds: float) -> str:
+    """A checkpoint in one line."""
+    said = {name: column(row) for name, column in _COLUMNS.items()}
+    return (
+        f"{said['min']} of {seconds / 60:.0f} min: {said['paid/s']} paid/s, waiting {said['waiting']},"
+        f" p50 {said['p50 ms']} ms, p99 {said['p99 ms']} ms, {said['CPU µs']} µs, WAL {said['WAL B']} B,"
+        f" {said['MB']} MB, audit {said['audit s']} s, {said['free GB']} GB free"
+    )
+
+
+def show(result: Mapping[str, Any]) -> None:
+    """Print the result."""
+    console = Console(width=WIDTH)
+    rows = [[column(row) for column in _COLUMNS.values()] for row in result["checkpoints"]]
+    _table(
+        console,
+        f"Checkpoints (for each payment: CPU and its parts in µs, log, full pages in it, tables;"
+        f" MB of {', '.join(PROCESSES[:5])})",
+        list(_COLUMNS),
+        rows,
+    )
+    slopes = [
+        [name, _number(each["first"]), _number(each["last"]), f"{each['per_cent']:+.1f} %"]
+        for name, each in result["slopes"].items()
+    ]
+    title = f"From the end of the warm-up ({result['warm_up_seconds']:.0f} s) to the end, on a straight line"
+    _table(console, title, ("what", "first", "last", "change"), slopes)
+    rotation = [
+        [f"{each['at_seconds']:.0f}", each["what"], each["partition"], _number(each.get("p99_ms"))]
+        for each in result["rotation"]
+    ]
+    title = "Partitions of the outbox: when, and the p99 of that time"
+    _table(console, title, ("s", "what", "partition", "p99 ms"), rotation)
+    for name, value in _facts(result).items():
+        console.print(f"{name}: {value}", highlight=False, markup=False)
+
+
+def _facts(result: Mapping[str, Any]) -> dict[str, Any]:
+    target, integrity = result["target"], dict(result["integrity"])
+    complaints = integrity.pop("complaints")
+    met = {True: "met", False: "NOT MET", None: "too few checkpoints to tell"}[target["met"]]
+    return {
+        "Status": result["status"],
+        "Throughput": f"{target['throughput_per_cent']} % (at most -{target['most_loss_per_cent']} %): {met}",
+        "Past": result["past"],
+        "Audits": result["audits"],
+        "Warnings": result["warnings"],
+        **{f"Note {n}": each for n, each in enumerate(result["notes"], 1)},
+        "Integrity": integrity,
+        "Proven": "NO: " + "; ".join(complaints) if complaints else "yes",
+        "Machine": _machine(result),
+    }
+
+
+def _table(
+    console: Console, title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]
+) -> None:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for n, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if n else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    console.print()

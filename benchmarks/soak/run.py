@@ -1,0 +1,72 @@
+"""One soak: the past, the shipped processes, an even load with a checkpoint a minute, and the proof.
+
+The result is written at each step, and whatever happens.
+"""
+
+import asyncio
+import time
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+
+from benchmarks.direct import connect_directly
+from benchmarks.soak import topics
+from benchmarks.soak.bare import Connection
+from benchmarks.soak.days import Days
+from benchmarks.soak.load import Load
+from benchmarks.soak.past import make_past
+from benchmarks.soak.proof import prove
+from benchmarks.soak.result import Result, Say
+from benchmarks.soak.scene import Rhythm, Scene
+from benchmarks.soak.sizes import PLANTED_DAYS, Size
+from benchmarks.stage import Stage
+
+# All of the days to come but tomorrow: midnight may be near.
+DAYS_TAKEN_AWAY = 6
+
+
+async def soak(stage: Stage, size: Size, rhythm: Rhythm, result: Result, say: Say) -> None:
+    """Run it on a stage that is entered; the city is gone afterwards."""
+    try:
+        async with stage.city() as city:
+            await _soak(Scene(stage, city, size, rhythm, result, say))
+            # Nothing that happens while it is cleared away can take the result away.
+            result.write()
+    except BaseException as error:
+        stopped = isinstance(error, asyncio.CancelledError | KeyboardInterrupt)
+        result.fail("interrupted" if stopped else "failed", f"{type(error).__name__} {error}")
+        raise
+    finally:
+        result.write()
+
+
+async def _soak(scene: Scene) -> None:
+    result = scene.result
+    async with AsyncExitStack() as stack:
+        owner = await connect_directly(scene.city.owner_url)
+        stack.callback(owner.terminate)
+        days = Days(owner, scene.size.planted_events, scene.at)
+        await _prepare(scene, owner, days)
+        since = datetime.now(UTC)
+        result.status = "running"
+        told = await Load(scene, days).run()
+        scene.say("proving")
+        proof = await prove(scene.city, owner, scene.size, told, since)
+    result.integrity = proof.facts
+    result.complaints += proof.complaints
+    if result.status == "running":
+        result.status = "finished"
+
+
+async def _prepare(scene: Scene, owner: Connection, days: Days) -> None:
+    began = time.monotonic()
+    await make_past(scene.city, scene.size, scene.say)
+    await days.prepare()
+    for _ in range(PLANTED_DAYS):
+        await days.plant()
+    await days.take_away(DAYS_TAKEN_AWAY)
+    await asyncio.to_thread(topics.make_room, scene.stage.kafka.bootstrap)
+    await scene.stage.superuser("CHECKPOINT")
+    seconds = time.monotonic() - began
+    size_bytes = await owner.fetchval("SELECT pg_database_size(current_database())")
+    scene.result.past = {"seconds": seconds, "database_bytes": size_bytes}
+    scene.say(f"the past took {seconds:.0f} s and {size_bytes / 1e9:.1f} GB")
