@@ -120,17 +120,17 @@ def _header(name: str) -> _Reader:
 
 
 class _Body:
-    """Reads the body as this model, with the errors that FastAPI would raise."""
+    """Reads the body as this model; raises what FastAPI raises when it is none."""
 
     def __init__(self, model: type[BaseModel]) -> None:
         self._model = model
 
     async def __call__(self, http: Request) -> BaseModel:
-        body = await http.body()
+        if not _is_json(http.headers.get("content-type", "")):
+            said = "Input should be JSON, with `Content-Type: application/json`"
+            raise RequestValidationError([{"type": "not_json", "loc": ("body",), "msg": said}])
         try:
-            if _is_json(http.headers.get("content-type", "")):
-                return self._model.model_validate_json(body)
-            return self._model.model_validate(body)
+            return self._model.model_validate_json(await http.body())
         except ValidationError as error:
             errors = error.errors(include_url=False, include_context=False)
             raise RequestValidationError(

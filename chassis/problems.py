@@ -6,6 +6,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import asyncpg
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -132,7 +133,12 @@ _ANSWERS: dict[type, Callable[[Any], Problem]] = {
     Problem: _itself,
     RequestValidationError: _invalid,
     HTTPException: _http,
+    # The last three are the driver's own: COPY goes past SQLAlchemy.
     **dict.fromkeys(
-        (InterfaceError, OperationalError, DBAPIError, OSError, TimeoutError), _unavailable
+        (
+            *(InterfaceError, OperationalError, DBAPIError, OSError, TimeoutError),
+            *(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError),
+        ),
+        _unavailable,
     ),
 }

@@ -1,5 +1,6 @@
 """Who is calling: the API key of a channel, as a FastAPI dependency. A revoked key stops within two seconds."""
 
+import asyncio
 import time
 from typing import Annotated
 
@@ -19,6 +20,8 @@ MOST_BELIEVED = 10_000
 _SCHEME = HTTPBearer(auto_error=False, description="a key of your channel: `mh_…`")
 
 _believed: dict[str, tuple[float, Channel]] = {}
+# Keys that are being asked about: when belief ends, hundreds of requests may want to know the same thing.
+_asked: dict[str, asyncio.Task[Channel]] = {}
 
 
 async def authenticate(
@@ -30,19 +33,30 @@ async def authenticate(
     if scheme.lower() != "bearer" or not key:
         raise _unauthorized("Send `Authorization: Bearer mh_…` with a key of your channel.")
     believed_until, channel = _believed.get(key, (0.0, None))
-    now = time.monotonic()
-    if channel is not None and believed_until > now:
+    if channel is not None and believed_until > time.monotonic():
         return channel
-    engine: AsyncEngine = request.app.state.engine
+    asked = _asked.get(key)
+    if asked is None:
+        asked = _asked[key] = asyncio.create_task(_open(request.app.state.engine, key))
+        asked.add_done_callback(lambda _: _asked.pop(key))
+    try:
+        # One caller who goes must not take the others along.
+        return await asyncio.shield(asked)
+    except KeyRefusedError as error:
+        raise _unauthorized(str(error)) from error
+
+
+async def _open(engine: AsyncEngine, key: str) -> Channel:
+    began = time.monotonic()
     try:
         async with engine.connect() as connection:
             channel = await open_with(connection, key)
-    except KeyRefusedError as error:
+    except KeyRefusedError:
         _believed.pop(key, None)
-        raise _unauthorized(str(error)) from error
+        raise
     if len(_believed) >= MOST_BELIEVED:
         _believed.clear()
-    _believed[key] = (now + BELIEVED_SECONDS, channel)
+    _believed[key] = (began + BELIEVED_SECONDS, channel)
     return channel
 
 
