@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo up test lint bench lock clean
+.PHONY: demo up test lint bench soak lock clean
 
 demo: .venv/installed  ## start a whole city, run its main job, print what happened, stop
 	$(BIN)/meterhall demo
@@ -21,6 +21,9 @@ lint: .venv/installed  ## style, types, import contracts
 
 bench: .venv/installed  ## the figures that README quotes; JSON under benchmarks/results/
 	$(BIN)/python -m benchmarks
+
+soak: .venv/installed  ## half of that load for 30 minutes on 20 million transfers, about 45 minutes and 45 GB of disk in all
+	$(BIN)/python -m benchmarks.soak --minutes 30 --transfers 20000000 --rate 0
 
 lock: .venv/installed  ## requirements.in -> requirements.lock, with hashes and without addresses
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

@@ -13,7 +13,7 @@ from benchmarks.lines.paced import percentile
 from benchmarks.soak import topics
 from benchmarks.soak.bare import Connection
 from benchmarks.soak.days import partitions
-from benchmarks.soak.memory import megabytes
+from benchmarks.soak.memory import memory
 from benchmarks.soak.scene import Scene
 from benchmarks.soak.sender import Entry, read_diary
 from benchmarks.soak.watch import Latencies, Watch
@@ -24,7 +24,9 @@ from sandbox.process import Process
 Row = dict[str, Any]
 
 _SIZES = """
-    SELECT CASE WHEN relname LIKE 'outbox\\_p%' THEN 'outbox' ELSE relname END AS name,
+    SELECT CASE WHEN relname LIKE 'outbox\\_p%' THEN CASE
+            WHEN relname < to_char(now() AT TIME ZONE 'UTC' - interval '1 day', '"outbox_p"YYYYMMDD')
+            THEN 'outbox_past' ELSE 'outbox' END ELSE relname END AS name,
         CAST(sum(pg_total_relation_size(oid)) AS bigint) AS bytes
     FROM pg_class WHERE relnamespace = CAST('billing' AS regnamespace) AND relkind = 'r'
     AND (relname IN ('payments', 'transfers', 'receipts') OR relname LIKE 'outbox\\_p%')
@@ -104,7 +106,7 @@ class Checkpoints:
             **await asyncio.to_thread(self._memory),
             "checkpoints": server["checkpoints"] - self._server["checkpoints"],
             "audit_seconds": of.watch.audit_seconds(self._at, at),
-            "grown_bytes": (sum(sizes.values()) - sum(self._sizes.values())) / each,
+            "grown_bytes": sum(sizes[name] - self._sizes[name] for name in GROWING) / each,
             **{f"{name}_bytes": size for name, size in sizes.items()},
             "wal_directory_bytes": server["wal_bytes"],
             "kafka_bytes": await asyncio.to_thread(folder_bytes, scene.stage.kafka.folder),
@@ -129,7 +131,12 @@ class Checkpoints:
 
     def _memory(self) -> dict[str, float]:
         pids = {**self._of.pids(), **self._of.servers()}
-        return {f"memory_mb_{name}": megabytes(group) for name, group in pids.items()}
+        return {
+            f"memory_mb_{name}{kind}": megabytes
+            for name, group in pids.items()
+            for kind, megabytes in memory(group).items()
+            if megabytes or not kind
+        }
 
     async def _read_server(self) -> dict[str, Any]:
         return dict(await self._of.connection.fetchrow(_SERVER))
@@ -139,6 +146,8 @@ class Checkpoints:
         return {row["name"]: row["bytes"] for row in rows}
 
 
+# What payments are written to; the days of the past come and go.
+GROWING = ("payments", "transfers", "receipts", "outbox")
 # What a payment costs: the sender and the measuring are not of it.
 PRODUCT = ("cpu_us_worker", "cpu_us_relay", "cpu_us_timer", "cpu_us_postgres", "cpu_us_kafka")
 

@@ -21,7 +21,8 @@ _TRIES = 20
 _MAKE = "CREATE TABLE {part} (LIKE outbox INCLUDING ALL)"
 _FILL = """
     INSERT INTO {part} (id, xid, created_at, event_id, sequence, topic, key, type, payload)
-    SELECT $1 + n, CAST(CAST(CAST($2 AS bigint) AS text) AS xid8), CAST($3 AS timestamptz) + n * interval '100 milliseconds', uuidv7(), 1, 4,
+    SELECT $1 + n, CAST(CAST(CAST($2 AS bigint) AS text) AS xid8),
+        CAST($3 AS timestamptz) + n * interval '100 milliseconds', uuidv7(), 1, 4,
         CAST(gen_random_uuid() AS text), 'PaymentSucceeded.v1', CAST(repeat('x', 200) AS bytea)
     FROM generate_series(CAST(1 AS bigint), $4) AS n
 """

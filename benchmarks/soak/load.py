@@ -106,7 +106,9 @@ class Load:
         self, checkpoints: Checkpoints, watch: Watch, tasks: Sequence[asyncio.Task[None]]
     ) -> None:
         scene, every = self._scene, self._scene.rhythm.checkpoint_seconds
-        for number in range(1, max(1, int(scene.size.seconds / every)) + 1):
+        # The first may be short, but not too short to tell anything.
+        first = int(scene.at() / every + 0.5) + 1
+        for number in range(first, max(first, int(scene.size.seconds / every)) + 1):
             if not await self._sends_until(number * every):
                 scene.result.fail("stopped: the sender died", _end_of(self._sender))
                 return

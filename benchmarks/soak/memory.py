@@ -3,10 +3,20 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+_MB = 1024 / 1e6
 
-def megabytes(pids: Iterable[int]) -> float:
-    """Of these processes and all of their children, in MB."""
-    return sum(_kilobytes(each) for pid in pids for each in _tree(pid)) * 1024 / 1e6
+
+def memory(pids: Iterable[int]) -> dict[str, float]:
+    """Of these processes and all of their children, in MB: `""` without shared memory, and `"_shared"`.
+
+    PostgreSQL's shared buffers count as soon as a process has touched them, so that part grows up to their size.
+    """
+    total = shared = 0
+    for each in (each for pid in pids for each in _tree(pid)):
+        found = _kilobytes(each)
+        total += found.get("Pss:", 0)
+        shared += found.get("Pss_Shmem:", 0)
+    return {"": (total - shared) * _MB, "_shared": shared * _MB}
 
 
 def _tree(pid: int) -> list[int]:
@@ -17,14 +27,21 @@ def _tree(pid: int) -> list[int]:
     return [pid, *(each for child in children for each in _tree(int(child)))]
 
 
-def _kilobytes(pid: int) -> int:
-    # Where another user's PSS may not be read, what is resident has to do.
-    for file, name in (("smaps_rollup", "Pss:"), ("status", "VmRSS:")):
-        try:
-            lines = (Path("/proc") / str(pid) / file).read_text().splitlines()
-        except OSError:
-            continue
-        for line in lines:
-            if line.startswith(name):
-                return int(line.split()[1])
-    return 0
+def _kilobytes(pid: int) -> dict[str, int]:
+    """PSS by kind. Where another user's may not be read, what is resident has to do."""
+    try:
+        lines = (Path("/proc") / str(pid) / "smaps_rollup").read_text().splitlines()
+    except OSError:
+        return _resident(pid)
+    words = [line.split() for line in lines]
+    return {each[0]: int(each[1]) for each in words if each[0] in {"Pss:", "Pss_Shmem:"}}
+
+
+def _resident(pid: int) -> dict[str, int]:
+    try:
+        lines = (Path("/proc") / str(pid) / "status").read_text().splitlines()
+    except OSError:
+        return {}
+    names = {"VmRSS:": "Pss:", "RssShmem:": "Pss_Shmem:"}
+    words = [line.split() for line in lines]
+    return {names[each[0]]: int(each[1]) for each in words if each and each[0] in names}

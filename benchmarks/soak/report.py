@@ -23,7 +23,7 @@ _COLUMNS: dict[str, Callable[[Row], str]] = {
     "CPU µs": lambda row: _number(row["cpu_us"]),
     **{
         name: lambda row, name=name: _number(row.get(f"cpu_us_{name}"))  # type: ignore[misc]
-        for name in ("worker", "relay", "postgres", "kafka")
+        for name in ("worker", "relay", "timer", "postgres", "kafka")
     },
     "WAL B": lambda row: _number(row["wal_bytes"]),
     "pages": lambda row: f"{row['wal_full_pages']:.2f}",
@@ -92,7 +92,8 @@ def _facts(result: Mapping[str, Any]) -> dict[str, Any]:
 def _table(
     console: Console, title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]
 ) -> None:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    console.print(title, style="italic", highlight=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for n, heading in enumerate(headings):
         table.add_column(heading, justify="right" if n else "left", no_wrap=True)
     for row in rows:

@@ -26,11 +26,22 @@ DAYS_TAKEN_AWAY = 6
 
 async def soak(stage: Stage, size: Size, rhythm: Rhythm, result: Result, say: Say) -> None:
     """Run it on a stage that is entered; the city is gone afterwards."""
+    recorded = False
     try:
         async with stage.city() as city:
-            await _soak(Scene(stage, city, size, rhythm, result, say))
-            # Nothing that happens while it is cleared away can take the result away.
-            result.write()
+            await _record(Scene(stage, city, size, rhythm, result, say))
+            recorded = True
+    except Exception as error:
+        if not recorded:
+            raise
+        # What was measured and proven stays so.
+        say(f"the city could not be cleared away: {type(error).__name__} {error}")
+
+
+async def _record(scene: Scene) -> None:
+    result = scene.result
+    try:
+        await _soak(scene)
     except BaseException as error:
         stopped = isinstance(error, asyncio.CancelledError | KeyboardInterrupt)
         result.fail("interrupted" if stopped else "failed", f"{type(error).__name__} {error}")
