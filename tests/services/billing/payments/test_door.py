@@ -16,7 +16,7 @@ from events.ids import uuid7
 from sandbox.ports import HOST, free_port
 from services.billing.channels import Claim, claim_key, key_use
 from services.billing.database import connect
-from services.billing.payments.door import Asked, Door
+from services.billing.payments.door import Asked, Door, promise
 from tests.support.factories import CHANNEL, make_bill, make_biller, make_channel, pay_bill
 
 _KEPT = """
@@ -153,6 +153,23 @@ async def test_doors_that_share_keys_agree_and_never_stand_in_each_others_way(
         assert len({each.resource_id for each in seen}) == 1
         assert sum(not each.replayed for each in seen) == 1
     assert await kept(engine) == (60, 60, 60)
+
+
+async def test_keys_are_claimed_in_one_order_for_all(engine: AsyncEngine, bill: UUID) -> None:
+    async def promise_all(keys: Sequence[str]) -> list[Any]:
+        async with engine.begin() as connection:
+            return [*await promise(connection, [asked(bill, key) for key in keys])]
+
+    keys = ["a", "b", "c"]
+    async with engine.connect() as between:
+        await claim_key(between, CHANNEL, "b", b"body", uuid7())
+        both = [asyncio.create_task(promise_all(each)) for each in (keys, keys[::-1])]
+        waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        while await between.scalar(waiting) < 2:
+            pass
+        await between.rollback()  # in another order each would now wait for what the other has
+    forward, backward = await asyncio.gather(*both)
+    assert [a.resource_id for a in forward] == [b.resource_id for b in reversed(backward)]
 
 
 async def test_one_that_the_database_refuses_fails_alone(
