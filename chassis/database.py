@@ -1,9 +1,12 @@
 """The database, for each service alike: one engine per process, one schema per service, constraints with names."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
-from sqlalchemy import MetaData
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+import asyncpg
+from sqlalchemy import MetaData, text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 
 def new_metadata() -> MetaData:
@@ -43,3 +46,39 @@ def connect(url: str, schema: str, *, pool_size: int = 8) -> AsyncEngine:
             },
         },
     )
+
+
+_BEGIN = text("SELECT")
+
+
+async def copy(
+    connection: AsyncConnection,
+    table: str,
+    columns: Sequence[str],
+    rows: Collection[Sequence[Any]],
+) -> None:
+    """Insert the rows by COPY, in the connection's transaction. Raises IntegrityError as an INSERT would.
+
+    It is what an INSERT from arrays costs less a quarter, in the database and here: asyncpg asks each element of an
+    array whether it is an array as well, and PostgreSQL writes the rows of a page to its log together.
+    """
+    if not rows:
+        return
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    if not driver.is_in_transaction():
+        # SQLAlchemy begins with its first statement, and a COPY before that would commit by itself.
+        await connection.execute(_BEGIN)
+    try:
+        await driver.copy_records_to_table(table, columns=columns, records=rows)
+    except asyncpg.IntegrityConstraintViolationError as error:
+        raise IntegrityError(f"COPY {table}", None, error, hide_parameters=True) from error
+
+
+def violated(error: IntegrityError) -> str | None:
+    """The name of the constraint that the database says is violated."""
+    # What copy() raises has asyncpg's own error, what SQLAlchemy raises has it behind one of its own.
+    for told in (error.orig, getattr(error.orig, "__cause__", None)):
+        if isinstance(told, asyncpg.PostgresError):
+            name: str | None = told.constraint_name
+            return name
+    return None

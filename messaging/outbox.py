@@ -30,6 +30,7 @@ from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import UserDefinedType
 
+from chassis.database import copy
 from events.ids import uuid7_bytes
 from events.message import Event
 from events.topics import Topic
@@ -88,35 +89,25 @@ async def enqueue(connection: AsyncConnection, messages: Sequence[Outgoing]) -> 
     They get their ids in the order given, so a key's messages must stand in the order of their sequence. A message
     that Kafka could refuse for its size violates ck_outbox_size here, where nothing has happened yet.
     """
-    if not messages:
-        return
-    ids, topics, keys, sequences, types, payloads, parents, correlations, raws = zip(
-        *messages, strict=True
-    )
-    await connection.execute(
-        _INSERT,
-        {
-            "ids": ids,
-            "topics": [topic.code for topic in topics],
-            "keys": keys,
-            "sequences": sequences,
-            "types": types,
-            "payloads": payloads,
-            # unnest pads what is shorter with NULL, so a column without a value costs nothing.
-            "parents": parents if any(parents) else None,
-            "correlations": correlations if any(correlations) else None,
-            "raws": raws if any(raws) else None,
-        },
+    await copy(
+        connection,
+        "outbox",
+        _COLUMNS,
+        [(message[0], message[1].code, *message[2:]) for message in messages],
     )
 
 
-_INSERT = text("""
-    INSERT INTO outbox (event_id, topic, key, sequence, type, payload, traceparent, correlation_id, raw)
-    SELECT * FROM unnest(
-        CAST(:ids AS uuid[]), CAST(:topics AS smallint[]), CAST(:keys AS text[]), CAST(:sequences AS integer[]),
-        CAST(:types AS text[]), CAST(:payloads AS bytea[]), CAST(:parents AS text[]),
-        CAST(:correlations AS text[]), CAST(:raws AS bytea[]))
-""")
+_COLUMNS = (
+    "event_id",
+    "topic",
+    "key",
+    "sequence",
+    "type",
+    "payload",
+    "traceparent",
+    "correlation_id",
+    "raw",
+)
 
 
 @cache

@@ -169,8 +169,7 @@ async def fund_wallet(
             """),
             about,
         )
-        ids = await ledger.open_accounts(connection, [transfer.debit, transfer.credit])
-        await ledger.post(connection, [transfer], ids)
+        await ledger.post(connection, [transfer])
         await enqueue(connection, [Outgoing.of(WalletToppedUp.model_validate(about), 1)])
 
 

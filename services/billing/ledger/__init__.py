@@ -21,12 +21,11 @@ from services.billing.ledger.movements import (
 )
 from services.billing.ledger.post import (
     AccountIds,
-    Locked,
+    Funds,
     OrphanError,
+    OverdrawnError,
     find_accounts,
-    find_available,
     lock_accounts,
-    open_accounts,
     post,
 )
 from services.billing.ledger.statement import (
@@ -39,10 +38,11 @@ from services.billing.ledger.statement import (
 __all__ = [
     "Account",
     "AccountIds",
+    "Funds",
     "Hold",
-    "Locked",
     "NoSuchAccountError",
     "OrphanError",
+    "OverdrawnError",
     "Statement",
     "StatementLine",
     "Transfer",
@@ -52,9 +52,7 @@ __all__ = [
     "bank",
     "end_posted",
     "find_accounts",
-    "find_available",
     "lock_accounts",
-    "open_accounts",
     "pay_bill",
     "payable",
     "post",

@@ -5,7 +5,6 @@ outside (paid from the wallet, to a biller that settles by file) is finished rig
 events; the rest is returned, to be asked for outside.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -75,11 +74,11 @@ async def accept(
             taken.add(command.bill_id)
         payment = _payment(instructions[position], bill, reason, now)
         decided.append(Decision(payment, prints[position]))
-    await _fund(connection, decided)
+    wallets = await _fund(connection, decided)
     await keep(connection, decided, now, resume_after)
     payments = [each.payment for each in decided]
     await _tell(connection, payments, now)
-    await _book(connection, payments, now)
+    await _book(connection, payments, wallets, now)
     return Accepted([p for p in payments if p.state in OPEN], reused)
 
 
@@ -131,7 +130,7 @@ def _payment(
     )
 
 
-async def _fund(connection: AsyncConnection, decided: list[Decision]) -> None:
+async def _fund(connection: AsyncConnection, decided: list[Decision]) -> dict[ledger.Account, int]:
     # A payment that its wallet can't pay becomes rejected in the list. Nothing is locked yet: see _book.
     paying = {
         index: each.payment.wallet
@@ -139,13 +138,15 @@ async def _fund(connection: AsyncConnection, decided: list[Decision]) -> None:
         if each.payment.state in _FROM_WALLET
     }
     # A wallet that was never topped up does not exist, and has nothing.
-    available = await ledger.find_available(connection, set(paying.values()))
+    found = await ledger.find_accounts(connection, set(paying.values()))
+    available = {account: each.available_minor for account, each in found.items()}
     for index, account in paying.items():
         left = available.get(account, 0) - decided[index].payment.amount_minor
         if left < 0:
             decided[index] = decided[index].rejected("insufficient_funds")
         else:
             available[account] = left
+    return {account: each.id for account, each in found.items()}
 
 
 async def _tell(connection: AsyncConnection, payments: Sequence[Payment], now: datetime) -> None:
@@ -164,29 +165,30 @@ async def _tell(connection: AsyncConnection, payments: Sequence[Payment], now: d
     await enqueue(connection, outgoing)
 
 
-async def _book(connection: AsyncConnection, payments: Sequence[Payment], now: datetime) -> None:
+async def _book(
+    connection: AsyncConnection,
+    payments: Sequence[Payment],
+    wallets: ledger.AccountIds,
+    now: datetime,
+) -> None:
     # Last, so that wallets and billers, which other batches pay from and to as well, are locked for a moment only.
-    finished = [each for each in payments if each.state == State.SUCCEEDED]
-    held = [each for each in payments if each.state == State.AUTHORIZED]
-    spent: dict[ledger.Account, int] = defaultdict(int)
-    for each in (*finished, *held):
-        spent[each.wallet] += each.amount_minor
-    wallets = await ledger.lock_accounts(connection, spent.keys())
-    if any(wallets[wallet].available_minor < amount for wallet, amount in spent.items()):
-        raise LostRaceError("a wallet was spent from after we had looked")
-    ids = {wallet: found.id for wallet, found in wallets.items()}
-    locked = set(ids.values())
-    await ledger.set_aside(
+    helds = await ledger.set_aside(
         connection,
-        [ledger.Hold(each.id, ids[each.wallet], each.amount_minor) for each in held],
-        locked,
+        [
+            ledger.Hold(each.id, wallets[each.wallet], each.amount_minor)
+            for each in payments
+            if each.state is State.AUTHORIZED
+        ],
     )
     transfers = [
         ledger.pay_bill(each.id, each.wallet, each.bill.biller_id, each.amount_minor, now)
-        for each in finished
+        for each in payments
+        if each.state is State.SUCCEEDED
     ]
-    ids |= await ledger.open_accounts(connection, {each.credit for each in transfers})
-    await ledger.post(connection, transfers, ids, locked=locked)
+    try:
+        await ledger.post(connection, transfers, helds, wallets)
+    except ledger.OverdrawnError as error:
+        raise LostRaceError("a wallet was spent from after we had looked") from error
 
 
 def new_receipt(payment: Payment, at: datetime) -> receipts.NewReceipt:

@@ -184,13 +184,10 @@ async def _book(
         transfers.append(
             ledger.pay_bill(payment.id, source, payment.bill.biller_id, payment.amount_minor, now)
         )
-    ids = await ledger.open_accounts(
-        connection, [account for each in transfers for account in (each.debit, each.credit)]
-    )
     released = await ledger.end_posted(
         connection, [each.payment.id for each in succeeded if not each.payment.by_psp]
     )
-    await ledger.post(connection, transfers, ids, released)
+    await ledger.post(connection, transfers, released)
     return await receipts.issue(connection, [new_receipt(each.payment, now) for each in succeeded])
 
 

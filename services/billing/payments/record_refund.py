@@ -110,10 +110,7 @@ async def finish(
     succeeded = [each for each in ended if each.state == "succeeded"]
     if succeeded:
         transfers = [_transfer(each, payments[each.refund.payment_id], now) for each in succeeded]
-        ids = await ledger.open_accounts(
-            connection, [account for each in transfers for account in (each.debit, each.credit)]
-        )
-        await ledger.post(connection, transfers, ids)
+        await ledger.post(connection, transfers)
     voided: dict[UUID, str] = {}
     ends: tuple[Literal["refunded", "reversed"], ...] = ("refunded", "reversed")
     for end in ends:

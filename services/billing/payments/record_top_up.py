@@ -111,10 +111,7 @@ async def _book(
         ledger.top_up(each.top_up.id, each.top_up.wallet, each.top_up.amount_minor, now)
         for each in succeeded
     ]
-    ids = await ledger.open_accounts(
-        connection, [account for each in transfers for account in (each.debit, each.credit)]
-    )
-    await ledger.post(connection, transfers, ids)
+    await ledger.post(connection, transfers)
 
 
 def _wait_seconds(progress: TopUpProgress, attempts: int) -> float | None:

@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from chassis.database import copy
 from services.billing.receipts.number import number_of
 
 VoidReason = Literal["refunded", "reversed"]
@@ -26,24 +27,17 @@ class NewReceipt(NamedTuple):
     issued_at: datetime
 
 
-class NumberTakenError(Exception):
-    """Two payments lead to one receipt number: about once in thousands of years, and never unseen."""
-
-
-_INSERT = text("""
-    INSERT INTO receipts
-        (number, payment_id, biller_id, account_id, bill_number, period, amount_minor, currency, issued_at)
-    SELECT * FROM unnest(
-        CAST(:numbers AS text[]), CAST(:payments AS uuid[]), CAST(:billers AS text[]), CAST(:accounts AS uuid[]),
-        CAST(:bill_numbers AS text[]), CAST(:periods AS text[]), CAST(:amounts AS bigint[]),
-        CAST(:currencies AS text[]), CAST(:issued AS timestamptz[]))
-    ON CONFLICT (number) DO NOTHING
-""")
-_TAKEN = text("""
-    SELECT n.payment_id FROM unnest(CAST(:numbers AS text[]), CAST(:payments AS uuid[])) AS n (number, payment_id)
-    LEFT JOIN receipts r ON r.number = n.number AND r.payment_id = n.payment_id
-    WHERE r.number IS NULL LIMIT 1
-""")
+_COLUMNS = (
+    "number",
+    "payment_id",
+    "biller_id",
+    "account_id",
+    "bill_number",
+    "period",
+    "amount_minor",
+    "currency",
+    "issued_at",
+)
 _ISSUED = text("SELECT id, finished_at FROM payments WHERE id = ANY(CAST(:ids AS uuid[]))")
 _VOID = text("""
     UPDATE receipts SET voided_at = now(), void_reason = :reason
@@ -53,36 +47,18 @@ _VOID = text("""
 
 
 async def issue(connection: AsyncConnection, receipts: Sequence[NewReceipt]) -> list[str]:
-    """Write the receipts in the caller's transaction, one statement; their numbers in the same order.
+    """Write the receipts in the caller's transaction; their numbers in the same order.
 
-    A payment that has its receipt keeps it. Raises NumberTakenError when another payment has one of the numbers.
+    Raises IntegrityError when a payment has its receipt already, or another payment has one of the numbers: that
+    happens about once in thousands of years, and must not pass unseen.
     """
-    if not receipts:
-        return []
-    payments, billers, accounts, bill_numbers, periods, amounts, currencies, issued = zip(
-        *receipts, strict=True
+    numbers = [number_of(each.payment_id, each.issued_at) for each in receipts]
+    await copy(
+        connection,
+        "receipts",
+        _COLUMNS,
+        [(number, *each) for number, each in zip(numbers, receipts, strict=True)],
     )
-    numbers = list(map(number_of, payments, issued))
-    inserted = await connection.execute(
-        _INSERT,
-        {
-            "numbers": numbers,
-            "payments": payments,
-            "billers": billers,
-            "accounts": accounts,
-            "bill_numbers": bill_numbers,
-            "periods": periods,
-            "amounts": amounts,
-            "currencies": currencies,
-            "issued": issued,
-        },
-    )
-    if inserted.rowcount < len(numbers):
-        taken = await connection.scalar(_TAKEN, {"numbers": numbers, "payments": payments})
-        if taken is not None:
-            raise NumberTakenError(
-                f"the receipt number of payment {taken} belongs to another payment"
-            )
     return numbers
 
 

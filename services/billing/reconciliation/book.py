@@ -38,10 +38,7 @@ async def book_declared(engine: AsyncEngine, statement_id: int) -> int:
                 )
                 for row in rows
             ]
-            ids = await ledger.open_accounts(
-                connection, [account for each in transfers for account in (each.debit, each.credit)]
-            )
-            await ledger.post(connection, transfers, ids)
+            await ledger.post(connection, transfers)
         booked += len(transfers)
         if len(transfers) < _BATCH:
             return booked

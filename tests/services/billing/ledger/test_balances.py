@@ -19,9 +19,7 @@ ANNE, BO = (ledger.wallet("app", payer, "CNY") for payer in ("anne", "bo"))
 
 async def post(engine: AsyncEngine, *transfers: ledger.Transfer) -> None:
     async with engine.begin() as connection:
-        accounts = [account for each in transfers for account in (each.debit, each.credit)]
-        ids = await ledger.open_accounts(connection, accounts)
-        await ledger.post(connection, transfers, ids)
+        await ledger.post(connection, transfers)
 
 
 @pytest.fixture

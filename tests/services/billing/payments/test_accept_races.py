@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -113,12 +113,12 @@ async def test_batches_of_the_same_wallets_wait_for_each_other_only_at_the_end(
     held = asyncio.Event()
     arrived: list[int] = []
 
-    async def book_later(connection: AsyncConnection, made: Sequence[Any], now: datetime) -> None:
+    async def book_later(connection: AsyncConnection, made: Sequence[Any], *rest: Any) -> None:
         arrived.append(len(made))
         if len(arrived) == len(batches):
             held.set()
         await asyncio.wait_for(held.wait(), 20)
-        await book(connection, made, now)
+        await book(connection, made, *rest)
 
     book = accepting._book
     with pytest.MonkeyPatch.context() as patch:

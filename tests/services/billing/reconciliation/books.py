@@ -64,9 +64,7 @@ WALLET = ledger.wallet("app", "payer", "CNY")
 async def post(engine: AsyncEngine, transfers: Sequence[ledger.Transfer]) -> None:
     """Book these transfers."""
     async with engine.begin() as connection:
-        accounts = [account for each in transfers for account in (each.debit, each.credit)]
-        ids = await ledger.open_accounts(connection, accounts)
-        await ledger.post(connection, transfers, ids)
+        await ledger.post(connection, transfers)
 
 
 async def pay(
