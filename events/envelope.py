@@ -98,17 +98,20 @@ def decode(
         raise ContractError(
             "too_large", f"{len(value)} bytes; at most {LARGEST_VALUE_BYTES} are allowed"
         )
+    given = dict(raw_headers)  # of them, only what is used here is decoded
     try:
-        found = {name: raw.decode() for name, raw in raw_headers}
+        ce_type = given.get("ce_type", b"").decode()
+        ce_id = given.get("ce_id", b"").decode()
+        traceparent = given.get("traceparent", b"").decode() or None
+        correlation_id = given.get("correlation_id", b"").decode() or None
     except UnicodeDecodeError as error:
         raise ContractError("bad_header", "a header is not UTF-8") from error
-    ce_type = found.get("ce_type", "")
     model = EVENT_TYPES.get(ce_type)
     if model is None or model.topic.name != topic:
         raise ContractError("unknown_type", f"ce_type {ce_type!r} does not belong on {topic}")
     try:
-        id = UUID(found["ce_id"])
-    except (KeyError, ValueError) as error:
+        id = UUID(ce_id)
+    except ValueError as error:
         raise ContractError("bad_id", "the header ce_id must be a UUID") from error
     try:
         event = model.model_validate_json(value)
@@ -116,7 +119,7 @@ def decode(
         raise ContractError("bad_value", _explain(error)) from error
     if key is not None and key != event.key.encode():
         raise ContractError("bad_key", f"the record key must be {model.key_field}")
-    return Decoded(id, ce_type, event, found.get("traceparent"), found.get("correlation_id"))
+    return Decoded(id, ce_type, event, traceparent, correlation_id)
 
 
 def _explain(error: ValidationError) -> str:

@@ -24,6 +24,21 @@ def milliseconds_of(id: UUID) -> int:
 
 
 def _new() -> int:
-    random_bits = int.from_bytes(os.urandom(10), "big")
     milliseconds = time.time_ns() // 1_000_000
+    random_bits = int.from_bytes(_draw(), "big")
     return (milliseconds << 80) | (random_bits & _RANDOM) | _VERSION_AND_VARIANT
+
+
+def _draw() -> bytes:
+    # The system is asked for a thousand ids at once: to ask costs more than all the rest of an id.
+    while True:
+        try:
+            return _drawn.pop()
+        except IndexError:
+            block = os.urandom(10_000)
+            _drawn.extend(block[at : at + 10] for at in range(0, len(block), 10))
+
+
+_drawn: list[bytes] = []
+# A forked process must not make the ids of its parent once more.
+os.register_at_fork(after_in_child=_drawn.clear)

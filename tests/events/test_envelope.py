@@ -92,7 +92,7 @@ def test_fields_of_tomorrow_are_ignored() -> None:
         ({"raw_headers": [("ce_type", b"meterhall.RefundPayment.v9")]}, "unknown_type"),
         ({"raw_headers": NAMED[1:]}, "bad_id"),
         ({"raw_headers": [*NAMED[1:], ("ce_id", b"1")]}, "bad_id"),
-        ({"raw_headers": [*NAMED, ("x", b"\xff")]}, "bad_header"),
+        ({"raw_headers": [*NAMED, ("correlation_id", b"\xff")]}, "bad_header"),
         ({"topic": PAYMENT_EVENTS.name}, "unknown_type"),
     ],
 )

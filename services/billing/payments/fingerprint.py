@@ -11,14 +11,14 @@ from services.billing.payments.model import payment_method_of
 def of_payment(command: PayBill) -> bytes:
     """A payment's."""
     return _of(
-        f"{command.channel}\n{command.payer}\n{command.bill_id}\n{command.amount_minor}\n{command.currency}\n"
+        f"{command.channel}\n{command.payer}\n{command.bill_id.hex}\n{command.amount_minor}\n{command.currency}\n"
         f"{payment_method_of(command) or ''}"
     )
 
 
 def of_refund(command: RefundPayment) -> bytes:
     """A refund's. The reason is only told, never acted on."""
-    return _of(f"{command.payment_id}\n{command.channel}\n{command.amount_minor or ''}")
+    return _of(f"{command.payment_id.hex}\n{command.channel}\n{command.amount_minor or ''}")
 
 
 def of_top_up(command: TopUpWallet) -> bytes:
