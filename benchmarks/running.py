@@ -7,6 +7,8 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
+from kafka.errors import CoordinatorNotAvailableError
+
 from benchmarks.cost import Meter
 from benchmarks.stage import City, Stage
 from messaging.topics import admin
@@ -74,6 +76,9 @@ def held(processes: Sequence[Process]) -> Iterator[None]:
 
 
 def _is_settled(bootstrap: str, group: str, members: int) -> bool:
-    with admin(bootstrap) as client:
-        found = client.describe_groups([group])[group]
+    try:
+        with admin(bootstrap) as client:
+            found = client.describe_groups([group])[group]
+    except CoordinatorNotAvailableError:
+        return False  # the very first group: Kafka is still making the topic in which it keeps the offsets
     return found["group_state"] == "Stable" and len(found["members"]) == members

@@ -16,6 +16,7 @@ from benchmarks.cost import Meter
 from benchmarks.direct import connect_directly
 from benchmarks.results import Sample
 from benchmarks.run import Run
+from chassis.process import run_process
 from services.billing.database import connect
 from services.billing.payments import Instruction
 from services.billing.payments.accept import accept
@@ -89,9 +90,7 @@ async def _measure(run: Run, batch: int, workers: int) -> Sample:
 
 
 def _post(work: _Work, barrier: Barrier, results: "mp.Queue[_Posted]") -> None:
-    import uvloop
-
-    uvloop.run(_accept(work, barrier, results))
+    run_process(_accept(work, barrier, results))
 
 
 async def _accept(work: _Work, barrier: Barrier, results: "mp.Queue[_Posted]") -> None:
