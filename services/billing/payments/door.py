@@ -7,7 +7,6 @@ kept for good, a problem that nothing of it is. See docs/decisions/0009-the-door
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -21,7 +20,7 @@ from services.billing.payments.objections import objection
 
 # A key that another process holds is free again after milliseconds, or its holder hangs: then whoever shares a
 # transaction with the one who wants it must not hang as well.
-_PATIENCE = text("SET LOCAL lock_timeout = '500ms'")
+_PATIENCE = "500ms"
 _LOCK_NOT_AVAILABLE = "55P03"
 
 
@@ -50,13 +49,13 @@ class Door:
 
     async def _promise(self, batch: Sequence[Asked]) -> list[Claim | Exception]:
         async with self._engine.begin() as connection:
-            await connection.execute(_PATIENCE)
             return await promise(connection, batch)
 
 
 async def promise(connection: AsyncConnection, batch: Sequence[Asked]) -> list[Claim | Exception]:
     """Promise these in the caller's transaction; what came of each, in their order. No key may be there twice."""
-    outcomes: list[Claim | Exception] = [*await claim_keys(connection, [a.use for a in batch])]
+    claims = await claim_keys(connection, [each.use for each in batch], _PATIENCE)
+    outcomes: list[Claim | Exception] = [*claims]
     new = [
         position
         for position, claim in enumerate(outcomes)

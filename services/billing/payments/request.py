@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from chassis.database import copy
 from events.message import Event
 from events.payments import PayBill, RefundPayment, TopUpWallet
 from messaging.outbox import Outgoing, enqueue
@@ -20,12 +21,7 @@ from services.billing.channels import payment_limits
 from services.billing.payments.decide import reason_against, reason_against_top_up
 from services.billing.payments.tables import HOLDS_ITS_BILL
 
-_PROMISE = text("""
-    INSERT INTO payment_requests (id, kind, channel_id, payer, subject, amount_minor, currency)
-    SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:kinds AS text[]), CAST(:channels AS text[]),
-        CAST(:payers AS text[]), CAST(:subjects AS uuid[]), CAST(:amounts AS bigint[]), CAST(:currencies AS text[]))
-    ON CONFLICT DO NOTHING
-""")
+_COLUMNS = ("id", "kind", "channel_id", "payer", "subject", "amount_minor", "currency")
 _LIVE = text(f"""
     SELECT bill_id FROM payments WHERE bill_id = ANY(CAST(:bills AS uuid[])) AND {HOLDS_ITS_BILL}
 """)  # noqa: S608 - the states are our own constants
@@ -97,18 +93,10 @@ async def promise(connection: AsyncConnection, promises: Sequence[Promise]) -> N
     """Keep the promises and enqueue their commands, in the caller's transaction."""
     if not promises:
         return
-    await connection.execute(
-        _PROMISE,
-        {
-            "ids": [each.id for each in promises],
-            "kinds": [each.kind for each in promises],
-            "channels": [each.channel for each in promises],
-            "payers": [each.payer for each in promises],
-            "subjects": [each.subject for each in promises],
-            "amounts": [each.amount_minor for each in promises],
-            "currencies": [each.currency for each in promises],
-        },
-    )
+    rows = [
+        (p.id, p.kind, p.channel, p.payer, p.subject, p.amount_minor, p.currency) for p in promises
+    ]
+    await copy(connection, "payment_requests", _COLUMNS, rows)
     await enqueue(
         connection,
         [Outgoing.of(each.command, 1, correlation_id=each.correlation_id) for each in promises],
