@@ -94,7 +94,7 @@ def _post(work: _Work, barrier: Barrier, results: "mp.Queue[_Posted]") -> None:
 
 
 async def _accept(work: _Work, barrier: Barrier, results: "mp.Queue[_Posted]") -> None:
-    engine = connect(work.url, pool_size=1)
+    engine = connect(work.url, pool_size=1, plan_cache_mode="force_generic_plan")
     async with engine.connect() as connection:
         await connection.rollback()
     instructions = [Instruction(command(each)) for each in work.due]

@@ -8,6 +8,8 @@ SCHEMA = "billing"
 metadata = database.new_metadata()
 
 
-def connect(url: str, *, pool_size: int = 8) -> AsyncEngine:
+def connect(
+    url: str, *, pool_size: int = 8, plan_cache_mode: database.PlanCacheMode = "auto"
+) -> AsyncEngine:
     """An engine of billing. `url` is postgresql+asyncpg://…; nothing is opened yet."""
-    return database.connect(url, SCHEMA, pool_size=pool_size)
+    return database.connect(url, SCHEMA, pool_size=pool_size, plan_cache_mode=plan_cache_mode)

@@ -15,7 +15,7 @@ from services.billing.workshop import open_workshop
 
 async def run(settings: Settings) -> None:
     """Consume until told to stop; then finish what is under way."""
-    async with open_workshop(settings) as shop:
+    async with open_workshop(settings, plan_cache_mode="force_generic_plan") as shop:
         broker = make_broker(settings.kafka, "meterhall-billing-worker")
         consumptions = (
             payments.register(broker, shop.engine, shop.payments),

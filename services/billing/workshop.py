@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from chassis.database import PlanCacheMode
 from services.billing.bills.connectors import Connectors
 from services.billing.bills.lookup import Lookups
 from services.billing.database import connect
@@ -28,9 +29,15 @@ class Workshop:
 
 
 @asynccontextmanager
-async def open_workshop(settings: Settings) -> AsyncIterator[Workshop]:
+async def open_workshop(
+    settings: Settings, plan_cache_mode: PlanCacheMode = "auto"
+) -> AsyncIterator[Workshop]:
     """Build everything from the settings; drain and close it in order afterwards."""
-    engine = connect(settings.database_url.get_secret_value(), pool_size=settings.pool_size)
+    engine = connect(
+        settings.database_url.get_secret_value(),
+        pool_size=settings.pool_size,
+        plan_cache_mode=plan_cache_mode,
+    )
     psp = Psp(
         settings.psp_url,
         settings.psp_api_key.get_secret_value(),
