@@ -36,6 +36,7 @@ class Transfer(NamedTuple):
     corrects: UUID | None = None
 
 
+@lru_cache(10_000)  # a payment names its wallet several times
 def wallet(channel: str, payer: str, currency: str) -> Account:
     """What we owe a payer."""
     return Account(f"wallet:{channel}:{payer}", currency)

@@ -19,14 +19,19 @@ def reason_against(
         return "channel_unknown"
     if bill is None:
         return "bill_unknown"
-    objections = (
-        ("bill_closed", bill.closed),
-        ("bill_expired", bill.expires_at <= now),
-        ("currency_mismatch", bill.currency != command.currency),
-        ("amount_not_allowed", not allows(bill, command.amount_minor)),
-        ("above_limit", command.amount_minor > limit),
+    return _against_bill(command, bill, now) or (
+        "above_limit" if command.amount_minor > limit else None
     )
-    return next((code for code, holds in objections if holds), None)
+
+
+def _against_bill(command: PayBill, bill: Bill, now: datetime) -> str | None:
+    if bill.closed:
+        return "bill_closed"
+    if bill.expires_at <= now:
+        return "bill_expired"
+    if bill.currency != command.currency:
+        return "currency_mismatch"
+    return None if allows(bill, command.amount_minor) else "amount_not_allowed"
 
 
 def reason_against_top_up(command: TopUpWallet, limits: Limits) -> str | None:
