@@ -34,8 +34,8 @@ STATEMENTS = 10
 # Payment, transfer, receipt, two events, and two balances in batches of 500, with all of their indexes.
 WAL_BYTES = 2_575
 WAL_TOLERANCE = 0.03
-# A payment's processor time, in thousandths of the yardstick's. Caches and memory are shared with whatever else runs, so
-# only a quarter more is told from noise.
+# A payment's processor time, in thousandths of the yardstick's. Caches and memory are shared with whatever else runs,
+# so only a quarter more is told from noise.
 WORKER = 3.6
 POSTGRES = 4.1
 CPU_TOLERANCE = 0.25
