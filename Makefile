@@ -22,7 +22,7 @@ lint: .venv/installed  ## style, types, import contracts
 bench: .venv/installed  ## the figures that README quotes; JSON under benchmarks/results/
 	$(BIN)/python -m benchmarks
 
-soak: .venv/installed  ## half of that load for 30 minutes on 20 million transfers, about 45 minutes and 45 GB of disk in all
+soak: .venv/installed  ## half of that load for 30 minutes on 20 million transfers: 45 minutes and 45 GB of disk in all
 	$(BIN)/python -m benchmarks.soak --minutes 30 --transfers 20000000 --rate 0
 
 lock: .venv/installed  ## requirements.in -> requirements.lock, with hashes and without addresses

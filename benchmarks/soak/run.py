@@ -32,6 +32,8 @@ async def soak(stage: Stage, size: Size, rhythm: Rhythm, result: Result, say: Sa
             await _record(Scene(stage, city, size, rhythm, result, say))
             recorded = True
     except Exception as error:
+        if result.status == "interrupted":
+            raise KeyboardInterrupt from None  # whoever pressed Ctrl-C stopped the servers, too
         if not recorded:
             raise
         # What was measured and proven stays so.

@@ -1,4 +1,4 @@
-"""A soak from its beginning to its proof, as small as it can be: fifteen seconds of load."""
+"""A soak from its beginning to its proof, as small as it can be: twelve seconds of load."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 
 async def test_a_small_soak_measures_and_proves(tmp_path: Path) -> None:
     output = tmp_path / "soak.json"
-    options = "--minutes 0.25 --transfers 20000 --rate 200 --every 5 --warm-up 0"
+    options = "--minutes 0.2 --transfers 20000 --rate 250 --every 5 --warm-up 0"
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "benchmarks.soak", *options.split(), "--output", str(output)),
         stdout=asyncio.subprocess.PIPE,
@@ -23,7 +23,7 @@ async def test_a_small_soak_measures_and_proves(tmp_path: Path) -> None:
     assert found["status"] == "finished"
     assert found["integrity"]["complaints"] == []
     assert found["integrity"]["payments_sent"] == 3_000
-    assert found["integrity"]["payments_succeeded"] == 9_000
+    assert found["integrity"]["payments_succeeded"] == 8_000
     assert found["integrity"]["events_in_kafka"] == 6_000
     row = found["checkpoints"][-1]
     assert row["payments"] > 0
