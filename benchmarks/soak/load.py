@@ -29,6 +29,7 @@ from sandbox.process import Process
 # The timer begins with upkeep and audit. Both are to meet a load.
 TIMER_AFTER_SECONDS = 10.0
 SENDER_STARTS_SECONDS = 180.0
+SENDER_LATE_SECONDS = 60.0
 # Nothing new in Kafka for so long: what is missing will not come.
 SILENCE_SECONDS = 120.0
 MOST_FAILURES = 5
@@ -127,6 +128,7 @@ class Load:
                 scene.result.status = f"stopped: {left / 1e9:.1f} GB of disk were left"
                 scene.say(scene.result.status)
                 return
+        await self._sends_all()
 
     async def _take(self, checkpoints: Checkpoints) -> None:
         # A checkpoint that fails is made up for by the next one, whose time is longer then.
@@ -148,6 +150,15 @@ class Load:
             if not self._sender.alive() and not sender.read_diary(self._scene.diary)[-1].done:
                 return False
         return True
+
+    async def _sends_all(self) -> None:
+        """The last commands fall due at the end, and a sender that was held up is a little late."""
+        patience = self._scene.size.seconds + SENDER_LATE_SECONDS
+        while not sender.read_diary(self._scene.diary)[-1].done and self._sender.alive():
+            if self._scene.at() > patience:
+                self._scene.note("the sender was stopped before it had sent everything")
+                return
+            await asyncio.sleep(0.2)
 
     async def _come_to_rest(self, first: topics.Ends) -> tuple[int, int, int]:
         """Wait until everything that was sent is told of; commands sent, receipts and payments' events in Kafka."""

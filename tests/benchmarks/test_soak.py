@@ -169,10 +169,15 @@ def test_a_checkpoint_is_a_line_and_the_result_a_table(
 def test_warnings_are_counted_by_event(tmp_path: Path) -> None:
     log = tmp_path / "timer.log"
     log.write_text(
-        '{"event": "job_failed", "level": "error"}\n{"event": "job_failed", "level": "error"}\n'
+        '{"event": "job_failed", "job": "upkeep", "level": "error", "exception": "Traceback\\nLockError: late"}\n'
+        '{"event": "relay_starts_over", "level": "warning"}\n'
         '{"event": "started", "level": "info"}\nTraceback\n'
     )
-    assert warnings(log) == {"job_failed": 2, "not_json": 1}
+    assert warnings(log) == {
+        "job_failed upkeep LockError: late": 1,
+        "relay_starts_over": 1,
+        "not_json": 1,
+    }
     assert warnings(tmp_path / "none.log") == {}
 
 
