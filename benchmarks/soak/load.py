@@ -84,7 +84,8 @@ class Load:
             each.name: warnings(each.log) for group in self._processes().values() for each in group
         }
         scene.result.warnings = logs
-        return Told(*told, relay_restarts=logs["relay"].get("relay_starts_over", 0))
+        deaths = sum(each.startswith(self._relay.name) for each in watch.deaths)
+        return Told(*told, relay_restarts=logs["relay"].get("relay_starts_over", 0) + deaths)
 
     def _processes(self) -> dict[str, Sequence[Process]]:
         return {
