@@ -5,13 +5,14 @@ failed and drop a batch for one bad header. Each batch of raw records goes to co
 idempotent: delivery is at least once.
 """
 
+import asyncio
 import logging
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
-from faststream.kafka.annotations import KafkaMessage
 from faststream.kafka.message import FAKE_CONSUMER
 from faststream.kafka.message import KafkaMessage as Envelope
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -33,6 +34,9 @@ __all__ = [
 
 # The group waits this long for a batch in flight before the partitions move without it.
 DRAIN_SECONDS = 45.0
+# A small batch costs nearly what a large one does. So batches that follow each other begin this far apart, unless they
+# are large: whoever comes after a pause is served at once, and a busy process does not run after single records.
+BEAT_SECONDS = 0.02
 
 
 def make_broker(bootstrap: str, client_id: str) -> KafkaBroker:
@@ -41,8 +45,12 @@ def make_broker(bootstrap: str, client_id: str) -> KafkaBroker:
         bootstrap,
         client_id=client_id,
         allow_auto_create_topics=False,
-        # Its own logger would tell of every batch, twice, and not as JSON.
-        logger=logging.getLogger("faststream"),
+        # It tells of every batch twice, which nobody wants to read; and its own logger's lines are not JSON.
+        logger=logging.getLogger("meterhall.consumers"),
+        log_level=logging.DEBUG,
+        # Handlers get the records and nothing else: to look for what a function might want costs a thread's turn.
+        apply_types=False,
+        serializer=None,
         # A batch in flight has this long to end when the process is told to stop.
         graceful_timeout=20.0,
     )
@@ -81,8 +89,11 @@ def subscribe(
     consumption.subscriber = subscriber
 
     @subscriber
-    async def take(message: KafkaMessage) -> None:
-        await consumption.take(message.raw_message)
+    async def take(records: Sequence[Record]) -> None:
+        began = time.monotonic()
+        await consumption.take(records)
+        if len(records) < max_records // 2:
+            await asyncio.sleep(began + BEAT_SECONDS - time.monotonic())
 
     return consumption
 
@@ -110,5 +121,6 @@ async def _parse(records: tuple[Record, ...]) -> Envelope:
     )
 
 
-async def _decode(message: Envelope) -> list[object]:
-    return []
+async def _decode(message: Envelope) -> Sequence[Record]:
+    records: Sequence[Record] = message.raw_message
+    return records

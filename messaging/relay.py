@@ -19,8 +19,10 @@ from messaging.publish import Publisher, StartOverError
 from messaging.transient import backoff_seconds, is_transient
 from messaging.windows import PAGE_ROWS, Page, Position, Reader
 
-# Polling: at once while pages are full, and more and more slowly when nothing comes.
+# Polling: at once while pages are full, and more and more slowly when nothing comes. Small waves begin a beat apart,
+# because each costs a query and a request to Kafka: what comes after a pause goes at once.
 POLL_SECONDS = 0.002
+BEAT_SECONDS = 0.01
 LONGEST_POLL_SECONDS = 0.05
 # So often a standby asks for the lead. A leader that dies leaves it at once, its socket being closed.
 STANDBY_SECONDS = 0.25
@@ -124,6 +126,7 @@ class Relay:
     async def _publish_on(self) -> None:
         failures, pause = 0, POLL_SECONDS
         while not self._stopping.is_set():
+            began = time.monotonic()
             try:
                 sent = await self.run_once()
             except HaltedError as error:
@@ -139,8 +142,8 @@ class Relay:
             if self._lead is None:
                 pause = STANDBY_SECONDS
             elif sent:
-                # A small wave means that few are written: the next is worth more a moment later.
-                pause = 0.0 if self._ahead or sent > PAGE_ROWS // 4 else POLL_SECONDS
+                full = self._ahead or sent > PAGE_ROWS // 4
+                pause = 0.0 if full else max(POLL_SECONDS, began + BEAT_SECONDS - time.monotonic())
             else:
                 pause = min(max(pause * 2, POLL_SECONDS), LONGEST_POLL_SECONDS)
             await self._pause(pause)

@@ -96,7 +96,7 @@ async def test_bad_records_become_dead_letters_and_their_neighbours_are_handled(
 ) -> None:
     ok = good(lane, 0)
     bad = {
-        "bad_header": ok | {"headers": [*ok["headers"], ("h", b"\xff\xfe")]},
+        "bad_header": ok | {"headers": [*ok["headers"], ("traceparent", b"\xff\xfe")]},
         "bad_value": ok | {"value": b"{not json"},
         "unknown_type": ok | {"headers": [("ce_id", str(uuid7()).encode()), ("ce_type", b"x")]},
         "tombstone": ok | {"value": None},
@@ -130,7 +130,7 @@ async def test_a_header_without_a_value_does_not_hold_up_the_partition(
     odd = good(lane, 1)
     async with AIOKafkaProducer(bootstrap_servers=kafka) as producer:  # kafka-python cannot send it
         await producer.send_and_wait(
-            lane.topic.name, **(odd | {"headers": [*odd["headers"], ("h", None)]})
+            lane.topic.name, **(odd | {"headers": [*odd["headers"], ("correlation_id", None)]})
         )
     write(kafka, lane.topic.name, [good(lane, 2)])
 
