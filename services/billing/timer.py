@@ -1,10 +1,11 @@
 """Process: what time makes due. `python -m services.billing.timer`
 
-Each job returns how much it did; a job that did something runs again at once, one that failed is logged and tried again
-at its next turn.
+Each job returns how much it did; a job that did something runs again at once. One that failed is logged and tried again
+soon, and one that takes long (the audit of a large ledger) leaves the others most of the time.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -19,18 +20,26 @@ from services.billing.settings import Settings
 from services.billing.workshop import open_workshop
 
 Job = Callable[[], Awaitable[int]]
+# A job that failed is tried again after this at most: what was in its way (a lock) is gone in a moment.
+RETRY_SECONDS = 5.0
+# After a job that took long comes a pause of so many times as long.
+REST = 9.0
+
 log = structlog.get_logger()
 
 
 async def every(seconds: float, name: str, job: Job) -> None:
     """Run the job for ever, this many seconds apart while there is nothing to do."""
     while True:
+        began = time.monotonic()
         try:
             done = await job()
         except Exception:
             log.exception("job_failed", job=name)
-            done = 0
-        await asyncio.sleep(0 if done else seconds)
+            pause = min(seconds, RETRY_SECONDS)
+        else:
+            pause = 0.0 if done else max(seconds, REST * (time.monotonic() - began))
+        await asyncio.sleep(pause)
 
 
 async def run(settings: Settings) -> None:

@@ -44,11 +44,12 @@ async def audit(connection: AsyncConnection) -> list[Violation]:
 
 
 async def audit_snapshot(engine: AsyncEngine) -> list[Violation]:
-    """Audit one snapshot of the database, read only."""
+    """Audit one snapshot of the database, read only, by one process of it: payments can't wait, and the audit can."""
     async with engine.connect() as connection:
         await connection.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
+        await connection.execute(text("SET LOCAL max_parallel_workers_per_gather = 0"))
         return await audit(connection)
 
 
