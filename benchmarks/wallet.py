@@ -13,7 +13,7 @@ from messaging.outbox import Outgoing
 from messaging.publish import Publisher
 
 # A wallet app's producer collects for as long before it sends.
-LINGER_SECONDS = 0.005
+LINGER_SECONDS = 0.01
 BURST = 20_000
 
 
