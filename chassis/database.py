@@ -81,6 +81,7 @@ async def copy(
     try:
         await driver.copy_records_to_table(table, columns=columns, records=rows)
     except asyncpg.IntegrityConstraintViolationError as error:
+        error.detail = None  # it quotes the row, and an error's text goes into logs
         raise IntegrityError(f"COPY {table}", None, error, hide_parameters=True) from error
 
 

@@ -1,0 +1,59 @@
+"""COPY keeps what an INSERT keeps: the transaction, the constraints and their names."""
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from chassis.database import copy, violated
+from events.ids import uuid7
+
+COLUMNS = ("id", "name", "max_payment_minor")
+
+
+async def names(engine: AsyncEngine) -> list[str]:
+    async with engine.connect() as connection:
+        return list((await connection.execute(text("SELECT name FROM channels"))).scalars())
+
+
+async def test_rows_of_a_transaction_that_is_rolled_back_are_gone_even_when_copy_came_first(
+    owner_engine: AsyncEngine,
+) -> None:
+    async with owner_engine.connect() as connection:
+        await copy(connection, "channels", COLUMNS, [("app", "An app", 1)])
+        await connection.rollback()
+    assert await names(owner_engine) == []
+    async with owner_engine.begin() as connection:
+        await copy(connection, "channels", COLUMNS, [("app", "An app", 1), ("other", "O", 2)])
+    assert await names(owner_engine) == ["An app", "O"]
+
+
+async def test_a_violation_has_the_name_of_its_constraint_whoever_wrote_the_row(
+    owner_engine: AsyncEngine,
+) -> None:
+    async with owner_engine.begin() as connection:
+        await copy(connection, "channels", COLUMNS, [("app", "An app", 1)])
+    with pytest.raises(IntegrityError, match="pk_channels") as copied:
+        async with owner_engine.begin() as connection:
+            await copy(connection, "channels", COLUMNS, [("b", "B", 1), ("app", "Again", 1)])
+    with pytest.raises(IntegrityError) as inserted:
+        async with owner_engine.begin() as connection:
+            await connection.execute(
+                text("INSERT INTO channels (id, name, max_payment_minor) VALUES ('app', 'A', 1)")
+            )
+    assert violated(copied.value) == violated(inserted.value) == "pk_channels"
+    assert await names(owner_engine) == ["An app"]
+
+
+async def test_an_error_does_not_quote_the_rows(owner_engine: AsyncEngine) -> None:
+    secret = str(uuid7())
+    with pytest.raises(IntegrityError) as error:
+        async with owner_engine.begin() as connection:
+            await copy(connection, "channels", COLUMNS, [("app", secret, -1)])
+    assert secret not in str(error.value)
+
+
+async def test_no_rows_are_no_statement(owner_engine: AsyncEngine) -> None:
+    async with owner_engine.connect() as connection:
+        await copy(connection, "channels", COLUMNS, [])
+        assert not connection.in_transaction()
