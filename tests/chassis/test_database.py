@@ -1,5 +1,6 @@
 """COPY keeps what an INSERT keeps: the transaction, the constraints and their names."""
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
@@ -7,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis.database import copy, violated
 from events.ids import uuid7
+from messaging.transient import is_transient
 
 COLUMNS = ("id", "name", "max_payment_minor")
 
@@ -51,6 +53,20 @@ async def test_an_error_does_not_quote_the_rows(owner_engine: AsyncEngine) -> No
         async with owner_engine.begin() as connection:
             await copy(connection, "channels", COLUMNS, [("app", secret, -1)])
     assert secret not in str(error.value)
+
+
+async def test_a_session_that_dies_under_a_copy_is_transient_trouble_and_the_next_one_works(
+    owner_engine: AsyncEngine,
+) -> None:
+    with pytest.raises(asyncpg.PostgresConnectionError) as trouble:
+        async with owner_engine.begin() as connection:
+            victim = await connection.scalar(text("SELECT pg_backend_pid()"))
+            async with owner_engine.connect() as other:
+                await other.execute(text(f"SELECT pg_terminate_backend({victim}, 5000)"))
+            await copy(connection, "channels", COLUMNS, [("app", "An app", 1)])
+    assert is_transient(trouble.value)
+    for _ in range(3):
+        assert await names(owner_engine) == []
 
 
 async def test_no_rows_are_no_statement(owner_engine: AsyncEngine) -> None:
