@@ -38,7 +38,7 @@ def main(  # noqa: PLR0917 - the command line names them
     warm_up: Annotated[float, typer.Option(help="seconds that slopes leave out", min=0)] = 120.0,
     plant_first: Annotated[float, typer.Option(help="second of the first planted day")] = 300.0,
     shared_buffers: Annotated[int, typer.Option(help="PostgreSQL's, MB", min=128)] = 4096,
-    max_wal: Annotated[int, typer.Option(help="PostgreSQL's max_wal_size, MB", min=256)] = 3072,
+    max_wal: Annotated[int, typer.Option(help="PostgreSQL's max_wal_size, MB", min=256)] = 12288,
     output: Annotated[Path, typer.Option(help="where the JSON goes")] = LATEST,
 ) -> None:
     """Soak a PostgreSQL and a Kafka of its own; they and their folder are gone afterwards."""
