@@ -32,11 +32,11 @@ class Plan:
 
 FULL = Plan(
     repeats=5,
-    side_repeats=3,
+    side_repeats=2,
     payments=200_000,
     history=100_000,
-    posting_seconds=2.0,
-    paced_seconds=7.0,
+    posting_seconds=1.5,
+    paced_seconds=5.0,
     door_seconds=5.0,
     relay_events=200_000,
     consumer_commands=200_000,

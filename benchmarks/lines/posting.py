@@ -7,7 +7,7 @@ import asyncio
 import multiprocessing as mp
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.synchronize import Barrier
 
 from benchmarks import integrity
@@ -21,9 +21,10 @@ from services.billing.database import connect
 from services.billing.payments import Instruction
 from services.billing.payments.accept import accept
 
-BATCHES = (1, 50, 500, 1_000)
 WORKERS = (1, 2)
-MOST_PER_SECOND = 40_000
+# By the size of a batch: what no worker can pay in a second. As many bills are set aside for it, and made into commands
+# before the clock starts.
+MOST_PER_SECOND = {1: 1_000, 50: 8_000, 500: 14_000, 1_000: 16_000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,47 +47,50 @@ class _Posted:
 
 
 async def measure(run: Run) -> dict[str, Sample]:
-    """Every batch size with every number of processes."""
+    """Every batch size with every number of processes, one after the other in the same city."""
+    shapes = [(batch, workers) for batch in MOST_PER_SECOND for workers in WORKERS]
     samples = {}
-    for batch in BATCHES:
-        for workers in WORKERS:
-            samples[f"posting_{batch}_{workers}"] = await _measure(run, batch, workers)
-    return samples
-
-
-async def _measure(run: Run, batch: int, workers: int) -> Sample:
     async with run.stage.city() as city:
         connection = await connect_directly(city.owner_url)
         due = await bills_due(connection, run.plan)
-        # No more than there is time for: they are made into commands before the clock starts.
-        del due[int(run.plan.posting_seconds * MOST_PER_SECOND) :]
         await connection.close()
-        context = mp.get_context("spawn")
-        barrier = context.Barrier(workers + 1)
-        results: mp.Queue[_Posted] = context.Queue()
-        seconds = run.plan.posting_seconds
-        employed = [
-            context.Process(
-                target=_post,
-                args=(_Work(city.billing_url, due[n::workers], batch, seconds), barrier, results),
-            )
-            for n in range(workers)
+        wanted = [
+            MOST_PER_SECOND[batch] * workers * run.plan.posting_seconds for batch, workers in shapes
         ]
-        for each in employed:
-            each.start()
-        pids = [each.pid for each in employed if each.pid]
-        used = Meter(run.stage, {"worker": pids})
-        await asyncio.to_thread(barrier.wait, 120)
-        await used.start()
-        posted = [await asyncio.to_thread(results.get, True, 120) for _ in employed]
-        payments = sum(each.payments for each in posted)
-        cost = await used.cost(payments)
-        await asyncio.to_thread(barrier.wait, 120)
-        for each in employed:
-            await asyncio.to_thread(each.join, 60)
-        complaints = await integrity.books(city.engine, run.plan.history + payments)
+        enough = min(1.0, len(due) / sum(wanted))
+        paid = run.plan.history
+        for (batch, workers), bills in zip(shapes, wanted, strict=True):
+            mine = [due.pop() for _ in range(int(bills * enough))]
+            work = [
+                _Work(city.billing_url, mine[n::workers], batch, run.plan.posting_seconds)
+                for n in range(workers)
+            ]
+            sample, payments = await _measure(run, work)
+            paid += payments
+            complaints = await integrity.books(city.engine, paid)
+            samples[f"posting_{batch}_{workers}"] = replace(sample, complaints=complaints)
+    return samples
+
+
+async def _measure(run: Run, work: Sequence[_Work]) -> tuple[Sample, int]:
+    """Have a process do each part of the work, all at once; what came of it, and how many payments it was."""
+    context = mp.get_context("spawn")
+    barrier = context.Barrier(len(work) + 1)
+    results: mp.Queue[_Posted] = context.Queue()
+    employed = [context.Process(target=_post, args=(each, barrier, results)) for each in work]
+    for each in employed:
+        each.start()
+    used = Meter(run.stage, {"worker": [each.pid for each in employed if each.pid]})
+    await asyncio.to_thread(barrier.wait, 120)
+    await used.start()
+    posted = [await asyncio.to_thread(results.get, True, 120) for _ in employed]
+    payments = sum(each.payments for each in posted)
+    cost = await used.cost(payments)
+    await asyncio.to_thread(barrier.wait, 120)
+    for each in employed:
+        await asyncio.to_thread(each.join, 60)
     elapsed = max(each.ended for each in posted) - min(each.began for each in posted)
-    return Sample(payments / elapsed, "payments/s", cost, complaints)
+    return Sample(payments / elapsed, "payments/s", cost), payments
 
 
 def _post(work: _Work, barrier: Barrier, results: "mp.Queue[_Posted]") -> None:
