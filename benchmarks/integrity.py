@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.billing.reconciliation.audit import audit_snapshot
+from services.billing.reconciliation.audit import audit_database
 
 _COUNTS = text("""
     SELECT (SELECT count(*) FROM payments WHERE state = 'succeeded') AS payments,
@@ -31,7 +31,7 @@ async def books(engine: AsyncEngine, succeeded: int) -> list[str]:
         complaints.append(f"all balances together are {found.balances}")
     if found.moved != found.owed:
         complaints.append(f"{found.moved} was paid and {found.owed} is owed to billers")
-    violations = await audit_snapshot(engine)
+    violations = await audit_database(engine)
     return complaints + [f"{each.invariant}: {each.subject} {each.what}" for each in violations[:5]]
 
 

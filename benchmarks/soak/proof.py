@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.soak.bare import Connection
 from benchmarks.soak.sizes import Size
 from benchmarks.stage import City
-from services.billing.reconciliation.audit import audit_snapshot
+from services.billing.reconciliation.audit import audit_database
 
 _COUNTS = """
     SELECT (SELECT count(*) FROM payments WHERE state = 'succeeded') AS payments,
@@ -71,7 +71,7 @@ async def prove(city: City, owner: Connection, size: Size, told: Told, since: da
     await _balance(owner, proof)
     await _events(owner, proof, told, since)
     began = time.perf_counter()
-    violations = await audit_snapshot(city.engine)
+    violations = await audit_database(city.engine)
     proof.facts["audit_seconds"] = round(time.perf_counter() - began, 1)
     proof.facts["violations"] = len(violations)
     proof.complaints += [f"{each.invariant}: {each.subject} {each.what}" for each in violations[:5]]

@@ -32,7 +32,7 @@ from benchmarks.soak.slopes import fit, slopes
 from benchmarks.stage import City
 from events.ids import milliseconds_of
 from messaging.ddl import drop_old_partitions, ensure_partitions
-from services.billing.reconciliation.audit import audit_snapshot
+from services.billing.reconciliation.audit import audit_database
 from tests.support.databases import Database
 
 SIZE = Size(transfers=12_345, rate=100.0, seconds=60.0, wal_bytes=GB)
@@ -212,7 +212,7 @@ async def test_the_past_is_as_the_product_would_have_written_it(
     }
     assert (last["bill_number"], last["amount_minor"]) == (f"B{n}", amount_minor(n))
     assert same == id_of(BILL, n)
-    assert await audit_snapshot(engine) == []
+    assert await audit_database(engine) == []
 
 
 async def test_the_shipped_upkeep_drops_planted_days_and_makes_those_that_were_taken_away(
@@ -227,7 +227,7 @@ async def test_the_shipped_upkeep_drops_planted_days_and_makes_those_that_were_t
         before = await partitions(owner)
         assert planted < set(before)
         assert len(taken) == 3
-        assert await audit_snapshot(engine) == []  # planted events count as published
+        assert await audit_database(engine) == []  # planted events count as published
         async with engine.begin() as connection:
             assert await ensure_partitions(connection) == 3
         async with engine.begin() as connection:

@@ -77,7 +77,7 @@ def audit(json: AsJson = False) -> None:
 
     async def work() -> "list[Violation]":
         async with engine() as made:
-            return await reconciliation.audit_snapshot(made)
+            return await reconciliation.audit_database(made)
 
     found = run(work())
     if json:

@@ -1,6 +1,6 @@
 """Reconciliation: statements in, matched with the ledger item by item, breaks; and the auditor."""
 
-from services.billing.reconciliation.audit import Violation, audit, audit_job, audit_snapshot
+from services.billing.reconciliation.audit import Violation, audit, audit_database, audit_job
 from services.billing.reconciliation.fetch import (
     Imported,
     Unavailable,
@@ -23,8 +23,8 @@ __all__ = [
     "Unavailable",
     "Violation",
     "audit",
+    "audit_database",
     "audit_job",
-    "audit_snapshot",
     "import_billers",
     "import_file",
     "import_psp",

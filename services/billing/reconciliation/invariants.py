@@ -1,33 +1,40 @@
-"""The invariants, each a statement that returns what violates it: `subject` and `what`. No rows mean that it holds.
+"""The invariants, each one or more statements that return what violates it: `subject` and `what`. No rows: it holds.
 
 I6 and I10 (the PSP's and the billers' books agree with ours) are reconciliation itself; I12 (effects happen once) holds
 by natural keys; I14 to I16 come with adjustments and seals. I1, I3, I7 and I9 are constraints, too: the audit proves
 that they hold.
 """
 
-INVARIANTS: dict[str, str] = {
+INVARIANTS: dict[str, tuple[str, ...]] = {
     # I1 Each transfer balances: one amount, one currency on both sides, two accounts.
-    "I1": """
+    "I1": (
+        """
         SELECT CAST(t.id AS text) AS subject, 'currency ' || t.currency || ' from an account in ' || d.currency
             || ' to one in ' || c.currency AS what
         FROM transfers t
         JOIN ledger_accounts d ON d.id = t.debit_account JOIN ledger_accounts c ON c.id = t.credit_account
         WHERE t.currency <> d.currency OR t.currency <> c.currency OR t.amount_minor <= 0 OR d.id = c.id
-    """,
+        """,
+    ),
     # I2 All balances of a currency sum to zero.
-    "I2": """
+    "I2": (
+        """
         SELECT currency AS subject, 'all balances together are ' || sum(balance_minor) AS what
         FROM ledger_accounts GROUP BY currency HAVING sum(balance_minor) <> 0
-    """,
+        """,
+    ),
     # I3 A wallet is never overdrawn, nor spends what it holds, and no wallet is exempt.
-    "I3": """
+    "I3": (
+        """
         SELECT address AS subject, balance_minor || ' less ' || held_minor || ' held ' || currency AS what
         FROM ledger_accounts
         WHERE held_minor < 0 OR (no_overdraft AND balance_minor < held_minor)
            OR (address LIKE 'wallet:%' AND NOT no_overdraft)
-    """,
+        """,
+    ),
     # I4 A balance is what its transfers add up to, and what is held is its pending holds.
-    "I4": """
+    "I4": (
+        """
         WITH moved AS (
             SELECT account, sum(amount) AS minor FROM (
                 SELECT debit_account AS account, -sum(amount_minor) AS amount FROM transfers GROUP BY 1
@@ -40,9 +47,11 @@ INVARIANTS: dict[str, str] = {
             || '; held ' || a.held_minor || ', holds ' || coalesce(p.minor, 0) || ' ' || a.currency AS what
         FROM ledger_accounts a LEFT JOIN moved m ON m.account = a.id LEFT JOIN pending p ON p.account = a.id
         WHERE a.balance_minor <> coalesce(m.minor, 0) OR a.held_minor <> coalesce(p.minor, 0)
-    """,
+        """,
+    ),
     # I5 A payment's state says what its money did: taken means one transfer of its amount, else there is none.
-    "I5": """
+    "I5": (
+        """
         SELECT CAST(p.id AS text) AS subject, p.state || ' over ' || p.amount_minor || ', captured ' || p.captured_minor
             || ', refunded ' || p.refunded_minor || ', transfer '
             || coalesce(CAST(t.amount_minor AS text), 'none') AS what
@@ -54,18 +63,22 @@ INVARIANTS: dict[str, str] = {
            OR (p.state = 'refunded') <> (p.refunded_minor = p.captured_minor AND p.captured_minor > 0
                AND p.state <> 'reversed')
            OR (p.state = 'succeeded' AND p.refunded_minor <> 0)
-        UNION ALL
+        """,
+        """
         SELECT CAST(h.id AS text), 'the hold is ' || h.state || ', its payment ' || p.state
         FROM holds h JOIN payments p ON p.id = h.id
         WHERE (h.state = 'pending') <> (p.state IN ('authorized', 'applied'))
-        UNION ALL
+        """,
+        """
         SELECT CAST(u.id AS text), 'the top-up is ' || u.state || ' over ' || u.amount_minor || ', transfer '
             || coalesce(CAST(t.amount_minor AS text), 'none')
         FROM top_ups u LEFT JOIN transfers t ON t.id = u.id AND t.kind = 'top_up'
         WHERE t.amount_minor IS DISTINCT FROM CASE WHEN u.state = 'succeeded' THEN u.amount_minor END
-    """,
+        """,
+    ),
     # I7 Refunds never exceed the capture; payment, refunds and ledger tell the same.
-    "I7": """
+    "I7": (
+        """
         SELECT CAST(p.id AS text) AS subject, 'captured ' || p.captured_minor || '; refunded ' || p.refunded_minor
             || ' (refunds ' || coalesce(r.done, 0) || ', transfers ' || coalesce(r.booked, 0) || '); pending '
             || p.refund_pending_minor || ' (refunds ' || coalesce(r.pending, 0) || ')' AS what
@@ -79,9 +92,11 @@ INVARIANTS: dict[str, str] = {
         WHERE p.refunded_minor + p.refund_pending_minor > p.captured_minor
            OR p.refunded_minor <> coalesce(r.done, 0) OR p.refunded_minor <> coalesce(r.booked, 0)
            OR p.refund_pending_minor <> coalesce(r.pending, 0)
-    """,
+        """,
+    ),
     # I8 A receipt if and only if the money was taken, at most one, over the amount, and void when all went back.
-    "I8": """
+    "I8": (
+        """
         SELECT CAST(p.id AS text) AS subject, p.state || ' with ' || coalesce(r.receipts, 0) || ' receipts, of which '
             || coalesce(r.void, 0) || ' void' AS what
         FROM payments p LEFT JOIN (
@@ -92,16 +107,20 @@ INVARIANTS: dict[str, str] = {
                 p.state IN ('succeeded', 'partially_refunded', 'refunded', 'reversed') AS int)
            OR coalesce(r.void, 0) <> CAST(p.state IN ('refunded', 'reversed') AS int)
            OR (r.amount_minor IS NOT NULL AND r.amount_minor <> p.amount_minor)
-    """,
+        """,
+    ),
     # I9 At most one live or settled payment per bill.
-    "I9": """
+    "I9": (
+        """
         SELECT CAST(bill_id AS text) AS subject, count(*) || ' live payments' AS what FROM payments
         WHERE state IN ('accepted', 'authorized', 'applied', 'succeeded', 'partially_refunded')
         GROUP BY bill_id HAVING count(*) > 1
-    """,
+        """,
+    ),
     # I11 Every event is published in time, and an aggregate's events are numbered without gap or repeat. The relay
     # needs milliseconds, so a minute is an alarm. 2, 4 and 5 are the topics of events; a command has no sequence.
-    "I11": """
+    "I11": (
+        """
         WITH at AS MATERIALIZED (SELECT prev, cur, last_id FROM outbox_cursor WHERE shard = 0)
         SELECT CAST(o.event_id AS text) AS subject, 'written at ' || o.created_at || ' and not published' AS what
         FROM outbox o
@@ -110,17 +129,20 @@ INVARIANTS: dict[str, str] = {
           AND NOT (o.id <= (SELECT last_id FROM at)
                    AND coalesce(pg_visible_in_snapshot(o.xid, (SELECT cur FROM at)), false))
           AND o.created_at < now() - interval '60 seconds'
-        UNION ALL
+        """,
+        """
         SELECT CAST(event_id AS text), 'sequence ' || sequence || ' follows ' || before || ' of ' || key
         FROM (
             SELECT event_id, key, sequence,
                 lag(sequence) OVER (PARTITION BY topic, key ORDER BY sequence, id) AS before
             FROM outbox WHERE topic IN (2, 4, 5)
         ) AS numbered WHERE sequence <> before + 1
-    """,
+        """,
+    ),
     # I13 Nothing stays open past its deadline without an open case, and whatever is open will be asked about again. The
     # deadline is a day of asking and an hour for the next attempt; a due time 15 minutes past means that no timer runs.
-    "I13": """
+    "I13": (
+        """
         SELECT kind || ' ' || id AS subject, state || ' since ' || created_at || ', next attempt '
             || coalesce(CAST(next_attempt_at AS text), 'never') AS what
         FROM (
@@ -135,34 +157,42 @@ INVARIANTS: dict[str, str] = {
         WHERE next_attempt_at IS NULL OR next_attempt_at < now() - interval '15 minutes'
            OR (created_at < now() - interval '25 hours' AND NOT EXISTS (
                SELECT FROM cases c WHERE c.subject = still_open.id AND c.closed_at IS NULL))
-    """,
+        """,
+    ),
     # Rows that point at nothing, where the hot path has no foreign key.
-    "orphans": """
+    "orphans": (
+        """
         SELECT 'payment ' || p.id AS subject, 'its bill, account or biller does not exist' AS what
         FROM payments p LEFT JOIN bills b ON b.id = p.bill_id LEFT JOIN accounts a ON a.id = p.account_id
             LEFT JOIN billers r ON r.id = p.biller_id
         WHERE (b.id IS NULL OR a.id IS NULL OR r.id IS NULL) AND p.state <> 'rejected'
-        UNION ALL
+        """,
+        """
         SELECT 'receipt ' || r.number, 'its payment does not exist' FROM receipts r
         WHERE NOT EXISTS (SELECT FROM payments p WHERE p.id = r.payment_id)
-        UNION ALL
+        """,
+        """
         SELECT 'transfer ' || t.id, 'the ' || t.kind || ' that it books does not exist' FROM transfers t
         WHERE (t.kind = 'pay_bill' AND NOT EXISTS (SELECT FROM payments p WHERE p.id = t.id))
            OR (t.kind IN ('refund', 'reversal') AND NOT EXISTS (SELECT FROM refunds r WHERE r.id = t.id))
            OR (t.kind = 'top_up' AND NOT EXISTS (SELECT FROM top_ups u WHERE u.id = t.id))
            OR (t.kind IN ('psp_fee', 'psp_settlement')
                AND NOT EXISTS (SELECT FROM statement_lines l WHERE l.our_id = t.id))
-        UNION ALL
+        """,
+        """
         SELECT 'transfer ' || t.id, 'one of its accounts does not exist' FROM transfers t
         WHERE NOT EXISTS (SELECT FROM ledger_accounts a WHERE a.id = t.debit_account)
            OR NOT EXISTS (SELECT FROM ledger_accounts a WHERE a.id = t.credit_account)
-        UNION ALL
+        """,
+        """
         SELECT 'hold ' || h.id, 'its payment does not exist' FROM holds h
         WHERE NOT EXISTS (SELECT FROM payments p WHERE p.id = h.id)
-        UNION ALL
+        """,
+        """
         SELECT 'case ' || c.id, 'what it is about does not exist' FROM cases c
         WHERE NOT EXISTS (SELECT FROM payments p WHERE p.id = c.subject)
           AND NOT EXISTS (SELECT FROM refunds r WHERE r.id = c.subject)
           AND NOT EXISTS (SELECT FROM top_ups u WHERE u.id = c.subject)
-    """,
+        """,
+    ),
 }

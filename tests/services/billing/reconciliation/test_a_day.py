@@ -14,7 +14,7 @@ from services.billing.bills.connectors import Connectors
 from services.billing.payments.model import serial_of
 from services.billing.reconciliation import (
     Source,
-    audit_snapshot,
+    audit_database,
     import_billers,
     import_psp,
     reconcile,
@@ -92,4 +92,4 @@ async def test_after_a_day_of_payments_all_books_agree(city: City) -> None:
     # Five charges with their fees, four refunds, the payout; five applies, two unapplies.
     assert (of_psp.lines, of_psp.matched, of_psp.transfers) == (15, 15, 15)
     assert (of_biller.lines, of_biller.matched) == (7, 7)
-    assert await audit_snapshot(city.engine) == []
+    assert await audit_database(city.engine) == []

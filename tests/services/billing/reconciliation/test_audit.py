@@ -6,7 +6,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.billing.reconciliation import audit, audit_job
-from services.billing.reconciliation.audit import audit_snapshot
+from services.billing.reconciliation.audit import audit_database
 from services.billing.reconciliation.invariants import INVARIANTS
 from tests.services.billing.reconciliation import books
 
@@ -100,7 +100,7 @@ def test_every_invariant_has_a_fault() -> None:
 
 
 async def test_good_books_hold_every_invariant(city: AsyncEngine) -> None:
-    assert await audit_snapshot(city) == []
+    assert await audit_database(city) == []
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ async def test_a_closed_case_does_not_excuse_an_overdue_payment(
                 "INSERT INTO cases (subject, kind, note) SELECT id, 'x', 'x' FROM payments WHERE state = 'applied'"
             )
         )
-    assert await audit_snapshot(city) == []
+    assert await audit_database(city) == []
     async with owner_engine.begin() as connection:
         await connection.execute(text("UPDATE cases SET closed_at = now()"))
-    assert [each.invariant for each in await audit_snapshot(city)] == ["I13"]
+    assert [each.invariant for each in await audit_database(city)] == ["I13"]
