@@ -23,7 +23,7 @@ LOOK_SECONDS = 1.0
 _AUDITING = """
     SELECT extract(epoch FROM xact_start) AS began, extract(epoch FROM clock_timestamp()) AS now
     FROM pg_stat_activity
-    WHERE query LIKE '%AS violating LIMIT%' AND state <> 'idle' AND pid <> pg_backend_pid()
+    WHERE query LIKE '%AS violating%LIMIT%' AND state <> 'idle' AND pid <> pg_backend_pid()
     AND datname = current_database() AND xact_start IS NOT NULL
 """
 
@@ -89,7 +89,7 @@ class Watch:
 
     @property
     def audits(self) -> list[dict[str, float]]:
-        """Each audit that was seen: when it began, and for how long it was seen at work."""
+        """Each statement of an audit that was seen: when it began, and for how long it was seen at work."""
         return list(self._auditing.values())
 
     def also(self, process: Process) -> None:
