@@ -22,7 +22,7 @@ def show(result: Mapping[str, Any]) -> None:
         for row in rows:
             table.add_row(*row)
         console.print(table)
-    console.print(f"\n{_machine(result)}", highlight=False)
+    console.print(f"\n{machine(result)}", highlight=False)
 
 
 def markdown(result: Mapping[str, Any]) -> str:
@@ -32,7 +32,7 @@ def markdown(result: Mapping[str, Any]) -> str:
         lines = [f"| {' | '.join(each)} |" for each in (headings, *rows)]
         lines.insert(1, f"|---|{'---:|' * (len(headings) - 1)}")
         parts.append("\n".join([f"**{title}**", "", *lines]))
-    return "\n\n".join([*parts, _machine(result)])
+    return "\n\n".join([*parts, machine(result)])
 
 
 def _tables(
@@ -55,32 +55,32 @@ def _rate(line: Mapping[str, Any]) -> Sequence[str]:
     return (
         line["id"],
         f"{line['of_ceiling']:.2f}" if line["of_ceiling"] else "",
-        _number(line["median"]),
-        _number(line["min"]),
-        _number(line["max"]),
+        number(line["median"]),
+        number(line["min"]),
+        number(line["max"]),
         line["unit"],
-        _number(line.get("p50_ms")),
-        _number(line.get("p99_ms")),
+        number(line.get("p50_ms")),
+        number(line.get("p99_ms")),
         "yes" if line["integrity"] else "NO",
     )
 
 
 def _cost(line: Mapping[str, Any], names: Sequence[str]) -> Sequence[str]:
-    costs = (_number(line.get(f"cpu_us_{name}")) for name in names)
-    return (line["id"], *costs, _number(line.get("wal_bytes")))
+    costs = (number(line.get(f"cpu_us_{name}")) for name in names)
+    return (line["id"], *costs, number(line.get("wal_bytes")))
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _machine(result: Mapping[str, Any]) -> str:
-    machine, versions, durability = result["machine"], result["versions"], result["durability"]
+def machine(result: Mapping[str, Any]) -> str:
+    at, versions, durability = result["machine"], result["versions"], result["durability"]
     return (
-        f"{machine['cores']} cores ({machine['processor']}), {machine['memory_gib']} GiB,"
-        f" {machine['system']} {machine['kernel']}; Python {versions['python']},"
+        f"{at['cores']} cores ({at['processor']}), {at['memory_gib']} GiB,"
+        f" {at['system']} {at['kernel']}; Python {versions['python']},"
         f" PostgreSQL {versions['postgresql']}, Kafka {versions['kafka']};"
         f" fsync {durability['fsync']}, synchronous_commit {durability['synchronous_commit']};"
         f" measured {result['measured_at'][:10]}."

@@ -41,7 +41,8 @@ TYPE_PREFIX = "meterhall."  # every ce_type starts with it, so the outbox does n
 class Outgoing(NamedTuple):
     """One message for Kafka, encoded. A tuple, because the hot path makes thousands and turns them into columns.
 
-    `raw` is only for dead letters: it carries the key and the headers as they were (see dead_letters.py).
+    The fields are columns of the outbox. `raw` is only for dead letters: it carries the key and the headers as they
+    were (see dead_letters.py).
     """
 
     event_id: UUID
@@ -92,22 +93,9 @@ async def enqueue(connection: AsyncConnection, messages: Sequence[Outgoing]) -> 
     await copy(
         connection,
         "outbox",
-        _COLUMNS,
+        Outgoing._fields,
         [(message[0], message[1].code, *message[2:]) for message in messages],
     )
-
-
-_COLUMNS = (
-    "event_id",
-    "topic",
-    "key",
-    "sequence",
-    "type",
-    "payload",
-    "traceparent",
-    "correlation_id",
-    "raw",
-)
 
 
 @cache

@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.report import _machine, _number
+from benchmarks.report import machine, number
 
 Row = Mapping[str, Any]
 PROCESSES = ("worker", "relay", "timer", "postgres", "kafka", "sender")
@@ -14,20 +14,20 @@ WIDTH = 170
 
 _COLUMNS: dict[str, Callable[[Row], str]] = {
     "min": lambda row: f"{row['at_seconds'] / 60:.1f}",
-    "sent/s": lambda row: _number(row["commands_per_second"]),
-    "late ms": lambda row: _number(row["late_ms"]),
-    "paid/s": lambda row: _number(row["payments_per_second"]),
+    "sent/s": lambda row: number(row["commands_per_second"]),
+    "late ms": lambda row: number(row["late_ms"]),
+    "paid/s": lambda row: number(row["payments_per_second"]),
     "waiting": lambda row: f"{row['commands_waiting']:,}+{row['outbox_waiting']:,}",
-    "p50 ms": lambda row: _number(row["p50_ms"]),
-    "p99 ms": lambda row: _number(row["p99_ms"]),
-    "CPU µs": lambda row: _number(row["cpu_us"]),
+    "p50 ms": lambda row: number(row["p50_ms"]),
+    "p99 ms": lambda row: number(row["p99_ms"]),
+    "CPU µs": lambda row: number(row["cpu_us"]),
     **{
-        name: lambda row, name=name: _number(row.get(f"cpu_us_{name}"))  # type: ignore[misc]
+        name: lambda row, name=name: number(row.get(f"cpu_us_{name}"))  # type: ignore[misc]
         for name in ("worker", "relay", "timer", "postgres", "kafka")
     },
-    "WAL B": lambda row: _number(row["wal_bytes"]),
+    "WAL B": lambda row: number(row["wal_bytes"]),
     "pages": lambda row: f"{row['wal_full_pages']:.2f}",
-    "disk B": lambda row: _number(row["grown_bytes"]),
+    "disk B": lambda row: number(row["grown_bytes"]),
     "MB": lambda row: "/".join(f"{row[f'memory_mb_{name}']:.0f}" for name in PROCESSES[:5]),
     "ckpt": lambda row: str(row["checkpoints"]),
     "audit s": lambda row: f"{row['audit_seconds']:.0f}",
@@ -57,13 +57,13 @@ def show(result: Mapping[str, Any]) -> None:
         rows,
     )
     slopes = [
-        [name, _number(each["first"]), _number(each["last"]), f"{each['per_cent']:+.1f} %"]
+        [name, number(each["first"]), number(each["last"]), f"{each['per_cent']:+.1f} %"]
         for name, each in result["slopes"].items()
     ]
     title = f"From the end of the warm-up ({result['warm_up_seconds']:.0f} s) to the end, on a straight line"
     _table(console, title, ("what", "first", "last", "change"), slopes)
     rotation = [
-        [f"{each['at_seconds']:.0f}", each["what"], each["partition"], _number(each.get("p99_ms"))]
+        [f"{each['at_seconds']:.0f}", each["what"], each["partition"], number(each.get("p99_ms"))]
         for each in result["rotation"]
     ]
     title = "Partitions of the outbox: when, and the p99 of that time"
@@ -85,7 +85,7 @@ def _facts(result: Mapping[str, Any]) -> dict[str, Any]:
         **{f"Note {n}": each for n, each in enumerate(result["notes"], 1)},
         "Integrity": integrity,
         "Proven": "NO: " + "; ".join(complaints) if complaints else "yes",
-        "Machine": _machine(result),
+        "Machine": machine(result),
     }
 
 

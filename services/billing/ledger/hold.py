@@ -20,7 +20,7 @@ class Hold(NamedTuple):
     amount_minor: int
 
 
-_COLUMNS = ("id", "account", "amount_minor", "state")
+_COLUMNS = (*Hold._fields, "state")
 _END = text("""
     UPDATE holds SET state = :state, ended_at = now()
     WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'pending'

@@ -27,17 +27,7 @@ class NewReceipt(NamedTuple):
     issued_at: datetime
 
 
-_COLUMNS = (
-    "number",
-    "payment_id",
-    "biller_id",
-    "account_id",
-    "bill_number",
-    "period",
-    "amount_minor",
-    "currency",
-    "issued_at",
-)
+_COLUMNS = ("number", *NewReceipt._fields)
 _ISSUED = text("SELECT id, finished_at FROM payments WHERE id = ANY(CAST(:ids AS uuid[]))")
 _VOID = text("""
     UPDATE receipts SET voided_at = now(), void_reason = :reason
