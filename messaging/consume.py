@@ -34,9 +34,9 @@ __all__ = [
 
 # The group waits this long for a batch in flight before the partitions move without it.
 DRAIN_SECONDS = 45.0
-# A small batch costs nearly what a large one does. So batches that follow each other begin this far apart, unless they
-# are large: whoever comes after a pause is served at once, and a busy process does not run after single records.
-BEAT_SECONDS = 0.02
+# A small batch costs nearly what a large one does. So a consumer rests after one for as long as it took, and no longer
+# than this: whoever comes after a pause is served at once, and a busy process does not run after single records.
+LONGEST_REST_SECONDS = 0.08
 
 
 def make_broker(bootstrap: str, client_id: str) -> KafkaBroker:
@@ -90,12 +90,24 @@ def subscribe(
 
     @subscriber
     async def take(records: Sequence[Record]) -> None:
-        began = time.monotonic()
-        await consumption.take(records)
         if len(records) < max_records // 2:
-            await asyncio.sleep(began + BEAT_SECONDS - time.monotonic())
+            await _take_and_rest(consumption, records)
+        else:
+            await consumption.take(records)
 
     return consumption
+
+
+async def _take_and_rest(consumption: Consumption, records: Sequence[Record]) -> None:
+    # A fetch is answered as soon as there is one record. One that is under way beside a batch brings next to nothing,
+    # and what comes meanwhile waits for the fetch after it; so the next batch is asked for when it can be taken.
+    consumer = consumption.subscriber.consumer
+    held = consumer.assignment()
+    consumer.pause(*held)
+    began = time.monotonic()
+    await consumption.take(records)
+    await asyncio.sleep(min(LONGEST_REST_SECONDS, time.monotonic() - began))
+    consumer.resume(*(held & consumer.assignment()))
 
 
 class _DrainOnRevoke(ConsumerRebalanceListener):  # type: ignore[misc]
