@@ -5,7 +5,6 @@ soon.
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -22,23 +21,20 @@ from services.billing.workshop import open_workshop
 Job = Callable[[], Awaitable[int]]
 # A job that failed is tried again after this at most: what was in its way (a lock) is gone in a moment.
 RETRY_SECONDS = 5.0
-# The audit of a large ledger takes minutes: a pause of so many times as long leaves its processor to the payments.
-AUDIT_REST = 9.0
 
 log = structlog.get_logger()
 
 
-async def every(seconds: float, name: str, job: Job, rest: float = 0.0) -> None:
-    """Run the job for ever: this many seconds apart, or `rest` times its own length, while there is nothing to do."""
+async def every(seconds: float, name: str, job: Job) -> None:
+    """Run the job for ever, this many seconds apart while there is nothing to do."""
     while True:
-        began = time.monotonic()
         try:
             done = await job()
         except Exception:
             log.exception("job_failed", job=name)
             pause = min(seconds, RETRY_SECONDS)
         else:
-            pause = 0.0 if done else max(seconds, rest * (time.monotonic() - began))
+            pause = 0.0 if done else seconds
         await asyncio.sleep(pause)
 
 
@@ -48,7 +44,7 @@ async def run(settings: Settings) -> None:
         jobs = [
             asyncio.create_task(every(0.25, "resume", shop.payments.resume)),
             asyncio.create_task(every(1.0, "resume_lookups", shop.lookups.resume)),
-            asyncio.create_task(every(300.0, "audit", partial(audit_job, shop.engine), AUDIT_REST)),
+            asyncio.create_task(every(300.0, "audit", partial(audit_job, shop.engine))),
             asyncio.create_task(every(600.0, "upkeep", partial(upkeep, shop.engine))),
         ]
         await until_stopped()

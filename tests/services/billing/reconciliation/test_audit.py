@@ -1,5 +1,7 @@
 """The auditor: books made by the use cases hold every invariant, and each planted fault is found and named."""
 
+import time
+
 import pytest
 from prometheus_client import REGISTRY
 from sqlalchemy import text
@@ -12,7 +14,11 @@ from tests.services.billing.reconciliation import books
 
 # What is planted, per invariant. Constraints are taken away first: the audit has to see what they would stop.
 FAULTS: dict[str, list[str]] = {
-    "I1": ["UPDATE transfers SET currency = 'HKD' WHERE kind = 'top_up'"],
+    "I1": [
+        "UPDATE transfers SET currency = 'HKD' WHERE kind = 'top_up'",
+        "UPDATE transfers SET debit_account = -1 WHERE kind = 'pay_bill'",
+        "UPDATE transfers SET credit_account = -1 WHERE kind = 'pay_bill'",
+    ],
     "I2": [
         "UPDATE ledger_accounts SET balance_minor = balance_minor + 1 WHERE address = 'biller:hz-water:payable'"
     ],
@@ -72,8 +78,6 @@ FAULTS: dict[str, list[str]] = {
         "UPDATE receipts SET payment_id = gen_random_uuid() WHERE voided_at IS NOT NULL",
         "DELETE FROM refunds",
         "DELETE FROM top_ups",
-        "UPDATE transfers SET debit_account = -1 WHERE kind = 'pay_bill'",
-        "UPDATE transfers SET credit_account = -1 WHERE kind = 'pay_bill'",
         "INSERT INTO cases (subject, kind, note) VALUES (gen_random_uuid(), 'x', 'x')",
         """INSERT INTO holds (id, account, amount_minor, state, ended_at)
            SELECT gen_random_uuid(), id, 1, 'voided', now() FROM ledger_accounts LIMIT 1""",
@@ -136,6 +140,16 @@ async def test_the_job_tells_metrics_and_does_not_ask_to_run_again(
         await connection.execute(text(FAULTS["I2"][0]))
     assert await audit_job(city) == 0
     assert told() == 1
+
+
+async def test_the_job_rests_after_each_statement(city: AsyncEngine) -> None:
+    async def seconds(rest: float) -> float:
+        began = time.monotonic()
+        await audit_job(city, rest)
+        return time.monotonic() - began
+
+    at_work = min([await seconds(0.0) for _ in range(3)])
+    assert await seconds(9.0) > 5 * at_work
 
 
 async def test_a_closed_case_does_not_excuse_an_overdue_payment(
