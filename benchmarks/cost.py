@@ -15,11 +15,7 @@ class Meter:
 
     def __init__(self, stage: Stage, processes: Mapping[str, Sequence[int]]) -> None:
         self._stage = stage
-        self._processes = {
-            **processes,
-            "kafka": [int((stage.kafka.folder / "kafka.pid").read_text())],
-            "postgres": [_postmaster(stage)],
-        }
+        self._processes = {**processes, **servers(stage)}
         self._seconds: dict[str, float] = {}
         self._wal = 0
 
@@ -35,7 +31,10 @@ class Meter:
         return {**used, "wal_bytes": (await self._wal_bytes() - self._wal) / units}
 
     def _read(self) -> dict[str, float]:
-        trees = {name: sum(map(_tree_seconds, pids)) for name, pids in self._processes.items()}
+        trees = {
+            name: sum(_seconds(each) for pid in pids for each in tree(pid))
+            for name, pids in self._processes.items()
+        }
         # This process alone: all of the others are its children.
         return {**trees, "bench": time.process_time()}
 
@@ -47,21 +46,27 @@ class Meter:
         )
 
 
-def _postmaster(stage: Stage) -> int:
-    status = stage.postgres.folder / "data" / "postmaster.pid"
-    return int(status.read_text().splitlines()[0])
+def servers(stage: Stage) -> dict[str, list[int]]:
+    """The pids of PostgreSQL and Kafka."""
+    postmaster = (stage.postgres.folder / "data" / "postmaster.pid").read_text()
+    kafka = (stage.kafka.folder / "kafka.pid").read_text()
+    return {"postgres": [int(postmaster.splitlines()[0])], "kafka": [int(kafka)]}
 
 
-def _tree_seconds(pid: int) -> float:
-    """Processor seconds of a process, of its children that live, and of those that it has waited for."""
+def tree(pid: int) -> list[int]:
+    """The process and all of its children, if it lives."""
     try:
-        own = _fields(pid)
         children = (Path("/proc") / str(pid) / "task" / str(pid) / "children").read_text().split()
     except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [pid, *(each for child in children for each in tree(int(child)))]
+
+
+def _seconds(pid: int) -> float:
+    # Of a process and of the children that it has waited for: utime, stime, cutime and cstime are fields 14 to 17 of
+    # proc(5), of which the first two are cut off here.
+    try:
+        fields = (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
         return 0.0
-    # utime, stime, cutime and cstime: fields 14 to 17 of proc(5), of which the first two are cut off.
-    return sum(map(int, own[11:15])) / _TICKS + sum(_tree_seconds(int(child)) for child in children)
-
-
-def _fields(pid: int) -> list[str]:
-    return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / _TICKS

@@ -49,20 +49,21 @@ class Line:
             if ceiling and repeat in ceiling.samples and unit == "payments/s"
         ]
         names = {name: None for sample in samples for name in sample.facts}
-        return {
+        found = {
             "id": self.id,
             "unit": unit,
-            "median": _rounded(statistics.median(self.values())),
-            "min": _rounded(min(self.values())),
-            "max": _rounded(max(self.values())),
-            "of_ceiling": _rounded(statistics.median(ratios)) if ratios else None,
+            "median": statistics.median(self.values()),
+            "min": min(self.values()),
+            "max": max(self.values()),
+            "of_ceiling": statistics.median(ratios) if ratios else None,
             "repeats": len(samples),
             "integrity": not any(sample.complaints for sample in samples),
             **{
-                name: _rounded(statistics.median(s.facts[name] for s in samples if name in s.facts))
+                name: statistics.median(s.facts[name] for s in samples if name in s.facts)
                 for name in names
             },
         }
+        return {name: rounded(value) for name, value in found.items()}
 
 
 def as_json(lines: Sequence[Line], stage: Stage, durability: Mapping[str, str]) -> dict[str, Any]:
@@ -117,6 +118,17 @@ async def durability(stage: Stage) -> dict[str, str]:
     return {**said, "kafka_acks": "all", "kafka_replicas": "1"}
 
 
+def rounded(value: Any) -> Any:
+    """Every float to four digits: more would claim to know what the noise denies."""
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    if isinstance(value, dict):
+        return {name: rounded(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [rounded(each) for each in value]
+    return value
+
+
 def _machine() -> dict[str, Any]:
     return {
         "cores": len(os.sched_getaffinity(0)),
@@ -132,8 +144,3 @@ def _processor() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine()
-
-
-def _rounded(value: float) -> float:
-    # Four digits: more would claim to know what the range denies.
-    return float(f"{value:.4g}")

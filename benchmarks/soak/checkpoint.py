@@ -8,7 +8,7 @@ from typing import Any
 
 from kafka.errors import KafkaError
 
-from benchmarks.cost import Meter
+from benchmarks.cost import Meter, servers
 from benchmarks.lines.paced import percentile
 from benchmarks.soak import topics
 from benchmarks.soak.bare import Connection
@@ -52,13 +52,6 @@ class Subjects:
     def pids(self) -> dict[str, list[int]]:
         """By name; a process that was started again has another one."""
         return {name: [each.pid for each in group] for name, group in self.processes.items()}
-
-    def servers(self) -> dict[str, list[int]]:
-        """PostgreSQL's and Kafka's pids."""
-        stage = self.scene.stage
-        postmaster = (stage.postgres.folder / "data" / "postmaster.pid").read_text()
-        kafka = (stage.kafka.folder / "kafka.pid").read_text()
-        return {"postgres": [int(postmaster.splitlines()[0])], "kafka": [int(kafka)]}
 
 
 class Checkpoints:
@@ -130,7 +123,7 @@ class Checkpoints:
         await self._meter.start()
 
     def _memory(self) -> dict[str, float]:
-        pids = {**self._of.pids(), **self._of.servers()}
+        pids = {**self._of.pids(), **servers(self._of.scene.stage)}
         return {
             f"memory_mb_{name}{kind}": megabytes
             for name, group in pids.items()

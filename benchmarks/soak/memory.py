@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from benchmarks.cost import tree
+
 _MB = 1024 / 1e6
 
 
@@ -12,19 +14,11 @@ def memory(pids: Iterable[int]) -> dict[str, float]:
     PostgreSQL's shared buffers count as soon as a process has touched them, so that part grows up to their size.
     """
     total = shared = 0
-    for each in (each for pid in pids for each in _tree(pid)):
+    for each in (each for pid in pids for each in tree(pid)):
         found = _kilobytes(each)
         total += found.get("Pss:", 0)
         shared += found.get("Pss_Shmem:", 0)
     return {"": (total - shared) * _MB, "_shared": shared * _MB}
-
-
-def _tree(pid: int) -> list[int]:
-    try:
-        children = (Path("/proc") / str(pid) / "task" / str(pid) / "children").read_text().split()
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-    return [pid, *(each for child in children for each in _tree(int(child)))]
 
 
 def _kilobytes(pid: int) -> dict[str, int]:

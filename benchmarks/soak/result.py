@@ -59,7 +59,7 @@ class Result:
         """The whole file."""
         measured = slopes(self.rows, self._names(), self.seconds, self.warm_up_seconds)
         rate = measured.get("payments_per_second")
-        found: dict[str, Any] = rounded(
+        found: dict[str, Any] = results.rounded(
             {
                 **self.head,
                 "status": self.status,
@@ -99,14 +99,3 @@ class Result:
             if row["at_seconds"] - row["seconds"] <= event["at_seconds"] < row["at_seconds"]:
                 return {"p99_ms": row["p99_ms"]}
         return {}
-
-
-def rounded(value: Any) -> Any:
-    """Every float to four digits: more would claim to know what the noise denies."""
-    if isinstance(value, float):
-        return float(f"{value:.4g}")
-    if isinstance(value, dict):
-        return {name: rounded(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [rounded(each) for each in value]
-    return value

@@ -10,12 +10,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from benchmarks.city import build
 from benchmarks.direct import connect_directly
 from benchmarks.plan import QUICK
+from benchmarks.results import rounded
 from benchmarks.soak import report
 from benchmarks.soak.checkpoint import sent_between, spread
 from benchmarks.soak.days import Days, changes, partitions
 from benchmarks.soak.logs import warnings
 from benchmarks.soak.past import make_past
-from benchmarks.soak.result import Result, rounded
+from benchmarks.soak.result import Result
 from benchmarks.soak.sender import Entry, payment_id
 from benchmarks.soak.sizes import (
     BILL,
