@@ -30,7 +30,7 @@ PLAN = replace(QUICK, payments=2_500, history=1_000)
 BATCH = 500
 
 # Limits, known payments, bills, wallets, payables, balances; COPY of payments, receipts, events and transfers.
-STATEMENTS = 10
+STATEMENTS = 9
 # Payment, transfer, receipt, two events, and two balances in batches of 500, with all of their indexes.
 WAL_BYTES = 2_575
 WAL_TOLERANCE = 0.03

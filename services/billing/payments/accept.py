@@ -74,11 +74,11 @@ async def accept(
             taken.add(command.bill_id)
         payment = _payment(instructions[position], bill, reason, now)
         decided.append(Decision(payment, prints[position]))
-    wallets = await _fund(connection, decided)
+    accounts = await _fund(connection, decided)
     await keep(connection, decided, now, resume_after)
     payments = [each.payment for each in decided]
     await _tell(connection, payments, now)
-    await _book(connection, payments, wallets, now)
+    await _book(connection, payments, accounts, now)
     return Accepted([p for p in payments if p.state in OPEN], reused)
 
 
@@ -131,14 +131,20 @@ def _payment(
 
 
 async def _fund(connection: AsyncConnection, decided: list[Decision]) -> dict[ledger.Account, int]:
-    # A payment that its wallet can't pay becomes rejected in the list. Nothing is locked yet: see _book.
+    # A payment that its wallet can't pay becomes rejected in the list. Nothing is locked yet: see _book, which moves
+    # money between the accounts whose ids are returned.
     paying = {
         index: each.payment.wallet
         for index, each in enumerate(decided)
         if each.payment.state in _FROM_WALLET
     }
+    payables = {
+        ledger.payable(each.payment.bill.biller_id, each.payment.currency)
+        for each in decided
+        if each.payment.state is State.SUCCEEDED
+    }
     # A wallet that was never topped up does not exist, and has nothing.
-    found = await ledger.find_accounts(connection, set(paying.values()))
+    found = await ledger.find_accounts(connection, payables.union(paying.values()))
     available = {account: each.available_minor for account, each in found.items()}
     for index, account in paying.items():
         left = available.get(account, 0) - decided[index].payment.amount_minor
@@ -168,14 +174,14 @@ async def _tell(connection: AsyncConnection, payments: Sequence[Payment], now: d
 async def _book(
     connection: AsyncConnection,
     payments: Sequence[Payment],
-    wallets: ledger.AccountIds,
+    accounts: ledger.AccountIds,
     now: datetime,
 ) -> None:
     # Last, so that wallets and billers, which other batches pay from and to as well, are locked for a moment only.
     helds = await ledger.set_aside(
         connection,
         [
-            ledger.Hold(each.id, wallets[each.wallet], each.amount_minor)
+            ledger.Hold(each.id, accounts[each.wallet], each.amount_minor)
             for each in payments
             if each.state is State.AUTHORIZED
         ],
@@ -186,7 +192,7 @@ async def _book(
         if each.state is State.SUCCEEDED
     ]
     try:
-        await ledger.post(connection, transfers, helds, wallets)
+        await ledger.post(connection, transfers, helds, accounts)
     except ledger.OverdrawnError as error:
         raise LostRaceError("a wallet was spent from after we had looked") from error
 
