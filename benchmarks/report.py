@@ -7,22 +7,30 @@ from rich.console import Console
 from rich.table import Table
 
 HEADINGS = ("measurement", "of COPY", "median", "min", "max", "unit", "p50", "p99", "proven")
+WIDTH = 170
 COSTS = ("worker", "web", "relay", "postgres", "kafka", "psp", "billers", "bench")
 
 
 def show(result: Mapping[str, Any]) -> None:
     """Print the result."""
-    console = Console()
+    console = Console(width=WIDTH)
     for title, headings, rows in _tables(result):
-        table = Table(
-            title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0)
-        )
-        for n, heading in enumerate(headings):
-            table.add_column(heading, justify="right" if n else "left", no_wrap=not n)
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
-    console.print(f"\n{machine(result)}", highlight=False)
+        table(console, title, headings, rows)
+    console.print(machine(result), highlight=False)
+
+
+def table(
+    console: Console, title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]
+) -> None:
+    """Print one table: the first column is text, the others are numbers."""
+    console.print(title, style="italic", highlight=False)
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for n, heading in enumerate(headings):
+        made.add_column(heading, justify="right" if n else "left", no_wrap=True)
+    for row in rows:
+        made.add_row(*row)
+    console.print(made)
+    console.print()
 
 
 def markdown(result: Mapping[str, Any]) -> str:

@@ -1,16 +1,14 @@
 """A soak for people: a line at each checkpoint, and tables at the end."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks.report import machine, number
+from benchmarks.report import WIDTH, machine, number, table
 
 Row = Mapping[str, Any]
 PROCESSES = ("worker", "relay", "timer", "postgres", "kafka", "sender")
-WIDTH = 170
 
 _COLUMNS: dict[str, Callable[[Row], str]] = {
     "min": lambda row: f"{row['at_seconds'] / 60:.1f}",
@@ -49,7 +47,7 @@ def show(result: Mapping[str, Any]) -> None:
     """Print the result."""
     console = Console(width=WIDTH)
     rows = [[column(row) for column in _COLUMNS.values()] for row in result["checkpoints"]]
-    _table(
+    table(
         console,
         f"Checkpoints (for each payment: CPU and its parts in µs, log, full pages in it, tables;"
         f" MB of {', '.join(PROCESSES[:5])})",
@@ -61,13 +59,13 @@ def show(result: Mapping[str, Any]) -> None:
         for name, each in result["slopes"].items()
     ]
     title = f"From the end of the warm-up ({result['warm_up_seconds']:.0f} s) to the end, on a straight line"
-    _table(console, title, ("what", "first", "last", "change"), slopes)
+    table(console, title, ("what", "first", "last", "change"), slopes)
     rotation = [
         [f"{each['at_seconds']:.0f}", each["what"], each["partition"], number(each.get("p99_ms"))]
         for each in result["rotation"]
     ]
     title = "Partitions of the outbox: when, and the p99 of that time"
-    _table(console, title, ("s", "what", "partition", "p99 ms"), rotation)
+    table(console, title, ("s", "what", "partition", "p99 ms"), rotation)
     for name, value in _facts(result).items():
         console.print(f"{name}: {value}", highlight=False, markup=False)
 
@@ -87,16 +85,3 @@ def _facts(result: Mapping[str, Any]) -> dict[str, Any]:
         "Proven": "NO: " + "; ".join(complaints) if complaints else "yes",
         "Machine": machine(result),
     }
-
-
-def _table(
-    console: Console, title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]
-) -> None:
-    console.print(title, style="italic", highlight=False)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for n, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if n else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
-    console.print()
