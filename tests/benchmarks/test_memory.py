@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks.soak.memory import memory
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 MB_OF_THE_CHILD = 64
 # A process with a child that keeps memory, and some that both could share.
 PARENT = f"""
