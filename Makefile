@@ -1,6 +1,7 @@
 # Everything a user or a contributor runs. All of it works on a bare machine: Python 3.11+, make and the package registries.
 PYTHON ?= python3
 BIN := .venv/bin
+ALONE := tests/benchmarks tests/end_to_end
 
 .PHONY: demo up test lint bench soak lock clean
 
@@ -10,8 +11,10 @@ demo: .venv/installed  ## start a whole city, run its main job, print what happe
 up: .venv/installed  ## start a whole city and keep it running
 	$(BIN)/meterhall up
 
+# Measurements and whole cities have the machine to themselves; of the rest, each worker has its own PostgreSQL and Kafka.
 test: .venv/installed  ## the whole suite against the real PostgreSQL and the real Kafka
-	$(BIN)/pytest
+	$(BIN)/pytest $(ALONE)
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ALONE:%=--ignore=%)
 
 lint: .venv/installed  ## style, types, import contracts
 	$(BIN)/ruff check .

@@ -10,9 +10,9 @@ from sandbox.demo.wallet import Wallet
 from sandbox.home import Home
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]:
-    """The city, started as `meterhall up` starts it."""
+    """The city, started as `meterhall up` starts it, and stopped when this folder's tests are over."""
     folder: Path = tmp_path_factory.mktemp("city")
     with Home(folder) as home, City(home, seed=7) as started:
         yield started

@@ -90,7 +90,11 @@ async def test_an_objection_leaves_the_key_free(engine: AsyncEngine, wallet: Wal
     assert (await wallet.pay(bill, "key-1")).status_code == 202
 
 
-@pytest.mark.parametrize("path", ["/v1/payments", "/v1/top-ups", f"/v1/payments/{uuid7()}/refunds"])
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/payments", "/v1/top-ups", f"/v1/payments/{uuid7()}/refunds"],
+    ids=["payment", "top-up", "refund"],
+)
 async def test_without_a_key_nothing_is_promised(wallet: Wallet, path: str) -> None:
     body = {
         "bill_id": str(uuid7()),

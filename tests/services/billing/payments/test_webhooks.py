@@ -106,7 +106,16 @@ async def test_duplicates_are_kept_once(door: httpx.AsyncClient, engine: AsyncEn
         {"id": "evt_1", "data": {"object": {"metadata": ["charge_id"]}}},
         {"id": "evt_1", "data": {"object": {"metadata": {"charge_id": 7}}}},
     ],
-    ids=str,
+    ids=[
+        "not an id",
+        "nobody's charge",
+        "an empty id",
+        "no data",
+        "data is null",
+        "object is a string",
+        "metadata is a list",
+        "the id is a number",
+    ],
 )
 async def test_what_is_about_somebody_elses_money_is_kept_and_left(
     door: httpx.AsyncClient, what: dict[str, Any]
