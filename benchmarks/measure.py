@@ -1,6 +1,5 @@
 """The measurements in their order, repeat by repeat."""
 
-import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -8,6 +7,7 @@ from benchmarks.lines import ceiling, consumer, door, drain, lookup, paced, post
 from benchmarks.results import Line, Sample
 from benchmarks.run import Run
 from benchmarks.stage import Stage
+from chassis.process import run_process
 from sandbox.progress import Steps
 
 # Beside the path of a payment, or slow: these are repeated less often.
@@ -39,7 +39,7 @@ def measure(stage: Stage, chosen: Sequence[str], repeats: int, steps: Steps) -> 
     run = Run(stage, stage.plan, stage.folder / "rows", steps.advance)
     for done, (repeat, name) in enumerate(todo, 1):
         steps.tell(f"repeat {repeat + 1} of {repeats}: {name}")
-        for id, sample in asyncio.run(MEASUREMENTS[name](run)).items():
+        for id, sample in run_process(MEASUREMENTS[name](run)).items():
             lines.setdefault(id, Line(id)).samples[repeat] = sample
             steps.tell(f"  {id}: {sample.value:,.0f} {sample.unit}")
         steps.advance("measurements", done, len(todo))

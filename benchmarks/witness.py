@@ -21,11 +21,10 @@ class Witness:
     Times are seconds since the epoch, by this process's clock.
     """
 
-    def __init__(self, bootstrap: str, topics: Sequence[Topic], timed: Topic | None = None) -> None:
+    def __init__(self, bootstrap: str, topics: Sequence[Topic]) -> None:
         self._partitions = [
             TopicPartition(topic.name, n) for topic in topics for n in range(topic.partitions)
         ]
-        self._timed = timed.name if timed else ""
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=bootstrap,
             enable_auto_commit=False,
@@ -75,11 +74,10 @@ class Witness:
         while len(self.ids) < records:
             found = await self._consumer.getmany(timeout_ms=100, max_records=5_000)
             now = time.time()
-            for at, batch in found.items():
+            for batch in found.values():
                 # headers() of the envelope writes the id second.
                 self.ids += [record.headers[1][1] for record in batch]
-                if at.topic == self._timed:
-                    self.seen_at.update((record.key.decode(), now) for record in batch)
+                self.seen_at.update((record.key.decode(), now) for record in batch)
             if found:
                 changed_at = now
             elif now - changed_at > SILENCE_SECONDS:

@@ -3,18 +3,20 @@
 import asyncio
 import gc
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 # A batch of a thousand payments makes some 50,000 objects that reference counting frees. The default of 700 looks for
 # cycles among them seventy times a batch, and now and then among everything that was ever imported.
 _YOUNG_OBJECTS = 50_000
 
 
-def run_process(work: Coroutine[Any, Any, None]) -> None:
+def run_process(work: Coroutine[Any, Any, T]) -> T:
     """What asyncio.run() does, for a process that works in batches for days. Call it when everything is imported."""
     calm_collector()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(work)
+        return runner.run(work)
 
 
 def calm_collector() -> None:

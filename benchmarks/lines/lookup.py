@@ -87,7 +87,7 @@ async def _paced(run: Run, *, dead: bool) -> tuple[list[float], list[str]]:
         processes = [relay(run.stage, city), *workers(run.stage, city, at.environment)]
         async with (
             Wallets(run.stage.kafka.bootstrap) as wallets,
-            Witness(run.stage.kafka.bootstrap, [LOOKUP_EVENTS], timed=LOOKUP_EVENTS) as witness,
+            Witness(run.stage.kafka.bootstrap, [LOOKUP_EVENTS]) as witness,
             running(processes),
         ):
             await settled(run.stage, LOOKUP_GROUP, WORKERS)
