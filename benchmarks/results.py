@@ -6,7 +6,7 @@ import platform
 import statistics
 import sysconfig
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -27,6 +27,10 @@ class Sample:
     unit: str
     facts: Mapping[str, float] = field(default_factory=dict)
     complaints: Sequence[str] = ()
+
+    def but(self, complaints: Sequence[str]) -> "Sample":
+        """The same, with these complaints as well."""
+        return replace(self, complaints=[*self.complaints, *complaints])
 
 
 @dataclass(slots=True)

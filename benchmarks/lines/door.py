@@ -7,6 +7,7 @@ after its transaction has been committed.
 import asyncio
 import time
 from collections.abc import Iterator
+from typing import cast
 from urllib.parse import urlsplit
 
 from sqlalchemy import text
@@ -84,8 +85,7 @@ class _Wallet(asyncio.Protocol):
         self.ended = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods only
 
     def begin(self, until: float) -> None:
         """Ask until then, by `time.perf_counter`; `ended` is done after the last answer."""

@@ -9,59 +9,83 @@ that was reached.
 import asyncio
 import statistics
 import time
+from collections.abc import Mapping, Sequence
 
 from benchmarks import integrity
-from benchmarks.city import bills_due, command
+from benchmarks.city import Due, bills_due, command
 from benchmarks.direct import connect_directly
 from benchmarks.results import Sample
 from benchmarks.run import Run
 from benchmarks.running import WORKERS, meter, relay, running, settled, workers
+from benchmarks.stage import Stage
 from benchmarks.wallet import Wallets, encode
 from benchmarks.witness import Witness
 from events.topics import PAYMENT_EVENTS, PAYMENT_GROUP, RECEIPT_EVENTS
+from sandbox.process import Process
 
 SHARES = (25, 50, 75)
 WARM_UP_SECONDS = 2.0
+EVENTS = (PAYMENT_EVENTS, RECEIPT_EVENTS)
 
 
 async def measure(run: Run) -> dict[str, Sample]:
-    """Each share of this repeat's drain."""
-    return {f"paced_{share}": await _measure(run, run.drained * share / 100) for share in SHARES}
-
-
-async def _measure(run: Run, per_second: float) -> Sample:
+    """Each share of this repeat's drain, one after the other in the same city."""
     stage = run.stage
+    samples = {}
     async with stage.city() as city:
         connection = await connect_directly(city.owner_url)
         due = await bills_due(connection, run.plan)
         await connection.close()
-        payments = min(len(due), int(per_second * run.plan.paced_seconds))
-        records = encode([command(each) for each in due[:payments]])
-        employed, publisher = workers(stage, city), relay(stage, city)
+        processes = {"worker": workers(stage, city), "relay": [relay(stage, city)]}
         async with (
             Wallets(stage.kafka.bootstrap) as wallets,
-            Witness(stage.kafka.bootstrap, [RECEIPT_EVENTS]) as witness,
-            Witness(stage.kafka.bootstrap, [PAYMENT_EVENTS]) as others,
-            running([publisher, *employed]),
+            running([each for group in processes.values() for each in group]),
         ):
             await settled(stage, PAYMENT_GROUP, WORKERS)
-            used = meter(stage, worker=employed, relay=[publisher])
-            await used.start()
-            began = time.time()
-            asked_at, _ = await asyncio.gather(
-                wallets.pace(records, per_second), witness.read(payments)
-            )
-            cost = await used.cost(payments)
-            await others.read(payments)
-        complaints = await integrity.books(city.engine, run.plan.history + payments)
-        told = [RECEIPT_EVENTS.code, PAYMENT_EVENTS.code]
-        complaints += await integrity.events(city.engine, told, witness.ids + others.ids)
+            rates = {share: run.drained * share / 100 for share in SHARES}
+            seconds = min(run.plan.paced_seconds, len(due) / sum(rates.values()))
+            paid = 0
+            ids: list[bytes] = []
+            for share, per_second in rates.items():
+                mine = due[paid : paid + int(per_second * seconds)]
+                paid += len(mine)
+                sample, read = await _pace(stage, processes, wallets, mine, per_second)
+                ids += read
+                complaints = await integrity.counts(city.engine, run.plan.history + paid)
+                complaints += await integrity.events(city.engine, [t.code for t in EVENTS], ids)
+                samples[f"paced_{share}"] = sample.but(complaints)
+        found = await integrity.audit(city.engine)
+    return {id: sample.but(found) for id, sample in samples.items()}
+
+
+async def _pace(
+    stage: Stage,
+    processes: Mapping[str, Sequence[Process]],
+    wallets: Wallets,
+    due: Sequence[Due],
+    per_second: float,
+) -> tuple[Sample, list[bytes]]:
+    """One share, and the ids of all events that came of it."""
+    records = encode([command(each) for each in due])
+    async with (
+        Witness(stage.kafka.bootstrap, [RECEIPT_EVENTS]) as witness,
+        Witness(stage.kafka.bootstrap, [PAYMENT_EVENTS]) as others,
+    ):
+        used = meter(stage, **processes)
+        await used.start()
+        began = time.time()
+        asked_at, _ = await asyncio.gather(
+            wallets.pace(records, per_second), witness.read(len(due))
+        )
+        cost = await used.cost(len(due))
+        await others.read(len(due))
     warm = min(asked_at.values()) + WARM_UP_SECONDS
     waited = [
         (at - asked_at[key]) * 1000 for key, at in witness.seen_at.items() if asked_at[key] >= warm
     ]
     facts = {**cost, "p50_ms": percentile(waited, 50), "p99_ms": percentile(waited, 99)}
-    return Sample(payments / (witness.last_at - began), "payments/s", facts, complaints)
+    rate = len(due) / (witness.last_at - began)
+    return Sample(rate, "payments/s", facts), witness.ids + others.ids
 
 
 def percentile(values: list[float], which: int) -> float:
