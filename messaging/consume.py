@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from events.topics import Topic
 from messaging.consumption import ATTEMPTS, Consumption, Handler, Message, Rejected
 from messaging.dead_letters import Record
+from messaging.rest import rest_seconds
 
 __all__ = [
     "ATTEMPTS",
@@ -34,9 +35,6 @@ __all__ = [
 
 # The group waits this long for a batch in flight before the partitions move without it.
 DRAIN_SECONDS = 45.0
-# A small batch costs nearly what a large one does. So a consumer rests after one for as long as it took, and no longer
-# than this: whoever comes after a pause is served at once, and a busy process does not run after single records.
-LONGEST_REST_SECONDS = 0.03
 
 
 def make_broker(bootstrap: str, client_id: str) -> KafkaBroker:
@@ -106,7 +104,7 @@ async def _take_and_rest(consumption: Consumption, records: Sequence[Record]) ->
     consumer.pause(*held)
     began = time.monotonic()
     await consumption.take(records)
-    await asyncio.sleep(min(LONGEST_REST_SECONDS, time.monotonic() - began))
+    await asyncio.sleep(rest_seconds(time.monotonic() - began))
     consumer.resume(*(held & consumer.assignment()))
 
 

@@ -16,13 +16,12 @@ import structlog
 from messaging import metrics
 from messaging.lead import HaltedError, Lead, backlog, connect, take_lead
 from messaging.publish import Publisher, StartOverError
+from messaging.rest import rest_seconds
 from messaging.transient import backoff_seconds, is_transient
 from messaging.windows import PAGE_ROWS, Page, Position, Reader
 
-# Polling: at once while pages are full, and more and more slowly when nothing comes. After a small wave the relay rests
-# for as long as it took, because each costs a query and a request to Kafka: what comes after a pause goes at once.
+# Polling: at once while pages are full, and more and more slowly when nothing comes.
 POLL_SECONDS = 0.002
-LONGEST_REST_SECONDS = 0.03
 LONGEST_POLL_SECONDS = 0.05
 # So often a standby asks for the lead. A leader that dies leaves it at once, its socket being closed.
 STANDBY_SECONDS = 0.25
@@ -143,8 +142,8 @@ class Relay:
                 pause = STANDBY_SECONDS
             elif sent:
                 full = self._ahead or sent > PAGE_ROWS // 4
-                took = time.monotonic() - began
-                pause = 0.0 if full else max(POLL_SECONDS, min(LONGEST_REST_SECONDS, took))
+                rest = rest_seconds(time.monotonic() - began)
+                pause = 0.0 if full else max(POLL_SECONDS, rest)
             else:
                 pause = min(max(pause * 2, POLL_SECONDS), LONGEST_POLL_SECONDS)
             await self._pause(pause)

@@ -8,7 +8,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from messaging import consume
+from messaging import rest
 from messaging.consume import Message, Rejected
 from tests.messaging.conftest import Lane
 from tests.messaging.consumers import consuming, good
@@ -58,13 +58,13 @@ async def test_what_comes_while_a_small_batch_is_handled_is_one_batch(
         await gate.batches(3)
 
     assert gate.sizes == [1, 30, 1]
-    assert gate.began_at[2] - gate.began_at[0] > consume.LONGEST_REST_SECONDS
+    assert gate.began_at[2] - gate.began_at[0] > rest.LONGEST_SECONDS
 
 
 async def test_a_large_batch_is_followed_at_once(
     lane: Lane, kafka: str, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consume, "LONGEST_REST_SECONDS", 60.0)
+    monkeypatch.setattr(rest, "LONGEST_SECONDS", 60.0)
     gate = Gate()
     gate.open.set()
     async with AIOKafkaProducer(bootstrap_servers=kafka) as producer:
