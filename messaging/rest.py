@@ -5,7 +5,7 @@ took, and no longer than LONGEST_SECONDS: what comes after a pause is served at 
 after single records.
 """
 
-LONGEST_SECONDS = 0.03
+LONGEST_SECONDS = 0.015
 
 
 def rest_seconds(worked: float) -> float:

