@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 from sqlalchemy import make_url
 
-from messaging.windows import Position
+from messaging.windows import UNPUBLISHED, Position
 
 # A leader that does not speak for so long has lost the lead; it speaks every few seconds even when Kafka is down.
 IDLE_SESSION_SECONDS = 15
@@ -104,14 +104,9 @@ _SAVE = """
     WHERE shard = 0 AND epoch = $5
 """
 
-_BACKLOG = """
+_BACKLOG = f"""
     WITH at AS MATERIALIZED (SELECT prev, cur, last_id FROM outbox_cursor WHERE shard = 0)
     SELECT count(*) AS rows, min(created_at) AS oldest FROM (
-        SELECT created_at FROM outbox
-        WHERE (xid >= (SELECT pg_snapshot_xmax(prev) FROM at)
-               OR xid = ANY(ARRAY(SELECT pg_snapshot_xip(prev) FROM at)))
-        AND NOT (id <= (SELECT last_id FROM at)
-                 AND coalesce(pg_visible_in_snapshot(xid, (SELECT cur FROM at)), false))
-        LIMIT 100000
+        SELECT created_at FROM outbox WHERE {UNPUBLISHED} LIMIT 100000
     ) AS waiting
-"""
+"""  # noqa: S608 - our own text

@@ -123,6 +123,15 @@ def _bounds(at: Position) -> tuple[str, str, list[str]]:
     return after_prev, at.cur.split(":")[1], running.split(",") if running else []
 
 
+# Of the outbox: what a cursor `at` (prev, cur, last_id) does not count as published. Bounded above as well, though
+# nothing is beyond: of a lower bound alone, which it can't know, the planner expects a third of the table to be above
+# it, and reads all of it.
+UNPUBLISHED = """
+    (xid >= (SELECT pg_snapshot_xmax(prev) FROM at) AND xid < CAST('18446744073709551615' AS xid8)
+        OR xid = ANY(ARRAY(SELECT pg_snapshot_xip(prev) FROM at)))
+    AND NOT (id <= (SELECT last_id FROM at) AND coalesce(pg_visible_in_snapshot(xid, (SELECT cur FROM at)), false))
+"""
+
 # Values come in as text: asyncpg knows neither xid8 nor pg_snapshot.
 _IN_WINDOW = """
     (xid >= $1::text::xid8 AND xid < $2::text::xid8 OR xid = ANY($3::text[]::xid8[]))

@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from messaging.dead_letters import dead_letter
-from messaging.lead import connect, take_lead
+from messaging.lead import backlog, connect, take_lead
 from messaging.outbox import enqueue
 from messaging.partition import partition_of
 from messaging.relay import Relay
@@ -236,3 +237,36 @@ async def end_leader(engine: AsyncEngine) -> bool:
         return bool(
             await connection.scalar(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
         )
+
+
+async def test_the_backlog_is_counted_without_reading_what_is_published(
+    engine: AsyncEngine,
+    owner_engine: AsyncEngine,
+    lane: Lane,
+    database: Database,
+    relays: Callable[[], Relay],
+) -> None:
+    published = 20_000
+    for first in range(1, published, 2_000):
+        await enqueue_all(engine, lane.topic, "the-key", 2_000, first)
+    relay = relays()
+    assert await drain(relay) == published
+    await relay.close()
+    async with owner_engine.begin() as owner:
+        await owner.execute(text("ANALYZE outbox"))
+    await enqueue_all(engine, lane.topic, "the-key", 3, published + 1)
+
+    connection = await connect(database.billing_url, "billing")
+    before = await _rows_read_in_sequence(connection)
+    assert (await backlog(connection))[0] == 3
+    assert await _rows_read_in_sequence(connection) - before < published / 10
+    await connection.close()
+
+
+async def _rows_read_in_sequence(connection: "asyncpg.Connection[Any]") -> int:
+    # Of all partitions, by scans that look at every row. A session's own counts are flushed when it is idle.
+    await connection.execute("SELECT pg_stat_force_next_flush()")
+    found = await connection.fetchval(
+        "SELECT sum(seq_tup_read)::bigint FROM pg_stat_user_tables WHERE relname LIKE 'outbox%'"
+    )
+    return int(found)
