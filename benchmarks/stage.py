@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from benchmarks.city import build
+from benchmarks.city import Due, bills_due, build
 from benchmarks.direct import connect_directly
 from benchmarks.plan import Plan
 from messaging.topics import provision
@@ -40,6 +40,14 @@ class City:
     owner_url: str
     billing_url: str
     engine: AsyncEngine
+
+    async def due(self, plan: Plan) -> list[Due]:
+        """The bills that nobody has paid, as bills_due() has them."""
+        connection = await connect_directly(self.owner_url)
+        try:
+            return await bills_due(connection, plan)
+        finally:
+            await connection.close()
 
 
 class Stage:

@@ -10,8 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from benchmarks.city import bills_due, command
-from benchmarks.direct import connect_directly
+from benchmarks.city import command
 from benchmarks.results import Sample
 from benchmarks.run import Run
 from benchmarks.running import held, meter, running, settled
@@ -31,9 +30,7 @@ async def measure(run: Run) -> dict[str, Sample]:
     """Consume so many commands."""
     stage, commands = run.stage, run.plan.consumer_commands
     async with stage.city() as city:
-        connection = await connect_directly(city.owner_url)
-        due = await bills_due(connection, run.plan)
-        await connection.close()
+        due = await city.due(run.plan)
         records = encode([command(each) for each in due[:commands]])
         told = {"METERHALL_DATABASE_URL": city.billing_url}
         consumer = stage.process("consumer", MODULE, told, str(commands))

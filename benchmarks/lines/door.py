@@ -12,8 +12,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import text
 
-from benchmarks.city import CHANNEL, Due, bills_due
-from benchmarks.direct import connect_directly
+from benchmarks.city import CHANNEL, Due
 from benchmarks.lines.paced import percentile
 from benchmarks.results import Sample
 from benchmarks.run import Run
@@ -33,9 +32,7 @@ _COUNTS = text("""
 async def measure(run: Run) -> dict[str, Sample]:
     """Ask for a while, by so many connections at once."""
     async with run.stage.city() as city:
-        connection = await connect_directly(city.owner_url)
-        due = iter(await bills_due(connection, run.plan))
-        await connection.close()
+        due = iter(await city.due(run.plan))
         async with city.engine.begin() as opened:
             key = await issue_key(opened, CHANNEL)
         web = run.stage.process(

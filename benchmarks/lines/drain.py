@@ -9,8 +9,7 @@ are acknowledged. The witness reads all of them back after that, for the proof.
 from sqlalchemy import text
 
 from benchmarks import integrity
-from benchmarks.city import Due, bills_due, command
-from benchmarks.direct import connect_directly
+from benchmarks.city import command
 from benchmarks.results import Sample
 from benchmarks.rows import dump
 from benchmarks.run import Run
@@ -42,7 +41,7 @@ async def measure(run: Run) -> dict[str, Sample]:
     stage, payments = run.stage, run.plan.payments
     async with stage.city() as city:
         stored = await _stored(city)
-        records = encode([command(each) for each in await _due(city, run)])
+        records = encode([command(each) for each in await city.due(run.plan)])
         employed, publisher = workers(stage, city), relay(stage, city)
         async with (
             Wallets(stage.kafka.bootstrap) as wallets,
@@ -75,11 +74,3 @@ async def _stored(city: City) -> dict[str, float]:
     # What the tables take with all of their indexes; events are kept for a week, the rest for years.
     async with city.engine.connect() as connection:
         return dict((await connection.execute(_STORED)).one()._asdict())
-
-
-async def _due(city: City, run: Run) -> list[Due]:
-    connection = await connect_directly(city.owner_url)
-    try:
-        return await bills_due(connection, run.plan)
-    finally:
-        await connection.close()

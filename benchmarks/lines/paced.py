@@ -1,9 +1,9 @@
 """paced_25|50|75: commands at a share of the drain's rate; how long from a command to its receipt.
 
 The clock of a payment starts when its command was to be sent, whether or not the sender was late, and stops when the
-witness has the payment's ReceiptIssued from Kafka; the other events are read after that. The first two seconds, in
-which fresh processes open connections and plan their statements, are left out of the latencies. The value is the rate
-that was reached.
+witness has the payment's ReceiptIssued from Kafka; the other events are read after that. The first two seconds of
+each pace, in which fresh processes open connections and plan their statements, are left out of the latencies. The value
+is the rate that was reached.
 """
 
 import asyncio
@@ -12,8 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from benchmarks import integrity
-from benchmarks.city import Due, bills_due, command
-from benchmarks.direct import connect_directly
+from benchmarks.city import Due, command
 from benchmarks.results import Sample
 from benchmarks.run import Run
 from benchmarks.running import WORKERS, meter, relay, running, settled, workers
@@ -33,9 +32,7 @@ async def measure(run: Run) -> dict[str, Sample]:
     stage = run.stage
     samples = {}
     async with stage.city() as city:
-        connection = await connect_directly(city.owner_url)
-        due = await bills_due(connection, run.plan)
-        await connection.close()
+        due = await city.due(run.plan)
         processes = {"worker": workers(stage, city), "relay": [relay(stage, city)]}
         async with (
             Wallets(stage.kafka.bootstrap) as wallets,

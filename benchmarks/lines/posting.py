@@ -15,9 +15,8 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from benchmarks import integrity
-from benchmarks.city import RESUME_AFTER, Due, bills_due, command
+from benchmarks.city import RESUME_AFTER, Due, command
 from benchmarks.cost import Meter
-from benchmarks.direct import connect_directly
 from benchmarks.results import Sample
 from benchmarks.run import Run
 from chassis.process import run_process
@@ -57,9 +56,7 @@ async def measure(run: Run) -> dict[str, Sample]:
     seconds = run.plan.posting_seconds
     samples = {}
     async with run.stage.city() as city:
-        connection = await connect_directly(city.owner_url)
-        due = await bills_due(connection, run.plan)
-        await connection.close()
+        due = await city.due(run.plan)
         wanted = [MOST_PER_SECOND[batch] * workers * seconds for batch, workers in shapes]
         enough = min(1.0, len(due) / sum(wanted))
         paid = run.plan.history
