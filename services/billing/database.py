@@ -1,6 +1,7 @@
 """Billing's metadata, and its engine. There is no ORM on the hot path."""
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import database
 
@@ -13,3 +14,11 @@ def connect(
 ) -> AsyncEngine:
     """An engine of billing. `url` is postgresql+asyncpg://…; nothing is opened yet."""
     return database.connect(url, SCHEMA, pool_size=pool_size, plan_cache_mode=plan_cache_mode)
+
+
+async def summarize_new_blocks(connection: AsyncConnection) -> int:
+    """Let the BRIN indexes, by which a span of time is found, know of the blocks that are new; how many those were.
+
+    A vacuum does it as well, but comes by seldom where rows are only added. Locks are held until the transaction ends.
+    """
+    return int(await connection.scalar(text("SELECT summarize_new_blocks()")) or 0)

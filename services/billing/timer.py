@@ -14,7 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chassis.probes import Probes, until_stopped
 from chassis.telemetry import configure_logging
 from messaging.ddl import drop_old_partitions, ensure_partitions
-from services.billing.reconciliation import audit_job
+from services.billing import ledger
+from services.billing.database import summarize_new_blocks
+from services.billing.reconciliation import AUDIT_SECONDS, audit_job
 from services.billing.settings import Settings
 from services.billing.workshop import open_workshop
 
@@ -44,13 +46,26 @@ async def run(settings: Settings) -> None:
         jobs = [
             asyncio.create_task(every(0.25, "resume", shop.payments.resume)),
             asyncio.create_task(every(1.0, "resume_lookups", shop.lookups.resume)),
-            asyncio.create_task(every(300.0, "audit", partial(audit_job, shop.engine))),
+            asyncio.create_task(every(60.0, "seal", partial(seal, shop.engine))),
+            asyncio.create_task(every(AUDIT_SECONDS, "audit", partial(audit_job, shop.engine))),
             asyncio.create_task(every(600.0, "upkeep", partial(upkeep, shop.engine))),
         ]
         await until_stopped()
         for job in jobs:
             job.cancel()
         await asyncio.gather(*jobs, return_exceptions=True)
+
+
+async def seal(engine: AsyncEngine) -> int:
+    """Seal what is over of the ledger. Whoever keeps the log elsewhere has the digests that prove it."""
+    async with engine.begin() as connection:
+        await summarize_new_blocks(connection)
+    async with engine.begin() as connection:
+        sealed = await ledger.seal(connection)
+    for each in sealed:
+        digest = each.digest.hex()
+        log.info("ledger_sealed", until=each.until, transfers=each.transfers, digest=digest)
+    return len(sealed)
 
 
 async def upkeep(engine: AsyncEngine) -> int:

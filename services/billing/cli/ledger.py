@@ -1,4 +1,4 @@
-"""`meterhall ledger`: the trial balance and the statement of an account."""
+"""`meterhall ledger`: the trial balance, the statement of an account, and the seals."""
 
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import TYPE_CHECKING, Annotated
@@ -9,9 +9,9 @@ from chassis.output import as_json, fail, money, table
 from services.billing.cli.session import run, transaction
 
 if TYPE_CHECKING:
-    from services.billing.ledger import Statement, TrialBalance
+    from services.billing.ledger import Statement, TrialBalance, Verified
 
-commands = typer.Typer(name="ledger", help="The books: trial balance and account statements.")
+commands = typer.Typer(name="ledger", help="The books: trial balance, account statements, seals.")
 
 AsJson = Annotated[bool, typer.Option("--json", help="For a script.")]
 DAY = "%Y-%m-%d"
@@ -81,6 +81,63 @@ def statement(
         as_json(_statement_as_dict(found, first, last))
         return
     _print_statement(found, f"{address}, {first} to {last}")
+
+
+@commands.command("verify")
+def verify(
+    anchor: Annotated[
+        str, typer.Option("--anchor", help="A digest that you kept, in hex: is it one of ours?")
+    ] = "",
+    json: AsJson = False,
+) -> None:
+    """Compute every seal again; exit 1 when a sealed transfer was changed, added or taken away."""
+    from services.billing import ledger
+
+    async def read() -> "Verified":
+        async with transaction() as connection:
+            return await ledger.verify(connection, _digest(anchor))
+
+    found = run(read())
+    if json:
+        as_json(
+            {
+                "seals": found.seals,
+                "transfers": found.transfers,
+                "since": found.since,
+                "until": found.until,
+                "digest": found.digest.hex(),
+                "anchored_until": found.anchored_until,
+                "broken": [
+                    {"since": each.seal.since, "until": each.seal.until, "what": each.what}
+                    for each in found.broken
+                ],
+            }
+        )
+    elif not found.seals:
+        print(
+            "Nothing is sealed yet. The timer seals each five minutes, five minutes after their end."
+        )
+    else:
+        print(f"{found.seals:,} seals over {found.transfers:,} transfers, until {found.until}.")
+        print(f"The last digest, to keep elsewhere: {found.digest.hex()}")
+        if found.anchored_until and not found.broken:
+            print(f"Yours is the seal until {found.anchored_until}: nothing before was changed.")
+    if found.broken:
+        told = "; ".join(
+            f"{each.seal.since} to {each.seal.until}: {each.what}" for each in found.broken[:10]
+        )
+        fail(f"{len(found.broken)} seals are broken: {told}")
+    if anchor and not found.anchored_until:
+        fail("No seal has this digest: the ledger that it was taken of is not this one.")
+
+
+def _digest(typed: str) -> bytes | None:
+    try:
+        return bytes.fromhex(typed) if typed else None
+    except ValueError:
+        fail(
+            "A digest is written in 64 hexadecimal digits, as `meterhall ledger verify` prints it."
+        )
 
 
 def _print(found: "TrialBalance", when: str) -> None:

@@ -71,13 +71,18 @@ def reconcile(day: Day = None, json: AsJson = False) -> None:
 
 
 @commands.command()
-def audit(json: AsJson = False) -> None:
-    """Prove the invariants again: balances, payments, receipts, events; exit 1 when one is violated."""
+def audit(
+    unsealed: Annotated[
+        bool, typer.Option("--unsealed", help="Only what is not sealed yet: seconds, not minutes.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Prove the invariants again: balances, payments, receipts, events, seals; exit 1 when one is violated."""
     from services.billing import reconciliation
 
     async def work() -> "list[Violation]":
         async with engine() as made:
-            return await reconciliation.audit_database(made)
+            return await reconciliation.audit_database(made, unsealed=unsealed)
 
     found = run(work())
     if json:

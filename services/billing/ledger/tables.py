@@ -1,4 +1,4 @@
-"""The ledger's tables: accounts with their balances, transfers that are only ever added, and holds.
+"""The ledger's tables: accounts with their balances, transfers that are only ever added, holds, and seals.
 
 A balance is credits minus debits, so what we owe (a wallet, a biller) is positive and what others owe us (the PSP, the
 bank) is negative, and all balances of a currency sum to zero.
@@ -14,6 +14,8 @@ from sqlalchemy import (
     ForeignKey,
     Identity,
     Index,
+    Integer,
+    LargeBinary,
     Table,
     Text,
     UniqueConstraint,
@@ -78,6 +80,7 @@ transfers = Table(
     # Every payment pays for an index: few transfers correct another, and time needs a summary per block only.
     Index(None, "corrects", postgresql_where=text("corrects IS NOT NULL")),
     Index(None, "occurred_at", postgresql_using="brin", postgresql_with={"pages_per_range": "32"}),
+    Index(None, "created_at", postgresql_using="brin"),
 )
 
 holds = Table(
@@ -92,4 +95,30 @@ holds = Table(
     CheckConstraint("amount_minor > 0", name="amount_is_positive"),
     CheckConstraint(one_of("state", HOLD_STATES), name="state_is_declared"),
     CheckConstraint("(state = 'pending') = (ended_at IS NULL)", name="ended_when_not_pending"),
+    Index(None, "created_at", postgresql_using="brin"),
+    Index("ix_holds_pending", "account", postgresql_where=text("state = 'pending'")),
+)
+
+# Spans of time that are over, without gaps between them (seals.py). `digest` covers the span's transfers and the digest
+# before; `judged_at` and `faults` say when the auditor last looked, and how much he found.
+seals = Table(
+    "seals",
+    metadata,
+    Column("since", DateTime(timezone=True), primary_key=True),
+    Column("until", DateTime(timezone=True), nullable=False),
+    Column("transfers", BigInteger, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("sealed_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("judged_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("faults", Integer, nullable=False, server_default="0"),
+    CheckConstraint("until > since", name="span_is_not_empty"),
+    CheckConstraint("octet_length(digest) = 32", name="digest_has_32_bytes"),
+)
+
+# What the transfers of all sealed spans add up to.
+sealed_balances = Table(
+    "sealed_balances",
+    metadata,
+    Column("account", ForeignKey("ledger_accounts.id"), primary_key=True),
+    Column("balance_minor", BigInteger, nullable=False),
 )

@@ -156,6 +156,7 @@ payments = Table(
     # GET /v1/payments, newest first: of a channel, and of one of its payers.
     Index(None, "channel_id", "created_at", "id"),
     Index(None, "channel_id", "payer", "created_at", "id"),
+    Index(None, "created_at", postgresql_using="brin"),  # of a span, for the auditor
 )
 
 refunds = Table(
@@ -177,6 +178,7 @@ refunds = Table(
         "next_attempt_at",
         postgresql_where=text("next_attempt_at IS NOT NULL"),
     ),
+    Index(None, "created_at", postgresql_using="brin"),
 )
 
 top_ups = Table(
@@ -199,6 +201,7 @@ top_ups = Table(
         "next_attempt_at",
         postgresql_where=text("next_attempt_at IS NOT NULL"),
     ),
+    Index(None, "created_at", postgresql_using="brin"),
 )
 
 # What the HTTP door has promised: until the worker has looked, this row is the payment that the wallet asks for.

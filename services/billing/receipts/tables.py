@@ -1,10 +1,10 @@
 """Receipts: the proof of a succeeded payment. Rows are added once; only voiding changes them, and only those columns.
 
-`number` is the only index: it follows from the payment's id and the day (number.py), so the way from a payment to its
-receipt needs none, and its numbers of one day lie together.
+`number` is the only index that finds a receipt: it follows from the payment's id and the day (number.py), so the way
+from a payment to its receipt needs none, and its numbers of one day lie together.
 """
 
-from sqlalchemy import CHAR, BigInteger, CheckConstraint, Column, DateTime, Table, Text, Uuid
+from sqlalchemy import CHAR, BigInteger, CheckConstraint, Column, DateTime, Index, Table, Text, Uuid
 
 from chassis.database import one_of
 from services.billing.database import metadata
@@ -38,4 +38,5 @@ receipts = Table(
         one_of("void_reason", VOID_REASONS),
         name="void_reason_is_declared",
     ),
+    Index(None, "issued_at", postgresql_using="brin"),  # of a span, for the auditor
 )

@@ -1,6 +1,12 @@
 """Reconciliation: statements in, matched with the ledger item by item, breaks; and the auditor."""
 
-from services.billing.reconciliation.audit import Violation, audit, audit_database, audit_job
+from services.billing.reconciliation.audit import (
+    AUDIT_SECONDS,
+    Violation,
+    audit,
+    audit_database,
+    audit_job,
+)
 from services.billing.reconciliation.fetch import (
     Imported,
     Unavailable,
@@ -14,6 +20,7 @@ from services.billing.reconciliation.reconcile import Reconciliation, SourceResu
 from services.billing.reconciliation.report_day import Reported, report_day
 
 __all__ = [
+    "AUDIT_SECONDS",
     "Break",
     "Imported",
     "Reconciliation",

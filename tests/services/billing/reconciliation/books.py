@@ -146,6 +146,16 @@ async def top_up(engine: AsyncEngine, amount: int, *, at: datetime = NOON) -> UU
     return id
 
 
+async def make_some(engine: AsyncEngine) -> None:
+    """Something of everything."""
+    await top_up(engine, 10_000)
+    paid = await pay(engine, [100, 200])
+    await refund(engine, paid[0], 30)
+    await refund(engine, (await pay(engine, [300], funding="wallet"))[0], 300)
+    await pay(engine, [400], state="applied")
+    await pay(engine, [500], state="voided")
+
+
 def charge(id: UUID, amount: int, *, at: datetime = NOON, currency: str = "CNY") -> Line:
     """The PSP's line of a payment or a top-up."""
     return Line("charge", str(id), id, amount, currency, at, {"id": f"txn_{id.hex}"})

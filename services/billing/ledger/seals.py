@@ -1,0 +1,214 @@
+"""Seal the ledger: each five minutes of transfers, once they are over, get a digest that is chained to the one before.
+
+Whoever keeps one digest outside of the database (each is logged) can prove later that no transfer up to there was
+changed, added or taken away, whatever rights somebody had. And the auditor needs not add up what is sealed: its sums
+are kept in `sealed_balances`.
+
+A span's digest is SHA-256 over the digest before, the span's start, and the SHA-256 of each transfer in the order of
+their ids. A transfer counts as the line `id|kind|debit|credit|amount|currency|corrects|occurred_at`, with the addresses
+of its accounts, the amount in minor units and the time in seconds since 1970, to the microsecond. It belongs to the
+span of its `created_at`: the database's clock, which the application can't set.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import NamedTuple
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+SPAN = timedelta(minutes=5)
+# A span is sealed no sooner after its end: a transaction that has begun tells the others of it in less.
+SETTLED = timedelta(minutes=5)
+# So many spans are read at once.
+AT_ONCE = 12
+
+_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended('seals of the ledger', 0))")
+_LAST = text("SELECT until, digest FROM seals ORDER BY since DESC LIMIT 1")
+_FIRST = text("SELECT date_bin(:span, min(created_at), 'epoch') FROM transfers")
+# What a transaction writes has the time of its begin, so nothing comes any more that is older than all that are open.
+_OVER = text("""
+    SELECT date_bin(:span, least(now() - CAST(:settled AS interval), min(xact_start)), 'epoch')
+    FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+""")
+_CONTENTS = text("""
+    SELECT date_bin(CAST(:span AS interval), t.created_at, CAST(:since AS timestamptz)) AS since, count(*) AS transfers,
+        sha256(string_agg(sha256(convert_to(
+            concat_ws('|', t.id, t.kind, d.address, c.address, t.amount_minor, t.currency,
+                coalesce(CAST(t.corrects AS text), ''), extract(epoch FROM t.occurred_at)), 'UTF8')), '' ORDER BY t.id)
+        ) AS digest
+    FROM transfers t
+    LEFT JOIN ledger_accounts d ON d.id = t.debit_account LEFT JOIN ledger_accounts c ON c.id = t.credit_account
+    WHERE t.created_at >= :since AND t.created_at < :until
+    GROUP BY 1
+""")
+_SEAL = text("""
+    INSERT INTO seals (since, until, transfers, digest)
+    SELECT * FROM unnest(CAST(:since AS timestamptz[]), CAST(:until AS timestamptz[]), CAST(:transfers AS bigint[]),
+        CAST(:digests AS bytea[]))
+""")
+_ADD_UP = text("""
+    INSERT INTO sealed_balances (account, balance_minor)
+    SELECT account, CAST(sum(amount_minor) AS bigint) FROM (
+        SELECT debit_account AS account, -amount_minor AS amount_minor FROM transfers
+        WHERE created_at >= :since AND created_at < :until
+        UNION ALL
+        SELECT credit_account, amount_minor FROM transfers WHERE created_at >= :since AND created_at < :until
+    ) AS both_sides GROUP BY account ORDER BY account
+    ON CONFLICT (account) DO UPDATE SET balance_minor = sealed_balances.balance_minor + excluded.balance_minor
+""")
+_SEALED = text("""
+    SELECT count(*) AS seals, CAST(coalesce(sum(transfers), 0) AS bigint) AS transfers,
+        min(since) AS since, max(until) AS until,
+        (SELECT digest FROM seals ORDER BY since DESC LIMIT 1) AS digest,
+        (SELECT until FROM seals WHERE digest = :anchor) AS anchored_until
+    FROM seals
+""")
+_SEALS = text("""
+    SELECT since, until, transfers, digest FROM seals
+    WHERE since >= :since AND since < :until ORDER BY since
+""")
+_BEFORE = text("""
+    SELECT since, until, transfers, digest FROM seals WHERE since < :since ORDER BY since DESC LIMIT 1
+""")
+
+
+class Seal(NamedTuple):
+    """A span from `since` until just before `until`: how many transfers it has, and its digest."""
+
+    since: datetime
+    until: datetime
+    transfers: int
+    digest: bytes
+
+
+class BrokenSeal(NamedTuple):
+    """A seal that does not fit its transfers, or the seal before it."""
+
+    seal: Seal
+    what: str
+
+
+class Verified(NamedTuple):
+    """All seals, and which of them are broken. `anchored_until` is the end of the seal that has the asked digest."""
+
+    seals: int
+    transfers: int
+    since: datetime | None
+    until: datetime | None
+    digest: bytes
+    anchored_until: datetime | None
+    broken: list[BrokenSeal]
+
+
+class _Contents(NamedTuple):
+    transfers: int
+    digest: bytes
+
+
+_NOTHING = _Contents(0, b"")
+
+
+async def sealed_until(connection: AsyncConnection) -> datetime | None:
+    """What was created before is sealed; nothing is while this is None."""
+    last = (await connection.execute(_LAST)).first()
+    return None if last is None else last.until
+
+
+async def seal(connection: AsyncConnection) -> list[Seal]:
+    """Seal what is over, in the caller's transaction: the next spans, at most AT_ONCE of them.
+
+    Nothing when nothing is over, or when somebody else is at it. Time is no argument, because only the database knows
+    which transactions are still open.
+    """
+    if not await connection.scalar(_TRY_LOCK):
+        return []
+    last = (await connection.execute(_LAST)).first()
+    since = last.until if last else await connection.scalar(_FIRST, {"span": SPAN})
+    over = await connection.scalar(_OVER, {"span": SPAN, "settled": SETTLED})
+    if since is None or over <= since:
+        return []
+    until = min(over, since + AT_ONCE * SPAN)
+    sealed = await _make(connection, since, until, last.digest if last else b"")
+    await connection.execute(
+        _SEAL,
+        {
+            "since": [each.since for each in sealed],
+            "until": [each.until for each in sealed],
+            "transfers": [each.transfers for each in sealed],
+            "digests": [each.digest for each in sealed],
+        },
+    )
+    await connection.execute(_ADD_UP, {"since": since, "until": until})
+    return sealed
+
+
+async def broken_seals(
+    connection: AsyncConnection, since: datetime, until: datetime
+) -> list[BrokenSeal]:
+    """The seals of this time that do not fit what they seal."""
+    row = (await connection.execute(_BEFORE, {"since": since})).first()
+    before = Seal(*row) if row else None
+    found = await connection.execute(_SEALS, {"since": since, "until": until})
+    seals = [Seal(*row) for row in found]
+    broken: list[BrokenSeal] = []
+    for first in range(0, len(seals), AT_ONCE):
+        some = seals[first : first + AT_ONCE]
+        contents = await _contents(connection, some[0].since, some[-1].until)
+        for each in some:
+            what = _fault(each, contents, before)
+            broken += [BrokenSeal(each, what)] if what else []
+            before = each
+    return broken
+
+
+async def verify(connection: AsyncConnection, anchor: bytes | None = None) -> Verified:
+    """Compute every seal again. `anchor` is a digest that somebody has kept."""
+    found = (await connection.execute(_SEALED, {"anchor": anchor})).one()
+    broken = await broken_seals(connection, found.since, found.until) if found.seals else []
+    return Verified(
+        found.seals,
+        found.transfers,
+        found.since,
+        found.until,
+        found.digest or b"",
+        found.anchored_until,
+        broken,
+    )
+
+
+def _fault(seal: Seal, contents: Mapping[datetime, _Contents], before: Seal | None) -> str | None:
+    if before and before.until != seal.since:
+        return f"the seal before it ends at {before.until.isoformat()}"
+    found = contents.get(seal.since, _NOTHING)
+    if found.transfers != seal.transfers:
+        return f"sealed with {seal.transfers} transfers, and there are {found.transfers}"
+    if _digest(before.digest if before else b"", seal.since, found.digest) != seal.digest:
+        return "one of its transfers was changed, or the seal before it"
+    return None
+
+
+async def _make(
+    connection: AsyncConnection, since: datetime, until: datetime, before: bytes
+) -> list[Seal]:
+    contents = await _contents(connection, since, until)
+    made: list[Seal] = []
+    while since < until:
+        found = contents.get(since, _NOTHING)
+        before = _digest(before, since, found.digest)
+        made.append(Seal(since, since + SPAN, found.transfers, before))
+        since += SPAN
+    return made
+
+
+async def _contents(
+    connection: AsyncConnection, since: datetime, until: datetime
+) -> dict[datetime, _Contents]:
+    # By the starts of their spans; one without transfers is left out.
+    rows = await connection.execute(_CONTENTS, {"span": SPAN, "since": since, "until": until})
+    return {row.since: _Contents(row.transfers, row.digest) for row in rows}
+
+
+def _digest(before: bytes, since: datetime, contents: bytes) -> bytes:
+    return sha256(before + since.astimezone(UTC).isoformat().encode() + contents).digest()

@@ -1,0 +1,76 @@
+"""The names in braces of made.py and standing.py: the rows of a span of time, or all of them.
+
+A span is `:since` to just before `:until`, by the database's clock at the begin of the transaction that made the row.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from sqlalchemy import TextClause, text
+
+# Enough to see what is wrong; when everything is, nobody reads a million rows.
+MOST_PER_STATEMENT = 1_000
+
+_IN_SPAN = "{} >= CAST(:since AS timestamptz) AND {} < CAST(:until AS timestamptz)"
+_MADE = _IN_SPAN.format("created_at", "created_at")
+_OF_SPAN = {
+    name: f"(SELECT * FROM {name} WHERE {_MADE})"  # noqa: S608 - our own names
+    for name in ("transfers", "holds", "refunds", "top_ups", "outbox")
+}
+_OF_SPAN |= {
+    "made": f"(SELECT * FROM payments WHERE {_MADE})",  # noqa: S608
+    # Made in the span, or refunded in it.
+    "payments": f"""(SELECT * FROM payments WHERE {_MADE}
+        UNION ALL SELECT * FROM payments WHERE created_at < CAST(:since AS timestamptz)
+            AND id IN (SELECT payment_id FROM refunds WHERE {_MADE}))""",  # noqa: S608
+    "receipts": f"(SELECT * FROM receipts WHERE {_IN_SPAN.format('issued_at', 'issued_at')})",  # noqa: S608
+    # Of the payments that were made in the span: each is issued at the moment in which its payment is finished.
+    "their_receipts": f"""(SELECT * FROM receipts
+        WHERE issued_at >= (SELECT min(finished_at) FROM payments WHERE {_MADE})
+        AND issued_at <= (SELECT max(finished_at) FROM payments WHERE {_MADE}))""",  # noqa: S608
+    "sealed_balances": "sealed_balances",
+}
+_ALL = {name: name for name in _OF_SPAN} | {
+    "made": "payments",
+    "their_receipts": "receipts",
+    # Nothing is taken for granted when everything is read.
+    "sealed_balances": "(SELECT * FROM sealed_balances WHERE false)",
+}
+
+Checks = Mapping[str, Sequence[TextClause]]
+
+
+class Span(NamedTuple):
+    """From `since` until just before `until`."""
+
+    since: datetime
+    until: datetime
+
+
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+END = datetime(9999, 1, 1, tzinfo=UTC)
+ALWAYS = Span(BEGINNING, END)
+
+
+def of_a_span(invariants: Mapping[str, Sequence[str]]) -> Checks:
+    """The statements of these invariants, over the rows of a span."""
+    return _written(invariants, _OF_SPAN)
+
+
+def of_everything(invariants: Mapping[str, Sequence[str]]) -> Checks:
+    """The statements of these invariants, over all rows."""
+    return _written(invariants, _ALL)
+
+
+def _written(invariants: Mapping[str, Sequence[str]], names: Mapping[str, str]) -> Checks:
+    return {
+        id: [
+            text(
+                "SELECT subject, what FROM ("  # noqa: S608
+                f"{statement.format(**names)}) AS violating (subject, what) LIMIT {MOST_PER_STATEMENT}"
+            )
+            for statement in statements
+        ]
+        for id, statements in invariants.items()
+    }

@@ -1,0 +1,83 @@
+"""The invariants of what stands now: balances, the outbox's backlog, open work. They are judged every time.
+
+In the form of made.py. Of transfers, only what is not sealed is added up; what is has been (`sealed_balances`). I3 is a
+constraint, too: the audit proves that it holds.
+"""
+
+from messaging.windows import UNPUBLISHED
+
+STANDING: dict[str, tuple[str, ...]] = {
+    # I2 All balances of a currency sum to zero.
+    "I2": (
+        """
+        SELECT currency AS subject, 'all balances together are ' || sum(balance_minor) AS what
+        FROM ledger_accounts GROUP BY currency HAVING sum(balance_minor) <> 0
+        """,
+    ),
+    # I3 A wallet is never overdrawn, nor spends what it holds, and no wallet is exempt.
+    "I3": (
+        """
+        SELECT address AS subject, balance_minor || ' less ' || held_minor || ' held ' || currency AS what
+        FROM ledger_accounts
+        WHERE held_minor < 0 OR (no_overdraft AND balance_minor < held_minor)
+           OR (address LIKE 'wallet:%' AND NOT no_overdraft)
+        """,
+    ),
+    # I4 A balance is what its transfers add up to, and what is held is its pending holds.
+    "I4": (
+        """
+        WITH moved AS (
+            SELECT account, sum(amount) AS minor FROM (
+                SELECT debit_account AS account, -sum(amount_minor) AS amount FROM {transfers} AS t GROUP BY 1
+                UNION ALL
+                SELECT credit_account, sum(amount_minor) FROM {transfers} AS t GROUP BY 1
+                UNION ALL
+                SELECT account, balance_minor FROM {sealed_balances} AS sealed) AS both_sides GROUP BY account
+        ), pending AS (
+            SELECT account, sum(amount_minor) AS minor FROM holds WHERE state = 'pending' GROUP BY account
+        )
+        SELECT a.address AS subject, 'balance ' || a.balance_minor || ', transfers ' || coalesce(m.minor, 0)
+            || '; held ' || a.held_minor || ', holds ' || coalesce(p.minor, 0) || ' ' || a.currency AS what
+        FROM ledger_accounts a LEFT JOIN moved m ON m.account = a.id LEFT JOIN pending p ON p.account = a.id
+        WHERE a.balance_minor <> coalesce(m.minor, 0) OR a.held_minor <> coalesce(p.minor, 0)
+        """,
+    ),
+    # I11 Every event is published in time. The relay needs milliseconds, so a minute is an alarm.
+    "I11": (
+        f"""
+        WITH at AS MATERIALIZED (SELECT prev, cur, last_id FROM outbox_cursor WHERE shard = 0)
+        SELECT CAST(event_id AS text) AS subject, 'written at ' || created_at || ' and not published' AS what
+        FROM outbox WHERE {UNPUBLISHED} AND created_at < now() - interval '60 seconds'
+        """,  # noqa: S608 - our own text
+    ),
+    # I13 Nothing stays open past its deadline without an open case. The deadline is a day of asking and an hour for the
+    # next attempt; a due time 15 minutes past means that no timer runs.
+    "I13": (
+        """
+        SELECT kind || ' ' || id AS subject, state || ' since ' || created_at || ', next attempt '
+            || next_attempt_at AS what
+        FROM (
+            SELECT 'payment' AS kind, id, state, created_at, next_attempt_at FROM payments
+            WHERE next_attempt_at IS NOT NULL AND state IN ('accepted', 'authorized', 'applied')
+            UNION ALL
+            SELECT 'refund', id, state, created_at, next_attempt_at FROM refunds
+            WHERE next_attempt_at IS NOT NULL AND state IN ('accepted', 'unapplied')
+            UNION ALL
+            SELECT 'top_up', id, state, created_at, next_attempt_at FROM top_ups
+            WHERE next_attempt_at IS NOT NULL AND state = 'accepted'
+        ) AS still_open
+        WHERE next_attempt_at < now() - interval '15 minutes'
+           OR (created_at < now() - interval '25 hours' AND NOT EXISTS (
+               SELECT FROM cases c WHERE c.subject = still_open.id AND c.closed_at IS NULL))
+        """,
+    ),
+    # A case that is about nothing.
+    "orphans": (
+        """
+        SELECT 'case ' || c.id AS subject, 'what it is about does not exist' AS what FROM cases c
+        WHERE NOT EXISTS (SELECT FROM payments p WHERE p.id = c.subject)
+          AND NOT EXISTS (SELECT FROM refunds r WHERE r.id = c.subject)
+          AND NOT EXISTS (SELECT FROM top_ups u WHERE u.id = c.subject)
+        """,
+    ),
+}

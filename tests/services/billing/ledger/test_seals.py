@@ -1,0 +1,307 @@
+"""Seals: nothing is left out or counted twice, whoever writes meanwhile, and whatever is changed later shows."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from itertools import pairwise
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from events.ids import uuid7
+from services.billing import ledger
+from services.billing.database import summarize_new_blocks
+from services.billing.ledger import seals as sealing
+from services.billing.ledger.seals import AT_ONCE, SPAN
+
+NOON = datetime(2026, 11, 1, 4, tzinfo=UTC)
+# The first span of `books`, some hours ago.
+START = datetime.fromtimestamp(datetime.now(UTC).timestamp() // 300 * 300 - 3 * 3600, UTC)
+WALLET = ledger.wallet("app", "payer-1", "CNY")
+EVER = (datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC))
+
+
+async def post(engine: AsyncEngine, *transfers: ledger.Transfer) -> None:
+    async with engine.begin() as connection:
+        await ledger.post(connection, transfers)
+
+
+async def seal(engine: AsyncEngine) -> list[ledger.Seal]:
+    async with engine.begin() as connection:
+        return await ledger.seal(connection)
+
+
+async def broken(engine: AsyncEngine) -> list[ledger.BrokenSeal]:
+    async with engine.connect() as connection:
+        return await ledger.broken_seals(connection, *EVER)
+
+
+async def execute(engine: AsyncEngine, statement: str, **values: object) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(text(statement), values)
+
+
+@pytest.fixture
+async def books(engine: AsyncEngine, owner_engine: AsyncEngine) -> AsyncEngine:
+    """A top-up, four payments and a refund of one of them, a span apart each. Nothing is sealed."""
+    paid = [ledger.pay_bill(uuid7(), WALLET, "power", 100 + n, NOON) for n in range(4)]
+    made = [ledger.top_up(uuid7(), WALLET, 5_000, NOON), *paid]
+    made.append(ledger.refund(uuid7(), paid[0], 30, NOON))
+    await post(engine, *made)
+    for number, each in enumerate(made):
+        await execute(
+            owner_engine,
+            "UPDATE transfers SET created_at = :at WHERE id = :id",
+            at=START + number * SPAN,
+            id=each.id,
+        )
+    return engine
+
+
+async def all_sealed(engine: AsyncEngine) -> list[ledger.Seal]:
+    # What is over by now: with spans of milliseconds the next one is over whenever one is sealed.
+    sealed: list[ledger.Seal] = []
+    now = datetime.now(UTC)
+    while (some := await seal(engine)) and some[-1].until < now:
+        sealed += some
+    return sealed + some
+
+
+async def test_nothing_is_sealed_of_an_empty_ledger_and_of_the_last_minutes(
+    engine: AsyncEngine,
+) -> None:
+    assert await seal(engine) == []
+    await post(engine, ledger.top_up(uuid7(), WALLET, 100, NOON))
+    assert await seal(engine) == []
+    async with engine.connect() as connection:
+        assert await ledger.sealed_until(connection) is None
+
+
+async def test_spans_follow_each_other_up_to_now_with_and_without_transfers(
+    books: AsyncEngine,
+) -> None:
+    first = await seal(books)
+    assert [each.transfers for each in first] == [1] * 6 + [0] * (AT_ONCE - 6)
+    assert first[0].since == START
+    sealed = first + await all_sealed(books)
+    assert all(before.until == each.since for before, each in pairwise(sealed))
+    assert SPAN <= datetime.now(UTC) - sealed[-1].until < 3 * SPAN
+    assert len({each.digest for each in sealed}) == len(sealed)
+    assert await broken(books) == []
+
+
+async def test_what_is_sealed_is_added_up(books: AsyncEngine) -> None:
+    await all_sealed(books)
+    async with books.connect() as connection:
+        differ = await connection.scalar(
+            text("""
+                SELECT count(*) FROM ledger_accounts a FULL JOIN sealed_balances s ON s.account = a.id
+                WHERE s.balance_minor IS DISTINCT FROM a.balance_minor
+            """)
+        )
+    assert differ == 0
+
+
+async def test_a_digest_can_be_computed_by_anybody(books: AsyncEngine) -> None:
+    sealed = await seal(books)
+    async with books.connect() as connection:
+        rows = await connection.execute(
+            text("""
+                SELECT t.*, d.address AS debit, c.address AS credit FROM transfers t
+                JOIN ledger_accounts d ON d.id = t.debit_account JOIN ledger_accounts c ON c.id = t.credit_account
+                ORDER BY t.created_at
+            """)
+        )
+        lines = [
+            f"{row.id}|{row.kind}|{row.debit}|{row.credit}|{row.amount_minor}|{row.currency}|{row.corrects or ''}|"
+            f"{row.occurred_at.timestamp():.6f}"
+            for row in rows
+        ]
+    before = b""
+    for number, each in enumerate(sealed):
+        found = sha256(lines[number].encode()).digest() if number < len(lines) else b""
+        contents = sha256(found).digest() if found else b""
+        start = (START + number * SPAN).isoformat().encode()
+        before = sha256(before + start + contents).digest()
+        assert each.digest == before
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (
+            "UPDATE transfers SET amount_minor = amount_minor + 1 WHERE amount_minor = 101",
+            "changed",
+        ),
+        ("UPDATE transfers SET kind = 'remittance' WHERE amount_minor = 101", "changed"),
+        ("UPDATE transfers SET currency = 'HKD' WHERE amount_minor = 101", "changed"),
+        ("UPDATE transfers SET id = gen_random_uuid() WHERE amount_minor = 101", "changed"),
+        ("UPDATE transfers SET occurred_at = now() WHERE amount_minor = 101", "changed"),
+        ("UPDATE transfers SET corrects = NULL WHERE kind = 'refund'", "changed"),
+        (
+            """UPDATE transfers SET debit_account = credit_account, credit_account = debit_account
+               WHERE amount_minor = 101""",
+            "changed",
+        ),
+        (
+            "DELETE FROM transfers WHERE amount_minor = 101",
+            "sealed with 1 transfers, and there are 0",
+        ),
+        (
+            """INSERT INTO transfers (id, kind, debit_account, credit_account, amount_minor, currency, occurred_at,
+                   created_at)
+               SELECT gen_random_uuid(), kind, debit_account, credit_account, 1, currency, occurred_at, created_at
+               FROM transfers WHERE amount_minor = 101""",
+            "sealed with 1 transfers, and there are 2",
+        ),
+    ],
+)
+async def test_a_transfer_that_is_changed_later_breaks_its_seal_and_no_other(
+    books: AsyncEngine, owner_engine: AsyncEngine, change: str, what: str
+) -> None:
+    await all_sealed(books)
+    await execute(owner_engine, change)
+    (found,) = await broken(books)
+    assert what in found.what
+    assert found.seal.since in {START + 2 * SPAN, START + 5 * SPAN}
+
+
+async def test_an_account_that_gets_another_name_breaks_the_seals_of_its_transfers(
+    books: AsyncEngine, owner_engine: AsyncEngine
+) -> None:
+    await all_sealed(books)
+    await execute(
+        owner_engine,
+        "UPDATE ledger_accounts SET address = 'wallet:app:thief' WHERE address LIKE 'wallet:%'",
+    )
+    assert len(await broken(books)) == 6
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE seals SET digest = sha256(digest) WHERE transfers = 1",
+        "UPDATE seals SET transfers = 2 WHERE transfers = 1",
+        "DELETE FROM seals WHERE transfers = 1 AND since > (SELECT min(since) FROM seals)",
+        "DELETE FROM seals WHERE since = (SELECT min(since) FROM seals)",
+    ],
+)
+async def test_a_seal_that_is_changed_or_taken_away_is_found(
+    books: AsyncEngine, owner_engine: AsyncEngine, change: str
+) -> None:
+    await all_sealed(books)
+    await execute(owner_engine, change)
+    assert await broken(books)
+
+
+async def test_history_that_is_sealed_anew_has_other_digests(
+    books: AsyncEngine, owner_engine: AsyncEngine
+) -> None:
+    kept = (await all_sealed(books))[-1].digest
+    async with books.connect() as connection:
+        found = await ledger.verify(connection, kept)
+    assert found.anchored_until == found.until
+    assert (found.transfers, found.broken) == (6, [])
+    await execute(owner_engine, "UPDATE transfers SET amount_minor = 102 WHERE amount_minor = 101")
+    await execute(owner_engine, "DELETE FROM sealed_balances")
+    await execute(owner_engine, "DELETE FROM seals")
+    await all_sealed(books)
+    async with books.connect() as connection:
+        found = await ledger.verify(connection, kept)
+    assert found.broken == [], "whoever owns the database can seal what he likes"
+    assert found.anchored_until is None, "but he can't make the digest that somebody has kept"
+
+
+async def test_what_is_written_by_an_open_transaction_is_waited_for(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealing, "SPAN", timedelta(milliseconds=100))
+    monkeypatch.setattr(sealing, "SETTLED", timedelta(0))
+    early, late = (ledger.top_up(uuid7(), WALLET, 100, NOON) for _ in range(2))
+    await post(engine, ledger.top_up(uuid7(), ledger.wallet("app", "other", "CNY"), 1, NOON))
+    async with engine.connect() as slow:
+        await ledger.find_accounts(slow, [WALLET])  # begun, and nothing written yet
+        began = datetime.now(UTC)
+        await asyncio.sleep(0.3)
+        await post(engine, late)
+        await asyncio.sleep(0.3)
+        sealed = await all_sealed(engine)
+        assert sum(each.transfers for each in sealed) <= 1
+        assert all(each.until <= began for each in sealed)
+        await ledger.post(slow, [early])
+        await slow.commit()
+    await asyncio.sleep(0.3)
+    sealed += await all_sealed(engine)
+    assert sum(each.transfers for each in sealed) == 3
+    assert await broken(engine) == []
+
+
+async def test_writers_and_two_timers_at_once(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealing, "SPAN", timedelta(milliseconds=20))
+    monkeypatch.setattr(sealing, "SETTLED", timedelta(0))
+    sealed: list[ledger.Seal] = []
+    writing = True
+
+    async def write(payer: str) -> None:
+        for _ in range(60):
+            async with engine.begin() as connection:
+                await asyncio.sleep(0.005)
+                made = ledger.top_up(uuid7(), ledger.wallet("app", payer, "CNY"), 1, NOON)
+                await ledger.post(connection, [made])
+
+    async def keep_sealing() -> None:
+        while writing:
+            sealed.extend(await seal(engine))
+            await asyncio.sleep(0.001)
+
+    timers = [asyncio.create_task(keep_sealing()) for _ in range(2)]
+    await asyncio.gather(*(write(f"payer-{n}") for n in range(6)))
+    writing = False
+    await asyncio.gather(*timers)
+    await asyncio.sleep(0.1)
+    during = len(sealed)
+    sealed += await all_sealed(engine)
+    assert during > 5, "they have sealed while others wrote"
+    assert sum(each.transfers for each in sealed) == 360
+    assert await broken(engine) == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE seals SET digest = digest",
+        "UPDATE seals SET transfers = 0",
+        "UPDATE seals SET sealed_at = now()",
+        "DELETE FROM seals",
+        "INSERT INTO seals (since, until, transfers, digest, sealed_at) VALUES (now(), now(), 0, '', now())",
+        "DELETE FROM sealed_balances",
+        "UPDATE sealed_balances SET account = 1",
+    ],
+)
+async def test_the_application_may_not(engine: AsyncEngine, statement: str) -> None:
+    async with engine.connect() as connection:
+        with pytest.raises(DBAPIError, match="permission denied"):
+            await connection.execute(text(statement))
+
+
+async def test_new_blocks_are_summarized_once_and_a_vacuum_is_not_waited_for(
+    books: AsyncEngine, owner_engine: AsyncEngine
+) -> None:
+    more = """
+        INSERT INTO transfers (id, kind, debit_account, credit_account, amount_minor, currency, occurred_at)
+        SELECT gen_random_uuid(), kind, debit_account, credit_account, 1, currency, occurred_at
+        FROM transfers, generate_series(1, 20000) WHERE kind = 'top_up'
+    """
+    await execute(owner_engine, more)  # a megabyte or two
+    async with books.begin() as connection:
+        assert await summarize_new_blocks(connection) > 0
+    async with books.begin() as connection:
+        assert await summarize_new_blocks(connection) == 0
+    await execute(owner_engine, more)
+    async with owner_engine.begin() as vacuum, books.begin() as connection:
+        await vacuum.execute(text("LOCK TABLE transfers IN SHARE UPDATE EXCLUSIVE MODE"))
+        assert await summarize_new_blocks(connection) == 0

@@ -1,0 +1,199 @@
+"""The audit by spans of time: what is not sealed each time, what is sealed in turn, and no fault is between them."""
+
+from datetime import timedelta
+
+import pytest
+from prometheus_client import REGISTRY
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.billing import ledger
+from services.billing.ledger.seals import SPAN
+from services.billing.reconciliation import audit_job
+from services.billing.reconciliation.audit import audit_database
+from services.billing.reconciliation.made import MADE
+from services.billing.reconciliation.span import ALWAYS, END, Span, of_a_span
+from services.billing.reconciliation.standing import STANDING
+from tests.services.billing.reconciliation import books
+from tests.services.billing.reconciliation.test_audit import FAULTS
+
+SINCE = books.NOON - timedelta(days=1)
+TABLES = ("transfers", "payments", "holds", "refunds", "top_ups")
+
+
+@pytest.fixture
+async def city(engine: AsyncEngine) -> AsyncEngine:
+    """Books with something of everything in them."""
+    await books.make_some(engine)
+    return engine
+
+
+async def make_older(owner_engine: AsyncEngine, hours: int) -> None:
+    """Let everything have been made so long before."""
+    async with owner_engine.begin() as connection:
+        for table in TABLES:
+            await connection.execute(
+                text(f"UPDATE {table} SET created_at = created_at - :hours * interval '1 hour'"),
+                {"hours": hours},
+            )
+
+
+async def seal(engine: AsyncEngine) -> None:
+    """Seal whatever is over."""
+    while True:
+        async with engine.begin() as connection:
+            if not await ledger.seal(connection):
+                return
+
+
+async def execute(owner_engine: AsyncEngine, statement: str) -> None:
+    async with owner_engine.begin() as connection:
+        await connection.execute(text(statement))
+
+
+def told(id: str, of: str) -> float | None:
+    return REGISTRY.get_sample_value("invariant_violations", {"id": id, "of": of})
+
+
+@pytest.mark.parametrize(
+    ("invariant", "fault"),
+    [
+        pytest.param(id, fault, id=f"{id}-{number}")
+        for id, faults in FAULTS.items()
+        for number, fault in enumerate(faults, 1)
+    ],
+)
+async def test_a_fault_is_found_in_its_span(
+    city: AsyncEngine, owner_engine: AsyncEngine, invariant: str, fault: str
+) -> None:
+    async def found(span: Span) -> set[str]:
+        return {
+            id
+            for checks in (of_a_span(STANDING), of_a_span(MADE))
+            for id, some in checks.items()
+            for check in some
+            if (await connection.execute(check, span._asdict())).all()
+        }
+
+    async with owner_engine.connect() as connection:
+        assert await found(Span(SINCE, END)) == set()
+        for statement in fault.split(";\n"):
+            await connection.exec_driver_sql(statement)
+        assert invariant in await found(Span(SINCE, END))
+        elsewhere = await found(Span(ALWAYS.since, SINCE))
+        await connection.rollback()
+    # An empty span has no transfers, so it says of each balance that it is not what they add up to.
+    assert elsewhere - {"I4"} <= STANDING.keys()
+
+
+async def test_balances_are_compared_with_what_is_sealed_and_what_is_not(
+    city: AsyncEngine, owner_engine: AsyncEngine
+) -> None:
+    await make_older(owner_engine, 2)
+    await seal(city)
+    await books.make_some(city)
+    assert await audit_database(city, unsealed=True) == []
+    await execute(owner_engine, "UPDATE sealed_balances SET balance_minor = balance_minor + 1")
+    assert {each.invariant for each in await audit_database(city, unsealed=True)} == {"I4"}
+    assert await audit_database(city) == [], "who reads everything takes nothing for granted"
+
+
+async def test_who_looks_at_the_unsealed_does_not_read_what_is_sealed(
+    city: AsyncEngine, owner_engine: AsyncEngine
+) -> None:
+    await make_older(owner_engine, 2)
+    await seal(city)
+    await execute(owner_engine, "UPDATE transfers SET amount_minor = amount_minor + 1")
+    assert await audit_database(city, unsealed=True) == []
+    found = {each.invariant for each in await audit_database(city)}
+    assert {"I4", "I5", "I16"} <= found
+
+
+async def test_an_old_payment_that_is_refunded_now_is_looked_at(
+    city: AsyncEngine, owner_engine: AsyncEngine
+) -> None:
+    (paid,) = await books.pay(city, [700])
+    await make_older(owner_engine, 2)
+    await seal(city)
+    await books.refund(city, paid, 50)
+    assert await audit_database(city, unsealed=True) == []
+    await execute(owner_engine, "UPDATE payments SET refunded_minor = 49 WHERE amount_minor = 700")
+    assert {each.invariant for each in await audit_database(city, unsealed=True)} == {"I7"}
+
+
+async def test_a_late_transfer_in_a_sealed_span_is_found(
+    city: AsyncEngine, owner_engine: AsyncEngine
+) -> None:
+    await make_older(owner_engine, 2)
+    await seal(city)
+    await books.top_up(city, 300)
+    assert await audit_database(city, unsealed=True) == []
+    await execute(
+        owner_engine,
+        "UPDATE transfers SET created_at = now() - interval '2 hours' WHERE amount_minor = 300",
+    )
+    found = {each.invariant for each in await audit_database(city, unsealed=True)}
+    assert "I4" in found
+    assert "I16" in {each.invariant for each in await audit_database(city)}
+
+
+async def test_the_job_judges_every_sealed_span_in_its_turn(
+    city: AsyncEngine, owner_engine: AsyncEngine
+) -> None:
+    await make_older(owner_engine, 1)
+    await seal(city)
+    judged: set[object] = set()
+    async with city.connect() as connection:
+        spans = await connection.scalar(text("SELECT count(*) FROM seals"))
+        started = await connection.scalar(text("SELECT now()"))
+    for _ in range(spans):
+        assert await audit_job(city, rest=0.0) == 0
+        async with city.connect() as connection:
+            rows = await connection.execute(
+                text("SELECT since FROM seals WHERE judged_at > :started"), {"started": started}
+            )
+            now = set(rows.scalars())
+        assert len(now - judged) == 1, "one of so few each time, and none twice"
+        judged |= now
+    assert len(judged) == spans > 5
+
+
+async def test_an_alarm_about_what_is_sealed_lasts_until_it_is_mended(
+    city: AsyncEngine, owner_engine: AsyncEngine
+) -> None:
+    await make_older(owner_engine, 1)
+    await seal(city)
+    await execute(
+        owner_engine, "UPDATE transfers SET amount_minor = amount_minor + 1 WHERE kind = 'top_up'"
+    )
+    async with city.connect() as connection:
+        spans = await connection.scalar(text("SELECT count(*) FROM seals"))
+    for _ in range(spans):
+        await audit_job(city, rest=0.0)
+    assert told("I16", "sealed") == 1
+    assert told("I5", "sealed") == 1
+    await audit_job(city, rest=0.0)
+    assert told("I16", "sealed") == 1
+    await execute(
+        owner_engine, "UPDATE transfers SET amount_minor = amount_minor - 1 WHERE kind = 'top_up'"
+    )
+    await audit_job(city, rest=0.0)
+    assert told("I16", "sealed") == 0
+    assert told("I5", "sealed") == 0
+
+
+async def test_spans_that_follow_each_other_are_judged_together(
+    city: AsyncEngine, owner_engine: AsyncEngine
+) -> None:
+    await make_older(owner_engine, 2)
+    await seal(city)
+    async with owner_engine.begin() as connection:
+        await connection.execute(
+            text(
+                "UPDATE seals SET faults = 1 WHERE since < (SELECT min(since) FROM seals) + 3 * CAST(:span AS interval)"
+            ),
+            {"span": SPAN},
+        )
+    await audit_job(city, rest=0.0)
+    async with city.connect() as connection:
+        assert await connection.scalar(text("SELECT count(*) FROM seals WHERE faults > 0")) == 0
