@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 
 from benchmarks.city import BILLERS, CHANNEL
 from benchmarks.direct import connect_directly
@@ -25,13 +26,13 @@ from benchmarks.soak.sizes import (
     sql_id,
 )
 from benchmarks.stage import City
+from services.billing import ledger
 
 Tell = Callable[[str], None]
 
 TABLES = ("accounts", "ledger_accounts", "bills", "payments", "receipts", "top_ups", "transfers")
 CONNECTIONS = 2
 CHUNK = 500_000
-PAST_DAYS = 90
 # Far above the ledger accounts that a city has from its start.
 FIRST_BILLER, FIRST_WALLET = 10_001, 100_000
 
@@ -114,17 +115,33 @@ async def make_past(city: City, size: Size, tell: Tell) -> None:
     """Fill the city's tables; it must be fresh. All indexes and constraints are there afterwards, as they were."""
     owner = await connect_directly(city.owner_url)
     try:
+        now = datetime.now(UTC)
         async with bare(owner, TABLES, lambda statements: _run_all(city, statements, tell)):
             for statement in (_WALLETS, _BILLERS, _CLEARING, _NEXT_ID):
-                await owner.execute(_sized(statement, size))
-            await _fill(city, size, tell)
+                await owner.execute(_sized(statement, size, now))
+            await _fill(city, size, now, tell)
         # So nothing that autovacuum owes to the loading is done while it is measured.
         await _run_all(city, [f"VACUUM (FREEZE, ANALYZE) {table}" for table in TABLES], tell)
     finally:
         await owner.close()
 
 
-async def _fill(city: City, size: Size, tell: Tell) -> None:
+async def seal_past(city: City, tell: Tell) -> None:
+    """Seal what is over, as the timer would have done all the time."""
+    seals = transfers = told = 0
+    while True:
+        async with city.engine.begin() as connection:
+            sealed = await ledger.seal(connection)
+        seals += len(sealed)
+        transfers += sum(each.transfers for each in sealed)
+        if not sealed or seals >= told + 5_000:
+            tell(f"the past: {seals:,} seals over {transfers:,} transfers")
+            told = seals
+        if not sealed:
+            return
+
+
+async def _fill(city: City, size: Size, now: datetime, tell: Tell) -> None:
     jobs = _jobs(size)
     rows = {statement: last + 1 for statement, _, last in jobs}
     total, done, told = sum(rows.values()), 0, 0
@@ -134,7 +151,7 @@ async def _fill(city: City, size: Size, tell: Tell) -> None:
         nonlocal done, told
         while waiting:
             statement, first, last = waiting.popleft()
-            await connection.execute(_sized(statement, size), first, last)
+            await connection.execute(_sized(statement, size, now), first, last)
             done += last - first + 1
             if done * 20 // total > told:
                 told = done * 20 // total
@@ -163,10 +180,12 @@ def _jobs(size: Size) -> list[Job]:
     return [job for _, job in sorted(jobs, key=lambda each: each[0])]
 
 
-def _sized(statement: str, size: Size) -> str:
+def _sized(statement: str, size: Size, now: datetime) -> str:
+    # One moment for all statements: a payment is finished when its receipt is issued.
     def at(count: int) -> str:
-        step = PAST_DAYS * 86_400_000_000 // max(1, count)
-        return f"(now() - interval '{PAST_DAYS} days' + n * interval '{step} microseconds')"
+        step = size.past_days * 86_400_000_000 // max(1, count)
+        began = (now - timedelta(days=size.past_days)).isoformat()
+        return f"(CAST('{began}' AS timestamptz) + n * interval '{step} microseconds')"
 
     return statement.format(
         households=size.households,

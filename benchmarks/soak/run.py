@@ -13,7 +13,7 @@ from benchmarks.soak import topics
 from benchmarks.soak.bare import Connection
 from benchmarks.soak.days import Days
 from benchmarks.soak.load import Load
-from benchmarks.soak.past import make_past
+from benchmarks.soak.past import make_past, seal_past
 from benchmarks.soak.proof import prove
 from benchmarks.soak.result import Result, Say
 from benchmarks.soak.scene import Rhythm, Scene
@@ -73,6 +73,7 @@ async def _soak(scene: Scene) -> None:
 async def _prepare(scene: Scene, owner: Connection, days: Days) -> None:
     began = time.monotonic()
     await make_past(scene.city, scene.size, scene.say)
+    await seal_past(scene.city, scene.say)
     await days.prepare()
     for _ in range(PLANTED_DAYS):
         await days.plant()

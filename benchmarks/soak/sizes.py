@@ -62,6 +62,11 @@ class Size:
         return self.transfers - self.paid
 
     @property
+    def past_days(self) -> int:
+        """So many days the past took."""
+        return min(90, max(1, self.transfers // 200_000))
+
+    @property
     def due(self) -> int:
         """The bills that are paid while it runs."""
         return int(self.rate * self.seconds)
@@ -98,7 +103,7 @@ class Size:
 
     def as_json(self) -> dict[str, Any]:
         """For the result."""
-        derived = ("households", "paid", "top_ups", "due", "planted_events")
+        derived = ("households", "paid", "top_ups", "past_days", "due", "planted_events")
         return {**asdict(self), **{name: getattr(self, name) for name in derived}}
 
 

@@ -15,7 +15,7 @@ from benchmarks.soak import report
 from benchmarks.soak.checkpoint import sent_between, spread
 from benchmarks.soak.days import Days, changes, partitions
 from benchmarks.soak.logs import warnings
-from benchmarks.soak.past import make_past
+from benchmarks.soak.past import make_past, seal_past
 from benchmarks.soak.result import Result
 from benchmarks.soak.sender import Entry, payment_id
 from benchmarks.soak.sizes import (
@@ -189,6 +189,9 @@ async def test_the_past_is_as_the_product_would_have_written_it(
     city = City(database.name, database.owner_url, database.billing_url, engine)
     # Raises when an index or a constraint did not come back as it was.
     await make_past(city, SIZE, lambda _: None)
+    await seal_past(city, lambda _: None)
+    assert await audit_database(engine) == []
+    assert await audit_database(engine, unsealed=True) == []
     owner = await connect_directly(database.owner_url)
     try:
         counts = await owner.fetchrow(

@@ -94,7 +94,7 @@ def audit(
             ((each.invariant, each.subject, each.what) for each in found),
         )
     else:
-        print("Every invariant holds.")
+        print(f"Every invariant holds{' for what is not sealed' if unsealed else ''}.")
     if found:
         fail(f"{len(found)} violations: money, proof and state disagree. Have them looked at now.")
 

@@ -2,6 +2,7 @@
 
 from services.billing.reconciliation.audit import (
     AUDIT_SECONDS,
+    REST,
     Violation,
     audit,
     audit_database,
@@ -21,6 +22,7 @@ from services.billing.reconciliation.report_day import Reported, report_day
 
 __all__ = [
     "AUDIT_SECONDS",
+    "REST",
     "Break",
     "Imported",
     "Reconciliation",

@@ -1,6 +1,7 @@
 """Seals: nothing is left out or counted twice, whoever writes meanwhile, and whatever is changed later shows."""
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import pairwise
@@ -15,6 +16,8 @@ from services.billing import ledger
 from services.billing.database import summarize_new_blocks
 from services.billing.ledger import seals as sealing
 from services.billing.ledger.seals import AT_ONCE, SPAN
+from tests.support.command_line import meterhall
+from tests.support.databases import Database
 
 NOON = datetime(2026, 11, 1, 4, tzinfo=UTC)
 # The first span of `books`, some hours ago.
@@ -305,3 +308,25 @@ async def test_new_blocks_are_summarized_once_and_a_vacuum_is_not_waited_for(
     async with owner_engine.begin() as vacuum, books.begin() as connection:
         await vacuum.execute(text("LOCK TABLE transfers IN SHARE UPDATE EXCLUSIVE MODE"))
         assert await summarize_new_blocks(connection) == 0
+
+
+async def test_the_command_line_verifies_and_knows_an_anchor(
+    books: AsyncEngine, database: Database, owner_engine: AsyncEngine
+) -> None:
+    nothing = await meterhall(database, "ledger", "verify")
+    assert (nothing.code, "Nothing is sealed yet" in nothing.out) == (0, True)
+    anchor = (await all_sealed(books))[3].digest.hex()
+    shown = await meterhall(database, "ledger", "verify", "--anchor", anchor)
+    assert shown.code == 0, shown.err
+    assert "over 6 transfers" in shown.out
+    assert "nothing before was changed" in " ".join(shown.out.split())
+    other = await meterhall(database, "ledger", "verify", "--anchor", "00" * 32)
+    assert (other.code, "No seal has this digest" in other.err) == (1, True)
+    typo = await meterhall(database, "ledger", "verify", "--anchor", "twelve")
+    assert (typo.code, "64 hexadecimal digits" in typo.err) == (1, True)
+    await execute(owner_engine, "DELETE FROM transfers WHERE amount_minor = 101")
+    wrong = await meterhall(database, "ledger", "verify", "--anchor", anchor, "--json")
+    assert wrong.code == 1
+    assert "there are 0" in wrong.err
+    (told,) = json.loads(wrong.out)["broken"]
+    assert datetime.fromisoformat(told["since"]) == START + 2 * SPAN

@@ -85,6 +85,8 @@ async def test_audit_exits_with_1_when_an_invariant_is_violated(
     await books.pay(engine, [100], at=datetime.now(UTC))
     good = await meterhall(database, "audit")
     assert (good.code, good.out) == (0, "Every invariant holds.\n")
+    recent = await meterhall(database, "audit", "--unsealed")
+    assert (recent.code, recent.out) == (0, "Every invariant holds for what is not sealed.\n")
     async with owner_engine.begin() as connection:
         await connection.execute(text("DELETE FROM receipts"))
     bad = await meterhall(database, "audit", "--json")
