@@ -235,7 +235,7 @@ async def end_leader(engine: AsyncEngine) -> bool:
         return False
     async with engine.begin() as connection:
         return bool(
-            await connection.scalar(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+            await connection.scalar(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
         )
 
 
