@@ -2,8 +2,8 @@
 
 The clock of a payment starts when its command was to be sent, whether or not the sender was late, and stops when the
 witness has the payment's ReceiptIssued from Kafka; the other events are read after that. The first two seconds of
-each pace, in which fresh processes open connections and plan their statements, are left out of the latencies. The value
-is the rate that was reached.
+each pace (of a short one the first half), in which fresh processes open connections and plan their statements, are left
+out of the latencies. The value is the rate that was reached.
 """
 
 import asyncio
@@ -76,7 +76,7 @@ async def _pace(
         )
         cost = await used.cost(len(due))
         await others.read(len(due))
-    warm = min(asked_at.values()) + WARM_UP_SECONDS
+    warm = min(asked_at.values()) + min(WARM_UP_SECONDS, len(due) / per_second / 2)
     waited = [
         (at - asked_at[key]) * 1000 for key, at in witness.seen_at.items() if asked_at[key] >= warm
     ]

@@ -4,10 +4,11 @@ Whoever keeps one digest outside of the database (each is logged) can prove late
 changed, added or taken away, whatever rights somebody had. And the auditor needs not add up what is sealed: its sums
 are kept in `sealed_balances`.
 
-A span's digest is SHA-256 over the digest before, the span's start, and the SHA-256 of each transfer in the order of
-their ids. A transfer counts as the line `id|kind|debit|credit|amount|currency|corrects|occurred_at`, with the addresses
-of its accounts, the amount in minor units and the time in seconds since 1970, to the microsecond. It belongs to the
-span of its `created_at`: the database's clock, which the application can't set.
+A span's digest is SHA-256 over three things: the digest before (of the first span: nothing), the span's start as text
+(2026-11-26T10:05:00+00:00), and the SHA-256 over the SHA-256 of each transfer in the order of their ids (of no
+transfers: nothing). A transfer counts as the line `id|kind|debit|credit|amount|currency|corrects|occurred_at`, with the
+addresses of its accounts, the amount in minor units and the time in seconds since 1970, to the microsecond. It belongs
+to the span of its `created_at`: the database's clock, which the application can't set.
 """
 
 from collections.abc import Mapping
