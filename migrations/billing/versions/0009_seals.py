@@ -20,9 +20,8 @@ CREATE TABLE seals (
     CONSTRAINT ck_seals_digest_has_32_bytes CHECK (octet_length(digest) = 32)
 );
 
-CREATE TABLE sealed_balances (
-    account bigint CONSTRAINT pk_sealed_balances PRIMARY KEY
-        CONSTRAINT fk_sealed_balances_account_ledger_accounts REFERENCES ledger_accounts,
+CREATE TABLE sealed_sums (
+    bucket integer CONSTRAINT pk_sealed_sums PRIMARY KEY,
     balance_minor bigint NOT NULL
 );
 
@@ -38,11 +37,12 @@ CREATE INDEX ix_outbox_created_at ON outbox USING brin (created_at);
 CREATE INDEX ix_holds_pending ON holds (account) WHERE state = 'pending';
 
 GRANT SELECT, INSERT (since, until, transfers, digest), UPDATE (judged_at, faults) ON seals TO billing_app;
-GRANT SELECT, INSERT, UPDATE (balance_minor) ON sealed_balances TO billing_app;
+GRANT SELECT, INSERT, UPDATE (balance_minor) ON sealed_sums TO billing_app;
 """
 
 # Blocks that are new have no summary and are read by every search, until a vacuum comes by; that is too seldom for
-# tables that only grow. Whoever is in the way (a vacuum) does it himself.
+# tables that only grow. Whoever is in the way (a vacuum) does it himself. A partition that is dropped meanwhile is an
+# internal_error ("could not open relation").
 _SUMMARIZE = """
 CREATE FUNCTION summarize_new_blocks() RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '300ms' AS $$
@@ -56,7 +56,7 @@ BEGIN
     LOOP
         BEGIN
             summarized := summarized + brin_summarize_new_values(index);
-        EXCEPTION WHEN lock_not_available OR undefined_table THEN
+        EXCEPTION WHEN lock_not_available OR undefined_table OR internal_error THEN
             CONTINUE;
         END;
     END LOOP;
@@ -88,4 +88,4 @@ def downgrade() -> None:
         "ix_transfers_created_at",
     ):
         op.execute(f"DROP INDEX {index}")
-    op.execute("DROP TABLE sealed_balances, seals")
+    op.execute("DROP TABLE sealed_sums, seals")

@@ -114,9 +114,7 @@ def verify(
             }
         )
     elif not found.seals:
-        print(
-            "Nothing is sealed yet. The timer seals each five minutes, five minutes after their end."
-        )
+        print("Nothing is sealed yet. The timer seals each minute, a minute after its end.")
     else:
         print(f"{found.seals:,} seals over {found.transfers:,} transfers, until {found.until}.")
         print(f"The last digest, to keep elsewhere: {found.digest.hex()}")

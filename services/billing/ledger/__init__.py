@@ -29,6 +29,7 @@ from services.billing.ledger.post import (
     post,
 )
 from services.billing.ledger.seals import (
+    BUCKETS,
     BrokenSeal,
     Seal,
     Verified,
@@ -45,6 +46,7 @@ from services.billing.ledger.statement import (
 )
 
 __all__ = [
+    "BUCKETS",
     "Account",
     "AccountIds",
     "BrokenSeal",

@@ -115,10 +115,10 @@ seals = Table(
     CheckConstraint("octet_length(digest) = 32", name="digest_has_32_bytes"),
 )
 
-# What the transfers of all sealed spans add up to.
-sealed_balances = Table(
-    "sealed_balances",
+# What the transfers of all sealed spans add up to, for the accounts of each bucket together (seals.py).
+sealed_sums = Table(
+    "sealed_sums",
     metadata,
-    Column("account", ForeignKey("ledger_accounts.id"), primary_key=True),
+    Column("bucket", Integer, primary_key=True, autoincrement=False),
     Column("balance_minor", BigInteger, nullable=False),
 )

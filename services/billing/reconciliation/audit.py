@@ -27,7 +27,7 @@ from services.billing.reconciliation.span import (
     of_a_span,
     of_everything,
 )
-from services.billing.reconciliation.standing import STANDING
+from services.billing.reconciliation.standing import BALANCES, BUCKETS, STANDING
 
 AUDIT_SECONDS = 300.0
 # Each sealed span is judged again within this time.
@@ -43,8 +43,8 @@ VIOLATIONS = Gauge(
     ["id", "of"],
 )
 IDS = [*dict.fromkeys([*STANDING, *MADE])]
-_EVERYTHING = [of_everything(STANDING), of_everything(MADE)]
-_UNSEALED = [of_a_span(STANDING), of_a_span(MADE)]
+_EVERYTHING = [of_everything(each) for each in (STANDING, BALANCES, MADE)]
+_UNSEALED = [of_a_span(each) for each in (STANDING, BUCKETS, MADE)]
 _SEALED = [of_a_span(MADE)]
 _TO_JUDGE = text("""
     SELECT since, until FROM seals WHERE faults > 0

@@ -13,7 +13,7 @@ from services.billing.reconciliation import audit_job
 from services.billing.reconciliation.audit import audit_database
 from services.billing.reconciliation.made import MADE
 from services.billing.reconciliation.span import ALWAYS, END, Span, of_a_span
-from services.billing.reconciliation.standing import STANDING
+from services.billing.reconciliation.standing import BUCKETS, STANDING
 from tests.services.billing.reconciliation import books
 from tests.services.billing.reconciliation.test_audit import FAULTS
 
@@ -28,13 +28,15 @@ async def city(engine: AsyncEngine) -> AsyncEngine:
     return engine
 
 
-async def make_older(owner_engine: AsyncEngine, hours: int) -> None:
+async def make_older(owner_engine: AsyncEngine, minutes: int) -> None:
     """Let everything have been made so long before."""
     async with owner_engine.begin() as connection:
         for table in TABLES:
             await connection.execute(
-                text(f"UPDATE {table} SET created_at = created_at - :hours * interval '1 hour'"),
-                {"hours": hours},
+                text(
+                    f"UPDATE {table} SET created_at = created_at - :minutes * interval '1 minute'"
+                ),
+                {"minutes": minutes},
             )
 
 
@@ -69,7 +71,7 @@ async def test_a_fault_is_found_in_its_span(
     async def found(span: Span) -> set[str]:
         return {
             id
-            for checks in (of_a_span(STANDING), of_a_span(MADE))
+            for checks in (of_a_span(STANDING), of_a_span(BUCKETS), of_a_span(MADE))
             for id, some in checks.items()
             for check in some
             if (await connection.execute(check, span._asdict())).all()
@@ -89,11 +91,11 @@ async def test_a_fault_is_found_in_its_span(
 async def test_balances_are_compared_with_what_is_sealed_and_what_is_not(
     city: AsyncEngine, owner_engine: AsyncEngine
 ) -> None:
-    await make_older(owner_engine, 2)
+    await make_older(owner_engine, 20)
     await seal(city)
     await books.make_some(city)
     assert await audit_database(city, unsealed=True) == []
-    await execute(owner_engine, "UPDATE sealed_balances SET balance_minor = balance_minor + 1")
+    await execute(owner_engine, "UPDATE sealed_sums SET balance_minor = balance_minor + 1")
     assert {each.invariant for each in await audit_database(city, unsealed=True)} == {"I4"}
     assert await audit_database(city) == [], "who reads everything takes nothing for granted"
 
@@ -101,7 +103,7 @@ async def test_balances_are_compared_with_what_is_sealed_and_what_is_not(
 async def test_who_looks_at_the_unsealed_does_not_read_what_is_sealed(
     city: AsyncEngine, owner_engine: AsyncEngine
 ) -> None:
-    await make_older(owner_engine, 2)
+    await make_older(owner_engine, 20)
     await seal(city)
     await execute(owner_engine, "UPDATE transfers SET amount_minor = amount_minor + 1")
     assert await audit_database(city, unsealed=True) == []
@@ -113,7 +115,7 @@ async def test_an_old_payment_that_is_refunded_now_is_looked_at(
     city: AsyncEngine, owner_engine: AsyncEngine
 ) -> None:
     (paid,) = await books.pay(city, [700])
-    await make_older(owner_engine, 2)
+    await make_older(owner_engine, 20)
     await seal(city)
     await books.refund(city, paid, 50)
     assert await audit_database(city, unsealed=True) == []
@@ -124,13 +126,13 @@ async def test_an_old_payment_that_is_refunded_now_is_looked_at(
 async def test_a_late_transfer_in_a_sealed_span_is_found(
     city: AsyncEngine, owner_engine: AsyncEngine
 ) -> None:
-    await make_older(owner_engine, 2)
+    await make_older(owner_engine, 20)
     await seal(city)
     await books.top_up(city, 300)
     assert await audit_database(city, unsealed=True) == []
     await execute(
         owner_engine,
-        "UPDATE transfers SET created_at = now() - interval '2 hours' WHERE amount_minor = 300",
+        "UPDATE transfers SET created_at = now() - interval '20 minutes' WHERE amount_minor = 300",
     )
     found = {each.invariant for each in await audit_database(city, unsealed=True)}
     assert "I4" in found
@@ -140,7 +142,7 @@ async def test_a_late_transfer_in_a_sealed_span_is_found(
 async def test_the_job_judges_every_sealed_span_in_its_turn(
     city: AsyncEngine, owner_engine: AsyncEngine
 ) -> None:
-    await make_older(owner_engine, 1)
+    await make_older(owner_engine, 10)
     await seal(city)
     judged: set[object] = set()
     async with city.connect() as connection:
@@ -161,7 +163,7 @@ async def test_the_job_judges_every_sealed_span_in_its_turn(
 async def test_an_alarm_about_what_is_sealed_lasts_until_it_is_mended(
     city: AsyncEngine, owner_engine: AsyncEngine
 ) -> None:
-    await make_older(owner_engine, 1)
+    await make_older(owner_engine, 10)
     await seal(city)
     await execute(
         owner_engine, "UPDATE transfers SET amount_minor = amount_minor + 1 WHERE kind = 'top_up'"
@@ -185,7 +187,7 @@ async def test_an_alarm_about_what_is_sealed_lasts_until_it_is_mended(
 async def test_spans_that_follow_each_other_are_judged_together(
     city: AsyncEngine, owner_engine: AsyncEngine
 ) -> None:
-    await make_older(owner_engine, 2)
+    await make_older(owner_engine, 20)
     await seal(city)
     async with owner_engine.begin() as connection:
         await connection.execute(
