@@ -14,7 +14,7 @@ CREATE TABLE seals (
     transfers bigint NOT NULL,
     digest bytea NOT NULL,
     sealed_at timestamptz NOT NULL DEFAULT now(),
-    judged_at timestamptz NOT NULL DEFAULT now(),
+    judged_at timestamptz,
     faults integer NOT NULL DEFAULT 0,
     CONSTRAINT ck_seals_span_is_not_empty CHECK (until > since),
     CONSTRAINT ck_seals_digest_has_32_bytes CHECK (octet_length(digest) = 32)

@@ -109,7 +109,7 @@ seals = Table(
     Column("transfers", BigInteger, nullable=False),
     Column("digest", LargeBinary, nullable=False),
     Column("sealed_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    Column("judged_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("judged_at", DateTime(timezone=True)),
     Column("faults", Integer, nullable=False, server_default="0"),
     CheckConstraint("until > since", name="span_is_not_empty"),
     CheckConstraint("octet_length(digest) = 32", name="digest_has_32_bytes"),

@@ -2,8 +2,9 @@
 
 A violation is a page at once: it means that money, proof and state disagree.
 
-The timer's audit judges what is not sealed yet, whatever the size of the ledger, and each time some of the sealed spans
-once more, so that each is judged again within a week (decision 13). An operator's audit reads everything.
+The timer's audit judges what is not sealed yet and what was sealed since the last one, whatever the size of the ledger,
+and each time some of the older seals once more, so that each is judged again within a week (decision 13). An operator's
+audit reads everything.
 """
 
 import asyncio
@@ -35,6 +36,8 @@ ROUND = timedelta(days=7)
 # A statement may take seconds on a large ledger: after each the job rests for so many times as long, so that payments
 # which had to wait catch up.
 REST = 9.0
+# So many new seals are judged at once; there are more after a past was sealed.
+MOST_NEW = 60
 SEALS = "I16"
 
 VIOLATIONS = Gauge(
@@ -49,7 +52,9 @@ _SEALED = [of_a_span(MADE)]
 _TO_JUDGE = text("""
     SELECT since, until FROM seals WHERE faults > 0
     UNION
-    (SELECT since, until FROM seals ORDER BY judged_at, since
+    (SELECT since, until FROM seals WHERE judged_at IS NULL ORDER BY since DESC LIMIT :most)
+    UNION
+    (SELECT since, until FROM seals WHERE judged_at IS NOT NULL ORDER BY judged_at, since
      LIMIT (SELECT CAST(ceil(count(*) * CAST(:share AS float8)) AS bigint) FROM seals))
     ORDER BY since
 """)
@@ -109,10 +114,11 @@ async def audit_job(engine: AsyncEngine, rest: float = REST) -> int:
 
 
 async def _to_judge(engine: AsyncEngine) -> list[Span]:
-    # The spans that were judged longest ago, and those with faults, so that an alarm lasts as long as its reason does.
+    # The spans that are new, those that were judged longest ago, and those with faults, so that an alarm lasts as long
+    # as its reason does.
     async with engine.connect() as connection:
         share = AUDIT_SECONDS / ROUND.total_seconds()
-        rows = (await connection.execute(_TO_JUDGE, {"share": share})).all()
+        rows = (await connection.execute(_TO_JUDGE, {"share": share, "most": MOST_NEW})).all()
     spans: list[Span] = []
     for since, until in rows:
         # One after the other is one span.

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.billing import ledger
 from services.billing.ledger.seals import SPAN
 from services.billing.reconciliation import audit_job
-from services.billing.reconciliation.audit import audit_database
+from services.billing.reconciliation.audit import MOST_NEW, audit_database
 from services.billing.reconciliation.made import MADE
 from services.billing.reconciliation.span import ALWAYS, END, Span, of_a_span
 from services.billing.reconciliation.standing import BUCKETS, STANDING
@@ -145,7 +145,10 @@ async def test_the_job_judges_every_sealed_span_in_its_turn(
     await make_older(owner_engine, 10)
     await seal(city)
     judged: set[object] = set()
+    await audit_job(city, rest=0.0)
     async with city.connect() as connection:
+        new = await connection.scalar(text("SELECT count(*) FROM seals WHERE judged_at IS NULL"))
+        assert new == 0, "what is new is judged at once"
         spans = await connection.scalar(text("SELECT count(*) FROM seals"))
         started = await connection.scalar(text("SELECT now()"))
     for _ in range(spans):
@@ -199,3 +202,18 @@ async def test_spans_that_follow_each_other_are_judged_together(
     await audit_job(city, rest=0.0)
     async with city.connect() as connection:
         assert await connection.scalar(text("SELECT count(*) FROM seals WHERE faults > 0")) == 0
+
+
+async def test_of_many_new_seals_the_newest_are_judged_first(
+    city: AsyncEngine, owner_engine: AsyncEngine
+) -> None:
+    await make_older(owner_engine, MOST_NEW + 10)
+    await seal(city)
+    await audit_job(city, rest=0.0)
+    async with city.connect() as connection:
+        rows = await connection.execute(
+            text("SELECT judged_at IS NOT NULL FROM seals ORDER BY since DESC")
+        )
+        judged = list(rows.scalars())
+    assert len(judged) > MOST_NEW + 5
+    assert judged == [True] * MOST_NEW + [False] * (len(judged) - MOST_NEW)
