@@ -1,7 +1,6 @@
 """Seals: nothing is left out or counted twice, whoever writes meanwhile, and whatever is changed later shows."""
 
 import asyncio
-import json
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import pairwise
@@ -16,60 +15,24 @@ from services.billing import ledger
 from services.billing.database import summarize_new_blocks
 from services.billing.ledger import seals as sealing
 from services.billing.ledger.seals import AT_ONCE, SPAN
-from tests.support.command_line import meterhall
-from tests.support.databases import Database
-
-NOON = datetime(2026, 11, 1, 4, tzinfo=UTC)
-# The first span of `books`, some hours ago.
-START = datetime.fromtimestamp(datetime.now(UTC).timestamp() // 60 * 60 - 3 * 3600, UTC)
-WALLET = ledger.wallet("app", "payer-1", "CNY")
-EVER = (datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC))
-
-
-async def post(engine: AsyncEngine, *transfers: ledger.Transfer) -> None:
-    async with engine.begin() as connection:
-        await ledger.post(connection, transfers)
-
-
-async def seal(engine: AsyncEngine) -> list[ledger.Seal]:
-    async with engine.begin() as connection:
-        return await ledger.seal(connection)
-
-
-async def broken(engine: AsyncEngine) -> list[ledger.BrokenSeal]:
-    async with engine.connect() as connection:
-        return await ledger.broken_seals(connection, *EVER)
-
-
-async def execute(engine: AsyncEngine, statement: str, **values: object) -> None:
-    async with engine.begin() as connection:
-        await connection.execute(text(statement), values)
+from tests.services.billing.ledger.sealing import (
+    NOON,
+    START,
+    WALLET,
+    all_sealed,
+    broken,
+    execute,
+    make_books,
+    post,
+    seal,
+)
 
 
 @pytest.fixture
 async def books(engine: AsyncEngine, owner_engine: AsyncEngine) -> AsyncEngine:
     """A top-up, four payments and a refund of one of them, a span apart each. Nothing is sealed."""
-    paid = [ledger.pay_bill(uuid7(), WALLET, "power", 100 + n, NOON) for n in range(4)]
-    made = [ledger.top_up(uuid7(), WALLET, 5_000, NOON), *paid]
-    made.append(ledger.refund(uuid7(), paid[0], 30, NOON))
-    await post(engine, *made)
-    for number, each in enumerate(made):
-        await execute(
-            owner_engine,
-            "UPDATE transfers SET created_at = :at WHERE id = :id",
-            at=START + number * SPAN,
-            id=each.id,
-        )
+    await make_books(engine, owner_engine)
     return engine
-
-
-async def all_sealed(engine: AsyncEngine) -> list[ledger.Seal]:
-    # What is over by now: with spans of milliseconds the next one is over whenever one is sealed.
-    sealed: list[ledger.Seal] = []
-    now = datetime.now(UTC)
-    while (some := await seal(engine)) and some[-1].until < now:
-        sealed += some
-    return sealed + some
 
 
 async def test_nothing_is_sealed_of_an_empty_ledger_and_of_the_last_minutes(
@@ -131,92 +94,6 @@ async def test_a_digest_can_be_computed_by_anybody(books: AsyncEngine) -> None:
         start = (START + number * SPAN).isoformat().encode()
         before = sha256(before + start + contents).digest()
         assert each.digest == before
-
-
-@pytest.mark.parametrize(
-    ("change", "what"),
-    [
-        (
-            "UPDATE transfers SET amount_minor = amount_minor + 1 WHERE amount_minor = 101",
-            "changed",
-        ),
-        ("UPDATE transfers SET kind = 'remittance' WHERE amount_minor = 101", "changed"),
-        ("UPDATE transfers SET currency = 'HKD' WHERE amount_minor = 101", "changed"),
-        ("UPDATE transfers SET id = gen_random_uuid() WHERE amount_minor = 101", "changed"),
-        ("UPDATE transfers SET occurred_at = now() WHERE amount_minor = 101", "changed"),
-        ("UPDATE transfers SET corrects = NULL WHERE kind = 'refund'", "changed"),
-        (
-            """UPDATE transfers SET debit_account = credit_account, credit_account = debit_account
-               WHERE amount_minor = 101""",
-            "changed",
-        ),
-        (
-            "DELETE FROM transfers WHERE amount_minor = 101",
-            "sealed with 1 transfers, and there are 0",
-        ),
-        (
-            """INSERT INTO transfers (id, kind, debit_account, credit_account, amount_minor, currency, occurred_at,
-                   created_at)
-               SELECT gen_random_uuid(), kind, debit_account, credit_account, 1, currency, occurred_at, created_at
-               FROM transfers WHERE amount_minor = 101""",
-            "sealed with 1 transfers, and there are 2",
-        ),
-    ],
-)
-async def test_a_transfer_that_is_changed_later_breaks_its_seal_and_no_other(
-    books: AsyncEngine, owner_engine: AsyncEngine, change: str, what: str
-) -> None:
-    await all_sealed(books)
-    await execute(owner_engine, change)
-    (found,) = await broken(books)
-    assert what in found.what
-    assert found.seal.since in {START + 2 * SPAN, START + 5 * SPAN}
-
-
-async def test_an_account_that_gets_another_name_breaks_the_seals_of_its_transfers(
-    books: AsyncEngine, owner_engine: AsyncEngine
-) -> None:
-    await all_sealed(books)
-    await execute(
-        owner_engine,
-        "UPDATE ledger_accounts SET address = 'wallet:app:thief' WHERE address LIKE 'wallet:%'",
-    )
-    assert len(await broken(books)) == 6
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        "UPDATE seals SET digest = sha256(digest) WHERE transfers = 1",
-        "UPDATE seals SET transfers = 2 WHERE transfers = 1",
-        "DELETE FROM seals WHERE transfers = 1 AND since > (SELECT min(since) FROM seals)",
-        "DELETE FROM seals WHERE since = (SELECT min(since) FROM seals)",
-    ],
-)
-async def test_a_seal_that_is_changed_or_taken_away_is_found(
-    books: AsyncEngine, owner_engine: AsyncEngine, change: str
-) -> None:
-    await all_sealed(books)
-    await execute(owner_engine, change)
-    assert await broken(books)
-
-
-async def test_history_that_is_sealed_anew_has_other_digests(
-    books: AsyncEngine, owner_engine: AsyncEngine
-) -> None:
-    kept = (await all_sealed(books))[-1].digest
-    async with books.connect() as connection:
-        found = await ledger.verify(connection, kept)
-    assert found.anchored_until == found.until
-    assert (found.transfers, found.broken) == (6, [])
-    await execute(owner_engine, "UPDATE transfers SET amount_minor = 102 WHERE amount_minor = 101")
-    await execute(owner_engine, "DELETE FROM sealed_sums")
-    await execute(owner_engine, "DELETE FROM seals")
-    await all_sealed(books)
-    async with books.connect() as connection:
-        found = await ledger.verify(connection, kept)
-    assert found.broken == [], "whoever owns the database can seal what he likes"
-    assert found.anchored_until is None, "but he can't make the digest that somebody has kept"
 
 
 async def test_what_is_written_by_an_open_transaction_is_waited_for(
@@ -310,25 +187,3 @@ async def test_new_blocks_are_summarized_once_and_a_vacuum_is_not_waited_for(
     async with owner_engine.begin() as vacuum, books.begin() as connection:
         await vacuum.execute(text("LOCK TABLE transfers IN SHARE UPDATE EXCLUSIVE MODE"))
         assert await summarize_new_blocks(connection) == 0
-
-
-async def test_the_command_line_verifies_and_knows_an_anchor(
-    books: AsyncEngine, database: Database, owner_engine: AsyncEngine
-) -> None:
-    nothing = await meterhall(database, "ledger", "verify")
-    assert (nothing.code, "Nothing is sealed yet" in nothing.out) == (0, True)
-    anchor = (await all_sealed(books))[3].digest.hex()
-    shown = await meterhall(database, "ledger", "verify", "--anchor", anchor)
-    assert shown.code == 0, shown.err
-    assert "over 6 transfers" in shown.out
-    assert "nothing before was changed" in " ".join(shown.out.split())
-    other = await meterhall(database, "ledger", "verify", "--anchor", "00" * 32)
-    assert (other.code, "No seal has this digest" in other.err) == (1, True)
-    typo = await meterhall(database, "ledger", "verify", "--anchor", "twelve")
-    assert (typo.code, "64 hexadecimal digits" in typo.err) == (1, True)
-    await execute(owner_engine, "DELETE FROM transfers WHERE amount_minor = 101")
-    wrong = await meterhall(database, "ledger", "verify", "--anchor", anchor, "--json")
-    assert wrong.code == 1
-    assert "there are 0" in wrong.err
-    (told,) = json.loads(wrong.out)["broken"]
-    assert datetime.fromisoformat(told["since"]) == START + 2 * SPAN

@@ -85,6 +85,15 @@ FAULTS: dict[str, list[str]] = {
     ],
 }
 
+each_fault = pytest.mark.parametrize(
+    ("invariant", "fault"),
+    [
+        pytest.param(id, fault, id=f"{id}-{number}")
+        for id, faults in FAULTS.items()
+        for number, fault in enumerate(faults, 1)
+    ],
+)
+
 
 @pytest.fixture
 async def city(engine: AsyncEngine) -> AsyncEngine:
@@ -101,14 +110,7 @@ async def test_good_books_hold_every_invariant(city: AsyncEngine) -> None:
     assert await audit_database(city) == []
 
 
-@pytest.mark.parametrize(
-    ("invariant", "fault"),
-    [
-        pytest.param(id, fault, id=f"{id}-{number}")
-        for id, faults in FAULTS.items()
-        for number, fault in enumerate(faults, 1)
-    ],
-)
+@each_fault
 async def test_a_planted_fault_is_found(
     city: AsyncEngine, owner_engine: AsyncEngine, invariant: str, fault: str
 ) -> None:

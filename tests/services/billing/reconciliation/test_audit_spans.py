@@ -7,15 +7,15 @@ from prometheus_client import REGISTRY
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.billing import ledger
 from services.billing.ledger.seals import SPAN
 from services.billing.reconciliation import audit_job
 from services.billing.reconciliation.audit import MOST_NEW, audit_database
 from services.billing.reconciliation.made import MADE
 from services.billing.reconciliation.span import ALWAYS, END, Span, of_a_span
 from services.billing.reconciliation.standing import BUCKETS, STANDING
+from tests.services.billing.ledger.sealing import all_sealed, execute
 from tests.services.billing.reconciliation import books
-from tests.services.billing.reconciliation.test_audit import FAULTS
+from tests.services.billing.reconciliation.test_audit import each_fault
 
 SINCE = books.NOON - timedelta(days=1)
 TABLES = ("transfers", "payments", "holds", "refunds", "top_ups")
@@ -40,31 +40,11 @@ async def make_older(owner_engine: AsyncEngine, minutes: int) -> None:
             )
 
 
-async def seal(engine: AsyncEngine) -> None:
-    """Seal whatever is over."""
-    while True:
-        async with engine.begin() as connection:
-            if not await ledger.seal(connection):
-                return
-
-
-async def execute(owner_engine: AsyncEngine, statement: str) -> None:
-    async with owner_engine.begin() as connection:
-        await connection.execute(text(statement))
-
-
 def told(id: str, of: str) -> float | None:
     return REGISTRY.get_sample_value("invariant_violations", {"id": id, "of": of})
 
 
-@pytest.mark.parametrize(
-    ("invariant", "fault"),
-    [
-        pytest.param(id, fault, id=f"{id}-{number}")
-        for id, faults in FAULTS.items()
-        for number, fault in enumerate(faults, 1)
-    ],
-)
+@each_fault
 async def test_a_fault_is_found_in_its_span(
     city: AsyncEngine, owner_engine: AsyncEngine, invariant: str, fault: str
 ) -> None:
@@ -92,7 +72,7 @@ async def test_balances_are_compared_with_what_is_sealed_and_what_is_not(
     city: AsyncEngine, owner_engine: AsyncEngine
 ) -> None:
     await make_older(owner_engine, 20)
-    await seal(city)
+    await all_sealed(city)
     await books.make_some(city)
     assert await audit_database(city, unsealed=True) == []
     await execute(owner_engine, "UPDATE sealed_sums SET balance_minor = balance_minor + 1")
@@ -104,7 +84,7 @@ async def test_who_looks_at_the_unsealed_does_not_read_what_is_sealed(
     city: AsyncEngine, owner_engine: AsyncEngine
 ) -> None:
     await make_older(owner_engine, 20)
-    await seal(city)
+    await all_sealed(city)
     await execute(owner_engine, "UPDATE transfers SET amount_minor = amount_minor + 1")
     assert await audit_database(city, unsealed=True) == []
     found = {each.invariant for each in await audit_database(city)}
@@ -116,7 +96,7 @@ async def test_an_old_payment_that_is_refunded_now_is_looked_at(
 ) -> None:
     (paid,) = await books.pay(city, [700])
     await make_older(owner_engine, 20)
-    await seal(city)
+    await all_sealed(city)
     await books.refund(city, paid, 50)
     assert await audit_database(city, unsealed=True) == []
     await execute(owner_engine, "UPDATE payments SET refunded_minor = 49 WHERE amount_minor = 700")
@@ -127,7 +107,7 @@ async def test_a_late_transfer_in_a_sealed_span_is_found(
     city: AsyncEngine, owner_engine: AsyncEngine
 ) -> None:
     await make_older(owner_engine, 20)
-    await seal(city)
+    await all_sealed(city)
     await books.top_up(city, 300)
     assert await audit_database(city, unsealed=True) == []
     await execute(
@@ -143,7 +123,7 @@ async def test_the_job_judges_every_sealed_span_in_its_turn(
     city: AsyncEngine, owner_engine: AsyncEngine
 ) -> None:
     await make_older(owner_engine, 10)
-    await seal(city)
+    await all_sealed(city)
     judged: set[object] = set()
     await audit_job(city, rest=0.0)
     async with city.connect() as connection:
@@ -167,7 +147,7 @@ async def test_an_alarm_about_what_is_sealed_lasts_until_it_is_mended(
     city: AsyncEngine, owner_engine: AsyncEngine
 ) -> None:
     await make_older(owner_engine, 10)
-    await seal(city)
+    await all_sealed(city)
     await execute(
         owner_engine, "UPDATE transfers SET amount_minor = amount_minor + 1 WHERE kind = 'top_up'"
     )
@@ -191,7 +171,7 @@ async def test_spans_that_follow_each_other_are_judged_together(
     city: AsyncEngine, owner_engine: AsyncEngine
 ) -> None:
     await make_older(owner_engine, 20)
-    await seal(city)
+    await all_sealed(city)
     async with owner_engine.begin() as connection:
         await connection.execute(
             text(
@@ -208,7 +188,7 @@ async def test_of_many_new_seals_the_newest_are_judged_first(
     city: AsyncEngine, owner_engine: AsyncEngine
 ) -> None:
     await make_older(owner_engine, MOST_NEW + 10)
-    await seal(city)
+    await all_sealed(city)
     await audit_job(city, rest=0.0)
     async with city.connect() as connection:
         rows = await connection.execute(
