@@ -101,7 +101,7 @@ def _started(home: "Home", seed: int, only: tuple[str, ...] | None = None) -> It
     from sandbox.progress import Steps
 
     # What stops us stops the city in order: as if Ctrl-C had been pressed.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     city = City(home, seed=seed, only=only or PARTS)
     try:
         with Steps() as steps:
