@@ -50,12 +50,13 @@ INSERT INTO bills (id, account_id, bill_number, period, amount_minor, currency, 
 INSERT INTO ledger_accounts (address, currency, no_overdraft)
     SELECT 'wallet:{CHANNEL}:payer-' || n, 'CNY', true FROM generate_series(0, $payers - 1) AS n;
 INSERT INTO ledger_accounts (address, currency, no_overdraft) VALUES ('psp:stripe:clearing', 'CNY', false);
-INSERT INTO top_ups (id, channel_id, payer, amount_minor, currency, payment_method, request_hash, state, version,
-        finished_at)
-    SELECT uuidv7(), '{CHANNEL}', 'payer-' || n, {WALLET_MINOR}, 'CNY', 'pm_card_visa', '\\x00', 'succeeded', 1, now()
+INSERT INTO top_ups (id, transfer_id, channel_id, payer, amount_minor, currency, payment_method, request_hash, state,
+        version, finished_at)
+    SELECT uuidv7(), uuidv7(), '{CHANNEL}', 'payer-' || n, {WALLET_MINOR}, 'CNY', 'pm_card_visa', '\\x00', 'succeeded',
+        1, now()
     FROM generate_series(0, $payers - 1) AS n;
 INSERT INTO transfers (id, kind, debit_account, credit_account, amount_minor, currency, occurred_at)
-    SELECT t.id, 'top_up', p.id, w.id, t.amount_minor, 'CNY', now() FROM top_ups t
+    SELECT t.transfer_id, 'top_up', p.id, w.id, t.amount_minor, 'CNY', now() FROM top_ups t
     JOIN ledger_accounts w ON w.address = 'wallet:{CHANNEL}:' || t.payer
     JOIN ledger_accounts p ON p.address = 'psp:stripe:clearing';
 UPDATE ledger_accounts SET balance_minor = CASE WHEN no_overdraft THEN {WALLET_MINOR}

@@ -1,10 +1,17 @@
-"""Ids: UUIDv7 (RFC 9562 §5.7), so that rows written together lie together in an index."""
+"""Ids: UUIDv7 (RFC 9562 §5.7), so that rows written together lie together in an index; and ids derived from others.
+
+A derived id is a UUIDv8 (§5.8), a version that callers may not use for the ids that they choose. So nobody can choose
+an id that we derive.
+"""
 
 import os
 import time
+from hashlib import sha256
 from uuid import UUID
 
 _VERSION_AND_VARIANT = (0x7 << 76) | (0b10 << 62)
+_VERSION_8 = (0x8 << 76) | (0b10 << 62)
+_VERSION_AND_VARIANT_BITS = (0xF << 76) | (0b11 << 62)
 _RANDOM = (1 << 62) - 1 | (((1 << 12) - 1) << 64)
 
 
@@ -16,6 +23,22 @@ def uuid7() -> UUID:
 def uuid7_bytes() -> bytes:
     """The 16 bytes of one, for whoever has a UUID type of its own."""
     return _new().to_bytes(16, "big")
+
+
+def derived_id(kind: str, id: object) -> UUID:
+    """The id that follows from a kind and an id of that kind: 122 bits of the SHA-256 of `kind:id`, as a UUIDv8.
+
+    Migration 0010 computes the same in SQL, so this can't change.
+    """
+    bits = int.from_bytes(sha256(f"{kind}:{id}".encode()).digest()[:16], "big")
+    return UUID(int=bits & ~_VERSION_AND_VARIANT_BITS | _VERSION_8)
+
+
+def chosen_id(id: UUID) -> UUID:
+    """The id, if a caller may choose it; raises ValueError for a UUIDv8."""
+    if id.version == 8:
+        raise ValueError("choose a UUID of another version than 8, which is kept for derived ids")
+    return id
 
 
 def milliseconds_of(id: UUID) -> int:

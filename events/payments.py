@@ -7,9 +7,10 @@ same topics. `sequence` in the envelope counts an aggregate's events from 1 with
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from events.bills import BillerId
+from events.ids import chosen_id
 from events.message import Event
 from events.money import AmountMinor, AmountMinorOrZero, Currency
 from events.topics import PAYMENT_COMMANDS, PAYMENT_EVENTS
@@ -29,6 +30,8 @@ RefundId = Annotated[
     UUID, Field(description="given by the channel; the same id is the same refund")
 ]
 TopUpId = Annotated[UUID, Field(description="given by the channel; the same id is the same top-up")]
+# In a command that brings it: ids that we derive ourselves (UUIDv8) are refused.
+_Chosen = AfterValidator(chosen_id)
 PaymentMethod = Annotated[
     str,
     Field(
@@ -66,7 +69,7 @@ class PayBill(Event):
     topic = PAYMENT_COMMANDS
     key_field = "payment_id"
 
-    payment_id: PaymentId
+    payment_id: Annotated[PaymentId, _Chosen]
     channel: ChannelId
     payer: Payer
     bill_id: Annotated[UUID, Field(description="from a lookup")]
@@ -81,7 +84,7 @@ class RefundPayment(Event):
     topic = PAYMENT_COMMANDS
     key_field = "payment_id"
 
-    refund_id: RefundId
+    refund_id: Annotated[RefundId, _Chosen]
     payment_id: PaymentId
     channel: ChannelId
     amount_minor: Annotated[
@@ -96,7 +99,7 @@ class TopUpWallet(Event):
     topic = PAYMENT_COMMANDS
     key_field = "top_up_id"
 
-    top_up_id: TopUpId
+    top_up_id: Annotated[TopUpId, _Chosen]
     channel: ChannelId
     payer: Payer
     amount_minor: AmountMinor

@@ -25,12 +25,17 @@ def migrate(owner_url: str, billing_url: str, notifications_url: str) -> None:
     }
     asyncio.run(_prepare(owner_url, passwords))
     for service in SERVICES:
-        config = Config(str(ROOT / "alembic.ini"), ini_section=service)
-        config.set_main_option("script_location", str(ROOT / "migrations"))
-        versions = ROOT / "migrations" / service / "versions"
-        config.set_main_option("version_locations", str(versions))
-        config.attributes["url"] = owner_url
-        command.upgrade(config, "head")
+        command.upgrade(config_of(service, owner_url), "head")
+
+
+def config_of(service: str, owner_url: str) -> Config:
+    """Alembic's configuration for the history of one service."""
+    config = Config(str(ROOT / "alembic.ini"), ini_section=service)
+    config.set_main_option("script_location", str(ROOT / "migrations"))
+    versions = ROOT / "migrations" / service / "versions"
+    config.set_main_option("version_locations", str(versions))
+    config.attributes["url"] = owner_url
+    return config
 
 
 async def _prepare(owner_url: str, passwords: dict[str, str]) -> None:

@@ -95,10 +95,11 @@ _PAID = f"""
     FROM generate_series(CAST($1 AS bigint), $2) AS n
 """
 _TOP_UPS = f"""
-    INSERT INTO top_ups (id, channel_id, payer, amount_minor, currency, payment_method, request_hash, state, version,
-        created_at, finished_at)
-    SELECT {sql_id(TOP_UP, "n")}, '{CHANNEL}', 'household-' || n % {{households}}, {{top_up_minor}}, 'CNY',
-        'pm_card_visa', uuid_send({sql_id(TOP_UP, "n")}), 'succeeded', 1, {{topped_up_at}}, {{topped_up_at}}
+    INSERT INTO top_ups (id, transfer_id, channel_id, payer, amount_minor, currency, payment_method, request_hash,
+        state, version, created_at, finished_at)
+    SELECT {sql_id(TOP_UP, "n")}, {sql_id(TOP_UP, "n")}, '{CHANNEL}', 'household-' || n % {{households}},
+        {{top_up_minor}}, 'CNY', 'pm_card_visa', uuid_send({sql_id(TOP_UP, "n")}), 'succeeded', 1,
+        {{topped_up_at}}, {{topped_up_at}}
     FROM generate_series(CAST($1 AS bigint), $2) AS n
 """
 _TOPPED_UP = f"""

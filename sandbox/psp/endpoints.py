@@ -21,7 +21,7 @@ from sandbox.psp.params import (
 from sandbox.psp.provider import Provider
 from sandbox.psp.store import Object
 
-_QUERY = re.compile(r"metadata\[(?:'([^']{1,40})'|\"([^\"]{1,40})\")\]:(?:'([^']*)'|\"([^\"]*)\")")
+_FIELD = re.compile(r"metadata\[(?:'([^']{1,40})'|\"([^\"]{1,40})\")\]:(?:'([^']*)'|\"([^\"]*)\")")
 _WORD = text(255)
 
 
@@ -40,16 +40,19 @@ def _listed(provider: Provider, kind: str, params: Params, parent: str | None = 
 
 
 def _search(provider: Provider, _: str, params: Params) -> Object:
-    asked = _QUERY.fullmatch(params["query"].strip())
-    if asked is None:
-        raise invalid("The sandbox searches by one field: metadata['name']:'value'.", param="query")
-    name, value = asked[1] or asked[2], asked[3] or asked[4]
-    rows = provider.store.query(
-        "SELECT id FROM metadata WHERE name = ? AND value = ? LIMIT ?",
-        name,
-        value,
-        params.get("limit", 10),
+    fields = [_FIELD.fullmatch(part.strip()) for part in params["query"].split(" AND ")]
+    wanted: list[str] = []
+    for each in fields:
+        if each is None:
+            said = (
+                "The sandbox searches by metadata['name']:'value', several of them joined by AND."
+            )
+            raise invalid(said, param="query")
+        wanted += [each[1] or each[2], each[3] or each[4] or ""]
+    alike = " INTERSECT ".join(
+        ["SELECT id FROM metadata WHERE name = ? AND value = ?"] * len(fields)
     )
+    rows = provider.store.query(f"{alike} LIMIT ?", *wanted, params.get("limit", 10))
     found = [intents.load(provider, row[0]) for row in rows]
     return {
         "object": "search_result",

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from collections.abc import Mapping
 from typing import Any
 
 from sandbox.psp.errors import missing
@@ -88,10 +89,19 @@ class Provider:
     def queue(self, event_id: str) -> None:
         """Replaced by the webhook sender, when there is one."""
 
-    def enter(
-        self, kind: str, id: str, intent: Object, amount: int, status: str, **more: Any
+    def enter(  # noqa: PLR0917
+        self,
+        kind: str,
+        id: str,
+        intent: Object,
+        amount: int,
+        status: str,
+        metadata: Mapping[str, str] | None = None,
     ) -> None:
-        """Enter a line in the PSP's own book, apart from the objects that the API shows."""
+        """Enter a line in the PSP's own book, apart from the objects that the API shows.
+
+        `metadata` of a refund stands before its intent's.
+        """
         self.store.execute(
             "INSERT INTO book VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (kind, id) DO UPDATE SET status = excluded.status",
@@ -102,5 +112,5 @@ class Provider:
             intent["currency"].upper(),
             status,
             self.now(),
-            encode({**intent["metadata"], **more}),
+            encode({**intent["metadata"], **(metadata or {})}),
         )

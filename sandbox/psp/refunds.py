@@ -99,5 +99,5 @@ def _taken(provider: Provider, params: dict[str, Any]) -> tuple[Object, Object]:
 
 def _enter(provider: Provider, refund: Object, intent: Object) -> None:
     provider.enter(
-        "refund", refund["id"], intent, refund["amount"], refund["status"], **refund["metadata"]
+        "refund", refund["id"], intent, refund["amount"], refund["status"], refund["metadata"]
     )

@@ -1,7 +1,8 @@
 """Run outside calls concurrently, and record what came of them in batches.
 
 `submit` returns as soon as there is room, so that one slow biller does not hold up the others; what is lost when the
-process dies was accepted before, and the timer takes it up again.
+process dies was accepted before, and the timer takes it up again. A call that breaks, and a result that can't be
+recorded, are handed to whoever built the runner: they must never be only a line in a log.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ from itertools import count
 from typing import Generic, TypeVar
 
 import structlog
+from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from messaging.transient import backoff_seconds, is_transient
@@ -20,22 +22,37 @@ ResultT = TypeVar("ResultT")
 # One transaction records at most this many results; a larger one would make the first of them wait for the last.
 LARGEST_RECORD = 500
 
+UNRECORDED = Counter(
+    "outside_results_unrecorded_total",
+    "Calls to the outside that broke, and results that could not be recorded",
+    ["item", "what"],
+)
+
 log = structlog.get_logger()
 
 
 class Runner(Generic[ItemT, ResultT]):
-    """At most `most_open` items are under way; each takes a place until its result is recorded."""
+    """At most `most_open` items are under way; each takes a place until its result is recorded.
 
-    def __init__(
+    `broke` gets an item whose call raised, `unrecorded` a result that can't be recorded even alone; each with its
+    error.
+    Neither is called for trouble that passes by itself (messaging.transient).
+    """
+
+    def __init__(  # noqa: PLR0917
         self,
         engine: AsyncEngine,
         run: Callable[[ItemT], Awaitable[ResultT]],
         record: Callable[[AsyncConnection, Sequence[ResultT]], Awaitable[int]],
+        broke: Callable[[ItemT, Exception], Awaitable[None]],
+        unrecorded: Callable[[ResultT, Exception], Awaitable[None]],
         most_open: int = 256,
     ) -> None:
         self._engine = engine
         self._run = run
         self._record = record
+        self._broke = broke
+        self._unrecorded = unrecorded
         self._most_open = most_open
         self._open = 0
         self._changed = asyncio.Condition()
@@ -75,9 +92,11 @@ class Runner(Generic[ItemT, ResultT]):
     async def _run_one(self, item: ItemT) -> None:
         try:
             self._results.put_nowait(await self._run(item))
-        except Exception:
+        except Exception as error:
             # A defect of ours must not lose the payment: it stays open, and the timer asks again.
             log.exception("outside_call_failed", item=type(item).__name__)
+            if not is_transient(error):
+                await self._hand_over("call_broke", item, self._broke(item, error))
             await self._release(1)
 
     async def _release(self, places: int) -> None:
@@ -104,14 +123,23 @@ class Runner(Generic[ItemT, ResultT]):
                     log.warning("record_waits", attempt=attempt, results=len(batch))
                     await asyncio.sleep(backoff_seconds(attempt))
                     continue
-                await self._narrow_down(batch)
+                await self._narrow_down(batch, error)
             return
 
-    async def _narrow_down(self, batch: Sequence[ResultT]) -> None:
-        # One result may be what spoils it for all. Alone it is given up: the timer takes its payment up again.
+    async def _narrow_down(self, batch: Sequence[ResultT], error: Exception) -> None:
+        # One result may be what spoils it for all. Alone it is handed over, and the timer takes its payment up again.
         if len(batch) == 1:
             log.exception("record_failed", result=type(batch[0]).__name__)
+            await self._hand_over("unrecorded", batch[0], self._unrecorded(batch[0], error))
             return
         middle = len(batch) // 2
         await self._record_batch(batch[:middle])
         await self._record_batch(batch[middle:])
+
+    async def _hand_over(self, what: str, thing: ItemT | ResultT, handing: Awaitable[None]) -> None:
+        UNRECORDED.labels(type(thing).__name__, what).inc()
+        try:
+            await handing
+        except Exception:
+            # The timer takes its payment up again, breaks at the same place, and hands it over again.
+            log.exception("not_handed_over", what=what, item=type(thing).__name__)

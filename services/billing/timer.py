@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 import structlog
+from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis.probes import Probes, until_stopped
@@ -17,6 +18,7 @@ from chassis.telemetry import configure_logging
 from messaging.ddl import drop_old_partitions, ensure_partitions
 from services.billing import ledger
 from services.billing.database import summarize_new_blocks
+from services.billing.payments.cases import count_open
 from services.billing.reconciliation import AUDIT_SECONDS, REST, audit_job
 from services.billing.settings import Settings
 from services.billing.workshop import open_workshop
@@ -24,6 +26,10 @@ from services.billing.workshop import open_workshop
 Job = Callable[[], Awaitable[int]]
 # A job that failed is tried again after this at most: what was in its way (a lock) is gone in a moment.
 RETRY_SECONDS = 5.0
+
+FAILED = Counter(
+    "timer_jobs_failed_total", "Jobs of the timer that failed; each is tried again", ["job"]
+)
 
 log = structlog.get_logger()
 
@@ -34,6 +40,7 @@ async def every(seconds: float, name: str, job: Job) -> None:
         try:
             done = await job()
         except Exception:
+            FAILED.labels(name).inc()
             log.exception("job_failed", job=name)
             pause = min(seconds, RETRY_SECONDS)
         else:
@@ -47,6 +54,7 @@ async def run(settings: Settings) -> None:
         jobs = [
             asyncio.create_task(every(0.25, "resume", shop.payments.resume)),
             asyncio.create_task(every(1.0, "resume_lookups", shop.lookups.resume)),
+            asyncio.create_task(every(5.0, "count_cases", partial(count_open, shop.engine))),
             asyncio.create_task(every(60.0, "seal", partial(seal, shop.engine))),
             asyncio.create_task(every(AUDIT_SECONDS, "audit", partial(audit_job, shop.engine))),
             asyncio.create_task(every(600.0, "upkeep", partial(upkeep, shop.engine))),

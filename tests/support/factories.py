@@ -3,13 +3,13 @@
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.bills import AmountRule
-from events.ids import uuid7
+from events.ids import derived_id, uuid7
 from events.payments import (
     Funding,
     PayBill,
@@ -23,6 +23,7 @@ from messaging.outbox import Outgoing, enqueue
 from services.billing import ledger
 from services.billing.channels import create_channel, issue_key
 from services.billing.payments import Instruction
+from services.billing.subject import Kind, Subject
 
 CHANNEL = "city-app"
 PAYER = "payer-1"
@@ -151,9 +152,10 @@ async def fund_wallet(
 ) -> None:
     """Money in a wallet, as a top-up leaves it; the PSP knows nothing of it."""
     wallet = ledger.wallet(channel, payer, currency)
-    transfer = ledger.top_up(uuid7(), wallet, amount_minor, datetime.now(UTC))
+    id = uuid7()
+    transfer = ledger.top_up(derived_id("top_up", id), wallet, amount_minor, datetime.now(UTC))
     about = {
-        "top_up_id": transfer.id,
+        "top_up_id": id,
         "channel": channel,
         "payer": payer,
         "amount_minor": amount_minor,
@@ -162,15 +164,25 @@ async def fund_wallet(
     async with engine.begin() as connection:
         await connection.execute(
             text("""
-                INSERT INTO top_ups (id, channel_id, payer, amount_minor, currency, payment_method, request_hash, state,
-                    version, finished_at)
-                VALUES (:top_up_id, :channel, :payer, :amount_minor, :currency, 'pm_card_visa', '', 'succeeded', 1,
-                    now())
+                INSERT INTO top_ups (id, transfer_id, channel_id, payer, amount_minor, currency, payment_method,
+                    request_hash, state, version, finished_at)
+                VALUES (:top_up_id, :transfer_id, :channel, :payer, :amount_minor, :currency, 'pm_card_visa', '',
+                    'succeeded', 1, now())
             """),
-            about,
+            {**about, "transfer_id": transfer.id},
         )
         await ledger.post(connection, [transfer])
         await enqueue(connection, [Outgoing.of(WalletToppedUp.model_validate(about), 1)])
+
+
+def a_payment() -> Subject:
+    """A payment of which nobody knows."""
+    return Subject(Kind.PAYMENT, uuid4())
+
+
+def a_refund() -> Subject:
+    """A refund of which nobody knows."""
+    return Subject(Kind.REFUND, uuid4())
 
 
 def pay_bill(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from services.billing.psp import Psp
+from services.billing.subject import Subject
 from tests.support.process import SandboxProcess
 
 # Where a payer would come back to after approving; nothing is served there.
@@ -35,7 +36,10 @@ class SandboxPsp(SandboxProcess):
         return Psp(self.url, self.api_key, timeout_seconds=timeout_seconds, return_url=RETURN_URL)
 
     def book(self, charge_id: object = None) -> dict[str, list[dict[str, Any]]]:
-        """What it holds, took and gave back, as `holds`, `captures` and `refunds`: of one charge of ours, or of all."""
+        """What it holds, took and gave back, as `holds`, `captures` and `refunds`: of one charge of ours (by its id or
+        its subject), or of all."""
+        if isinstance(charge_id, Subject):
+            charge_id = charge_id.id
         book: dict[str, list[dict[str, Any]]] = self.ask("GET", "/sandbox/book")
         if charge_id is None:
             return book

@@ -72,7 +72,9 @@ class Lookups:
         self._engine = engine
         self._connectors = connectors
         self._resume_after = resume_after
-        self._runner: Runner[Lookup, Answered] = Runner(engine, self._ask, record_lookups)
+        self._runner: Runner[Lookup, Answered] = Runner(
+            engine, self._ask, record_lookups, self._broke, self._unrecorded
+        )
 
     async def look_up(self, batch: Sequence[Instruction]) -> dict[UUID, Refusal]:
         """Carry out these lookups; returns when they are kept and there is room to ask, not when they are answered.
@@ -120,6 +122,18 @@ class Lookups:
                 "biller_down", biller=lookup.biller_id, lookup=str(lookup.id), why=answer.why
             )
         return Answered(lookup, asked_at, answer)
+
+    async def _broke(self, lookup: Lookup, error: Exception) -> None:
+        await self._fail(lookup, "lookup_broke", error)
+
+    async def _unrecorded(self, result: Answered, error: Exception) -> None:
+        await self._fail(result.lookup, "answer_not_recordable", error)
+
+    async def _fail(self, lookup: Lookup, reason: str, error: Exception) -> None:
+        # No money hangs on a lookup, so it ends, and the wallet is told: it may ask again.
+        answer = BillerDown(type(error).__name__)
+        async with self._engine.begin() as connection:
+            await record_lookups(connection, [Answered(lookup, datetime.now(UTC), answer, reason)])
 
 
 async def _keep(connection: AsyncConnection, batch: Sequence[Instruction]) -> None:

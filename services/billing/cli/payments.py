@@ -13,6 +13,7 @@ from services.billing.cli.session import run, transaction
 
 if TYPE_CHECKING:
     from services.billing.payments.history import Line
+    from services.billing.subject import Subject
 
 commands = typer.Typer()
 _payments = typer.Typer(
@@ -31,19 +32,28 @@ def show(
     json: AsJson = False,
 ) -> None:
     """Everything that happened to a payment or a top-up, in order of time."""
-    from services.billing.payments.history import history
+    from services.billing.payments.history import find_subjects, history
 
-    async def read() -> "list[Line]":
+    async def read() -> "dict[Subject, list[Line]]":
         async with transaction() as connection:
-            return await history(connection, id)
+            found = await find_subjects(connection, id)
+            return {subject: await history(connection, subject) for subject in found}
 
-    lines = run(read())
-    if not lines:
+    histories = run(read())
+    if not histories:
         fail(f"There is no payment, refund or top-up {id}. Take the id from the wallet's request.")
     if json:
-        as_json([asdict(line) for line in lines])
+        as_json(
+            [
+                {"subject": str(subject), **asdict(line)}
+                for subject, lines in histories.items()
+                for line in lines
+            ]
+        )
         return
-    table(f"{id} (times in UTC)", ("time", "what", "", "amount>"), _rows(lines))
+    for subject, lines in histories.items():
+        title = f"{subject.kind.label} {subject.id} (times in UTC)"
+        table(title, ("time", "what", "", "amount>"), _rows(lines))
 
 
 @_payments.command("open")
@@ -105,7 +115,7 @@ def list_cases(
                 each.id,
                 f"{each.opened_at.astimezone(UTC):%m-%d %H:%M}",
                 each.kind + (" (closed)" if each.closed_at else ""),
-                each.subject,
+                f"{each.subject_kind} {each.subject}",
                 each.note,
             )
             for each in found

@@ -25,7 +25,11 @@ class Account(NamedTuple):
 
 
 class Transfer(NamedTuple):
-    """Debits one account and credits another. `id` is the id of what it books, and so its idempotency key."""
+    """Debits one account and credits another. `id` is its idempotency key.
+
+    A payment's transfer has the payment's id, every other one an id of its own: derived from what it books, in a form
+    that callers may not choose (events.ids.derived_id). Before kinds were told apart, all had the id of what they book.
+    """
 
     id: UUID
     kind: str
@@ -58,9 +62,9 @@ def bank(currency: str, name: str = "main") -> Account:
     return Account(f"bank:{name}", currency)
 
 
-def top_up(top_up_id: UUID, to: Account, amount_minor: int, occurred_at: datetime) -> Transfer:
+def top_up(transfer_id: UUID, to: Account, amount_minor: int, occurred_at: datetime) -> Transfer:
     """The PSP captured money for a wallet."""
-    return Transfer(top_up_id, "top_up", psp_clearing(to.currency), to, amount_minor, occurred_at)
+    return Transfer(transfer_id, "top_up", psp_clearing(to.currency), to, amount_minor, occurred_at)
 
 
 def pay_bill(
@@ -78,26 +82,27 @@ def pay_bill(
 
 
 def refund(
-    refund_id: UUID, payment: Transfer, amount_minor: int, occurred_at: datetime
+    transfer_id: UUID, payment: Transfer, amount_minor: int, occurred_at: datetime
 ) -> Transfer:
     """All or a part of a payment goes back where it came from. Netted: the biller is owed that much less."""
     return Transfer(
-        refund_id, "refund", payment.credit, payment.debit, amount_minor, occurred_at, payment.id
+        transfer_id, "refund", payment.credit, payment.debit, amount_minor, occurred_at, payment.id
     )
 
 
-def psp_fee(fee_id: UUID, currency: str, amount_minor: int, occurred_at: datetime) -> Transfer:
+def psp_fee(transfer_id: UUID, currency: str, amount_minor: int, occurred_at: datetime) -> Transfer:
     """The PSP kept its fee."""
     expense = Account("expense:psp-fees", currency)
-    return Transfer(fee_id, "psp_fee", expense, psp_clearing(currency), amount_minor, occurred_at)
+    clearing = psp_clearing(currency)
+    return Transfer(transfer_id, "psp_fee", expense, clearing, amount_minor, occurred_at)
 
 
 def psp_settlement(
-    payout_id: UUID, currency: str, amount_minor: int, occurred_at: datetime
+    transfer_id: UUID, currency: str, amount_minor: int, occurred_at: datetime
 ) -> Transfer:
     """The PSP paid out to our bank account."""
     return Transfer(
-        payout_id,
+        transfer_id,
         "psp_settlement",
         bank(currency),
         psp_clearing(currency),
@@ -107,11 +112,11 @@ def psp_settlement(
 
 
 def remittance(
-    remittance_id: UUID, biller_id: str, currency: str, amount_minor: int, occurred_at: datetime
+    transfer_id: UUID, biller_id: str, currency: str, amount_minor: int, occurred_at: datetime
 ) -> Transfer:
     """We sent a biller what it is owed."""
     return Transfer(
-        remittance_id,
+        transfer_id,
         "remittance",
         payable(biller_id, currency),
         bank(currency),
@@ -121,7 +126,7 @@ def remittance(
 
 
 def adjustment(  # noqa: PLR0917
-    adjustment_id: UUID,
+    transfer_id: UUID,
     debit: Account,
     credit: Account,
     amount_minor: int,
@@ -129,4 +134,4 @@ def adjustment(  # noqa: PLR0917
     corrects: UUID,
 ) -> Transfer:
     """A correction: a new transfer that names the one it corrects."""
-    return Transfer(adjustment_id, "adjustment", debit, credit, amount_minor, occurred_at, corrects)
+    return Transfer(transfer_id, "adjustment", debit, credit, amount_minor, occurred_at, corrects)

@@ -61,7 +61,7 @@ ledger_accounts = Table(
 transfers = Table(
     "transfers",
     metadata,
-    # The id of what the transfer books (a payment, a refund, …): the primary key is the guard against booking twice.
+    # A payment's id, or an id derived from what it books (movements.py): the primary key refuses to book twice.
     Column("id", Uuid, primary_key=True),
     Column("kind", Text, nullable=False),
     # No foreign keys: `post` updates both accounts in the same transaction and fails when one is missing (decision 7).

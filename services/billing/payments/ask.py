@@ -16,7 +16,7 @@ from services.billing.bills.connectors import (
     NotApplied,
     Unapplied,
 )
-from services.billing.payments.model import Call, Payment
+from services.billing.payments.model import Call
 from services.billing.psp import (
     ActionRequired,
     Authorized,
@@ -61,7 +61,7 @@ async def seek(
     if not attempts:
         return None
     # Asked before: the call may have worked, or its key hold a cached error, so we look before we ask again.
-    found = await psp.find(charge.id)
+    found = await psp.find(charge.subject)
     if found is not None:
         return _believed(found, charge)
     age = datetime.now(UTC) - created_at
@@ -91,19 +91,7 @@ async def take_mark_back(
     return said if isinstance(said, BillerUnknown) else answer
 
 
-def charge_of(payment: Payment) -> Charge:
-    """The payment as the PSP is told of it."""
-    assert payment.payment_method is not None
-    return Charge(
-        payment.id,
-        payment.amount_minor,
-        payment.currency,
-        payment.payment_method,
-        {"charge_id": str(payment.id), "kind": "payment"},
-    )
-
-
 def _believed(found: Intent | Unknown, charge: Charge) -> ChargeOutcome:
     if isinstance(found, Unknown):
         return found
-    return found.outcome_for(charge.id, charge.amount_minor, charge.currency)
+    return found.outcome_for(charge.subject, charge.amount_minor, charge.currency)

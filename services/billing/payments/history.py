@@ -10,6 +10,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.billing.subject import Kind, Subject
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -43,68 +45,80 @@ class Case:
 
     id: int
     subject: UUID
+    subject_kind: str
     kind: str
     note: str
     opened_at: datetime
     closed_at: datetime | None
 
 
-_SUBJECT = text("""
-    SELECT payment_id FROM refunds WHERE id = :id
-    UNION ALL SELECT id FROM payments WHERE id = :id
-    UNION ALL SELECT id FROM top_ups WHERE id = :id
-    UNION ALL SELECT id FROM payment_requests WHERE id = :id
-    LIMIT 1
+_SUBJECTS = text("""
+    SELECT 'payment', id FROM payments WHERE id = :id
+    UNION SELECT 'payment', payment_id FROM refunds WHERE id = :id
+    UNION SELECT 'payment', CASE kind WHEN 'refund' THEN subject ELSE id END FROM payment_requests
+        WHERE id = :id AND kind IN ('payment', 'refund')
+    UNION SELECT 'top_up', id FROM top_ups WHERE id = :id
+    UNION SELECT 'top_up', id FROM payment_requests WHERE id = :id AND kind = 'top_up'
 """)
 # `turn` puts what one transaction did at one moment into the order in which it is told.
 _HISTORY = text("""
     WITH subjects AS (
-        SELECT CAST(:id AS uuid) AS id, NULL AS of UNION ALL
-        SELECT id, 'refund ' || left(id::text, 8) || ': ' FROM refunds WHERE payment_id = :id
-    ), told AS (
-        SELECT created_at AS at, 0 AS turn, 'state' AS what, 'promised over HTTP' AS text, amount_minor, currency::text
-        FROM payment_requests WHERE id = :id
+        SELECT CAST(:kind AS text) AS kind, CAST(:id AS uuid) AS id, NULL AS of,
+            coalesce((SELECT u.transfer_id FROM top_ups u WHERE u.id = :id AND :kind = 'top_up'), :id) AS transfer_id
         UNION ALL
-        SELECT created_at, 1, 'state', CASE funding WHEN 'psp' THEN 'taken in, funded by the PSP'
-            ELSE 'taken in, funded by the wallet' END, amount_minor, currency FROM payments WHERE id = :id
-        UNION ALL SELECT authorized_at, 1, 'state', 'authorized', NULL, NULL FROM payments
-        WHERE id = :id AND authorized_at IS NOT NULL
-        UNION ALL SELECT applied_at, 1, 'state', 'applied', NULL, NULL FROM payments
-        WHERE id = :id AND applied_at IS NOT NULL
+        SELECT 'refund', id, 'refund ' || left(id::text, 8) || ': ', transfer_id FROM refunds
+        WHERE payment_id = :id AND :kind = 'payment'
+    ), told AS (
+        SELECT r.created_at AS at, 0 AS turn, 'state' AS what, 'promised over HTTP' AS text, r.amount_minor,
+            r.currency::text
+        FROM payment_requests r WHERE r.id = :id AND r.kind = :kind
+        UNION ALL
+        SELECT p.created_at, 1, 'state', CASE funding WHEN 'psp' THEN 'taken in, funded by the PSP'
+            ELSE 'taken in, funded by the wallet' END, amount_minor, currency
+        FROM subjects s JOIN payments p ON p.id = s.id AND s.kind = 'payment'
+        UNION ALL SELECT authorized_at, 1, 'state', 'authorized', NULL, NULL
+        FROM subjects s JOIN payments p ON p.id = s.id AND s.kind = 'payment' WHERE authorized_at IS NOT NULL
+        UNION ALL SELECT applied_at, 1, 'state', 'applied', NULL, NULL
+        FROM subjects s JOIN payments p ON p.id = s.id AND s.kind = 'payment' WHERE applied_at IS NOT NULL
         UNION ALL SELECT finished_at, 6, 'state', CASE WHEN captured_minor > 0 THEN 'succeeded' ELSE state END
-            || coalesce(': ' || reason, ''), captured_minor, currency FROM payments
-        WHERE id = :id AND finished_at IS NOT NULL
-        UNION ALL SELECT created_at, 1, 'state', 'top-up accepted', amount_minor, currency FROM top_ups WHERE id = :id
+            || coalesce(': ' || reason, ''), captured_minor, currency
+        FROM subjects s JOIN payments p ON p.id = s.id AND s.kind = 'payment' WHERE finished_at IS NOT NULL
+        UNION ALL SELECT created_at, 1, 'state', 'top-up accepted', amount_minor, currency
+        FROM subjects s JOIN top_ups u ON u.id = s.id AND s.kind = 'top_up'
         UNION ALL SELECT finished_at, 6, 'state', 'top-up ' || state || coalesce(': ' || reason, ''), amount_minor,
-            currency FROM top_ups WHERE id = :id AND finished_at IS NOT NULL
+            currency
+        FROM subjects s JOIN top_ups u ON u.id = s.id AND s.kind = 'top_up' WHERE finished_at IS NOT NULL
         UNION ALL SELECT r.created_at, 1, 'state', s.of || CASE WHEN reversal THEN 'reversal of what is left'
             ELSE 'asked for' END, r.amount_minor, p.currency
-        FROM refunds r JOIN subjects s ON s.id = r.id JOIN payments p ON p.id = r.payment_id
+        FROM subjects s JOIN refunds r ON r.id = s.id AND s.kind = 'refund' JOIN payments p ON p.id = r.payment_id
         UNION ALL SELECT r.finished_at, 6, 'state', s.of || r.state || coalesce(': ' || r.reason, ''), r.amount_minor,
             p.currency
-        FROM refunds r JOIN subjects s ON s.id = r.id JOIN payments p ON p.id = r.payment_id
+        FROM subjects s JOIN refunds r ON r.id = s.id AND s.kind = 'refund' JOIN payments p ON p.id = r.payment_id
         WHERE r.finished_at IS NOT NULL
         UNION ALL SELECT c.started_at, 2, 'call', coalesce(s.of, '') || c.leg || ' ' || c.outcome
             || coalesce(': ' || c.detail, '') || ' (' || c.duration_ms || ' ms)', NULL, NULL
-        FROM outside_calls c JOIN subjects s ON s.id = c.subject
+        FROM subjects s JOIN outside_calls c ON c.subject = s.id AND c.subject_kind = s.kind
         UNION ALL SELECT h.created_at, 3, 'hold', 'set aside in the wallet', h.amount_minor, a.currency
-        FROM holds h JOIN ledger_accounts a ON a.id = h.account WHERE h.id = :id
+        FROM subjects s JOIN holds h ON h.id = s.id AND s.kind = 'payment' JOIN ledger_accounts a ON a.id = h.account
         UNION ALL SELECT h.ended_at, 3, 'hold', h.state, h.amount_minor, a.currency
-        FROM holds h JOIN ledger_accounts a ON a.id = h.account WHERE h.id = :id AND h.ended_at IS NOT NULL
+        FROM subjects s JOIN holds h ON h.id = s.id AND s.kind = 'payment' JOIN ledger_accounts a ON a.id = h.account
+        WHERE h.ended_at IS NOT NULL
         UNION ALL SELECT t.created_at, 4, 'transfer', coalesce(s.of, '') || t.kind || ' '
             || regexp_replace(d.address, '^wallet:.*', 'wallet') || ' > '
             || regexp_replace(c.address, '^wallet:.*', 'wallet'), t.amount_minor, t.currency
-        FROM transfers t JOIN subjects s ON s.id = t.id JOIN ledger_accounts d ON d.id = t.debit_account
+        FROM subjects s JOIN transfers t ON t.id = s.transfer_id JOIN ledger_accounts d ON d.id = t.debit_account
             JOIN ledger_accounts c ON c.id = t.credit_account
-        UNION ALL SELECT issued_at, 5, 'receipt', number, amount_minor, currency FROM receipts WHERE payment_id = :id
-        UNION ALL SELECT voided_at, 5, 'receipt', 'void: ' || void_reason, NULL, NULL FROM receipts
-        WHERE payment_id = :id AND voided_at IS NOT NULL
+        UNION ALL SELECT issued_at, 5, 'receipt', number, amount_minor, currency
+        FROM receipts WHERE payment_id = :id AND :kind = 'payment'
+        UNION ALL SELECT voided_at, 5, 'receipt', 'void: ' || void_reason, NULL, NULL
+        FROM receipts WHERE payment_id = :id AND :kind = 'payment' AND voided_at IS NOT NULL
         UNION ALL SELECT created_at, 7, 'event', '#' || sequence || ' ' || type, NULL, NULL FROM outbox
         WHERE key = CAST(CAST(:id AS uuid) AS text) AND raw IS NULL
+            AND (type LIKE '%TopUp%' OR type LIKE 'WalletToppedUp.%') = (:kind = 'top_up')
         UNION ALL SELECT c.opened_at, 8, 'case', coalesce(s.of, '') || c.kind || ': ' || c.note, NULL, NULL
-        FROM cases c JOIN subjects s ON s.id = c.subject
+        FROM subjects s JOIN cases c ON c.subject = s.id AND c.subject_kind = s.kind
         UNION ALL SELECT c.closed_at, 8, 'case', coalesce(s.of, '') || c.kind || ': closed', NULL, NULL
-        FROM cases c JOIN subjects s ON s.id = c.subject WHERE c.closed_at IS NOT NULL
+        FROM subjects s JOIN cases c ON c.subject = s.id AND c.subject_kind = s.kind WHERE c.closed_at IS NOT NULL
     )
     SELECT at, what, text, amount_minor, currency FROM told ORDER BY at, turn, text
 """)
@@ -121,19 +135,27 @@ _OPEN = text("""
     ORDER BY created_at LIMIT :limit
 """)
 _CASES = text("""
-    SELECT id, subject, kind, note, opened_at, closed_at FROM cases WHERE :closed OR closed_at IS NULL ORDER BY id
+    SELECT id, subject, subject_kind, kind, note, opened_at, closed_at FROM cases
+    WHERE :closed OR closed_at IS NULL ORDER BY id
 """)
 _CLOSE = text(
     "UPDATE cases SET closed_at = now() WHERE id = :id AND closed_at IS NULL RETURNING id"
 )
 
 
-async def history(connection: AsyncConnection, id: UUID) -> list[Line]:
-    """All that is known of a payment or a top-up, oldest first; a refund's id leads to its payment. Empty: unknown."""
-    subject = await connection.scalar(_SUBJECT, {"id": id})
-    if subject is None:
-        return []
-    return [Line(*row) for row in await connection.execute(_HISTORY, {"id": subject})]
+async def find_subjects(connection: AsyncConnection, id: UUID) -> list[Subject]:
+    """The payments and top-ups that this id stands for; a refund's id leads to its payment. Empty: it is unknown.
+
+    As a rule it is one. But channels choose ids, and may give one to a payment and to a top-up.
+    """
+    rows = await connection.execute(_SUBJECTS, {"id": id})
+    return sorted(Subject(Kind(kind), found) for kind, found in rows)
+
+
+async def history(connection: AsyncConnection, subject: Subject) -> list[Line]:
+    """All that is known of a payment, its refunds included, or of a top-up; oldest first."""
+    about = {"kind": subject.kind, "id": subject.id}
+    return [Line(*row) for row in await connection.execute(_HISTORY, about)]
 
 
 async def open_ones(connection: AsyncConnection, limit: int = 200) -> list[Open]:

@@ -20,7 +20,6 @@ from services.billing.payments.ask import (
     ACTION_WINDOW,
     ChargeOutcome,
     ask,
-    charge_of,
     look,
     seek,
 )
@@ -89,7 +88,7 @@ class Legs:
         return False
 
     async def _authorize_or_find(self, payment: Payment) -> ChargeOutcome:
-        charge = charge_of(payment)
+        charge = payment.charge
         found = await seek(
             self._psp, charge, payment.intent_id, payment.attempts, payment.created_at
         )
@@ -150,9 +149,9 @@ class Legs:
     async def _capture_or_look(self, progress: Progress, intent_id: str) -> ChargeOutcome | Refused:
         payment = progress.payment
         if payment.attempts:
-            charge = charge_of(payment)
-            found = await ask(progress.calls, "capture", look(self._psp, charge, intent_id))
+            look_up = look(self._psp, payment.charge, intent_id)
+            found = await ask(progress.calls, "capture", look_up)
             if not isinstance(found, Authorized):
                 return found
-        capture = self._psp.capture(intent_id, payment.id, payment.amount_minor)
+        capture = self._psp.capture(intent_id, payment.subject, payment.amount_minor)
         return await ask(progress.calls, "capture", capture)

@@ -10,6 +10,8 @@ from events.payments import PayBill, PspFunding
 from services.billing import ledger
 from services.billing.bills import Bill
 from services.billing.payments.tables import State
+from services.billing.psp import Charge
+from services.billing.subject import Kind, Subject
 
 CommandT = TypeVar("CommandT", bound=Event)
 
@@ -52,6 +54,20 @@ class Payment(NamedTuple):
     reason: str | None = None
     correlation_id: str | None = None
     traceparent: str | None = None
+    former_key: bool = False  # see psp.Charge
+
+    @property
+    def subject(self) -> Subject:
+        """The payment, as calls and cases name it."""
+        return Subject(Kind.PAYMENT, self.id)
+
+    @property
+    def charge(self) -> Charge:
+        """The payment as the PSP is asked for it; only for a payment that the PSP funds."""
+        assert self.payment_method is not None
+        return Charge(
+            self.subject, self.amount_minor, self.currency, self.payment_method, self.former_key
+        )
 
     @property
     def by_psp(self) -> bool:
@@ -78,6 +94,14 @@ def payment_method_of(command: PayBill) -> str | None:
     return command.funding.payment_method if isinstance(command.funding, PspFunding) else None
 
 
+def in_words(state: str, reason: str | None, unknown_leg: str | None, **psp_ids: str | None) -> str:
+    """What was learnt outside, for a person: `succeeded, intent pi_1`."""
+    parts = [f"{state} ({reason})" if reason else state]
+    parts += [f"{name} {id}" for name, id in psp_ids.items() if id]
+    parts += [f"{unknown_leg} without an answer"] if unknown_leg else []
+    return ", ".join(parts)
+
+
 @dataclass(slots=True)
 class Progress:
     """How far a payment came. The legs fill it in; one transaction records it."""
@@ -93,6 +117,15 @@ class Progress:
     calls: list[Call] = field(default_factory=list)
     # A note for finance ops: nobody outside can say, or somebody said no where none may.
     case: str | None = None
+
+    @property
+    def subject(self) -> Subject:
+        """The payment, as calls and cases name it."""
+        return self.payment.subject
+
+    def learnt(self) -> str:
+        """See cases.Result."""
+        return in_words(self.state, self.reason, self.unknown_leg, intent=self.intent_id)
 
     @classmethod
     def of(cls, payment: Payment) -> "Progress":

@@ -4,16 +4,19 @@ accept (one transaction) -> authorize, apply, capture (outside, concurrently) ->
 and the timer's resume all lead here; refunds and top-ups have the same shape.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Protocol, TypeVar
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from events.payments import PayBill, RefundPayment, TopUpWallet
 from services.billing.bills.connectors import Connectors
 from services.billing.payments import refund, resume, top_up
 from services.billing.payments.accept import Accepted, accept
+from services.billing.payments.cases import Result, open_for_failed_call, open_for_result
 from services.billing.payments.keep import LostRaceError
 from services.billing.payments.legs import Legs
 from services.billing.payments.model import Instruction, Payment, Progress
@@ -26,11 +29,21 @@ from services.billing.payments.top_up import TopUp, TopUpProgress
 from services.billing.payments.top_up_legs import TopUpLegs
 from services.billing.psp import Psp
 from services.billing.runner import Runner
+from services.billing.subject import Subject
 
 # Each race is lost to somebody who won one, so a second try nearly always does; more than this is a defect.
 MOST_TRIES = 20
 
 log = structlog.get_logger()
+
+
+class _Item(Protocol):
+    @property
+    def subject(self) -> Subject: ...
+
+
+_ItemT = TypeVar("_ItemT", bound=_Item)
+_ResultT = TypeVar("_ResultT", bound=Result)
 
 
 class Payments:
@@ -48,13 +61,13 @@ class Payments:
     ) -> None:
         self._engine = engine
         self._resume_after = resume_after
-        self._payments: Runner[Payment, Progress] = Runner(
+        self._payments: Runner[Payment, Progress] = _runner(
             engine, Legs(psp, connectors).run, record
         )
-        self._refunds: Runner[Refund, RefundProgress] = Runner(
+        self._refunds: Runner[Refund, RefundProgress] = _runner(
             engine, RefundLegs(psp, connectors).run, record_refunds
         )
-        self._top_ups: Runner[TopUp, TopUpProgress] = Runner(
+        self._top_ups: Runner[TopUp, TopUpProgress] = _runner(
             engine, TopUpLegs(psp).run, record_top_ups
         )
 
@@ -123,3 +136,15 @@ class Payments:
                 if attempt == MOST_TRIES:
                     raise
         raise AssertionError("unreachable")
+
+
+def _runner(
+    engine: AsyncEngine,
+    run: Callable[[_ItemT], Awaitable[_ResultT]],
+    record_results: Callable[[AsyncConnection, Sequence[_ResultT]], Awaitable[int]],
+) -> Runner[_ItemT, _ResultT]:
+    # What breaks or can't be recorded becomes a case.
+    async def broke(item: _ItemT, error: Exception) -> None:
+        await open_for_failed_call(engine, item.subject, error)
+
+    return Runner(engine, run, record_results, broke, partial(open_for_result, engine))

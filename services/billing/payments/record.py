@@ -17,11 +17,11 @@ from messaging.outbox import Outgoing, enqueue
 from services.billing import ledger, receipts
 from services.billing.payments import announce
 from services.billing.payments.accept import new_receipt
+from services.billing.payments.cases import NewCase, open_cases
 from services.billing.payments.model import Progress
 from services.billing.payments.retry import (
     ACTION_POLL_SECONDS,
     is_news,
-    open_cases,
     overdue,
     record_calls,
     retry_seconds,
@@ -70,7 +70,7 @@ async def record(connection: AsyncConnection, results: Sequence[Progress]) -> in
     """Record these results in the caller's transaction; how many of them told something new."""
     now = datetime.now(UTC)
     await record_calls(
-        connection, [(each.payment.id, call) for each in results for call in each.calls]
+        connection, [(each.payment.subject, call) for each in results for call in each.calls]
     )
     await _lock_wallets(connection, results)
     locked = await connection.execute(_LOCK, {"ids": [each.payment.id for each in results]})
@@ -114,17 +114,19 @@ def _steps(results: Sequence[Progress], rows: Sequence[Row[Any]]) -> list[_Step]
     return list(steps.values())
 
 
-def _contradictions(
-    results: Sequence[Progress], rows: Sequence[Row[Any]]
-) -> list[tuple[UUID, str, str]]:
+def _contradictions(results: Sequence[Progress], rows: Sequence[Row[Any]]) -> list[NewCase]:
     # Both processes ended it, and not the same way: nobody outside may bear that, but if one does, a person must know.
     ended = {row.id: row.state for row in rows if row.state not in OPEN}
     return [
-        (id, "contradiction", f"recorded as {ended[id]}, and a slower process found it {now.state}")
+        NewCase(
+            now.subject,
+            "contradiction",
+            f"recorded as {ended[now.payment.id]}, and a slower process found it {now.state}",
+        )
         for now in results
-        if (id := now.payment.id) in ended
+        if now.payment.id in ended
         and now.state not in OPEN
-        and (now.state in _GIVEN_UP) != (ended[id] in _GIVEN_UP)
+        and (now.state in _GIVEN_UP) != (ended[now.payment.id] in _GIVEN_UP)
     ]
 
 
@@ -191,10 +193,10 @@ async def _book(
     return await receipts.issue(connection, [new_receipt(each.payment, now) for each in succeeded])
 
 
-def _cases(step: _Step, now: datetime) -> list[tuple[UUID, str, str]]:
+def _cases(step: _Step, now: datetime) -> list[NewCase]:
     progress, row = step.progress, step.row
     if progress.case:
-        return [(row.id, progress.unknown_leg or "late_success", progress.case)]
+        return [NewCase(progress.subject, progress.unknown_leg or "late_success", progress.case)]
     since = row.unknown_since if progress.unknown_leg == row.unknown_leg else None
-    note = overdue(row.id, progress.unknown_leg, since, now)
-    return [(row.id, f"unknown_{progress.unknown_leg}", note)] if note else []
+    note = overdue(progress.unknown_leg, since, now)
+    return [NewCase(progress.subject, f"unknown_{progress.unknown_leg}", note)] if note else []

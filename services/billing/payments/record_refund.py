@@ -12,10 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from messaging.outbox import Outgoing, enqueue
 from services.billing import ledger, receipts
 from services.billing.payments import announce
+from services.billing.payments.cases import NewCase, open_cases
 from services.billing.payments.refund import RefundProgress
 from services.billing.payments.retry import (
     is_news,
-    open_cases,
     overdue,
     record_calls,
     retry_seconds,
@@ -64,7 +64,7 @@ async def record_refunds(connection: AsyncConnection, results: Sequence[RefundPr
     """Record these results in the caller's transaction; how many of them told something new."""
     now = datetime.now(UTC)
     await record_calls(
-        connection, [(each.refund.id, call) for each in results for call in each.calls]
+        connection, [(each.refund.subject, call) for each in results for call in each.calls]
     )
     # Wallets, payments, refunds: in this order everywhere.
     wallets = {each.refund.wallet for each in results if each.refund.wallet}
@@ -137,12 +137,12 @@ async def _update(
     )
 
 
-def _cases(progress: RefundProgress, row: Row[Any], now: datetime) -> list[tuple[UUID, str, str]]:
+def _cases(progress: RefundProgress, row: Row[Any], now: datetime) -> list[NewCase]:
     if progress.case:
-        return [(row.id, "refund", progress.case)]
+        return [NewCase(progress.subject, "refund", progress.case)]
     since = row.unknown_since if progress.unknown_leg == row.unknown_leg else None
-    note = overdue(row.id, progress.unknown_leg, since, now)
-    return [(row.id, f"unknown_{progress.unknown_leg}", note)] if note else []
+    note = overdue(progress.unknown_leg, since, now)
+    return [NewCase(progress.subject, f"unknown_{progress.unknown_leg}", note)] if note else []
 
 
 async def _move(
@@ -179,7 +179,8 @@ def _transfer(progress: RefundProgress, payment: Row[Any], now: datetime) -> led
     paid = ledger.pay_bill(
         payment.id, source, payment.biller_id, payment.amount_minor, payment.finished_at
     )
-    return ledger.refund(progress.refund.id, paid, progress.refund.amount_minor, now)
+    assert progress.refund.transfer_id is not None
+    return ledger.refund(progress.refund.transfer_id, paid, progress.refund.amount_minor, now)
 
 
 def _events(

@@ -12,10 +12,10 @@ from events.message import Event
 from events.payments import TopUpActionRequired, TopUpFailed, WalletToppedUp
 from messaging.outbox import Outgoing, enqueue
 from services.billing import ledger
+from services.billing.payments.cases import NewCase, open_cases
 from services.billing.payments.retry import (
     ACTION_POLL_SECONDS,
     is_news,
-    open_cases,
     overdue,
     record_calls,
     retry_seconds,
@@ -49,7 +49,7 @@ async def record_top_ups(connection: AsyncConnection, results: Sequence[TopUpPro
     """Record these results in the caller's transaction; how many of them told something new."""
     now = datetime.now(UTC)
     await record_calls(
-        connection, [(each.top_up.id, call) for each in results for call in each.calls]
+        connection, [(each.top_up.subject, call) for each in results for call in each.calls]
     )
     rows = await connection.execute(_LOCK, {"ids": [each.top_up.id for each in results]})
     steps = _steps(results, rows.all())
@@ -108,7 +108,7 @@ async def _book(
     if not succeeded:
         return
     transfers = [
-        ledger.top_up(each.top_up.id, each.top_up.wallet, each.top_up.amount_minor, now)
+        ledger.top_up(each.top_up.transfer_id, each.top_up.wallet, each.top_up.amount_minor, now)
         for each in succeeded
     ]
     await ledger.post(connection, transfers)
@@ -122,10 +122,10 @@ def _wait_seconds(progress: TopUpProgress, attempts: int) -> float | None:
     return retry_seconds(attempts)
 
 
-def _cases(progress: TopUpProgress, row: Row[Any], now: datetime) -> list[tuple[UUID, str, str]]:
+def _cases(progress: TopUpProgress, row: Row[Any], now: datetime) -> list[NewCase]:
     since = row.unknown_since if progress.unknown_leg == row.unknown_leg else None
-    note = overdue(row.id, progress.unknown_leg, since, now)
-    return [(row.id, f"unknown_{progress.unknown_leg}", note)] if note else []
+    note = overdue(progress.unknown_leg, since, now)
+    return [NewCase(progress.subject, f"unknown_{progress.unknown_leg}", note)] if note else []
 
 
 def _event(progress: TopUpProgress, action_url_before: str | None) -> Event | None:

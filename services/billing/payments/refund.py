@@ -8,15 +8,17 @@ the biller's mark.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from events.ids import derived_id
 from events.payments import RefundPayment
 from services.billing import ledger
 from services.billing.payments import fingerprint
-from services.billing.payments.model import Call, Instruction, serial_of
+from services.billing.payments.model import Call, Instruction, in_words, serial_of
+from services.billing.subject import Kind, Subject
 
 _LOCK_PAYMENTS = text("""
     SELECT p.id, p.channel_id, p.state, p.captured_minor - p.refunded_minor - p.refund_pending_minor AS left_minor,
@@ -26,23 +28,24 @@ _LOCK_PAYMENTS = text("""
 _KNOWN = text("SELECT id, request_hash FROM refunds WHERE id = ANY(CAST(:ids AS uuid[]))")
 # The time is of the insert and not of the transaction: under the payment's lock it tells which refund came first.
 _INSERT = text("""
-    INSERT INTO refunds (id, payment_id, amount_minor, request_hash, state, reason, correlation_id, reversal,
-        created_at, next_attempt_at, finished_at)
-    SELECT id, payment_id, amount, hash, state, reason, correlation_id, reversal, clock_timestamp(),
+    INSERT INTO refunds (id, transfer_id, payment_id, amount_minor, request_hash, state, reason, correlation_id,
+        reversal, created_at, next_attempt_at, finished_at)
+    SELECT id, transfer_id, payment_id, amount, hash, state, reason, correlation_id, reversal, clock_timestamp(),
         CASE WHEN state <> 'failed' THEN now() + CAST(:resume_after AS interval) END,
         CASE WHEN state = 'failed' THEN now() END
-    FROM unnest(CAST(:ids AS uuid[]), CAST(:payments AS uuid[]), CAST(:amounts AS bigint[]),
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:transfers AS uuid[]), CAST(:payments AS uuid[]), CAST(:amounts AS bigint[]),
         CAST(:hashes AS bytea[]), CAST(:states AS text[]), CAST(:reasons AS text[]), CAST(:correlations AS text[]),
         CAST(:reversals AS bool[])
-    ) AS r (id, payment_id, amount, hash, state, reason, correlation_id, reversal)
+    ) AS r (id, transfer_id, payment_id, amount, hash, state, reason, correlation_id, reversal)
 """)
 _RESERVE = text("""
     UPDATE payments p SET refund_pending_minor = p.refund_pending_minor + r.amount
     FROM unnest(CAST(:ids AS uuid[]), CAST(:amounts AS bigint[])) AS r (id, amount) WHERE p.id = r.id
 """)
 _READ = text("""
-    SELECT r.id, r.payment_id, r.amount_minor, r.state, r.attempts, r.unknown_leg, r.psp_refund_id, r.correlation_id,
-        r.reason, r.reversal, p.psp_intent_id, p.biller_id, p.channel_id, p.payer, p.currency, p.funding, b.settled_by,
+    SELECT r.id, r.transfer_id, r.payment_id, r.amount_minor, r.state, r.attempts, r.unknown_leg, r.psp_refund_id,
+        r.correlation_id, r.reason, r.reversal, p.psp_intent_id, p.biller_id, p.channel_id, p.payer, p.currency,
+        p.funding, b.settled_by,
         older.open_minor, p.refunded_minor + older.open_minor + r.amount_minor = p.captured_minor AS completes
     FROM refunds r JOIN payments p ON p.id = r.payment_id JOIN billers b ON b.id = p.biller_id
     CROSS JOIN LATERAL (
@@ -73,6 +76,12 @@ class Refund:
     correlation_id: str | None = None
     reversal: bool = False  # the biller took its mark back by itself
     reserved: bool = True  # whether the amount is set aside on the payment
+    transfer_id: UUID | None = None  # of the transfer that books it; set once the refund is kept
+
+    @property
+    def subject(self) -> Subject:
+        """The refund, as calls and cases name it."""
+        return Subject(Kind.REFUND, self.id)
 
     @property
     def serial(self) -> str:
@@ -92,6 +101,15 @@ class RefundProgress:
     case: str | None = None
     calls: list[Call] = field(default_factory=list)
 
+    @property
+    def subject(self) -> Subject:
+        """The refund, as calls and cases name it."""
+        return self.refund.subject
+
+    def learnt(self) -> str:
+        """See cases.Result."""
+        return in_words(self.state, self.reason, self.unknown_leg, refund=self.psp_refund_id)
+
 
 @dataclass(frozen=True, slots=True)
 class Reversal:
@@ -103,7 +121,7 @@ class Reversal:
     @property
     def refund_id(self) -> UUID:
         """The refund that it becomes: there is at most one reversal of a payment."""
-        return uuid5(self.payment_id, "reversal")
+        return derived_id("reversal", self.payment_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +220,7 @@ async def read_open(connection: AsyncConnection, ids: Sequence[UUID]) -> list[Re
             reason=row.reason,
             correlation_id=row.correlation_id,
             reversal=row.reversal,
+            transfer_id=row.transfer_id,
         )
         for row in rows
     ]
@@ -254,6 +273,7 @@ async def _insert(
         {
             "resume_after": resume_after,
             "ids": [each.id for each in refunds],
+            "transfers": [derived_id(Kind.REFUND, each.id) for each in refunds],
             "payments": [each.payment_id for each in refunds],
             # Nothing was left, and no amount was named: an amount must be positive, and the refund has failed anyway.
             "amounts": [max(each.amount_minor, 1) for each in refunds],

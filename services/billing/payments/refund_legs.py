@@ -62,10 +62,10 @@ class RefundLegs:
     async def _refund_or_find(self, refund: Refund, intent_id: str) -> Answer:
         if refund.attempts or refund.psp_refund_id:
             # The list does not lag, so what is not on it may be asked for again, even after the key was forgotten.
-            found = await self._psp.find_refund(refund.id, intent_id, refund.amount_minor)
+            found = await self._psp.find_refund(refund.subject, intent_id, refund.amount_minor)
             if found is not None:
                 return found
-        return await self._psp.refund(refund.id, intent_id, refund.amount_minor)
+        return await self._psp.refund(refund.subject, intent_id, refund.amount_minor)
 
     def _refused(self, progress: RefundProgress, code: str, said: str) -> None:
         if progress.state == "accepted":

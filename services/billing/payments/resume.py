@@ -11,8 +11,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.billing.bills import find_bills
+from services.billing.payments.cases import NewCase, open_cases
 from services.billing.payments.model import Payment
 from services.billing.payments.tables import IS_OPEN, State
+from services.billing.subject import Kind, Subject
 
 # Longer than every outside call of a payment together may take.
 LEASE = timedelta(seconds=60)
@@ -36,7 +38,7 @@ def _claim(table: str) -> str:
 _CLAIM = {table: text(_claim(table)) for table in ("payments", "refunds", "top_ups")}
 _READ = text(f"""
     SELECT id, channel_id, payer, bill_id, amount_minor, currency, payment_method, state, created_at, psp_intent_id,
-        action_url, unknown_leg, attempts, reason, correlation_id
+        action_url, unknown_leg, attempts, reason, correlation_id, former_psp_key
     FROM payments WHERE id = ANY(CAST(:ids AS uuid[])) AND {IS_OPEN}
 """)  # noqa: S608 - the states are our own constants
 
@@ -52,11 +54,17 @@ async def claim(connection: AsyncConnection, table: Table, most: int = LARGEST_C
 
 
 async def read_open(connection: AsyncConnection, ids: list[UUID]) -> list[Payment]:
-    """The payments among these that are still under way, with their bills."""
+    """The payments among these that are still under way, with their bills.
+
+    A payment whose bill does not exist becomes a case: nobody can be asked about it, and it must not stop the others.
+    """
     if not ids:
         return []
     rows = (await connection.execute(_READ, {"ids": ids})).all()
     bills = await find_bills(connection, [row.bill_id for row in rows])
+    lost = [Subject(Kind.PAYMENT, row.id) for row in rows if row.bill_id not in bills]
+    note = "its bill does not exist, so nobody can be asked: restore the bill, or see what the PSP holds"
+    await open_cases(connection, [NewCase(each, "bill_missing", note) for each in lost])
     return [
         Payment(
             id=row.id,
@@ -74,6 +82,8 @@ async def read_open(connection: AsyncConnection, ids: list[UUID]) -> list[Paymen
             attempts=row.attempts,
             reason=row.reason,
             correlation_id=row.correlation_id,
+            former_key=bool(row.former_psp_key),
         )
         for row in rows
+        if row.bill_id in bills
     ]

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.billing.payments.model import Call
+from services.billing.subject import Subject
 
 # Asking again: 2 s, 4 s, 8 s … and then every 10 minutes for as long as it takes.
 FIRST_RETRY_SECONDS = 2.0
@@ -18,14 +18,9 @@ ACTION_POLL_SECONDS = 15.0
 CASE_AFTER = timedelta(hours=24)
 
 _CALLS = text("""
-    INSERT INTO outside_calls (subject, leg, outcome, detail, started_at, duration_ms)
-    SELECT * FROM unnest(CAST(:subjects AS uuid[]), CAST(:legs AS text[]), CAST(:outcomes AS text[]),
-        CAST(:details AS text[]), CAST(:started AS timestamptz[]), CAST(:durations AS int[]))
-""")
-_CASES = text("""
-    INSERT INTO cases (subject, kind, note)
-    SELECT * FROM unnest(CAST(:subjects AS uuid[]), CAST(:kinds AS text[]), CAST(:notes AS text[]))
-    ON CONFLICT DO NOTHING
+    INSERT INTO outside_calls (subject, subject_kind, leg, outcome, detail, started_at, duration_ms)
+    SELECT * FROM unnest(CAST(:subjects AS uuid[]), CAST(:subject_kinds AS text[]), CAST(:legs AS text[]),
+        CAST(:outcomes AS text[]), CAST(:details AS text[]), CAST(:started AS timestamptz[]), CAST(:durations AS int[]))
 """)
 
 
@@ -43,35 +38,28 @@ def is_news(rank: int, rank_now: int, *, current: bool, gives_up: bool) -> bool:
     return rank >= rank_now if current else rank > rank_now and not gives_up
 
 
-def overdue(subject: UUID, leg: str | None, since: datetime | None, now: datetime) -> str | None:
+def overdue(leg: str | None, since: datetime | None, now: datetime) -> str | None:
     """The note of the case that a leg without an answer becomes; nothing while it is young."""
     if leg is None or since is None or now - since < CASE_AFTER:
         return None
-    return f"{leg} of {subject} has had no answer since {since:%F %T %Z}"
+    return (
+        f"{leg} has had no answer since {since:%F %T %Z}; it is asked for again until there is one"
+    )
 
 
-async def record_calls(connection: AsyncConnection, calls: Sequence[tuple[UUID, Call]]) -> None:
+async def record_calls(connection: AsyncConnection, calls: Sequence[tuple[Subject, Call]]) -> None:
     """Write down what was asked outside, and what came of it."""
     if not calls:
         return
     await connection.execute(
         _CALLS,
         {
-            "subjects": [subject for subject, _ in calls],
+            "subjects": [subject.id for subject, _ in calls],
+            "subject_kinds": [subject.kind for subject, _ in calls],
             "legs": [call.leg for _, call in calls],
             "outcomes": [call.outcome for _, call in calls],
             "details": [call.detail for _, call in calls],
             "started": [call.started_at for _, call in calls],
             "durations": [call.duration_ms for _, call in calls],
         },
-    )
-
-
-async def open_cases(connection: AsyncConnection, cases: Sequence[tuple[UUID, str, str]]) -> None:
-    """Open cases (subject, kind, note) for finance ops; one that is open already stays as it is."""
-    if not cases:
-        return
-    subjects, kinds, notes = zip(*cases, strict=True)
-    await connection.execute(
-        _CASES, {"subjects": list(subjects), "kinds": list(kinds), "notes": list(notes)}
     )

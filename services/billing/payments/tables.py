@@ -27,6 +27,7 @@ from sqlalchemy import (
 
 from chassis.database import one_of
 from services.billing.database import metadata
+from services.billing.subject import Kind
 
 
 class State(StrEnum):
@@ -64,6 +65,9 @@ OPEN = (State.ACCEPTED, State.AUTHORIZED, State.APPLIED)
 # While a payment is in one of these, its bill can't be paid by another one.
 HOLDS_BILL = (*OPEN, State.SUCCEEDED, State.PARTIALLY_REFUNDED)
 
+# A case's note in characters; what is longer is cut.
+LONGEST_NOTE = 1_000
+
 LEGS = ("authorize", "apply", "capture", "void", "unapply", "refund", "charge")
 REFUND_STATES = (
     "accepted",  # the amount is reserved on the payment; the biller or the PSP is asked next
@@ -99,6 +103,8 @@ def _charging() -> list[Column[object]]:
     return [
         Column("version", Integer, nullable=False),  # counts its events
         Column("psp_intent_id", Text),
+        # True for what was open when the PSP's keys began to name the kind: the PSP may know it by the former key.
+        Column("former_psp_key", Boolean),
         Column("action_url", Text),  # where the payer confirms, while that is needed
     ]
 
@@ -163,6 +169,7 @@ refunds = Table(
     "refunds",
     metadata,
     Column("id", Uuid, primary_key=True),
+    Column("transfer_id", Uuid, nullable=False, unique=True),  # of the transfer that books it
     Column("payment_id", Uuid, ForeignKey("payments.id"), nullable=False, index=True),
     Column("amount_minor", BigInteger, nullable=False),
     Column("request_hash", LargeBinary, nullable=False),
@@ -185,6 +192,7 @@ top_ups = Table(
     "top_ups",
     metadata,
     Column("id", Uuid, primary_key=True),
+    Column("transfer_id", Uuid, nullable=False, unique=True),  # of the transfer that books it
     Column("channel_id", Text, nullable=False),
     Column("payer", Text, nullable=False),
     Column("amount_minor", BigInteger, nullable=False),
@@ -225,12 +233,14 @@ outside_calls = Table(
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("subject", Uuid, nullable=False, index=True),  # the payment, refund or top-up
+    Column("subject_kind", Text, nullable=False),
     Column("leg", Text, nullable=False),
     Column("outcome", Text, nullable=False),
     Column("detail", Text),
     Column("started_at", DateTime(timezone=True), nullable=False),
     Column("duration_ms", Integer, nullable=False),
     CheckConstraint(one_of("leg", LEGS), name="leg_is_declared"),
+    CheckConstraint(one_of("subject_kind", Kind), name="subject_kind_is_declared"),
 )
 
 cases = Table(
@@ -238,14 +248,21 @@ cases = Table(
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("subject", Uuid, nullable=False),
+    Column("subject_kind", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("note", Text, nullable=False),
     Column("opened_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("closed_at", DateTime(timezone=True)),
     # One open case of a kind; when what it tells of goes on after it was closed, the next one is opened.
     Index(
-        "uq_cases_open", "subject", "kind", unique=True, postgresql_where=text("closed_at IS NULL")
+        "uq_cases_open",
+        "subject",
+        "subject_kind",
+        "kind",
+        unique=True,
+        postgresql_where=text("closed_at IS NULL"),
     ),
+    CheckConstraint(one_of("subject_kind", Kind), name="subject_kind_is_declared"),
 )
 
 psp_webhooks = Table(

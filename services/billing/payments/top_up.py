@@ -12,39 +12,43 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from events.ids import derived_id
 from events.payments import TopUpFailed, TopUpWallet
 from messaging.outbox import Outgoing, enqueue
 from services.billing import ledger
 from services.billing.channels import payment_limits
 from services.billing.payments import fingerprint
 from services.billing.payments.decide import reason_against_top_up
-from services.billing.payments.model import Call, Instruction
+from services.billing.payments.model import Call, Instruction, in_words
+from services.billing.psp import Charge
+from services.billing.subject import Kind, Subject
 
 _KNOWN = text("SELECT id, request_hash FROM top_ups WHERE id = ANY(CAST(:ids AS uuid[]))")
 _INSERT = text("""
-    INSERT INTO top_ups (id, channel_id, payer, amount_minor, currency, payment_method, request_hash, state, version,
-        reason, correlation_id, next_attempt_at, finished_at)
-    SELECT id, channel_id, payer, amount, currency, method, hash,
+    INSERT INTO top_ups (id, transfer_id, channel_id, payer, amount_minor, currency, payment_method, request_hash,
+        state, version, reason, correlation_id, next_attempt_at, finished_at)
+    SELECT id, transfer_id, channel_id, payer, amount, currency, method, hash,
         CASE WHEN reason IS NULL THEN 'accepted' ELSE 'declined' END, CASE WHEN reason IS NULL THEN 0 ELSE 1 END,
         reason, correlation_id, CASE WHEN reason IS NULL THEN now() + CAST(:resume_after AS interval) END,
         CASE WHEN reason IS NOT NULL THEN now() END
-    FROM unnest(CAST(:ids AS uuid[]), CAST(:channels AS text[]), CAST(:payers AS text[]), CAST(:amounts AS bigint[]),
-        CAST(:currencies AS text[]), CAST(:methods AS text[]), CAST(:hashes AS bytea[]), CAST(:reasons AS text[]),
-        CAST(:correlations AS text[])
-    ) AS t (id, channel_id, payer, amount, currency, method, hash, reason, correlation_id)
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:transfers AS uuid[]), CAST(:channels AS text[]), CAST(:payers AS text[]),
+        CAST(:amounts AS bigint[]), CAST(:currencies AS text[]), CAST(:methods AS text[]), CAST(:hashes AS bytea[]),
+        CAST(:reasons AS text[]), CAST(:correlations AS text[])
+    ) AS t (id, transfer_id, channel_id, payer, amount, currency, method, hash, reason, correlation_id)
 """)
 _READ = text("""
-    SELECT id, channel_id, payer, amount_minor, currency, payment_method, psp_intent_id, action_url, unknown_leg,
-        attempts, created_at, reason, correlation_id
+    SELECT id, transfer_id, channel_id, payer, amount_minor, currency, payment_method, psp_intent_id, action_url,
+        unknown_leg, attempts, created_at, reason, correlation_id, former_psp_key
     FROM top_ups WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'accepted'
 """)
 
 
 @dataclass(frozen=True, slots=True)
 class TopUp:
-    """A top-up under way."""
+    """A top-up under way. `transfer_id` is the id of the transfer that will book it."""
 
     id: UUID
+    transfer_id: UUID
     channel: str
     payer: str
     amount_minor: int
@@ -57,6 +61,19 @@ class TopUp:
     created_at: datetime
     reason: str | None
     correlation_id: str | None
+    former_key: bool = False  # see psp.Charge
+
+    @property
+    def subject(self) -> Subject:
+        """The top-up, as calls and cases name it."""
+        return Subject(Kind.TOP_UP, self.id)
+
+    @property
+    def charge(self) -> Charge:
+        """The top-up as the PSP is asked for it."""
+        return Charge(
+            self.subject, self.amount_minor, self.currency, self.payment_method, self.former_key
+        )
 
     @property
     def wallet(self) -> ledger.Account:
@@ -75,6 +92,15 @@ class TopUpProgress:
     unknown_leg: str | None = None
     reason: str | None = None
     calls: list[Call] = field(default_factory=list)
+
+    @property
+    def subject(self) -> Subject:
+        """The top-up, as calls and cases name it."""
+        return self.top_up.subject
+
+    def learnt(self) -> str:
+        """See cases.Result."""
+        return in_words(self.state, self.reason, self.unknown_leg, intent=self.intent_id)
 
 
 async def accept_top_ups(
@@ -110,6 +136,7 @@ async def read_open(connection: AsyncConnection, ids: Sequence[UUID]) -> list[To
     return [
         TopUp(
             id=row.id,
+            transfer_id=row.transfer_id,
             channel=row.channel_id,
             payer=row.payer,
             amount_minor=row.amount_minor,
@@ -122,6 +149,7 @@ async def read_open(connection: AsyncConnection, ids: Sequence[UUID]) -> list[To
             created_at=row.created_at,
             reason=row.reason,
             correlation_id=row.correlation_id,
+            former_key=bool(row.former_psp_key),
         )
         for row in rows
     ]
@@ -140,6 +168,7 @@ async def _insert(
         {
             "resume_after": resume_after,
             "ids": [each.top_up_id for each in commands],
+            "transfers": [derived_id(Kind.TOP_UP, each.top_up_id) for each in commands],
             "channels": [each.channel for each in commands],
             "payers": [each.payer for each in commands],
             "amounts": [each.amount_minor for each in commands],

@@ -7,7 +7,6 @@ from services.billing.payments.top_up import TopUp, TopUpProgress
 from services.billing.psp import (
     ActionRequired,
     Captured,
-    Charge,
     Declined,
     Psp,
     Refused,
@@ -44,19 +43,13 @@ class TopUpLegs:
         return progress
 
     async def _charge_or_find(self, top_up: TopUp) -> ChargeOutcome:
-        charge = Charge(
-            top_up.id,
-            top_up.amount_minor,
-            top_up.currency,
-            top_up.payment_method,
-            {"charge_id": str(top_up.id), "kind": "top_up"},
-        )
+        charge = top_up.charge
         found = await seek(self._psp, charge, top_up.intent_id, top_up.attempts, top_up.created_at)
         return await self._psp.charge(charge) if found is None else found
 
     async def _give_up(self, progress: TopUpProgress, intent_id: str) -> None:
         # The payer never confirmed. A late success is looked for again, and booked: `charge` will find it captured.
-        match await ask(progress.calls, "void", self._psp.void(intent_id, progress.top_up.id)):
+        match await ask(progress.calls, "void", self._psp.void(intent_id, progress.top_up.subject)):
             case Voided():
                 progress.state, progress.reason = "declined", "action_abandoned"
             case Refused() | Unknown():

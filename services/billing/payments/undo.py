@@ -11,7 +11,7 @@ from services.billing.bills.connectors import (
     NotApplied,
     Unapplied,
 )
-from services.billing.payments.ask import ChargeOutcome, ask, charge_of, look, take_mark_back
+from services.billing.payments.ask import ChargeOutcome, ask, look, take_mark_back
 from services.billing.payments.model import Progress
 from services.billing.payments.tables import State
 from services.billing.psp import (
@@ -81,12 +81,12 @@ class Undo:
     async def _void_or_look(self, progress: Progress) -> ChargeOutcome | Refused:
         payment, intent_id = progress.payment, progress.intent_id
         assert intent_id is not None
-        calls, charge = progress.calls, charge_of(payment)
+        calls, charge = progress.calls, payment.charge
         if payment.attempts:
             found = await ask(calls, "void", look(self._psp, charge, intent_id))
             if isinstance(found, Voided | Captured):
                 return found
-        answer = await ask(calls, "void", self._psp.void(intent_id, payment.id))
+        answer = await ask(calls, "void", self._psp.void(intent_id, payment.subject))
         if not isinstance(answer, Refused):
             return answer
         # Another process of ours may have come to another end meanwhile, so the PSP's book decides.
@@ -120,10 +120,10 @@ class Undo:
         answer = await ask(
             progress.calls,
             "refund",
-            self._psp.find_refund(payment.id, intent_id, payment.amount_minor),
+            self._psp.find_refund(payment.subject, intent_id, payment.amount_minor),
         )
         if answer is None:
-            refund = self._psp.refund(payment.id, intent_id, payment.amount_minor)
+            refund = self._psp.refund(payment.subject, intent_id, payment.amount_minor)
             answer = await ask(progress.calls, "refund", refund)
         match answer:
             case Refunded(psp_refund_id):

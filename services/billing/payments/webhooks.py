@@ -6,15 +6,15 @@ the PSP for its state.
 
 import time
 from typing import Any
-from uuid import UUID
 
 from fastapi import APIRouter, Request
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis.problems import Problem
-from services.billing.payments.retry import open_cases
-from services.billing.psp import BadSignature, verify_webhook
+from services.billing.payments.cases import NewCase, open_cases
+from services.billing.psp import BadSignature, subject_in, verify_webhook
+from services.billing.subject import Kind, Subject
 
 router = APIRouter(tags=["PSP"])
 
@@ -23,17 +23,17 @@ _KEEP = text("""
     ON CONFLICT DO NOTHING RETURNING event_id
 """)
 # Only what waits for an answer: a payment that its worker still has in hand needs no second one.
-_MAKE_DUE = [
-    text(f"""
+_MAKE_DUE = {
+    kind: text(f"""
         UPDATE {table} SET next_attempt_at = now()
         WHERE id = :id AND next_attempt_at > now() AND ({waits})
     """)  # noqa: S608 - both are written here
-    for table, waits in (
-        ("payments", "unknown_leg IS NOT NULL OR action_url IS NOT NULL"),
-        ("top_ups", "unknown_leg IS NOT NULL OR action_url IS NOT NULL"),
-        ("refunds", "unknown_leg IS NOT NULL"),
+    for kind, table, waits in (
+        (Kind.PAYMENT, "payments", "unknown_leg IS NOT NULL OR action_url IS NOT NULL"),
+        (Kind.TOP_UP, "top_ups", "unknown_leg IS NOT NULL OR action_url IS NOT NULL"),
+        (Kind.REFUND, "refunds", "unknown_leg IS NOT NULL"),
     )
-]
+}
 _SUCCEEDED_REFUND = text("SELECT 1 FROM refunds WHERE id = :id AND state = 'succeeded'")
 
 
@@ -68,26 +68,25 @@ async def keep(connection: AsyncConnection, event: dict[str, Any]) -> bool:
     )
     if kept.first() is None:
         return False
-    id = _our_id(thing.get("metadata"))
-    if id is None:
+    subject = _subject_of(thing.get("metadata"))
+    if subject is None:
         return True
-    for statement in _MAKE_DUE:
-        await connection.execute(statement, {"id": id})
-    if event.get("type") == "refund.failed":
-        await _failed_late(connection, id)
+    await connection.execute(_MAKE_DUE[subject.kind], {"id": subject.id})
+    if event.get("type") == "refund.failed" and subject.kind == Kind.REFUND:
+        await _failed_late(connection, subject)
     return True
 
 
-async def _failed_late(connection: AsyncConnection, refund_id: UUID) -> None:
+async def _failed_late(connection: AsyncConnection, refund: Subject) -> None:
     # A bank can send money back days after the PSP said that the refund succeeded. Our books say that the payer has it.
-    if (await connection.execute(_SUCCEEDED_REFUND, {"id": refund_id})).first() is not None:
+    if (await connection.execute(_SUCCEEDED_REFUND, {"id": refund.id})).first() is not None:
         note = "the PSP says that this refund failed after it had succeeded: pay it another way"
-        await open_cases(connection, [(refund_id, "refund_failed_late", note)])
+        await open_cases(connection, [NewCase(refund, "refund_failed_late", note)])
 
 
-def _our_id(metadata: Any) -> UUID | None:
+def _subject_of(metadata: Any) -> Subject | None:
     # Money that others move on the same account is none of ours.
-    try:
-        return UUID(metadata.get("refund_id") or metadata["charge_id"])
-    except (AttributeError, KeyError, TypeError, ValueError):
+    if not isinstance(metadata, dict):
         return None
+    found = subject_in(metadata, "refund_id", Kind.REFUND)
+    return found or subject_in(metadata, "charge_id")

@@ -16,6 +16,7 @@ from services.billing.psp.outcomes import (
     Voided,
 )
 from services.billing.psp.webhook import BadSignature, verify_webhook
+from services.billing.psp.wire import subject_in
 
 __all__ = [
     "ActionRequired",
@@ -32,5 +33,6 @@ __all__ = [
     "Refused",
     "Unknown",
     "Voided",
+    "subject_in",
     "verify_webhook",
 ]

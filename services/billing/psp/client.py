@@ -1,14 +1,14 @@
 """The PSP's client: Stripe's API, and of that only what moves a bill's money.
 
-Every POST carries an Idempotency-Key made from our own id and the operation, so that the same call, repeated by
-anyone within a day, moves money once. Nothing here raises for trouble on the way: that is `Unknown`.
-An answer that does not name our charge, amount and currency again is not believed.
+Every POST carries an Idempotency-Key made from the subject's kind and id and the operation, so that the same call,
+repeated by anyone within a day, moves money once. The subject stands in the metadata, too, by which it is found again.
+Nothing here raises for trouble on the way: that is `Unknown`. An answer that does not name our subject, amount and
+currency again is not believed.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
-from uuid import UUID
 
 from services.billing.psp.outcomes import (
     ActionRequired,
@@ -35,8 +35,8 @@ from services.billing.psp.wire import (
     WireRefund,
     WireRefunds,
     declined,
-    own_id,
 )
+from services.billing.subject import Subject
 
 _INTENTS = "/v1/payment_intents"
 # Stripe's largest page.
@@ -80,53 +80,55 @@ class Psp:
         return _odd(outcome) if isinstance(outcome, Authorized) else outcome
 
     async def capture(
-        self, intent_id: str, charge_id: UUID, amount_minor: int
+        self, intent_id: str, subject: Subject, amount_minor: int
     ) -> Captured | Refused | Unknown:
         """Take what was held. Captured also when it had been captured before, with the same amount."""
         path = f"{_INTENTS}/{intent_id}/capture"
         params = [("amount_to_capture", str(amount_minor))]
-        answer = await self._post("capture", path, params, self._state_key(charge_id, "capture"))
-        intent = _mine(answer, intent_id, charge_id)
+        answer = await self._post("capture", path, params, self._state_key(subject, "capture"))
+        intent = _mine(answer, intent_id, subject)
         if isinstance(intent, Intent) and isinstance(intent.outcome, Captured):
             if intent.captured_minor == amount_minor:
                 return intent.outcome
             return Unknown(f"wrong_amount: {intent.captured_minor} captured, not {amount_minor}")
         return _refused_or_odd(answer, intent)
 
-    async def void(self, intent_id: str, charge_id: UUID) -> Voided | Refused | Unknown:
+    async def void(self, intent_id: str, subject: Subject) -> Voided | Refused | Unknown:
         """Release what was held. Voided also when it had been voided, or had expired, before."""
         path = f"{_INTENTS}/{intent_id}/cancel"
-        answer = await self._post("void", path, [], self._state_key(charge_id, "void"))
-        intent = _mine(answer, intent_id, charge_id)
+        answer = await self._post("void", path, [], self._state_key(subject, "void"))
+        intent = _mine(answer, intent_id, subject)
         if isinstance(intent, Intent) and isinstance(intent.outcome, Voided):
             return intent.outcome
         return _refused_or_odd(answer, intent)
 
     async def refund(
-        self, refund_id: UUID, intent_id: str, amount_minor: int
+        self, subject: Subject, intent_id: str, amount_minor: int
     ) -> Refunded | RefundPending | Refused | Unknown:
-        """Give captured money back, all or a part of it; `refund_id` is ours."""
+        """Give captured money back, all or a part of it: for a refund, or for a payment that we gave up."""
         params = [
             ("payment_intent", intent_id),
             ("amount", str(amount_minor)),
-            ("metadata[refund_id]", str(refund_id)),
+            ("metadata[refund_id]", str(subject.id)),
+            ("metadata[kind]", subject.kind),
         ]
-        request = Request("refund", "POST", "/v1/refunds", params, f"{refund_id}:refund")
+        request = Request("refund", "POST", "/v1/refunds", params, f"{subject}:refund")
         answer = await self._transport.send(request, WireRefund)
         if isinstance(answer, WireError):
             return _refused(answer)
         if isinstance(answer, Unknown):
             return answer
-        if own_id(answer.metadata, "refund_id") != refund_id or answer.payment_intent != intent_id:
+        if not answer.is_of(subject) or answer.payment_intent != intent_id:
             return Unknown(f"not_ours: {answer.id} does not name our refund")
         if answer.amount != amount_minor:
             return Unknown(f"wrong_amount: {answer.amount} refunded, not {amount_minor}")
         return answer.outcome()
 
-    async def find(self, charge_id: UUID) -> Intent | Unknown | None:
-        """The charge by our id. None proves its absence only an hour or more after the call: the search lags
+    async def find(self, subject: Subject) -> Intent | Unknown | None:
+        """The charge of this subject. None proves its absence only an hour or more after the call: the search lags
         behind the books, by a minute as a rule and by more in an outage (docs.stripe.com/search)."""
-        query = [("query", f"metadata['charge_id']:'{charge_id}'")]
+        asked = f"metadata['charge_id']:'{subject.id}' AND metadata['kind']:'{subject.kind}'"
+        query = [("query", asked)]
         request = Request("find", "GET", f"{_INTENTS}/search", query)
         answer = await self._transport.send(request, WireIntents)
         if isinstance(answer, WireError):
@@ -135,7 +137,7 @@ class Psp:
             return answer
         found = [wire.intent() for wire in answer.data]
         # Whatever else the search found is somebody's, and a search that errs cannot prove anything.
-        if any(intent.charge_id != charge_id for intent in found):
+        if any(intent.subject != subject for intent in found):
             return Unknown("not_ours: the search found another's charge")
         live = [one for one in found if not isinstance(one.outcome, Declined | Voided)]
         if len(live) > 1:
@@ -155,16 +157,16 @@ class Psp:
         return answer.intent()
 
     async def find_refund(
-        self, refund_id: UUID, intent_id: str, amount_minor: int | None = None
+        self, subject: Subject, intent_id: str, amount_minor: int | None = None
     ) -> Refunded | RefundPending | Refused | Unknown | None:
-        """The refund by our id among the charge's refunds, of this amount. A list does not lag: None proves its
+        """The refund for this subject among the charge's refunds, of this amount. A list does not lag: None proves its
         absence."""
         refunds = await self._list(
             "find_refund", "/v1/refunds", [("payment_intent", intent_id)], WireRefunds
         )
         if isinstance(refunds, Unknown):
             return refunds
-        ours = [one for one in refunds if own_id(one.metadata, "refund_id") == refund_id]
+        ours = [one for one in refunds if one.is_of(subject)]
         if any(one.payment_intent != intent_id for one in ours):
             return Unknown("not_ours: the list told of a refund of another charge")
         if len(ours) > 1:
@@ -192,23 +194,25 @@ class Psp:
     async def _pay(
         self, operation: str, charge: Charge, capture_method: str
     ) -> Authorized | Captured | ActionRequired | Declined | Unknown:
-        metadata: Mapping[str, str] = {**charge.metadata, "charge_id": str(charge.id)}
+        subject = charge.subject
         params = [
             ("amount", str(charge.amount_minor)),
             ("currency", charge.currency.lower()),
             ("payment_method", charge.payment_method),
             ("capture_method", capture_method),
             ("confirm", "true"),
-            *((f"metadata[{name}]", value) for name, value in metadata.items()),
+            ("metadata[charge_id]", str(subject.id)),
+            ("metadata[kind]", subject.kind),
         ]
         if self._return_url:
             params.append(("return_url", self._return_url))
-        answer = await self._post(operation, _INTENTS, params, f"{charge.id}:{operation}")
+        named = subject.id if charge.former_key else subject
+        answer = await self._post(operation, _INTENTS, params, f"{named}:{operation}")
         if isinstance(answer, WireError):
-            return _turned_down(answer, charge.id)
+            return _turned_down(answer, subject)
         if isinstance(answer, Unknown):
             return answer
-        outcome = answer.intent().outcome_for(charge.id, charge.amount_minor, charge.currency)
+        outcome = answer.intent().outcome_for(subject, charge.amount_minor, charge.currency)
         if isinstance(outcome, Voided):
             return Declined(answer.id, "canceled", "The payment was cancelled at the PSP.")
         return outcome
@@ -239,16 +243,16 @@ class Psp:
             after = cursor
         return Unknown(f"endless: there is more after {_MOST_PAGES} pages")
 
-    def _state_key(self, charge_id: UUID, operation: str) -> str:
-        return f"{charge_id}:{operation}:{int(self._clock()) // _KEPT_ERROR_SECONDS}"
+    def _state_key(self, subject: Subject, operation: str) -> str:
+        return f"{subject}:{operation}:{int(self._clock()) // _KEPT_ERROR_SECONDS}"
 
 
-def _turned_down(error: WireError, charge_id: UUID) -> Declined | Unknown:
+def _turned_down(error: WireError, subject: Subject) -> Declined | Unknown:
     """400 and 402 alike: nothing was taken, and asking again with these parameters would not help."""
     if error.payment_intent is None:
         return declined(None, error)
     intent = error.payment_intent.intent()
-    if intent.charge_id != charge_id:
+    if intent.subject != subject:
         return Unknown(f"not_ours: {intent.id} does not name our charge")
     if not isinstance(intent.outcome, Declined | Voided):
         return _odd(intent)
@@ -256,7 +260,7 @@ def _turned_down(error: WireError, charge_id: UUID) -> Declined | Unknown:
 
 
 def _mine(
-    answer: WireIntent | WireError | Unknown, intent_id: str, charge_id: UUID
+    answer: WireIntent | WireError | Unknown, intent_id: str, subject: Subject
 ) -> Intent | Unknown | None:
     """The intent that an answer tells of; a rejection may tell of it too, with the state that was in the way."""
     if isinstance(answer, Unknown):
@@ -265,7 +269,7 @@ def _mine(
     if wire is None:
         return None
     intent = wire.intent()
-    if intent.id != intent_id or intent.charge_id != charge_id:
+    if intent.id != intent_id or intent.subject != subject:
         return Unknown(f"not_ours: {intent.id} is not the intent of our charge")
     return intent
 

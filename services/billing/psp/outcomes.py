@@ -4,21 +4,25 @@ Unknown means: the money may or may not have moved. Ask again with the same call
 23 hours, afterwards only with `retrieve`, `find` and `find_refund`.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID
+
+from services.billing.subject import Subject
 
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What a payer is to be charged. `id` is ours (a payment's or top-up's) and names the charge at the PSP."""
+    """What a payer is to be charged. `subject` is the payment or top-up, and names the charge at the PSP.
 
-    id: UUID
+    `former_key`: the PSP may know the charge under the key that had no kind in it, because it was asked for before keys
+    named the kind.
+    """
+
+    subject: Subject
     amount_minor: int
     currency: str
     payment_method: str
-    metadata: Mapping[str, str]
+    former_key: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +102,14 @@ class Intent:
     capturable_minor: int
     captured_minor: int
     currency: str
-    charge_id: UUID | None
-    metadata: Mapping[str, str]
+    subject: Subject | None
     outcome: Authorized | ActionRequired | Captured | Voided | Declined | Unknown
 
     def outcome_for(
-        self, charge_id: UUID, amount_minor: int, currency: str
+        self, subject: Subject, amount_minor: int, currency: str
     ) -> Authorized | ActionRequired | Captured | Voided | Declined | Unknown:
-        """The outcome, believed only when the intent is that charge, over that amount, and taken whole if at all."""
-        if self.charge_id != charge_id:
+        """The outcome, if the intent is the charge of that subject, over that amount, and taken whole if at all."""
+        if self.subject != subject:
             return Unknown(f"not_ours: {self.id} does not name our charge")
         taken = self.captured_minor if isinstance(self.outcome, Captured) else amount_minor
         if (self.amount_minor, self.currency, taken) != (amount_minor, currency, amount_minor):
@@ -118,8 +121,8 @@ class Intent:
 class BalanceTransaction:
     """One line of the PSP's book of our money. Amounts are signed: what reaches us is positive.
 
-    `net_minor = amount_minor - fee_minor`. `source_id` and `intent_id` are the PSP's ids, `refund_id` and `charge_id`
-    are ours, read from the metadata that we sent.
+    `net_minor = amount_minor - fee_minor`. `source_id` and `intent_id` are the PSP's ids. `charge` and `refund` are the
+    subjects that we charged or gave back for, read from the metadata that we sent.
     """
 
     id: str
@@ -132,5 +135,5 @@ class BalanceTransaction:
     created: datetime
     source_id: str | None
     intent_id: str | None
-    refund_id: UUID | None
-    charge_id: UUID | None
+    refund: Subject | None
+    charge: Subject | None

@@ -1,5 +1,6 @@
 """The shapes of the PSP's answers, and what they mean. Only what we use is read; what does not fit is not believed."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 from uuid import UUID
@@ -19,6 +20,7 @@ from services.billing.psp.outcomes import (
     Unknown,
     Voided,
 )
+from services.billing.subject import Kind, Subject
 
 # Ids go into the paths of later calls, so they must not hold a slash.
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,255}$")]
@@ -64,8 +66,7 @@ class WireIntent(_WithId):
             self.amount_capturable,
             self.amount_received,
             self.currency.upper(),
-            own_id(self.metadata, "charge_id"),
-            self.metadata,
+            subject_in(self.metadata, "charge_id"),
             self._outcome(),
         )
 
@@ -99,6 +100,10 @@ class WireRefund(_WithId):
     payment_intent: str | None = None
     metadata: dict[str, str] = {}
     failure_reason: str | None = None
+
+    def is_of(self, subject: Subject) -> bool:
+        """Whether this is the refund for that subject."""
+        return subject_in(self.metadata, "refund_id", subject.kind) == subject
 
     def outcome(self) -> Refunded | RefundPending | Refused | Unknown:
         """What the refund's status means."""
@@ -156,8 +161,8 @@ class WireBalanceTransaction(_WithId):
             datetime.fromtimestamp(self.created, UTC),
             self.source if isinstance(self.source, str) else source.id,
             intent_id if isinstance(intent_id, str) else None,
-            own_id(source.metadata or {}, "refund_id"),
-            own_id(source.metadata or {}, "charge_id"),
+            subject_in(source.metadata or {}, "refund_id", Kind.REFUND),
+            subject_in(source.metadata or {}, "charge_id"),
         )
 
 
@@ -201,11 +206,16 @@ def declined(intent_id: str | None, error: WireError | _PaymentError) -> Decline
     return Declined(intent_id, code, error.message or "The payment method was declined.")
 
 
-def own_id(metadata: dict[str, str], name: str) -> UUID | None:
-    """Our id in the metadata, or None when there is none (money that others moved on the same account)."""
+def subject_in(
+    metadata: Mapping[str, Any], id_name: str, former: Kind | None = None
+) -> Subject | None:
+    """The subject that we named in the metadata, or None when there is none (money that others moved on the account).
+
+    `former` is the kind of what was written before metadata named the kind.
+    """
     try:
-        return UUID(metadata[name])
-    except (KeyError, ValueError):
+        return Subject(Kind(metadata.get("kind", former)), UUID(metadata[id_name]))
+    except (AttributeError, KeyError, TypeError, ValueError):
         return None
 
 

@@ -82,7 +82,9 @@ _CONSUMED = """
 
 _PSP_ITEMS = text(f"""
     INSERT INTO recon_items
-    SELECT k.line_kind, t.id, CAST(t.id AS text),
+    SELECT k.line_kind, t.id,
+        CAST(coalesce((SELECT r.id FROM refunds r WHERE r.transfer_id = t.id),
+            (SELECT u.id FROM top_ups u WHERE u.transfer_id = t.id), t.id) AS text),
         CASE WHEN t.debit_account = ANY(CAST(:accounts AS bigint[])) THEN t.amount_minor ELSE -t.amount_minor END,
         t.currency, ARRAY[t.id], {_DAY.format("t.occurred_at")}, {_CONSUMED}, true
     FROM (SELECT id FROM ({_TRANSFERS}) AS ours UNION SELECT our_id FROM recon_lines WHERE our_id IS NOT NULL) AS wanted

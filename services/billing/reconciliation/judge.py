@@ -23,7 +23,7 @@ _LEFT_LINES = text("""
     FROM (
         SELECT l.*, i.amount_minor AS ours_minor, i.currency AS ours_currency,
             i.transfers[cardinality(i.transfers)] AS transfer_id,
-            CASE WHEN i.consumed OR row_number() OVER (PARTITION BY l.kind, l.reference ORDER BY l.id) > 1
+            CASE WHEN i.consumed OR row_number() OVER (PARTITION BY l.kind, l.reference, l.our_id ORDER BY l.id) > 1
                     THEN 'duplicate'
                 WHEN i.our_id IS NULL THEN 'missing_internal'
                 WHEN i.currency <> l.currency THEN 'currency'
@@ -34,8 +34,9 @@ _LEFT_LINES = text("""
 # Only for days that have been judged: the others get their turn when their statement is there.
 _LEFT_ITEMS = text("""
     INSERT INTO recon_found
-    SELECT 'missing_external', i.kind, i.reference, 1, i.day, NULL, i.transfers[cardinality(i.transfers)], NULL, NULL,
-        i.amount_minor, i.currency
+    SELECT 'missing_external', i.kind, i.reference,
+        row_number() OVER (PARTITION BY i.kind, i.reference ORDER BY i.our_id), i.day, NULL,
+        i.transfers[cardinality(i.transfers)], NULL, NULL, i.amount_minor, i.currency
     FROM recon_items i
     WHERE i.expected AND NOT i.consumed
       AND (i.day IN (SELECT day FROM recon_scope) OR i.day IN (

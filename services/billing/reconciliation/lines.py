@@ -1,18 +1,20 @@
 """A statement's lines, whoever sent it: the PSP's balance transactions and the billers' day files in one shape."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from uuid import UUID, uuid5
 
+from events.ids import derived_id
 from services.billing import ledger
 from services.billing.bills.connectors import DayFileLine
 from services.billing.psp import BalanceTransaction
+from services.billing.subject import Kind, Subject
 
 # Statements, day files and reconciliation count days in China's one time zone (no summer time since 1991).
 SHANGHAI = timezone(timedelta(hours=8), "Asia/Shanghai")
-# Ids of what the PSP's book declares (fees, payouts) follow from its own ids, so that they are booked once.
-_DECLARED = UUID("6f2f3ad1-9c53-5d0e-8a53-4a2f6d7b1c90")
+# What the PSP's book declares (fees, payouts) was booked under ids in this namespace before kinds were told apart.
+_FORMERLY_DECLARED = UUID("6f2f3ad1-9c53-5d0e-8a53-4a2f6d7b1c90")
 # Stripe's reporting categories; `type` alone would mix refunds with partial captures (docs.stripe.com/reports).
 _KINDS = {
     "charge": "charge",
@@ -45,7 +47,11 @@ PSP = Source("psp", "stripe")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line. `amount_minor` is signed as the source counts it (tables.py)."""
+    """One line. `amount_minor` is signed as the source counts it (tables.py).
+
+    `our_id` is the id of the transfer that should book it; `former_id` the id that this transfer has if it was booked
+    before transfers of different kinds had ids of their own.
+    """
 
     kind: str
     reference: str
@@ -54,6 +60,7 @@ class Line:
     currency: str
     occurred_at: datetime
     raw: Mapping[str, str | int | None]
+    former_id: UUID | None = None
 
 
 def bounds(day: date) -> tuple[datetime, datetime]:
@@ -96,18 +103,39 @@ def of_day_file(file_lines: Sequence[DayFileLine]) -> list[Line]:
 def _movement(said: BalanceTransaction) -> Line:
     kind = _KINDS.get(said.reporting_category, "other")
     if kind in {"payout", "fee"}:
-        our_id: UUID | None = uuid5(_DECLARED, f"{said.id}:{kind}")
-        reference = said.id
-    else:
-        our_id = said.charge_id if kind == "charge" else said.refund_id
-        our_id = None if kind == "other" else our_id
-        reference = str(our_id) if our_id else said.id
-    return Line(kind, reference, our_id, said.amount_minor, said.currency, said.created, _raw(said))
+        our_id = derived_id("psp_settlement" if kind == "payout" else "psp_fee", said.id)
+        former = uuid5(_FORMERLY_DECLARED, f"{said.id}:{kind}")
+        return _line(said, kind, said.id, our_id, former)
+    subject = said.charge if kind == "charge" else said.refund if kind != "other" else None
+    if subject is None:
+        return _line(said, kind, said.id)
+    return _line(said, kind, str(subject.id), _transfer_id(kind, subject), subject.id)
+
+
+def _transfer_id(kind: str, subject: Subject) -> UUID | None:
+    # What we gave back of a payment that we had given up was never booked, so no transfer stands for it.
+    if subject.kind == Kind.PAYMENT:
+        return subject.id if kind == "charge" else None
+    return derived_id(subject.kind, subject.id)
 
 
 def _fee(said: BalanceTransaction) -> Line:
-    our_id = uuid5(_DECLARED, f"{said.id}:kept")
-    return Line("fee", said.id, our_id, -said.fee_minor, said.currency, said.created, _raw(said))
+    our_id, former = (
+        derived_id("psp_fee_kept", said.id),
+        uuid5(_FORMERLY_DECLARED, f"{said.id}:kept"),
+    )
+    return replace(_line(said, "fee", said.id, our_id, former), amount_minor=-said.fee_minor)
+
+
+def _line(
+    said: BalanceTransaction,
+    kind: str,
+    reference: str,
+    our_id: UUID | None = None,
+    former_id: UUID | None = None,
+) -> Line:
+    amount, at = said.amount_minor, said.created
+    return Line(kind, reference, our_id, amount, said.currency, at, _raw(said), former_id)
 
 
 def _raw(said: BalanceTransaction) -> dict[str, str | int | None]:

@@ -42,7 +42,7 @@ MADE: dict[str, tuple[str, ...]] = {
         """
         SELECT CAST(u.id AS text), 'the top-up is ' || u.state || ' over ' || u.amount_minor || ', transfer '
             || coalesce(CAST(t.amount_minor AS text), 'none')
-        FROM {top_ups} u LEFT JOIN transfers t ON t.id = u.id AND t.kind = 'top_up'
+        FROM {top_ups} u LEFT JOIN transfers t ON t.id = u.transfer_id AND t.kind = 'top_up'
         WHERE t.amount_minor IS DISTINCT FROM CASE WHEN u.state = 'succeeded' THEN u.amount_minor END
         """,
     ),
@@ -56,7 +56,7 @@ MADE: dict[str, tuple[str, ...]] = {
             SELECT r.payment_id, sum(r.amount_minor) FILTER (WHERE r.state = 'succeeded') AS done,
                 sum(r.amount_minor) FILTER (WHERE r.state IN ('accepted', 'unapplied')) AS pending,
                 sum(t.amount_minor) AS booked
-            FROM refunds r LEFT JOIN transfers t ON t.id = r.id AND t.corrects = r.payment_id
+            FROM refunds r LEFT JOIN transfers t ON t.id = r.transfer_id AND t.corrects = r.payment_id
             WHERE r.payment_id IN (SELECT id FROM {payments} AS refunded) GROUP BY r.payment_id
         ) AS r ON r.payment_id = p.id
         WHERE p.refunded_minor + p.refund_pending_minor > p.captured_minor
@@ -88,14 +88,15 @@ MADE: dict[str, tuple[str, ...]] = {
         """,
     ),
     # I11 An aggregate's events are numbered without gap or repeat. 2, 4 and 5 are the topics of events; a command has
-    # no sequence.
+    # no sequence. A payment and a top-up may have the same id and so the same key: they are two aggregates.
     "I11": (
         """
         SELECT CAST(event_id AS text) AS subject,
             'sequence ' || sequence || ' follows ' || before || ' of ' || key AS what
         FROM (
             SELECT event_id, key, sequence,
-                lag(sequence) OVER (PARTITION BY topic, key ORDER BY sequence, id) AS before
+                lag(sequence) OVER (PARTITION BY topic, key, type LIKE '%TopUp%' OR type LIKE 'WalletToppedUp.%'
+                    ORDER BY sequence, id) AS before
             FROM {outbox} AS written WHERE topic IN (2, 4, 5)
         ) AS numbered WHERE sequence <> before + 1
         """,
@@ -130,8 +131,8 @@ MADE: dict[str, tuple[str, ...]] = {
         """
         SELECT 'transfer ' || t.id, 'the ' || t.kind || ' that it books does not exist' FROM {transfers} t
         WHERE (t.kind = 'pay_bill' AND NOT EXISTS (SELECT FROM payments p WHERE p.id = t.id))
-           OR (t.kind IN ('refund', 'reversal') AND NOT EXISTS (SELECT FROM refunds r WHERE r.id = t.id))
-           OR (t.kind = 'top_up' AND NOT EXISTS (SELECT FROM top_ups u WHERE u.id = t.id))
+           OR (t.kind IN ('refund', 'reversal') AND NOT EXISTS (SELECT FROM refunds r WHERE r.transfer_id = t.id))
+           OR (t.kind = 'top_up' AND NOT EXISTS (SELECT FROM top_ups u WHERE u.transfer_id = t.id))
            OR (t.kind IN ('psp_fee', 'psp_settlement')
                AND NOT EXISTS (SELECT FROM statement_lines l WHERE l.our_id = t.id))
         """,

@@ -61,16 +61,17 @@ STANDING: dict[str, tuple[str, ...]] = {
         ) AS still_open
         WHERE next_attempt_at < now() - interval '15 minutes'
            OR (created_at < now() - interval '25 hours' AND NOT EXISTS (
-               SELECT FROM cases c WHERE c.subject = still_open.id AND c.closed_at IS NULL))
+               SELECT FROM cases c WHERE c.subject = still_open.id AND c.subject_kind = still_open.kind
+               AND c.closed_at IS NULL))
         """,
     ),
     # A case that is about nothing.
     "orphans": (
         """
         SELECT 'case ' || c.id AS subject, 'what it is about does not exist' AS what FROM cases c
-        WHERE NOT EXISTS (SELECT FROM payments p WHERE p.id = c.subject)
-          AND NOT EXISTS (SELECT FROM refunds r WHERE r.id = c.subject)
-          AND NOT EXISTS (SELECT FROM top_ups u WHERE u.id = c.subject)
+        WHERE NOT CASE c.subject_kind WHEN 'payment' THEN EXISTS (SELECT FROM payments p WHERE p.id = c.subject)
+            WHEN 'refund' THEN EXISTS (SELECT FROM refunds r WHERE r.id = c.subject)
+            ELSE EXISTS (SELECT FROM top_ups u WHERE u.id = c.subject) END
         """,
     ),
 }

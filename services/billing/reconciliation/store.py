@@ -39,13 +39,18 @@ _INSERT = text("""
     VALUES (:source, :source_id, :day, :version, :content_hash, :lines, CAST(:totals AS jsonb))
     RETURNING id
 """)
+# What was booked under a former id is known by that. Kinds are compared, for a payment's transfer may have it as well.
 _INSERT_LINES = text("""
     INSERT INTO statement_lines (statement_id, kind, reference, our_id, amount_minor, currency, occurred_at, raw)
-    SELECT :statement_id, kind, reference, our_id, amount_minor, currency, occurred_at, CAST(raw AS jsonb)
+    SELECT :statement_id, l.kind, reference,
+        coalesce((SELECT t.id FROM transfers t WHERE t.id = l.former_id AND (l.kind, t.kind) IN (
+            ('charge', 'top_up'), ('refund', 'refund'), ('refund_failure', 'refund'), ('fee', 'psp_fee'),
+            ('payout', 'psp_settlement'))), our_id),
+        amount_minor, currency, occurred_at, CAST(raw AS jsonb)
     FROM unnest(CAST(:kinds AS text[]), CAST(:references AS text[]), CAST(:our_ids AS uuid[]),
-        CAST(:amounts AS bigint[]), CAST(:currencies AS text[]), CAST(:occurred AS timestamptz[]),
-        CAST(:raws AS text[])) WITH ORDINALITY
-        AS l (kind, reference, our_id, amount_minor, currency, occurred_at, raw, place)
+        CAST(:former_ids AS uuid[]), CAST(:amounts AS bigint[]), CAST(:currencies AS text[]),
+        CAST(:occurred AS timestamptz[]), CAST(:raws AS text[])) WITH ORDINALITY
+        AS l (kind, reference, our_id, former_id, amount_minor, currency, occurred_at, raw, place)
     ORDER BY place
 """)
 
@@ -117,6 +122,7 @@ async def _insert_lines(
             "kinds": [each.kind for each in lines],
             "references": [each.reference for each in lines],
             "our_ids": [each.our_id for each in lines],
+            "former_ids": [each.former_id for each in lines],
             "amounts": [each.amount_minor for each in lines],
             "currencies": [each.currency for each in lines],
             "occurred": [each.occurred_at for each in lines],

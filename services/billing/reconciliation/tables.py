@@ -92,7 +92,7 @@ statement_lines = Table(
     Column("statement_id", ForeignKey("statements.id"), nullable=False, index=True),
     Column("kind", Text, nullable=False),
     Column("reference", Text, nullable=False),  # ours if the line names it, else the source's own
-    Column("our_id", Uuid),  # of the payment, refund or top-up; of the transfer that a fee books
+    Column("our_id", Uuid),  # of the transfer that books it, whether it does already or not
     Column("amount_minor", BigInteger, nullable=False),
     Column("currency", CHAR(3), nullable=False),
     Column("occurred_at", DateTime(timezone=True), nullable=False),

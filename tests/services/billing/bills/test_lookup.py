@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.bills import LookUpBills
 from events.ids import uuid7
@@ -209,3 +210,34 @@ async def test_a_batch_of_hundreds(hall: Hall) -> None:
         "SELECT count(*) AS events, count(DISTINCT key) AS lookups FROM outbox WHERE topic = 2"
     )
     assert (events[0].events, events[0].lookups) == (len(commands), len(commands))
+
+
+async def test_an_answer_that_can_not_be_recorded_ends_the_lookup(
+    hall: Hall, owner_engine: AsyncEngine
+) -> None:
+    """Its neighbours are recorded; the wallet is told, and may ask again."""
+    async with owner_engine.begin() as connection:
+        await connection.execute(
+            text("ALTER TABLE bills ADD CONSTRAINT ck_of_this_test CHECK (amount_minor <> 7653)")
+        )
+    number, other = hall.fresh("hz-water"), hall.fresh("hz-water")
+    hall.billers.issue_bill("hz-water", number, 7_653)
+    poison = await hall.command("hz-water", number)
+    neighbour = await hall.command("hz-water", other)
+    await hall.look_up(poison, neighbour)
+    lookup = await hall.row(poison.lookup_id)
+    assert (lookup.state, lookup.reason) == ("failed", "answer_not_recordable")
+    assert [each[0] for each in await hall.events(poison.lookup_id)] == ["LookupFailed.v1"]
+    assert (await hall.row(neighbour.lookup_id)).state == "found"
+
+
+async def test_a_call_that_breaks_ends_the_lookup(hall: Hall) -> None:
+    """The catalogue's connector is none of ours: asking raises before anything is sent."""
+    async with hall.engine.begin() as connection:
+        await connection.execute(
+            text("UPDATE billers SET connector = '{\"dialect\": \"telex\"}' WHERE id = 'hz-water'")
+        )
+    command = await hall.command("hz-water", hall.fresh("hz-water"))
+    await hall.look_up(command)
+    lookup = await hall.row(command.lookup_id)
+    assert (lookup.state, lookup.reason) == ("failed", "lookup_broke")

@@ -8,7 +8,6 @@ from sqlalchemy import text
 
 from services.billing.bills.connectors import Application, Applied, BillerRefused, Unapplied
 from services.billing.payments import resume
-from services.billing.payments.ask import charge_of
 from services.billing.payments.model import Payment
 from services.billing.payments.record import record
 from services.billing.payments.tables import State
@@ -19,7 +18,7 @@ from tests.support.factories import fund_wallet, pay_bill
 
 
 async def authorize(city: City, payment: Payment) -> str:
-    answer = await city.client.authorize(charge_of(payment))
+    answer = await city.client.authorize(payment.charge)
     assert isinstance(answer, Authorized)
     return answer.intent_id
 
@@ -49,7 +48,7 @@ async def test_continues_from(city: City, died_after: str) -> None:
     if died_after in {"apply", "capture"}:
         await apply(city, payment)
     if died_after == "capture":
-        captured = await city.client.capture(intent_id, payment.id, payment.amount_minor)
+        captured = await city.client.capture(intent_id, payment.subject, payment.amount_minor)
         assert isinstance(captured, Captured)
     await city.settle()
     row = await books.payment(city.engine, payment.id)
@@ -80,7 +79,7 @@ async def test_continues_an_undo_from(city: City, died_after: str) -> None:
     await apply(city, payment)
     await unapply(city, payment)
     if died_after == "void":
-        assert isinstance(await city.client.void(intent_id, payment.id), Voided)
+        assert isinstance(await city.client.void(intent_id, payment.subject), Voided)
     await city.settle()
     row = await books.payment(city.engine, payment.id)
     assert row["state"] == "voided"
@@ -95,7 +94,7 @@ async def test_a_hold_that_was_let_go_while_the_bill_is_marked_takes_the_mark_ba
     payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
     intent_id = await authorize(city, payment)
     await apply(city, payment)
-    assert isinstance(await city.client.void(intent_id, payment.id), Voided)
+    assert isinstance(await city.client.void(intent_id, payment.subject), Voided)
     await city.settle()
     row = await books.payment(city.engine, payment.id)
     assert (row["state"], row["reason"]) == ("voided", "voided_at_psp")
@@ -258,7 +257,7 @@ class TestLateSuccess:
         intent_id = await authorize(city, payment)
         if applied:
             await apply(city, payment)
-        await city.client.capture(intent_id, payment.id, payment.amount_minor)
+        await city.client.capture(intent_id, payment.subject, payment.amount_minor)
         return intent_id
 
     async def test_with_the_bill_marked_it_is_a_success(self, city: City) -> None:

@@ -113,7 +113,8 @@ async def test_one_open_case_of_a_kind_and_another_one_after_it_was_closed(
     engine: AsyncEngine,
 ) -> None:
     one = (
-        "INSERT INTO cases (subject, kind, note) VALUES (:id, 'refund', 'n') ON CONFLICT DO NOTHING"
+        "INSERT INTO cases (subject, subject_kind, kind, note) VALUES (:id, 'payment', 'refund', 'n')"
+        " ON CONFLICT DO NOTHING"
     )
     id = "00000000-0000-7000-8000-000000000001"
     async with engine.begin() as connection:

@@ -97,7 +97,9 @@ async def test_duplicates_are_kept_once(door: httpx.AsyncClient, engine: AsyncEn
 @pytest.mark.parametrize(
     "what",
     [
-        event(charge_id="not-a-uuid"),
+        event(charge_id="not-a-uuid", kind="payment"),
+        event(charge_id=str(uuid4()), kind="payment"),
+        event(charge_id=str(uuid4()), kind="somebody's"),
         event(charge_id=str(uuid4())),
         event(refund_id=""),
         {"id": "evt_1"},
@@ -109,6 +111,8 @@ async def test_duplicates_are_kept_once(door: httpx.AsyncClient, engine: AsyncEn
     ids=[
         "not an id",
         "nobody's charge",
+        "a kind that we don't have",
+        "no kind",
         "an empty id",
         "no data",
         "data is null",
@@ -129,16 +133,20 @@ async def test_a_confirmed_payment_is_looked_at_at_once(
     row = await city.pay(pay_bill(await city.bill(), method=ASKS))
     city.psp.decide(row["action_url"], "approve")
     assert await city.payments.resume() == 0, "not due for a while"
+    about = {"charge_id": str(row["id"]), "kind": "payment"}
+    # About a top-up of the same id: it is another thing.
+    await send(door, event(**{**about, "kind": "top_up"}))
+    assert await due(city.engine) == 0
     # Out of order, and saying something that is not so: a webhook is a hint.
     for type in ("payment_intent.canceled", "payment_intent.succeeded"):
-        await send(door, event(type, charge_id=str(row["id"])))
+        await send(door, event(type, **about))
     assert await due(city.engine) == 1
     assert await city.payments.resume() == 1
     await city.payments.drain()
     await city.agree(row["id"])
     assert (await books.payment(city.engine, row["id"]))["state"] == "succeeded"
     # After the end nothing becomes due any more.
-    await send(door, event("payment_intent.payment_failed", charge_id=str(row["id"])))
+    await send(door, event("payment_intent.payment_failed", **about))
     assert await due(city.engine) == 0
 
 
@@ -147,7 +155,8 @@ async def test_a_payment_that_its_worker_has_in_hand_is_left_to_it(
 ) -> None:
     """The PSP's own echo of our calls must not send a second process after every payment."""
     payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
-    await send(door, event("payment_intent.amount_capturable_updated", charge_id=str(payment.id)))
+    about = {"charge_id": str(payment.id), "kind": "payment"}
+    await send(door, event("payment_intent.amount_capturable_updated", **about))
     assert await due(city.engine) == 0
 
 
@@ -159,8 +168,11 @@ async def test_a_refund_that_fails_after_it_succeeded_is_a_case(
     await city.payments.refund([asked])
     await city.payments.drain()
     id = asked.command.refund_id
-    for _ in range(2):
-        await send(door, event("refund.failed", refund_id=str(id)))
+    # A payment that we gave back ourselves, with the refund's id: nothing is said of the refund.
+    await send(door, event("refund.failed", refund_id=str(id), kind="payment"))
+    assert await books.cases(city.engine, id) == []
+    for kind in ({"kind": "refund"}, {}):  # without a kind: made before refunds named theirs
+        await send(door, event("refund.failed", refund_id=str(id), **kind))
     assert await books.cases(city.engine, id) == ["refund_failed_late"]
 
 

@@ -2,11 +2,12 @@
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
-from uuid import UUID, uuid4
 
 import pytest
 
 from services.billing.psp import Authorized, Captured, Charge, Psp
+from services.billing.subject import Subject
+from tests.support.factories import a_payment
 from tests.support.psp import RETURN_URL, SandboxPsp
 
 
@@ -28,23 +29,23 @@ class Till:
     charges: list[Charge] = field(default_factory=list)
 
     def charge(self, method: str = "pm_card_visa", amount_minor: int = 8850) -> Charge:
-        made = Charge(uuid4(), amount_minor, "CNY", method, {"kind": "payment"})
+        made = Charge(a_payment(), amount_minor, "CNY", method)
         self.charges.append(made)
         return made
 
-    async def held(self) -> tuple[UUID, str]:
+    async def held(self) -> tuple[Subject, str]:
         """Our id and the PSP's of a charge that is held."""
         charge = self.charge()
         outcome = await self.client.authorize(charge)
         assert isinstance(outcome, Authorized), outcome
-        return charge.id, outcome.intent_id
+        return charge.subject, outcome.intent_id
 
-    async def taken(self) -> tuple[UUID, str]:
+    async def taken(self) -> tuple[Subject, str]:
         """Our id and the PSP's of a charge that is captured."""
         charge = self.charge()
         outcome = await self.client.charge(charge)
         assert isinstance(outcome, Captured), outcome
-        return charge.id, outcome.intent_id
+        return charge.subject, outcome.intent_id
 
 
 @pytest.fixture

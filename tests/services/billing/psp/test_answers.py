@@ -12,10 +12,13 @@ import pytest
 
 from services.billing.psp import Charge, Declined, Psp, Refused, Unknown
 from services.billing.psp.transport import LARGEST_ANSWER_BYTES
+from services.billing.subject import Kind, Subject
+from tests.support.factories import a_refund
 
 Json = dict[str, object]
-CHARGE = Charge(UUID("00000000-0000-4000-8000-000000000001"), 8850, "CNY", "pm_card_visa", {})
-OURS = {"charge_id": str(CHARGE.id)}
+PAYMENT = Subject(Kind.PAYMENT, UUID("00000000-0000-4000-8000-000000000001"))
+CHARGE = Charge(PAYMENT, 8850, "CNY", "pm_card_visa")
+OURS = {"charge_id": str(PAYMENT.id), "kind": "payment"}
 
 
 class Liar:
@@ -84,8 +87,10 @@ def an_error(type: str = "invalid_request_error", **more: object) -> Json:
     "changed",
     [
         {"metadata": {}},
-        {"metadata": {"charge_id": str(uuid4())}},
-        {"metadata": {"charge_id": "not-an-id"}},
+        {"metadata": OURS | {"charge_id": str(uuid4())}},
+        {"metadata": {"charge_id": "not-an-id", "kind": "payment"}},
+        {"metadata": {"charge_id": str(PAYMENT.id), "kind": "top_up"}},
+        {"metadata": {"charge_id": str(PAYMENT.id)}},
         {"amount": 8851, "amount_capturable": 8851},
         {"amount_capturable": 8849},
         {"currency": "usd"},
@@ -112,23 +117,25 @@ async def test_an_authorization_that_is_not_ours(liar: Liar, client: Psp, change
     [
         {"amount_received": 8849},
         {"amount_received": 8850, "id": "pi_2"},
-        {"amount_received": 8850, "metadata": {"charge_id": str(uuid4())}},
+        {"amount_received": 8850, "metadata": OURS | {"charge_id": str(uuid4())}},
         {"amount_received": 8850, "status": "requires_capture"},
     ],
 )
 async def test_a_capture_that_is_not_ours(liar: Liar, client: Psp, changed: Json) -> None:
     told = an_intent(**{"status": "succeeded", "amount_capturable": 0, **changed})
     liar.answers(told)
-    assert isinstance(await client.capture("pi_1", CHARGE.id, 8850), Unknown)
+    assert isinstance(await client.capture("pi_1", CHARGE.subject, 8850), Unknown)
 
 
 async def test_a_rejection_that_tells_of_anothers_intent(liar: Liar, client: Psp) -> None:
     for code in (400, 402):
-        others = an_intent(status="requires_payment_method", metadata={"charge_id": str(uuid4())})
+        others = an_intent(
+            status="requires_payment_method", metadata=OURS | {"charge_id": str(uuid4())}
+        )
         liar.answers(an_error("card_error", payment_intent=others), code)
         assert isinstance(await client.authorize(CHARGE), Unknown)
-        assert isinstance(await client.capture("pi_1", CHARGE.id, 8850), Unknown)
-        assert isinstance(await client.void("pi_1", CHARGE.id), Unknown)
+        assert isinstance(await client.capture("pi_1", CHARGE.subject, 8850), Unknown)
+        assert isinstance(await client.void("pi_1", CHARGE.subject), Unknown)
 
 
 async def test_a_decline_of_what_is_held_contradicts_itself(liar: Liar, client: Psp) -> None:
@@ -141,7 +148,7 @@ async def test_a_rejection_is_an_answer(liar: Liar, client: Psp) -> None:
     liar.answers(an_error("card_error", decline_code="lost_card", payment_intent=declined), 402)
     assert await client.authorize(CHARGE) == Declined("pi_1", "lost_card", "No.")
     liar.answers(an_error(), 400)
-    assert await client.refund(uuid4(), "pi_1", 5) == Refused("any_code", "No.")
+    assert await client.refund(a_refund(), "pi_1", 5) == Refused("any_code", "No.")
 
 
 @pytest.mark.parametrize("status", [204, 301, 302, 401, 403, 404, 409, 418, 500, 502, 503, 504])
@@ -149,7 +156,7 @@ async def test_every_other_status_is_unknown(liar: Liar, client: Psp, status: in
     for body in (an_error(), b"<html>gateway</html>", b""):
         liar.answers(body, status, "Location: /v1/elsewhere\r\n")
         assert isinstance(await client.authorize(CHARGE), Unknown)
-        assert isinstance(await client.refund(uuid4(), "pi_1", 5), Unknown)
+        assert isinstance(await client.refund(a_refund(), "pi_1", 5), Unknown)
     assert len(liar.requests) == 6  # a redirect is not followed
 
 
@@ -196,12 +203,12 @@ async def test_an_answer_that_stops_in_the_middle_is_given_up(liar: Liar, client
     calls: list[Callable[[], Awaitable[object]]] = [
         lambda: client.authorize(CHARGE),
         lambda: client.charge(CHARGE),
-        lambda: client.capture("pi_1", CHARGE.id, 8850),
-        lambda: client.void("pi_1", CHARGE.id),
-        lambda: client.refund(uuid4(), "pi_1", 1),
+        lambda: client.capture("pi_1", CHARGE.subject, 8850),
+        lambda: client.void("pi_1", CHARGE.subject),
+        lambda: client.refund(a_refund(), "pi_1", 1),
         lambda: client.retrieve("pi_1"),
-        lambda: client.find(CHARGE.id),
-        lambda: client.find_refund(uuid4(), "pi_1"),
+        lambda: client.find(CHARGE.subject),
+        lambda: client.find_refund(a_refund(), "pi_1"),
         lambda: client.balance_transactions(day, day.replace(day=2)),
     ]
     began = time.monotonic()
@@ -213,7 +220,7 @@ async def test_an_answer_that_stops_in_the_middle_is_given_up(liar: Liar, client
 async def test_a_list_that_does_not_move_on_is_given_up(liar: Liar, client: Psp) -> None:
     refund = {"id": "re_1", "object": "refund", "amount": 5, "status": "succeeded"}
     liar.answers({"object": "list", "data": [refund], "has_more": True})
-    outcome = await client.find_refund(uuid4(), "pi_1")
+    outcome = await client.find_refund(a_refund(), "pi_1")
     assert isinstance(outcome, Unknown)
     assert outcome.why.startswith("endless")
 
@@ -221,15 +228,15 @@ async def test_a_list_that_does_not_move_on_is_given_up(liar: Liar, client: Psp)
 async def test_one_charge_found_twice_is_unknown(liar: Liar, client: Psp) -> None:
     both = [an_intent(), an_intent(id="pi_2")]
     liar.answers({"object": "search_result", "data": both})
-    outcome = await client.find(CHARGE.id)
+    outcome = await client.find(CHARGE.subject)
     assert isinstance(outcome, Unknown)
     assert outcome.why.startswith("doubled")
 
 
 async def test_a_search_that_finds_anothers_charge_proves_nothing(liar: Liar, client: Psp) -> None:
-    other = an_intent(metadata={"charge_id": str(uuid4())})
+    other = an_intent(metadata=OURS | {"charge_id": str(uuid4())})
     liar.answers({"object": "search_result", "data": [other]})
-    assert isinstance(await client.find(CHARGE.id), Unknown)
+    assert isinstance(await client.find(CHARGE.subject), Unknown)
 
 
 @pytest.mark.parametrize(
@@ -239,22 +246,23 @@ async def test_a_search_that_finds_anothers_charge_proves_nothing(liar: Liar, cl
         {"payment_intent": "pi_2"},
         {"payment_intent": None},
         {"metadata": {}},
+        {"metadata": {"refund_id": str(PAYMENT.id), "kind": "refund"}},
         {"status": "undecided"},
     ],
 )
 async def test_a_refund_that_is_not_ours(liar: Liar, client: Psp, changed: Json) -> None:
-    refund_id = uuid4()
+    refund = a_refund()
     told = {
         "id": "re_1",
         "object": "refund",
         "amount": 5,
         "status": "succeeded",
         "payment_intent": "pi_1",
-        "metadata": {"refund_id": str(refund_id)},
+        "metadata": {"refund_id": str(refund.id), "kind": "refund"},
         **changed,
     }
     liar.answers(told)
-    assert isinstance(await client.refund(refund_id, "pi_1", 5), Unknown)
+    assert isinstance(await client.refund(refund, "pi_1", 5), Unknown)
 
 
 async def test_the_key_is_not_told_in_what_went_wrong(liar: Liar) -> None:

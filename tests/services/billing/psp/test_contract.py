@@ -1,7 +1,7 @@
 """What our client may rely on: holds, captures, refunds and their keys, compared with the PSP's own book."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
 
 import pytest
 
@@ -20,6 +20,7 @@ from services.billing.psp import (
     Voided,
 )
 from tests.services.billing.psp.conftest import Till
+from tests.support.factories import a_payment, a_refund
 from tests.support.psp import RETURN_URL, SandboxPsp
 
 REDIRECTS = [
@@ -31,46 +32,46 @@ REDIRECTS = [
 
 
 async def test_hold_then_take(client: Psp, till: Till, psp: SandboxPsp) -> None:
-    charge_id, intent_id = await till.held()
-    [hold] = psp.book(charge_id)["holds"]
+    payment, intent_id = await till.held()
+    [hold] = psp.book(payment)["holds"]
     assert (hold["status"], hold["amount_minor"], hold["currency"]) == ("held", 8850, "CNY")
 
-    assert await client.capture(intent_id, charge_id, 8850) == Captured(intent_id)
-    assert await client.capture(intent_id, charge_id, 8850) == Captured(intent_id)
+    assert await client.capture(intent_id, payment, 8850) == Captured(intent_id)
+    assert await client.capture(intent_id, payment, 8850) == Captured(intent_id)
 
-    book = psp.book(charge_id)
+    book = psp.book(payment)
     assert [hold["status"] for hold in book["holds"]] == ["captured"]
     assert [line["amount_minor"] for line in book["captures"]] == [8850]
 
 
 async def test_hold_then_let_go(client: Psp, till: Till, psp: SandboxPsp) -> None:
-    charge_id, intent_id = await till.held()
-    assert await client.void(intent_id, charge_id) == Voided(intent_id)
-    assert await client.void(intent_id, charge_id) == Voided(intent_id)
-    assert isinstance(await client.capture(intent_id, charge_id, 8850), Refused)
-    book = psp.book(charge_id)
+    payment, intent_id = await till.held()
+    assert await client.void(intent_id, payment) == Voided(intent_id)
+    assert await client.void(intent_id, payment) == Voided(intent_id)
+    assert isinstance(await client.capture(intent_id, payment, 8850), Refused)
+    book = psp.book(payment)
     assert [hold["status"] for hold in book["holds"]] == ["released"]
     assert not book["captures"]
 
 
 async def test_what_is_taken_cannot_be_let_go(client: Psp, till: Till, psp: SandboxPsp) -> None:
-    charge_id, intent_id = await till.taken()
-    assert isinstance(await client.void(intent_id, charge_id), Refused)
-    assert len(psp.book(charge_id)["captures"]) == 1
+    payment, intent_id = await till.taken()
+    assert isinstance(await client.void(intent_id, payment), Refused)
+    assert len(psp.book(payment)["captures"]) == 1
 
 
 async def test_more_than_was_held_cannot_be_taken(client: Psp, till: Till, psp: SandboxPsp) -> None:
-    charge_id, intent_id = await till.held()
-    outcome = await client.capture(intent_id, charge_id, 8851)
+    payment, intent_id = await till.held()
+    outcome = await client.capture(intent_id, payment, 8851)
     assert isinstance(outcome, Refused)
     assert outcome.code == "amount_too_large"
-    assert not psp.book(charge_id)["captures"]
+    assert not psp.book(payment)["captures"]
 
 
 async def test_a_capture_of_another_amount_is_not_ours(client: Psp, till: Till) -> None:
-    charge_id, intent_id = await till.held()
-    assert isinstance(await client.capture(intent_id, charge_id, 8000), Captured)
-    outcome = await client.capture(intent_id, charge_id, 8850)
+    payment, intent_id = await till.held()
+    assert isinstance(await client.capture(intent_id, payment, 8000), Captured)
+    outcome = await client.capture(intent_id, payment, 8850)
     assert isinstance(outcome, Unknown)
 
 
@@ -95,7 +96,7 @@ async def test_declined(client: Psp, till: Till, psp: SandboxPsp, method: str, c
         assert isinstance(first, Declined)
         assert first.code == code
         assert again == first
-        assert psp.book(charge.id) == {"holds": [], "captures": [], "refunds": []}
+        assert psp.book(charge.subject) == {"holds": [], "captures": [], "refunds": []}
 
 
 @pytest.mark.parametrize("method", REDIRECTS)
@@ -103,12 +104,12 @@ async def test_the_payer_approves(client: Psp, till: Till, psp: SandboxPsp, meth
     charge = till.charge(method)
     asked = await client.authorize(charge)
     assert isinstance(asked, ActionRequired)
-    assert psp.book(charge.id)["holds"] == []
+    assert psp.book(charge.subject)["holds"] == []
     psp.decide(asked.url, "approve")
     found = await client.retrieve(asked.intent_id)
     assert isinstance(found, Intent)
-    assert found.outcome_for(charge.id, 8850, "CNY") == Authorized(asked.intent_id)
-    assert [hold["status"] for hold in psp.book(charge.id)["holds"]] == ["held"]
+    assert found.outcome_for(charge.subject, 8850, "CNY") == Authorized(asked.intent_id)
+    assert [hold["status"] for hold in psp.book(charge.subject)["holds"]] == ["held"]
 
 
 @pytest.mark.parametrize("method", REDIRECTS)
@@ -122,7 +123,7 @@ async def test_the_payer_refuses(client: Psp, till: Till, psp: SandboxPsp, metho
     assert isinstance(found, Intent)
     assert isinstance(found.outcome, Declined)
     assert found.outcome.code == "payment_intent_authentication_failure"
-    assert psp.book(charge.id)["captures"] == []
+    assert psp.book(charge.subject)["captures"] == []
 
 
 async def test_a_payer_who_never_came_back_pays_nothing(
@@ -131,16 +132,16 @@ async def test_a_payer_who_never_came_back_pays_nothing(
     charge = till.charge("pm_alipay")
     asked = await client.charge(charge)
     assert isinstance(asked, ActionRequired)
-    assert await client.void(asked.intent_id, charge.id) == Voided(asked.intent_id)
+    assert await client.void(asked.intent_id, charge.subject) == Voided(asked.intent_id)
     psp.decide(asked.url, "approve")
-    assert psp.book(charge.id)["captures"] == []
+    assert psp.book(charge.subject)["captures"] == []
 
 
 async def test_the_same_charge_moves_money_once(client: Psp, till: Till, psp: SandboxPsp) -> None:
     charge = till.charge()
     outcomes = [await client.charge(charge) for _ in range(3)]
     assert len(set(outcomes)) == 1
-    assert len(psp.book(charge.id)["captures"]) == 1
+    assert len(psp.book(charge.subject)["captures"]) == 1
 
 
 async def test_the_same_charge_over_another_amount_is_unknown(
@@ -148,36 +149,36 @@ async def test_the_same_charge_over_another_amount_is_unknown(
 ) -> None:
     charge = till.charge()
     await client.charge(charge)
-    other = Charge(charge.id, 9999, "CNY", "pm_card_visa", charge.metadata)
+    other = Charge(charge.subject, 9999, "CNY", "pm_card_visa")
     outcome = await client.charge(other)
     assert isinstance(outcome, Unknown)
     assert outcome.why.startswith("key_reused")
-    assert [line["amount_minor"] for line in psp.book(charge.id)["captures"]] == [8850]
+    assert [line["amount_minor"] for line in psp.book(charge.subject)["captures"]] == [8850]
 
 
 async def test_refunds_stay_within_the_capture(client: Psp, till: Till, psp: SandboxPsp) -> None:
-    charge_id, intent_id = await till.taken()
-    first, second = uuid4(), uuid4()
+    payment, intent_id = await till.taken()
+    first, second = a_refund(), a_refund()
     assert isinstance(await client.refund(first, intent_id, 8000), Refunded)
     assert isinstance(await client.refund(first, intent_id, 8000), Refunded)
     refused = await client.refund(second, intent_id, 851)
     assert isinstance(refused, Refused)
     assert refused.code == "amount_too_large"
-    rest = uuid4()
+    rest = a_refund()
     assert isinstance(await client.refund(rest, intent_id, 850), Refunded)
-    refused = await client.refund(uuid4(), intent_id, 1)
+    refused = await client.refund(a_refund(), intent_id, 1)
     assert isinstance(refused, Refused)
     assert refused.code == "charge_already_refunded"
-    refunds = psp.book(charge_id)["refunds"]
+    refunds = psp.book(payment)["refunds"]
     assert {line["refund_id"]: line["amount_minor"] for line in refunds} == {
-        str(first): 8000,
-        str(rest): 850,
+        str(first.id): 8000,
+        str(rest.id): 850,
     }
 
 
 async def test_what_is_only_held_cannot_be_refunded(client: Psp, till: Till) -> None:
     _, intent_id = await till.held()
-    assert isinstance(await client.refund(uuid4(), intent_id, 1), Refused)
+    assert isinstance(await client.refund(a_refund(), intent_id, 1), Refused)
 
 
 async def test_a_refund_that_is_decided_later(client: Psp, till: Till, psp: SandboxPsp) -> None:
@@ -185,57 +186,57 @@ async def test_a_refund_that_is_decided_later(client: Psp, till: Till, psp: Sand
         charge = till.charge("pm_card_pendingRefund")
         taken = await client.charge(charge)
         assert isinstance(taken, Captured)
-        refund_id = uuid4()
-        pending = await client.refund(refund_id, taken.intent_id, 850)
+        refund = a_refund()
+        pending = await client.refund(refund, taken.intent_id, 850)
         assert isinstance(pending, RefundPending)
-        assert await client.find_refund(refund_id, taken.intent_id, 850) == pending
+        assert await client.find_refund(refund, taken.intent_id, 850) == pending
         psp.settle_refund(pending.psp_refund_id, end)
-        assert isinstance(await client.find_refund(refund_id, taken.intent_id, 850), kind)
+        assert isinstance(await client.find_refund(refund, taken.intent_id, 850), kind)
 
 
 async def test_a_refund_that_fails_on_its_way(client: Psp, till: Till, psp: SandboxPsp) -> None:
     charge = till.charge("pm_card_refundFail")
     taken = await client.charge(charge)
     assert isinstance(taken, Captured)
-    refund_id = uuid4()
-    assert isinstance(await client.refund(refund_id, taken.intent_id, 8850), RefundPending)
-    assert isinstance(await client.find_refund(refund_id, taken.intent_id), Refused)
-    assert [line["status"] for line in psp.book(charge.id)["refunds"]] == ["failed"]
+    refund = a_refund()
+    assert isinstance(await client.refund(refund, taken.intent_id, 8850), RefundPending)
+    assert isinstance(await client.find_refund(refund, taken.intent_id), Refused)
+    assert [line["status"] for line in psp.book(charge.subject)["refunds"]] == ["failed"]
 
 
 async def test_find_by_our_own_ids(client: Psp, till: Till) -> None:
-    charge_id, intent_id = await till.taken()
-    refund_id = uuid4()
-    await client.refund(refund_id, intent_id, 850)
-    found = await client.find(charge_id)
+    payment, intent_id = await till.taken()
+    refund = a_refund()
+    await client.refund(refund, intent_id, 850)
+    found = await client.find(payment)
     assert isinstance(found, Intent)
-    assert (found.id, found.charge_id, found.captured_minor) == (intent_id, charge_id, 8850)
-    assert await client.find(uuid4()) is None
-    assert isinstance(await client.find_refund(refund_id, intent_id, 850), Refunded)
-    assert isinstance(await client.find_refund(refund_id, intent_id, 851), Unknown)
-    assert await client.find_refund(uuid4(), intent_id) is None
+    assert (found.id, found.subject, found.captured_minor) == (intent_id, payment, 8850)
+    assert await client.find(a_payment()) is None
+    assert isinstance(await client.find_refund(refund, intent_id, 850), Refunded)
+    assert isinstance(await client.find_refund(refund, intent_id, 851), Unknown)
+    assert await client.find_refund(a_refund(), intent_id) is None
 
 
 async def test_what_the_psp_does_not_know_is_unknown(client: Psp) -> None:
     nobodys = "pi_nobodys"
     for outcome in (
         await client.retrieve(nobodys),
-        await client.capture(nobodys, uuid4(), 1),
-        await client.void(nobodys, uuid4()),
-        await client.refund(uuid4(), nobodys, 1),
+        await client.capture(nobodys, a_payment(), 1),
+        await client.void(nobodys, a_payment()),
+        await client.refund(a_refund(), nobodys, 1),
     ):
         assert isinstance(outcome, Unknown)
         assert outcome.why.startswith("status: 404")
 
 
 async def test_another_charges_intent_is_unknown(client: Psp, till: Till, psp: SandboxPsp) -> None:
-    charge_id, intent_id = await till.held()
+    payment, intent_id = await till.held()
     found = await client.retrieve(intent_id)
     assert isinstance(found, Intent)
-    assert isinstance(found.outcome_for(uuid4(), 8850, "CNY"), Unknown)
-    assert isinstance(found.outcome_for(charge_id, 8851, "CNY"), Unknown)
-    assert isinstance(found.outcome_for(charge_id, 8850, "USD"), Unknown)
-    assert isinstance(await client.void(intent_id, uuid4()), Unknown)
+    assert isinstance(found.outcome_for(a_payment(), 8850, "CNY"), Unknown)
+    assert isinstance(found.outcome_for(payment, 8851, "CNY"), Unknown)
+    assert isinstance(found.outcome_for(payment, 8850, "USD"), Unknown)
+    assert isinstance(await client.void(intent_id, a_payment()), Unknown)
 
 
 async def test_a_wrong_api_key_is_unknown(till: Till, psp: SandboxPsp) -> None:
@@ -245,14 +246,14 @@ async def test_a_wrong_api_key_is_unknown(till: Till, psp: SandboxPsp) -> None:
     await stranger.aclose()
     assert isinstance(outcome, Unknown)
     assert "strangers" not in outcome.why
-    assert psp.book(charge.id)["holds"] == []
+    assert psp.book(charge.subject)["holds"] == []
 
 
 async def test_the_book_of_our_money(client: Psp, till: Till) -> None:
     since = datetime.now(UTC) - timedelta(days=1)
-    charge_id, intent_id = await till.taken()
-    refund_id = uuid4()
-    await client.refund(refund_id, intent_id, 850)
+    payment, intent_id = await till.taken()
+    refund = a_refund()
+    await client.refund(refund, intent_id, 850)
     lines = await client.balance_transactions(since, since + timedelta(days=10))
     assert isinstance(lines, list)
     ours = [line for line in lines if line.intent_id == intent_id]
@@ -260,9 +261,9 @@ async def test_the_book_of_our_money(client: Psp, till: Till) -> None:
         (line.type, line.amount_minor, line.fee_minor, line.net_minor, line.currency)
         for line in ours
     ] == [("refund", -850, 0, -850, "CNY"), ("charge", 8850, 53, 8797, "CNY")]
-    assert [(line.charge_id, line.refund_id) for line in ours] == [
-        (None, refund_id),
-        (charge_id, None),
+    assert [(line.charge, line.refund) for line in ours] == [
+        (None, refund),
+        (payment, None),
     ]
     assert await client.balance_transactions(since - timedelta(days=9), since) == []
 
@@ -272,5 +273,35 @@ async def test_the_book_comes_in_pages(client: Psp, till: Till) -> None:
     taken = {(await till.taken())[0] for _ in range(101)}
     lines = await client.balance_transactions(since, since + timedelta(days=10))
     assert isinstance(lines, list)
-    assert taken <= {line.charge_id for line in lines}
+    assert taken <= {line.charge for line in lines}
     assert len({line.id for line in lines}) == len(lines)
+
+
+async def test_a_charge_asked_for_under_the_former_key_is_not_made_twice(
+    client: Psp, psp: SandboxPsp
+) -> None:
+    """What was under way when keys began to name the kind is asked for under the key that the PSP may have."""
+    subject = a_payment()
+    form = {
+        "amount": "8850",
+        "currency": "cny",
+        "payment_method": "pm_card_visa",
+        "capture_method": "manual",
+        "confirm": "true",
+        "metadata[charge_id]": str(subject.id),
+        "metadata[kind]": "payment",
+        "return_url": RETURN_URL,
+    }
+    before = psp.http.post(
+        "/v1/payment_intents",
+        data=form,
+        headers={
+            "Authorization": f"Bearer {psp.api_key}",
+            "Idempotency-Key": f"{subject.id}:authorize",
+        },
+    ).json()
+    charge = Charge(subject, 8850, "CNY", "pm_card_visa", former_key=True)
+    assert await client.authorize(charge) == Authorized(before["id"])
+    assert len(psp.book(subject)["holds"]) == 1
+    # Without it, it is another request to the PSP.
+    assert await client.authorize(replace(charge, former_key=False)) != Authorized(before["id"])

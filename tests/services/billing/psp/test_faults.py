@@ -5,7 +5,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from uuid import UUID, uuid4
 
 import pytest
 
@@ -21,6 +20,7 @@ from services.billing.psp import (
     Voided,
 )
 from tests.services.billing.psp.conftest import Clock, Till
+from tests.support.factories import a_payment, a_refund
 from tests.support.psp import SandboxPsp
 
 Call = Callable[[], Awaitable[object]]
@@ -42,28 +42,27 @@ class Move:
     def __init__(self, till: Till, psp: SandboxPsp) -> None:
         self._till = till
         self._psp = psp
-        self.charge_id = UUID(int=0)
+        self.payment = a_payment()
         self.intent_id = ""
-        self.refund_id = UUID(int=0)
+        self.refund = a_refund()
 
     async def ready(self, operation: str) -> Call:
         client = self._till.client
         if operation in {"authorize", "charge"}:
             charge = self._till.charge()
-            self.charge_id = charge.id
+            self.payment = charge.subject
             return lambda: getattr(client, operation)(charge)
         if operation == "refund":
-            self.refund_id = uuid4()
-            self.charge_id, self.intent_id = await self._till.taken()
-            return lambda: client.refund(self.refund_id, self.intent_id, 850)
-        self.charge_id, self.intent_id = await self._till.held()
+            self.payment, self.intent_id = await self._till.taken()
+            return lambda: client.refund(self.refund, self.intent_id, 850)
+        self.payment, self.intent_id = await self._till.held()
         if operation == "capture":
-            return lambda: client.capture(self.intent_id, self.charge_id, 8850)
-        return lambda: client.void(self.intent_id, self.charge_id)
+            return lambda: client.capture(self.intent_id, self.payment, 8850)
+        return lambda: client.void(self.intent_id, self.payment)
 
     def moved(self, operation: str) -> int:
         """How often the PSP did it, by its own book."""
-        book = self._psp.book(self.charge_id)
+        book = self._psp.book(self.payment)
         if operation == "void":
             return sum(hold["status"] == "released" for hold in book["holds"])
         kind = {"authorize": "holds", "refund": "refunds"}.get(operation, "captures")
@@ -157,13 +156,13 @@ async def test_a_kept_error_stays_unknown_until_we_look(
     moved = 0 if kind == "error_500_before" else 1
     assert move.moved(operation) == moved
     if operation == "refund":
-        found = await client.find_refund(move.refund_id, move.intent_id, 850)
+        found = await client.find_refund(move.refund, move.intent_id, 850)
         assert isinstance(found, Refunded if moved else type(None))
     else:
-        sought = await client.find(move.charge_id)
+        sought = await client.find(move.payment)
         assert isinstance(sought, Intent if moved else type(None))
         if isinstance(sought, Intent):
-            assert isinstance(sought.outcome_for(move.charge_id, 8850, "CNY"), DONE[operation])
+            assert isinstance(sought.outcome_for(move.payment, 8850, "CNY"), DONE[operation])
 
 
 @pytest.mark.parametrize("kind", KEPT)
@@ -192,7 +191,7 @@ async def test_a_question_without_an_answer_is_unknown(
     outcomes = await asyncio.gather(
         client.retrieve(intent_id),
         client.find(charge_id),
-        client.find_refund(uuid4(), intent_id),
+        client.find_refund(a_refund(), intent_id),
         client.balance_transactions(now - timedelta(hours=1), now + timedelta(hours=1)),
     )
     assert [type(outcome) for outcome in outcomes] == [Unknown] * 4
@@ -230,7 +229,7 @@ async def test_a_late_effect_is_found_and_not_made_twice(
     until = time.monotonic() + 20
     while not isinstance(await client.charge(charge), Captured):
         assert time.monotonic() < until
-    assert len(psp.book(charge.id)["captures"]) == 1
+    assert len(psp.book(charge.subject)["captures"]) == 1
 
 
 async def test_a_payment_can_ask_for_its_own_fault(
@@ -241,20 +240,20 @@ async def test_a_payment_can_ask_for_its_own_fault(
     for charge, first in ((by_method, Unknown), (healthy, Captured)):
         held = await client.authorize(charge)
         assert isinstance(held, Authorized)
-        assert isinstance(await client.capture(held.intent_id, charge.id, 8850), first)
-        assert isinstance(await client.capture(held.intent_id, charge.id, 8850), Captured)
-        assert len(psp.book(charge.id)["captures"]) == 1
+        assert isinstance(await client.capture(held.intent_id, charge.subject, 8850), first)
+        assert isinstance(await client.capture(held.intent_id, charge.subject, 8850), Captured)
+        assert len(psp.book(charge.subject)["captures"]) == 1
 
 
 async def test_a_dead_psp_is_unknown_for_every_call(client: Psp) -> None:
     nobody = Psp("http://127.0.0.1:9", "sk_test_x", timeout_seconds=1.0)
     for outcome in (
-        await nobody.capture("pi_1", uuid4(), 1),
-        await nobody.void("pi_1", uuid4()),
-        await nobody.refund(uuid4(), "pi_1", 1),
+        await nobody.capture("pi_1", a_payment(), 1),
+        await nobody.void("pi_1", a_payment()),
+        await nobody.refund(a_refund(), "pi_1", 1),
         await nobody.retrieve("pi_1"),
-        await nobody.find(uuid4()),
-        await nobody.find_refund(uuid4(), "pi_1"),
+        await nobody.find(a_payment()),
+        await nobody.find_refund(a_refund(), "pi_1"),
     ):
         assert isinstance(outcome, Unknown)
     await nobody.aclose()

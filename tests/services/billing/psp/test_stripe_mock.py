@@ -1,7 +1,6 @@
 """Our requests against the official OpenAPI of Stripe, by the real stripe-mock: it is stateless and answers with
 fixtures, so what counts is that a request is accepted and its answer read. What answers mean is `test_contract`'s."""
 
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 
@@ -12,6 +11,7 @@ from pydantic import BaseModel
 from services.billing.psp import Charge, Psp, Unknown
 from services.billing.psp.transport import Request, Shape, Transport
 from services.billing.psp.wire import WireError, WireIntent, WirePage
+from tests.support.factories import a_payment, a_refund
 from tests.support.psp import RETURN_URL, SandboxPsp
 from tests.support.stripe_mock import API_KEY, stripe_mock
 
@@ -51,7 +51,7 @@ async def client(official: str, transport: Recording) -> AsyncIterator[Psp]:
 
 
 def a_charge() -> Charge:
-    return Charge(uuid.uuid4(), 8850, "CNY", "pm_card_visa", {"kind": "payment"})
+    return Charge(a_payment(), 8850, "CNY", "pm_card_visa")
 
 
 async def test_every_request_is_accepted_and_its_answer_is_read(
@@ -60,12 +60,12 @@ async def test_every_request_is_accepted_and_its_answer_is_read(
     day = datetime(2026, 9, 1, tzinfo=UTC)
     await client.authorize(a_charge())
     await client.charge(a_charge())
-    await client.capture("pi_1", uuid.uuid4(), 8850)
-    await client.void("pi_1", uuid.uuid4())
-    await client.refund(uuid.uuid4(), "pi_1", 50)
+    await client.capture("pi_1", a_payment(), 8850)
+    await client.void("pi_1", a_payment())
+    await client.refund(a_refund(), "pi_1", 50)
     await client.retrieve("pi_1")
-    await client.find(uuid.uuid4())
-    await client.find_refund(uuid.uuid4(), "pi_1")
+    await client.find(a_payment())
+    await client.find_refund(a_refund(), "pi_1")
     await client.balance_transactions(day, day.replace(day=2))
 
     read = {request.operation: answer for request, answer in transport.asked}
@@ -142,7 +142,7 @@ async def test_the_sandbox_tells_nothing_that_stripe_does_not(
     charge = a_charge()
     held = await client.charge(charge)
     intent_id = getattr(held, "intent_id")  # noqa: B009 - any outcome but this one fails here
-    await client.refund(uuid.uuid4(), intent_id, 50)
+    await client.refund(a_refund(), intent_id, 50)
     await client.aclose()
     psp.pay_out()
     async with httpx.AsyncClient(headers={"Authorization": f"Bearer {psp.api_key}"}) as ours:

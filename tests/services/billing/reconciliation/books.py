@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from events.ids import uuid7
+from events.ids import derived_id, uuid7
 from services.billing import ledger, receipts
 from services.billing.payments.model import serial_of
 from services.billing.reconciliation.lines import PSP, Line, Source, bounds
@@ -45,8 +45,8 @@ _PAYMENTS = text("""
         AS p (id, bill, account, amount)
 """)
 _REFUND = text("""
-    INSERT INTO refunds (id, payment_id, amount_minor, request_hash, state, finished_at)
-    VALUES (:id, :payment, :amount, '', 'succeeded', :at)
+    INSERT INTO refunds (id, transfer_id, payment_id, amount_minor, request_hash, state, finished_at)
+    VALUES (:id, :transfer, :payment, :amount, '', 'succeeded', :at)
 """)
 _REFUNDED = text("""
     UPDATE payments SET refunded_minor = refunded_minor + :amount,
@@ -54,9 +54,9 @@ _REFUNDED = text("""
     WHERE id = :payment RETURNING state, amount_minor, biller_id, funding, finished_at
 """)
 _TOP_UP = text("""
-    INSERT INTO top_ups (id, channel_id, payer, amount_minor, currency, payment_method, request_hash, state, version,
-        finished_at)
-    VALUES (:id, 'app', 'payer', :amount, 'CNY', 'pm_card_visa', '', 'succeeded', 1, :at)
+    INSERT INTO top_ups (id, transfer_id, channel_id, payer, amount_minor, currency, payment_method, request_hash,
+        state, version, finished_at)
+    VALUES (:id, :transfer, 'app', 'payer', :amount, 'CNY', 'pm_card_visa', '', 'succeeded', 1, :at)
 """)
 WALLET = ledger.wallet("app", "payer", "CNY")
 
@@ -125,7 +125,8 @@ async def refund(
 ) -> UUID:
     """A succeeded refund of a payment; its id."""
     id = uuid7()
-    about = {"id": id, "payment": payment_id, "amount": amount, "at": at}
+    transfer_id = derived_id("refund", id)
+    about = {"id": id, "transfer": transfer_id, "payment": payment_id, "amount": amount, "at": at}
     async with engine.begin() as connection:
         await connection.execute(_REFUND, about)
         row = (await connection.execute(_REFUNDED, {"payment": payment_id, "amount": amount})).one()
@@ -133,7 +134,7 @@ async def refund(
             await receipts.void(connection, [payment_id], "refunded")
     source = ledger.psp_clearing("CNY") if row.funding == "psp" else WALLET
     paid = ledger.pay_bill(payment_id, source, row.biller_id, row.amount_minor, row.finished_at)
-    await post(engine, [ledger.refund(id, paid, amount, at)])
+    await post(engine, [ledger.refund(transfer_id, paid, amount, at)])
     return id
 
 
@@ -141,8 +142,9 @@ async def top_up(engine: AsyncEngine, amount: int, *, at: datetime = NOON) -> UU
     """A succeeded top-up of the wallet; its id."""
     id = uuid7()
     async with engine.begin() as connection:
-        await connection.execute(_TOP_UP, {"id": id, "amount": amount, "at": at})
-    await post(engine, [ledger.top_up(id, WALLET, amount, at)])
+        about = {"id": id, "transfer": derived_id("top_up", id), "amount": amount, "at": at}
+        await connection.execute(_TOP_UP, about)
+    await post(engine, [ledger.top_up(derived_id("top_up", id), WALLET, amount, at)])
     return id
 
 
@@ -157,13 +159,20 @@ async def make_some(engine: AsyncEngine) -> None:
 
 
 def charge(id: UUID, amount: int, *, at: datetime = NOON, currency: str = "CNY") -> Line:
-    """The PSP's line of a payment or a top-up."""
+    """The PSP's line of a payment."""
     return Line("charge", str(id), id, amount, currency, at, {"id": f"txn_{id.hex}"})
+
+
+def top_up_line(id: UUID, amount: int, *, at: datetime = NOON) -> Line:
+    """The PSP's line of a top-up."""
+    our_id = derived_id("top_up", id)
+    return Line("charge", str(id), our_id, amount, "CNY", at, {"id": f"txn_{id.hex}"})
 
 
 def refund_line(id: UUID, amount: int, *, at: datetime = NOON) -> Line:
     """The PSP's line of a refund."""
-    return Line("refund", str(id), id, -amount, "CNY", at, {"id": f"txn_{id.hex}"})
+    our_id = derived_id("refund", id)
+    return Line("refund", str(id), our_id, -amount, "CNY", at, {"id": f"txn_{id.hex}"})
 
 
 def apply(id: UUID, amount: int, *, at: datetime = NOON) -> Line:

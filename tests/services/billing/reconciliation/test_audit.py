@@ -77,7 +77,7 @@ FAULTS: dict[str, list[str]] = {
         "UPDATE receipts SET payment_id = gen_random_uuid() WHERE voided_at IS NOT NULL",
         "DELETE FROM refunds",
         "DELETE FROM top_ups",
-        "INSERT INTO cases (subject, kind, note) VALUES (gen_random_uuid(), 'x', 'x')",
+        "INSERT INTO cases (subject, subject_kind, kind, note) VALUES (gen_random_uuid(), 'refund', 'x', 'x')",
         """INSERT INTO holds (id, account, amount_minor, state, ended_at)
            SELECT gen_random_uuid(), id, 1, 'voided', now() FROM ledger_accounts LIMIT 1""",
         """INSERT INTO transfers (id, kind, debit_account, credit_account, amount_minor, currency, occurred_at)
@@ -155,7 +155,8 @@ async def test_a_closed_case_does_not_excuse_an_overdue_payment(
         await connection.execute(text(FAULTS["I13"][0]))
         await connection.execute(
             text(
-                "INSERT INTO cases (subject, kind, note) SELECT id, 'x', 'x' FROM payments WHERE state = 'applied'"
+                "INSERT INTO cases (subject, subject_kind, kind, note)"
+                " SELECT id, 'payment', 'x', 'x' FROM payments WHERE state = 'applied'"
             )
         )
     assert await audit_database(city) == []

@@ -28,7 +28,11 @@ async def test_a_day_from_files_to_agreement(
         "net": 8_797,
         "currency": "cny",
         "created": int(NOON.timestamp()),
-        "source": {"id": "ch_1", "object": "charge", "metadata": {"charge_id": str(paid[0])}},
+        "source": {
+            "id": "ch_1",
+            "object": "charge",
+            "metadata": {"charge_id": str(paid[0]), "kind": "payment"},
+        },
     }
     listed = tmp_path / "psp.json"
     listed.write_text(json.dumps({"data": [transaction], "has_more": False}))

@@ -5,7 +5,7 @@ from datetime import timedelta
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from events.ids import uuid7
+from events.ids import derived_id, uuid7
 from services.billing.payments.model import serial_of
 from services.billing.reconciliation import Source, list_breaks, reconcile
 from services.billing.reconciliation.lines import PSP, Line
@@ -20,7 +20,9 @@ async def test_a_day_that_agrees_has_no_break(engine: AsyncEngine) -> None:
     topped = await books.top_up(engine, 5_000)
     back = await books.refund(engine, paid[2], 300)
     charges = [charge(id, amount) for id, amount in zip(paid, [100, 200, 300], strict=True)]
-    await books.keep(engine, [*charges, charge(topped, 5_000), books.refund_line(back, 300)])
+    await books.keep(
+        engine, [*charges, books.top_up_line(topped, 5_000), books.refund_line(back, 300)]
+    )
     applies = [apply(id, amount) for id, amount in zip(paid, [100, 200, 300], strict=True)]
     await books.keep(engine, [*applies, unapply(paid[2], 300)], source=WATER)
     found = await reconcile(engine, DAY)
@@ -167,9 +169,9 @@ async def test_a_part_refunded_has_no_line_and_the_rest_unapplies_the_whole(
                 "SELECT transfer_id FROM matches WHERE source = 'biller' AND released_at IS NULL"
                 " AND transfer_id = ANY(:ids)"
             ),
-            {"ids": [part, rest]},
+            {"ids": [derived_id("refund", part), derived_id("refund", rest)]},
         )
-        assert set(consumed) == {part, rest}
+        assert len(set(consumed)) == 2
 
 
 async def test_a_refund_that_fails_later_leaves_its_failure_open(engine: AsyncEngine) -> None:

@@ -30,6 +30,7 @@ from services.billing.reconciliation import (
 from services.billing.reconciliation.lines import PSP, SHANGHAI
 from services.billing.reconciliation.report_day import read_lines
 from services.billing.settings import Settings
+from services.billing.subject import Kind, Subject
 from tests.services.billing.reconciliation import books
 from tests.support.billers import SandboxBillers
 from tests.support.psp import SandboxPsp
@@ -57,9 +58,9 @@ async def client(scratch: Path) -> AsyncIterator[tuple[SandboxPsp, Psp]]:
         await made.aclose()
 
 
-async def take(psp: Psp, id: UUID, amount: int) -> str:
+async def take(psp: Psp, subject: Subject, amount: int) -> str:
     """The PSP captures; its intent's id."""
-    answer = await psp.charge(Charge(id, amount, "CNY", "pm_card_visa", {}))
+    answer = await psp.charge(Charge(subject, amount, "CNY", "pm_card_visa"))
     assert isinstance(answer, Captured)
     return answer.intent_id
 
@@ -78,11 +79,13 @@ async def test_the_psps_book_of_a_day_matches_item_by_item_and_its_fees_and_payo
     paid = await books.pay(engine, [10_000, 20_000], at=now)
     topped = await books.top_up(engine, 5_000, at=now)
     back = await books.refund(engine, paid[0], 4_000, at=now)
+    subjects = [*(Subject(Kind.PAYMENT, id) for id in paid), Subject(Kind.TOP_UP, topped)]
     intents = [
-        await take(psp, id, amount)
-        for id, amount in zip([*paid, topped], [10_000, 20_000, 5_000], strict=True)
+        await take(psp, subject, amount)
+        for subject, amount in zip(subjects, [10_000, 20_000, 5_000], strict=True)
     ]
-    assert isinstance(await psp.refund(back, intents[0], 4_000), Refunded)
+    refund = Subject(Kind.REFUND, back)
+    assert isinstance(await psp.refund(refund, intents[0], 4_000), Refunded)
     assert provider.pay_out() is not None
 
     found = await import_psp(engine, psp, today())
@@ -108,7 +111,7 @@ async def test_a_capture_that_we_do_not_know_of_yet_resolves_when_it_is_recorded
 ) -> None:
     _, psp = client
     (unknown,) = await books.pay(engine, [10_000], state="applied")
-    await take(psp, unknown, 10_000)
+    await take(psp, Subject(Kind.PAYMENT, unknown), 10_000)
     await import_psp(engine, psp, today())
     await reconcile(engine, today())
     assert await books.open_breaks(engine, PSP) == [("missing_internal", "charge", str(unknown))]
