@@ -76,9 +76,11 @@ async def pay(
     funding: str = "psp",
     state: str = "succeeded",
     settled_by: str = "call",
+    ids: Sequence[UUID] = (),
 ) -> list[UUID]:
     """Payments of these amounts, one account and one bill each; their ids. Only succeeded ones have moved money."""
-    ids, bills, accounts = ([uuid7() for _ in amounts] for _ in range(3))
+    new, bills, accounts = ([uuid7() for _ in amounts] for _ in range(3))
+    ids = list(ids) or new
     about = {"ids": ids, "bills": bills, "accounts": accounts, "amounts": list(amounts)}
     async with engine.begin() as connection:
         await connection.execute(_BILLER, {"id": biller, "settled_by": settled_by})
@@ -121,11 +123,17 @@ async def book_payments(
 
 
 async def refund(
-    engine: AsyncEngine, payment_id: UUID, amount: int, *, at: datetime = NOON
+    engine: AsyncEngine,
+    payment_id: UUID,
+    amount: int,
+    *,
+    at: datetime = NOON,
+    id: UUID | None = None,
+    transfer_id: UUID | None = None,
 ) -> UUID:
     """A succeeded refund of a payment; its id."""
-    id = uuid7()
-    transfer_id = derived_id("refund", id)
+    id = id or uuid7()
+    transfer_id = transfer_id or derived_id("refund", id)
     about = {"id": id, "transfer": transfer_id, "payment": payment_id, "amount": amount, "at": at}
     async with engine.begin() as connection:
         await connection.execute(_REFUND, about)
@@ -138,13 +146,21 @@ async def refund(
     return id
 
 
-async def top_up(engine: AsyncEngine, amount: int, *, at: datetime = NOON) -> UUID:
+async def top_up(
+    engine: AsyncEngine,
+    amount: int,
+    *,
+    at: datetime = NOON,
+    id: UUID | None = None,
+    transfer_id: UUID | None = None,
+) -> UUID:
     """A succeeded top-up of the wallet; its id."""
-    id = uuid7()
+    id = id or uuid7()
+    transfer_id = transfer_id or derived_id("top_up", id)
     async with engine.begin() as connection:
-        about = {"id": id, "transfer": derived_id("top_up", id), "amount": amount, "at": at}
+        about = {"id": id, "transfer": transfer_id, "amount": amount, "at": at}
         await connection.execute(_TOP_UP, about)
-    await post(engine, [ledger.top_up(derived_id("top_up", id), WALLET, amount, at)])
+    await post(engine, [ledger.top_up(transfer_id, WALLET, amount, at)])
     return id
 
 
