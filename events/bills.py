@@ -9,6 +9,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from events import bounds
+from events.bounds import Fitted
 from events.message import Event
 from events.money import AmountMinorOrZero, Currency
 from events.topics import LOOKUP_COMMANDS, LOOKUP_EVENTS
@@ -18,6 +20,7 @@ BillerId = Annotated[
 ]
 LookupId = Annotated[UUID, Field(description="given by whoever asked")]
 AccountId = Annotated[UUID, Field(description="the account at the biller; never its number")]
+Channel = Annotated[str, Fitted(bounds.CHANNEL_ID), Field(description="the wallet app that asked")]
 AmountRule = Literal["exact", "at_least", "at_most", "range", "any"]
 
 
@@ -28,7 +31,7 @@ class LookUpBills(Event):
     key_field = "lookup_id"
 
     lookup_id: LookupId
-    channel: Annotated[str, Field(description="the wallet app that asked")]
+    channel: Channel
     account_id: AccountId
 
 
@@ -38,7 +41,11 @@ class FoundBill(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     bill_id: Annotated[UUID, Field(description="what `PayBill` names")]
-    period: Annotated[str, Field(description="as the biller writes it")]
+    period: Annotated[
+        str,
+        Fitted(bounds.PERIOD),
+        Field(description="as the biller writes it; at most 64 characters"),
+    ]
     amount_minor: AmountMinorOrZero
     currency: Currency
     rule: Annotated[AmountRule, Field(description="which amounts the biller takes")]
@@ -53,7 +60,7 @@ class FoundBill(BaseModel):
 
 class _LookupEvent(Event):
     lookup_id: LookupId
-    channel: Annotated[str, Field(description="the wallet app that asked")]
+    channel: Channel
     account_id: AccountId
     biller_id: BillerId
 
@@ -87,4 +94,6 @@ class LookupFailed(_LookupEvent):
     topic = LOOKUP_EVENTS
     key_field = "lookup_id"
 
-    reason: Annotated[str, Field(description="a short code, for example timeout")]
+    reason: Annotated[
+        str, Fitted(bounds.REASON), Field(description="a short code, for example timeout")
+    ]

@@ -2,10 +2,12 @@
 
 Attributes travel as `ce_` headers, the model as JSON in the value, the aggregate's id as the key
 (cloudevents/spec, Kafka protocol binding §3.2). `traceparent` and `correlation_id` travel raw, as OpenTelemetry and
-FastStream read them.
+FastStream read them. They are optional, so one that can't be kept is dropped: nothing that somebody needs may fail for
+what nobody needs.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache, lru_cache
 from typing import NamedTuple
@@ -13,6 +15,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
+from events import bounds
 from events.message import EVENT_TYPES, Event
 
 Header = tuple[str, bytes]
@@ -31,13 +34,14 @@ class ContractError(Exception):
 
 
 class Decoded(NamedTuple):
-    """A record's envelope and its model."""
+    """A record's envelope and its model. `dropped` names the optional headers that came and can't be kept."""
 
     id: UUID
     type: str
     event: Event
     traceparent: str | None
     correlation_id: str | None
+    dropped: tuple[str, ...] = ()
 
 
 def headers(  # noqa: PLR0917
@@ -100,12 +104,11 @@ def decode(
         )
     given = dict(raw_headers)  # of them, only what is used here is decoded
     try:
-        ce_type = given.get("ce_type", b"").decode()
-        ce_id = given.get("ce_id", b"").decode()
-        traceparent = given.get("traceparent", b"").decode() or None
-        correlation_id = given.get("correlation_id", b"").decode() or None
+        # A header may be there and have no value.
+        ce_type = (given.get("ce_type") or b"").decode()
+        ce_id = (given.get("ce_id") or b"").decode()
     except UnicodeDecodeError as error:
-        raise ContractError("bad_header", "a header is not UTF-8") from error
+        raise ContractError("bad_header", "ce_type and ce_id must be UTF-8") from error
     model = EVENT_TYPES.get(ce_type)
     if model is None or model.topic.name != topic:
         raise ContractError("unknown_type", f"ce_type {ce_type!r} does not belong on {topic}")
@@ -119,7 +122,39 @@ def decode(
         raise ContractError("bad_value", _explain(error)) from error
     if key is not None and key != event.key.encode():
         raise ContractError("bad_key", f"the record key must be {model.key_field}")
-    return Decoded(id, ce_type, event, traceparent, correlation_id)
+    traceparent, correlation_id, dropped = _beside(given)
+    return Decoded(id, ce_type, event, traceparent, correlation_id, dropped)
+
+
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def _beside(given: Mapping[str, bytes | None]) -> tuple[str | None, str | None, tuple[str, ...]]:
+    """The optional headers as far as they can be kept, and the names of those that can't."""
+    dropped: tuple[str, ...] = ()
+    traceparent = correlation_id = None
+    if raw := given.get("traceparent"):
+        if _TRACEPARENT.fullmatch(raw):
+            traceparent = raw.decode()
+        else:
+            dropped = ("traceparent",)
+    if raw := given.get("correlation_id"):
+        correlation_id = _kept(raw)
+        if correlation_id is None:
+            dropped += ("correlation_id",)
+    return traceparent, correlation_id, dropped
+
+
+def _kept(raw: bytes) -> str | None:
+    # Four bytes are the most that a character takes, and a header may have a million.
+    if len(raw) > 4 * bounds.CORRELATION_ID:
+        return None
+    try:
+        said = raw.decode()
+    except UnicodeDecodeError:
+        return None
+    # It stands in logs, too: nothing in it may break a line or turn the direction of what follows.
+    return said if len(said) <= bounds.CORRELATION_ID and said.isprintable() else None
 
 
 def _explain(error: ValidationError) -> str:

@@ -34,11 +34,9 @@ def derived_id(kind: str, id: object) -> UUID:
     return UUID(int=bits & ~_VERSION_AND_VARIANT_BITS | _VERSION_8)
 
 
-def chosen_id(id: UUID) -> UUID:
-    """The id, if a caller may choose it; raises ValueError for a UUIDv8."""
-    if id.version == 8:
-        raise ValueError("choose a UUID of another version than 8, which is kept for derived ids")
-    return id
+def is_derived(id: UUID) -> bool:
+    """Whether the id is of the form of derived ids, which no caller may choose."""
+    return id.int >> 76 & 0xF == 8
 
 
 def milliseconds_of(id: UUID) -> int:

@@ -7,10 +7,11 @@ same topics. `sequence` in the envelope counts an aggregate's events from 1 with
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from events import bounds
 from events.bills import BillerId
-from events.ids import chosen_id
+from events.bounds import Fitted
 from events.message import Event
 from events.money import AmountMinor, AmountMinorOrZero, Currency
 from events.topics import PAYMENT_COMMANDS, PAYMENT_EVENTS
@@ -30,17 +31,25 @@ RefundId = Annotated[
     UUID, Field(description="given by the channel; the same id is the same refund")
 ]
 TopUpId = Annotated[UUID, Field(description="given by the channel; the same id is the same top-up")]
-# In a command that brings it: ids that we derive ourselves (UUIDv8) are refused.
-_Chosen = AfterValidator(chosen_id)
 PaymentMethod = Annotated[
     str,
     Field(
         pattern=r"^[A-Za-z0-9_]{1,64}$", description="the payment provider's token, never a card"
     ),
 ]
-ReceiptNumber = Annotated[str, Field(description="24 characters, without hyphens")]
-ActionUrl = Annotated[str, Field(description="where the payer confirms")]
-Reason = Annotated[str, Field(max_length=64, description="a short code, for example bill_expired")]
+ReceiptNumber = Annotated[
+    str, Fitted(bounds.RECEIPT_NUMBER), Field(description="24 characters, without hyphens")
+]
+ActionUrl = Annotated[
+    str,
+    Fitted(bounds.ACTION_URL),
+    Field(description="where the payer confirms; at most 2,048 characters"),
+]
+Reason = Annotated[
+    str,
+    Fitted(bounds.REASON),
+    Field(max_length=bounds.REASON, description="a short code, for example bill_expired"),
+]
 
 
 class WalletFunding(BaseModel):
@@ -69,7 +78,7 @@ class PayBill(Event):
     topic = PAYMENT_COMMANDS
     key_field = "payment_id"
 
-    payment_id: Annotated[PaymentId, _Chosen]
+    payment_id: PaymentId
     channel: ChannelId
     payer: Payer
     bill_id: Annotated[UUID, Field(description="from a lookup")]
@@ -84,7 +93,7 @@ class RefundPayment(Event):
     topic = PAYMENT_COMMANDS
     key_field = "payment_id"
 
-    refund_id: Annotated[RefundId, _Chosen]
+    refund_id: RefundId
     payment_id: PaymentId
     channel: ChannelId
     amount_minor: Annotated[
@@ -99,7 +108,7 @@ class TopUpWallet(Event):
     topic = PAYMENT_COMMANDS
     key_field = "top_up_id"
 
-    top_up_id: Annotated[TopUpId, _Chosen]
+    top_up_id: TopUpId
     channel: ChannelId
     payer: Payer
     amount_minor: AmountMinor

@@ -5,7 +5,9 @@ from typing import Annotated
 
 from pydantic import Field
 
+from events import bounds
 from events.bills import BillerId
+from events.bounds import Fitted
 from events.message import Event
 from events.money import AmountMinor, Currency
 from events.payments import ChannelId, Payer, PaymentId, ReceiptNumber
@@ -37,4 +39,4 @@ class ReceiptVoided(_ReceiptEvent):
     topic = RECEIPT_EVENTS
     key_field = "payment_id"
 
-    reason: Annotated[str, Field(description="refunded or reversed")]
+    reason: Annotated[str, Fitted(bounds.REASON), Field(description="refunded or reversed")]

@@ -260,6 +260,8 @@ def _decode(records: Sequence[Record], topic: Topic) -> tuple[list[Message], lis
             # Whatever decoding trips over must not hold up the partition.
             dead.append(_Dead(record, "undecodable", type(error).__name__))
         else:
+            for name in found.dropped:
+                metrics.DROPPED_HEADERS.labels(topic.name, name).inc()
             messages.append(
                 Message(
                     record,

@@ -15,8 +15,10 @@ from events.envelope import LARGEST_VALUE_BYTES, Header
 from events.topics import DEAD_LETTERS
 from messaging.outbox import Outgoing
 
-# With the value's limit it stays below Kafka's 1 MiB for a batch; honest records carry a few hundred bytes.
+# With the value's limit it stays below Kafka's 1 MiB for a batch; honest records carry a few hundred bytes. A header
+# counts with what it costs besides its name and value: `["",""],` here, and lengths in Kafka.
 LARGEST_HEADERS_BYTES = 90_000
+_EACH_HEADER_BYTES = 12
 _NAMESPACE = uuid5(NAMESPACE_URL, "meterhall/dead-letters")
 
 
@@ -89,13 +91,19 @@ def _what_fits(record: Record) -> tuple[bytes | None, bytes | None, list[Header]
     if value is not None and len(value) > LARGEST_VALUE_BYTES:
         value = None
         omitted.append("value")
-    if sum(len(name.encode()) + len(raw or b"") for name, raw in headers) > LARGEST_HEADERS_BYTES:
+    if sum(map(_size, headers)) > LARGEST_HEADERS_BYTES:
         headers = []
         omitted.append("headers")
     if key is not None and len(key) > 10_000:
         key = None
         omitted.append("key")
     return key, value, headers, omitted
+
+
+def _size(header: Header) -> int:
+    name, raw = header
+    # As JSON writes it, which a name of control characters makes six times as long.
+    return len(json.dumps(name)) + len(raw or b"") + _EACH_HEADER_BYTES
 
 
 def dead_letter_id(record: Record, group: str) -> UUID:

@@ -19,6 +19,11 @@ FAILURES = Counter(
     "Errors on the way of a batch, transient ones included.",
     ["topic", "group", "error"],
 )
+DROPPED_HEADERS = Counter(
+    "consumer_dropped_headers_total",
+    "Optional headers of records that were too long or unreadable to be kept",
+    ["topic", "header"],
+)
 DEAD_LETTERS = Counter("dead_letters_total", "Dead letters written.", ["topic", "group", "reason"])
 COMMIT_FAILURES = Counter(
     "consumer_offset_commit_failures_total",

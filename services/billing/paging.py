@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -29,7 +29,13 @@ def decode_cursor(cursor: str) -> tuple[datetime, UUID]:
     """The (created_at, id) that a page ended with; raises Problem 422 for anything that was not made here."""
     try:
         created_at, id = base64.urlsafe_b64decode(cursor.encode()).decode().split("|")
-        return datetime.fromisoformat(created_at), UUID(id)
-    except (ValueError, binascii.Error) as error:
-        detail = "Use next_cursor of the page before as it is, or leave the cursor out."
-        raise Problem(422, "bad-cursor", "This is not a cursor of ours", detail) from error
+        # In UTC, as the database will have it: a time at the end of the calendar has none.
+        return datetime.fromisoformat(created_at).astimezone(UTC), UUID(id)
+    except (ValueError, OverflowError, binascii.Error) as error:
+        raise not_a_cursor() from error
+
+
+def not_a_cursor() -> Problem:
+    """The problem of a cursor that no page has given."""
+    detail = "Use next_cursor of the page before as it is, or leave the cursor out."
+    return Problem(422, "bad-cursor", "This is not a cursor of ours", detail)

@@ -10,13 +10,14 @@ from cloudevents.core.v1.event import CloudEvent
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events import envelope
+from events import bounds, envelope
 from events.envelope import ContractError, Header, decode, headers
 from events.ids import milliseconds_of, uuid7
 from events.payments import RefundPayment, WalletToppedUp
 from events.topics import PAYMENT_COMMANDS, PAYMENT_EVENTS
 
 NOW = datetime(2026, 11, 23, 2, 30, 5, 123456, tzinfo=UTC)
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 REFUND = RefundPayment(refund_id=uuid7(), payment_id=uuid7(), channel="citywallet")
 VALUE = REFUND.model_dump_json().encode()
 NAMED = [("ce_id", str(uuid7()).encode()), ("ce_type", REFUND.ce_type().encode())]
@@ -68,9 +69,40 @@ def test_we_read_what_the_cloudevents_library_writes() -> None:
 
 
 def test_what_travels_beside_the_event_arrives() -> None:
-    beside: list[Header] = [("traceparent", b"00-1-2-01"), ("correlation_id", b"c-1")]
+    beside: list[Header] = [("traceparent", TRACE.encode()), ("correlation_id", b"c-1")]
     read = decode(PAYMENT_COMMANDS.name, None, VALUE, NAMED + beside)
-    assert (read.traceparent, read.correlation_id) == ("00-1-2-01", "c-1")
+    assert (read.traceparent, read.correlation_id, read.dropped) == (TRACE, "c-1", ())
+
+
+@pytest.mark.parametrize(
+    ("raw", "kept"),
+    [
+        (b"x" * bounds.CORRELATION_ID, True),
+        ("𠮷".encode() * bounds.CORRELATION_ID, True),
+        ("order/7 of 刘䶮".encode(), True),
+        (b"x" * (bounds.CORRELATION_ID + 1), False),
+        (b"x" * 1_990, False),
+        (b"x" * 900_000, False),
+        (b"a\0b", False),
+        (b"a\nb", False),
+        ("a\u202eb".encode(), False),
+        (b"\xff", False),
+        (b"\xed\xa0\x80", False),
+    ],
+)
+def test_a_correlation_id_that_can_not_be_kept_is_dropped_and_the_record_is_not(
+    raw: bytes, kept: bool
+) -> None:
+    read = decode(PAYMENT_COMMANDS.name, None, VALUE, [*NAMED, ("correlation_id", raw)])
+    assert read.event == REFUND
+    assert read.correlation_id == (raw.decode() if kept else None)
+    assert read.dropped == (() if kept else ("correlation_id",))
+
+
+@pytest.mark.parametrize("raw", [b"00-1-2-01", TRACE.encode() + b"0", b"x" * 9_000, b"\xff"])
+def test_a_traceparent_that_is_none_is_dropped(raw: bytes) -> None:
+    read = decode(PAYMENT_COMMANDS.name, None, VALUE, [*NAMED, ("traceparent", raw)])
+    assert (read.traceparent, read.dropped) == (None, ("traceparent",))
 
 
 def test_fields_of_tomorrow_are_ignored() -> None:
@@ -92,7 +124,7 @@ def test_fields_of_tomorrow_are_ignored() -> None:
         ({"raw_headers": [("ce_type", b"meterhall.RefundPayment.v9")]}, "unknown_type"),
         ({"raw_headers": NAMED[1:]}, "bad_id"),
         ({"raw_headers": [*NAMED[1:], ("ce_id", b"1")]}, "bad_id"),
-        ({"raw_headers": [*NAMED, ("correlation_id", b"\xff")]}, "bad_header"),
+        ({"raw_headers": [*NAMED[1:], ("ce_id", b"\xff")]}, "bad_header"),
         ({"topic": PAYMENT_EVENTS.name}, "unknown_type"),
     ],
 )

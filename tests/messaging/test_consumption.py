@@ -34,7 +34,7 @@ async def test_bad_records_become_dead_letters_and_their_neighbours_are_handled(
 ) -> None:
     ok = good(lane, 0)
     bad = {
-        "bad_header": ok | {"headers": [*ok["headers"], ("traceparent", b"\xff\xfe")]},
+        "bad_header": ok | {"headers": [*ok["headers"], ("ce_id", b"\xff\xfe")]},
         "bad_value": ok | {"value": b"{not json"},
         "unknown_type": ok | {"headers": [("ce_id", str(uuid7()).encode()), ("ce_type", b"x")]},
         "tombstone": ok | {"value": None},
@@ -62,7 +62,7 @@ async def test_bad_records_become_dead_letters_and_their_neighbours_are_handled(
     assert [letter.omitted for letter in dead if letter.omitted] == [["value"]]
 
 
-async def test_a_header_without_a_value_does_not_hold_up_the_partition(
+async def test_an_optional_header_without_a_value_is_as_if_it_were_not_there(
     lane: Lane, kafka: str, engine: AsyncEngine, database: Database
 ) -> None:
     odd = good(lane, 1)
@@ -75,10 +75,26 @@ async def test_a_header_without_a_value_does_not_hold_up_the_partition(
     handler = Handled()
     async with consuming(lane, kafka, engine, handler):
         await until(commits(kafka, lane, 2), "all offsets are committed")
+
+    assert handler.numbers == [1, 2]
+    assert await letters(database, kafka, lane) == []
+
+
+async def test_a_record_with_very_many_headers_can_be_buried(
+    lane: Lane, kafka: str, engine: AsyncEngine, database: Database
+) -> None:
+    """Each header costs a dead letter more than its bytes; together with the largest value it must still fit."""
+    many = [(f"{number:x}", b"") for number in range(15_000)]
+    largest = as_json({"name": "k" * 899_000, "number": "none"})
+    write(kafka, lane.topic.name, [{"value": largest, "headers": many}, good(lane, 2)])
+
+    handler = Handled()
+    async with consuming(lane, kafka, engine, handler):
+        await until(commits(kafka, lane, 2), "all offsets are committed")
     (dead,) = await letters(database, kafka, lane)
 
     assert handler.numbers == [2]
-    assert (dead.offset, dead.reason) == (0, "undecodable")
+    assert (dead.offset, dead.omitted) == (0, ["headers"])
 
 
 async def test_what_the_handler_rejects_is_dead(

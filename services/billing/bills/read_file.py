@@ -15,6 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import cast
 
+from events import bounds
 from events.bills import AmountRule
 from services.billing.bills.connectors import BillerBill
 from services.billing.bills.statement import faults_of
@@ -32,7 +33,6 @@ COLUMNS = (
     "due_on",
     "expires_at",
 )
-LONGEST_ACCOUNT_NUMBER = 64
 
 
 class FileError(ValueError):
@@ -113,7 +113,8 @@ def _read(
         due_on=fields.day("due_on"),
     )
     number = row["account_number"]
-    if len(number) > LONGEST_ACCOUNT_NUMBER or not account.fullmatch(number):
+    fits = len(number) <= bounds.ACCOUNT_NUMBER and bounds.is_storable(number)
+    if not fits or not account.fullmatch(number):
         fields.faults.append(("account_number", "is not of the form that the catalogue says"))
     # A field that can't be read is reported once, not for its stand-in, too.
     told = {name for name, _ in fields.faults}

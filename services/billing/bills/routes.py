@@ -9,10 +9,11 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis.problems import Problem
+from events import bounds
 from events.bills import BillerId, LookUpBills
 from events.ids import uuid7
 from services.billing.bills import follow, request
@@ -34,9 +35,9 @@ class AccountAsked(BaseModel):
     biller_id: BillerId
     account_number: Annotated[
         str,
-        Field(
+        bounds.text(
+            bounds.ACCOUNT_NUMBER,
             min_length=1,
-            max_length=64,
             description="as printed on the bill; its form is the biller's: GET /v1/billers/{id}",
         ),
     ]

@@ -2,21 +2,20 @@
 
 from collections.abc import Iterator, Sequence
 
+from events import bounds
 from events.money import LARGEST_MINOR
 from services.billing.bills.connectors import BillerBill
 from services.billing.bills.tables import RULES
 
 # An account with more open bills than this is a mistake of the biller's, and their event would not fit into Kafka.
 MOST_BILLS = 500
-LONGEST_BILL_NUMBER = 64
-LONGEST_PERIOD = 64
 
 
 def faults_of(bill: BillerBill, currency: str) -> Iterator[tuple[str, str]]:
     """What is wrong with a bill of a biller that bills in `currency`: pairs of the field and what it must be."""
     for name, value, longest in (
-        ("bill_number", bill.bill_number, LONGEST_BILL_NUMBER),
-        ("period", bill.period, LONGEST_PERIOD),
+        ("bill_number", bill.bill_number, bounds.BILL_NUMBER),
+        ("period", bill.period, bounds.PERIOD),
     ):
         if not value or len(value) > longest or not value.isprintable():
             yield name, f"must be 1 to {longest} printable characters"
@@ -43,6 +42,9 @@ def faults_of(bill: BillerBill, currency: str) -> Iterator[tuple[str, str]]:
         yield "min_minor", "must not be above max_minor"
     if bill.expires_at.tzinfo is None:
         yield "expires_at", "must name its offset, like 2026-12-31T23:59:59+08:00"
+    # What is near the end of the calendar has no UTC time, and can't be kept.
+    elif not 2000 <= bill.expires_at.year < 2200:
+        yield "expires_at", "must be in the years 2000 to 2199"
 
 
 def nonsense_in(bills: Sequence[BillerBill], currency: str) -> str | None:

@@ -11,6 +11,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    String,
     Table,
     Text,
     UniqueConstraint,
@@ -20,6 +21,7 @@ from sqlalchemy import (
 )
 
 from chassis.database import one_of
+from events import bounds
 from services.billing.database import metadata
 
 RULES = ("exact", "at_least", "at_most", "range", "any")
@@ -36,7 +38,7 @@ accounts = Table(
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("biller_id", ForeignKey("billers.id"), nullable=False),
-    Column("account_number", Text, nullable=False),
+    Column("account_number", String(bounds.ACCOUNT_NUMBER), nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     # When the biller was asked for the last answer that counts; older ones that come late change nothing.
     Column("looked_up_at", DateTime(timezone=True)),
@@ -49,8 +51,8 @@ bills = Table(
     Column("id", Uuid, primary_key=True),
     Column("account_id", ForeignKey("accounts.id"), nullable=False),
     # The biller's; with the account, the bill's identity.
-    Column("bill_number", Text, nullable=False),
-    Column("period", Text, nullable=False),
+    Column("bill_number", String(bounds.BILL_NUMBER), nullable=False),
+    Column("period", String(bounds.PERIOD), nullable=False),
     Column("amount_minor", BigInteger, nullable=False),
     Column("currency", CHAR(3), nullable=False),
     Column("rule", Text, nullable=False),
@@ -75,13 +77,13 @@ lookups = Table(
     "lookups",
     metadata,
     Column("id", Uuid, primary_key=True),
-    Column("channel_id", Text, nullable=False),
+    Column("channel_id", String(bounds.CHANNEL_ID), nullable=False),
     Column("account_id", ForeignKey("accounts.id"), nullable=False),
     Column("state", Text, nullable=False),
-    Column("reason", Text),  # a short code, of what failed
+    Column("reason", String(bounds.REASON)),  # a short code, of what failed
     Column("bill_ids", ARRAY(Uuid)),  # of what was found, in the biller's order
     Column("version", Integer, nullable=False, server_default="0"),
-    Column("correlation_id", Text),
+    Column("correlation_id", String(bounds.CORRELATION_ID)),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     # When somebody took it to ask the biller; a timer takes it again if no answer is recorded.
     Column("taken_at", DateTime(timezone=True), nullable=False, server_default=func.now()),

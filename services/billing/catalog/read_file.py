@@ -15,13 +15,15 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
+from events import bounds
 from services.billing.catalog.divisions import read_divisions
+from services.billing.catalog.tables import LONGEST_NAME
 
 SLUG = r"^[a-z0-9][a-z0-9-]{0,39}$"
 DIALECTS = ("json", "form", "gbk-xml", "file")
 
 Slug = Annotated[str, Field(pattern=SLUG)]
-Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+Name = Annotated[str, bounds.text(LONGEST_NAME, min_length=1)]
 
 # What to do about a field that is wrong, whatever is wrong with it.
 ADVICE = {
@@ -52,7 +54,7 @@ class ConnectorSpec(_Row):
     """How to reach a biller. `url` is empty only for a biller that works by file."""
 
     dialect: Literal["json", "form", "gbk-xml", "file"]
-    url: str = ""
+    url: Annotated[str, bounds.text(2_000)] = ""
 
 
 class BillerRow(_Row):
@@ -65,7 +67,7 @@ class BillerRow(_Row):
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
     settled_by: Literal["call", "file"]
     connector: ConnectorSpec
-    account_number_pattern: Annotated[str, Field(min_length=1, max_length=200)]
+    account_number_pattern: Name
     account_number_hint_zh: Name
     account_number_hint_en: Name
     timeout_ms: Annotated[int, Field(ge=100, le=60_000, strict=True)] = 5000

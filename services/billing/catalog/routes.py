@@ -14,9 +14,10 @@ from pydantic import BaseModel, Field, RootModel
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis.problems import Problem
+from events.bounds import is_storable
 from services.billing.catalog import find
 from services.billing.catalog.divisions import read_divisions
-from services.billing.paging import Page
+from services.billing.paging import Page, not_a_cursor
 
 router = APIRouter(prefix="/v1", tags=["Catalogue"])
 Category = Literal["electricity", "water", "gas", "heating", "other"]
@@ -103,6 +104,8 @@ async def list_billers(
 @router.get("/billers/{biller_id}", response_model=BillerView)
 async def get_biller(biller_id: str, http: Request) -> Response:
     """One biller, active or not."""
+    if not is_storable(biller_id):
+        raise unknown_biller()
     async with _engine(http).connect() as connection:
         found = (await find.find_billers(connection, [biller_id])).get(biller_id)
         if found is None:
@@ -135,10 +138,12 @@ def _known(division: str | None) -> None:
 def _after(cursor: str) -> str:
     try:
         # Strictly: what is no cursor would be read as the start of the list.
-        return base64.b64decode(cursor.encode(), altchars=b"-_", validate=True).decode()
+        after = base64.b64decode(cursor.encode(), altchars=b"-_", validate=True).decode()
     except (ValueError, binascii.Error) as error:
-        detail = "Use next_cursor of the page before as it is, or leave the cursor out."
-        raise Problem(422, "bad-cursor", "This is not a cursor of ours", detail) from error
+        raise not_a_cursor() from error
+    if not is_storable(after):
+        raise not_a_cursor()
+    return after
 
 
 def _cacheable(http: Request, body: BaseModel) -> Response:

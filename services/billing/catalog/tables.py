@@ -8,22 +8,26 @@ from sqlalchemy import (
     ForeignKey,
     Integer,
     SmallInteger,
+    String,
     Table,
     Text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
 from chassis.database import one_of
+from events import bounds
 from services.billing.database import metadata
 
+# Of names, hints and patterns, in characters: what a catalogue file may say (read_file.py).
+LONGEST_NAME = 200
 CATEGORIES = ("electricity", "water", "gas", "heating", "other")
 
 divisions = Table(
     "divisions",
     metadata,
     Column("code", CHAR(6), primary_key=True),  # GB/T 2260
-    Column("name_zh", Text, nullable=False),
-    Column("name_en", Text, nullable=False),
+    Column("name_zh", String(LONGEST_NAME), nullable=False),
+    Column("name_en", String(LONGEST_NAME), nullable=False),
     Column("level", SmallInteger, nullable=False),  # 1 province, 2 prefecture
     Column("parent", CHAR(6), ForeignKey("divisions.code")),
     CheckConstraint("(level = 1) = (parent IS NULL) AND level IN (1, 2)", name="level_and_parent"),
@@ -32,15 +36,15 @@ divisions = Table(
 billers = Table(
     "billers",
     metadata,
-    Column("id", Text, primary_key=True),
-    Column("name_zh", Text, nullable=False),
-    Column("name_en", Text, nullable=False),
+    Column("id", String(bounds.BILLER_ID), primary_key=True),
+    Column("name_zh", String(LONGEST_NAME), nullable=False),
+    Column("name_en", String(LONGEST_NAME), nullable=False),
     Column("currency", CHAR(3), nullable=False),
     Column("settled_by", Text, nullable=False),  # call: applied one by one; file: in our day file
     Column("connector", JSONB, nullable=False),  # {"dialect": …, "url": …}
-    Column("account_number_pattern", Text, nullable=False),
-    Column("account_number_hint_zh", Text, nullable=False),
-    Column("account_number_hint_en", Text, nullable=False),
+    Column("account_number_pattern", String(LONGEST_NAME), nullable=False),
+    Column("account_number_hint_zh", String(LONGEST_NAME), nullable=False),
+    Column("account_number_hint_en", String(LONGEST_NAME), nullable=False),
     Column("timeout_ms", Integer, nullable=False, server_default="5000"),
     Column("max_concurrency", Integer, nullable=False, server_default="32"),
     Column("active", Boolean, nullable=False, server_default="true"),
@@ -53,11 +57,11 @@ billers = Table(
 services = Table(
     "services",
     metadata,
-    Column("id", Text, primary_key=True),
+    Column("id", String(bounds.BILLER_ID), primary_key=True),
     Column("biller_id", ForeignKey("billers.id"), nullable=False, index=True),
     Column("category", Text, nullable=False),
-    Column("name_zh", Text, nullable=False),
-    Column("name_en", Text, nullable=False),
+    Column("name_zh", String(LONGEST_NAME), nullable=False),
+    Column("name_en", String(LONGEST_NAME), nullable=False),
     CheckConstraint(one_of("category", CATEGORIES), name="category_is_declared"),
 )
 

@@ -13,6 +13,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.problems import Problem
+from events.bounds import is_storable
+from services.billing.channels.tables import LONGEST_KEY
 
 # How long to wait for a lock is set by the statement itself, before its first row: a round trip less for each request.
 _CLAIM = text("""
@@ -56,8 +58,11 @@ async def idempotency_key(
     ] = None,
 ) -> str:
     """The Idempotency-Key header, required; a FastAPI dependency."""
-    if not key or len(key) > 255:
-        detail = "Send a fresh Idempotency-Key (up to 255 characters) with a new request, and the same on a retry."
+    if not key or len(key) > LONGEST_KEY or not is_storable(key):
+        detail = (
+            f"Send a fresh Idempotency-Key (up to {LONGEST_KEY} characters) with a new request,"
+            " and the same on a retry."
+        )
         raise Problem(400, "idempotency-key-required", "An Idempotency-Key is required", detail)
     return key
 

@@ -8,20 +8,25 @@ from sqlalchemy import (
     DateTime,
     ForeignKey,
     LargeBinary,
+    String,
     Table,
-    Text,
     UniqueConstraint,
     Uuid,
     func,
 )
 
+from events import bounds
 from services.billing.database import metadata
+
+LONGEST_NAME = 200
+# Of an Idempotency-Key.
+LONGEST_KEY = 255
 
 channels = Table(
     "channels",
     metadata,
-    Column("id", Text, primary_key=True),
-    Column("name", Text, nullable=False),
+    Column("id", String(bounds.CHANNEL_ID), primary_key=True),
+    Column("name", String(LONGEST_NAME), nullable=False),
     Column("active", Boolean, nullable=False, server_default="true"),
     Column("max_payment_minor", BigInteger, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
@@ -34,7 +39,7 @@ api_keys = Table(
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("channel_id", ForeignKey("channels.id"), nullable=False),
-    Column("prefix", Text, nullable=False),
+    Column("prefix", String(16), nullable=False),
     Column("hash", LargeBinary, nullable=False),  # SHA-256 of the whole key, which is shown once
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("revoked_at", DateTime(timezone=True)),
@@ -44,8 +49,8 @@ api_keys = Table(
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
-    Column("channel_id", Text, primary_key=True),
-    Column("key", Text, primary_key=True),
+    Column("channel_id", String(bounds.CHANNEL_ID), primary_key=True),
+    Column("key", String(LONGEST_KEY), primary_key=True),
     Column("request_hash", LargeBinary, nullable=False),
     Column("resource_id", Uuid, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),

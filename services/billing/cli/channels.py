@@ -20,11 +20,15 @@ def create(
     ] = None,
 ) -> None:
     """Create a channel."""
+    from events.bounds import is_storable
     from services.billing.channels import create_channel
     from services.billing.channels.keys import DEFAULT_LIMIT_MINOR
+    from services.billing.channels.tables import LONGEST_NAME
 
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,39}", id):
         fail(f"{id!r} can't be an id: use lower-case letters, digits and hyphens, at most 40.")
+    if not 0 < len(name) <= LONGEST_NAME or not is_storable(name):
+        fail(f"NAME must have 1 to {LONGEST_NAME} printable characters.")
     if limit is not None and not 0 < limit < 2**63:
         fail("--limit is in minor units and above 0: 5000000 is CNY 50,000.00.")
 

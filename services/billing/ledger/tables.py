@@ -16,6 +16,7 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
+    String,
     Table,
     Text,
     UniqueConstraint,
@@ -44,11 +45,14 @@ HOLD_STATES = (
 )
 
 
+# The longest is a wallet's: its channel and payer, and what stands between them.
+LONGEST_ADDRESS = 128
+
 ledger_accounts = Table(
     "ledger_accounts",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("address", Text, nullable=False),
+    Column("address", String(LONGEST_ADDRESS), nullable=False),
     Column("currency", CHAR(3), nullable=False),
     Column("no_overdraft", Boolean, nullable=False),
     Column("balance_minor", BigInteger, nullable=False, server_default="0"),

@@ -9,6 +9,7 @@ from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
+from events import bounds
 from services.billing.bills.connectors import (
     BillerRefused,
     BillerUnknown,
@@ -17,6 +18,7 @@ from services.billing.bills.connectors import (
     Unapplied,
 )
 from services.billing.payments.model import Call
+from services.billing.payments.tables import LONGEST_DETAIL
 from services.billing.psp import (
     ActionRequired,
     Authorized,
@@ -47,7 +49,7 @@ async def ask(calls: list[Call], leg: str, call: Awaitable[AnswerT]) -> AnswerT:
     answer = await call
     outcome = "NotFound" if answer is None else type(answer).__name__
     details = (getattr(answer, name, None) for name in ("why", "code", "status"))
-    detail = next((each for each in details if each), None)
+    detail = next((bounds.storable(each, LONGEST_DETAIL) for each in details if each), None)
     calls.append(Call(leg, outcome, detail, started_at, round((time.monotonic() - began) * 1000)))
     return answer
 

@@ -14,6 +14,7 @@ from prometheus_client import Counter, Gauge
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from events import bounds
 from messaging.transient import is_transient
 from services.billing.payments.model import Call
 from services.billing.payments.retry import record_calls
@@ -65,7 +66,7 @@ async def open_cases(connection: AsyncConnection, cases: Sequence[NewCase]) -> N
             "subjects": [each.subject.id for each in cases],
             "subject_kinds": [each.subject.kind for each in cases],
             "kinds": [each.kind for each in cases],
-            "notes": [each.note[:LONGEST_NOTE] for each in cases],
+            "notes": [bounds.storable(each.note, LONGEST_NOTE) for each in cases],
         },
     )
     for kind in opened.scalars():

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from typing import TypeVar
+from uuid import UUID
 
 from faststream.kafka import KafkaBroker
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from events.ids import is_derived
 from events.message import Event
 from events.payments import PayBill, RefundPayment, TopUpWallet
 from events.topics import PAYMENT_COMMANDS, PAYMENT_GROUP
@@ -31,10 +33,15 @@ def register(broker: KafkaBroker, engine: AsyncEngine, payments: Payments) -> Co
 
 async def take(payments: Payments, messages: Sequence[Message]) -> list[Rejected]:
     """Carry out a batch of commands. An id that is reused with other content is for the dead letters."""
+    refused: list[Rejected] = []
+    reserved = [each for each in messages if is_derived(_chosen_id(each.event))]
+    if reserved:
+        messages = [each for each in messages if each not in reserved]
+        what_to_do = "choose a UUID of another version than 8: those are derived by us"
+        refused += [Rejected(each, "reserved_id", what_to_do) for each in reserved]
     pays = _of(messages, PayBill)
     refunds = _of(messages, RefundPayment)
     top_ups = _of(messages, TopUpWallet)
-    refused: list[Rejected] = []
     if pays:
         reused = await payments.pay([_instruction(each, PayBill) for each in pays])
         refused += [_reused(pays[position], "payment_id") for position in reused]
@@ -48,6 +55,18 @@ async def take(payments: Payments, messages: Sequence[Message]) -> list[Rejected
             for position, code in wrong.items()
         ]
     return refused
+
+
+def _chosen_id(event: Event) -> UUID:
+    # The id that the command brings into the world.
+    match event:
+        case PayBill():
+            return event.payment_id
+        case RefundPayment():
+            return event.refund_id
+        case TopUpWallet():
+            return event.top_up_id
+    raise TypeError(f"{type(event).__name__} is no command about payments")
 
 
 def _of(messages: Sequence[Message], kind: type[Event]) -> list[Message]:

@@ -69,6 +69,10 @@ class Legs:
                 progress.state = State.AUTHORIZED
                 progress.authorized_at = datetime.now(UTC)
                 return True
+            case ActionRequired(intent_id, None):
+                # Nobody can confirm what can't be shown, and the bill must not be held for it.
+                progress.intent_id = intent_id
+                await self._undo.void(progress, "no_action_page")
             case ActionRequired(intent_id, url):
                 progress.intent_id = intent_id
                 if datetime.now(UTC) - payment.created_at > ACTION_WINDOW:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
+    String,
     Table,
     Text,
     Uuid,
@@ -26,6 +27,7 @@ from sqlalchemy import (
 )
 
 from chassis.database import one_of
+from events import bounds
 from services.billing.database import metadata
 from services.billing.subject import Kind
 
@@ -65,8 +67,11 @@ OPEN = (State.ACCEPTED, State.AUTHORIZED, State.APPLIED)
 # While a payment is in one of these, its bill can't be paid by another one.
 HOLDS_BILL = (*OPEN, State.SUCCEEDED, State.PARTIALLY_REFUNDED)
 
-# A case's note in characters; what is longer is cut.
+# In characters; what is longer is cut. A case's note, and what an outside call was answered.
 LONGEST_NOTE = 1_000
+LONGEST_DETAIL = 500
+# Names that we give ourselves: of legs, outcomes and cases.
+LONGEST_WORD = 64
 
 LEGS = ("authorize", "apply", "capture", "void", "unapply", "refund", "charge")
 REFUND_STATES = (
@@ -86,13 +91,13 @@ HOLDS_ITS_BILL = one_of("state", HOLDS_BILL)
 def _resuming() -> list[Column[object]]:
     # What everything needs that somebody outside has to be asked about.
     return [
-        Column("unknown_leg", Text),
+        Column("unknown_leg", String(LONGEST_WORD)),
         Column("unknown_since", DateTime(timezone=True)),
         # Counts who took it up: a result of an earlier attempt is only recorded when it knows more than the row.
         Column("attempts", Integer, nullable=False, server_default="0"),
         Column("next_attempt_at", DateTime(timezone=True)),  # empty when nothing is left to do
-        Column("reason", Text),
-        Column("correlation_id", Text),
+        Column("reason", String(bounds.REASON)),
+        Column("correlation_id", String(bounds.CORRELATION_ID)),
         Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
         Column("finished_at", DateTime(timezone=True)),
     ]
@@ -102,10 +107,11 @@ def _charging() -> list[Column[object]]:
     # What an aggregate needs that is charged at the PSP and tells of itself.
     return [
         Column("version", Integer, nullable=False),  # counts its events
-        Column("psp_intent_id", Text),
+        Column("psp_intent_id", String(bounds.PSP_ID)),
         # True for what was open when the PSP's keys began to name the kind: the PSP may know it by the former key.
         Column("former_psp_key", Boolean),
-        Column("action_url", Text),  # where the payer confirms, while that is needed
+        # Where the payer confirms, while that is needed.
+        Column("action_url", String(bounds.ACTION_URL)),
     ]
 
 
@@ -113,15 +119,15 @@ payments = Table(
     "payments",
     metadata,
     Column("id", Uuid, primary_key=True),
-    Column("channel_id", Text, nullable=False),
-    Column("payer", Text, nullable=False),
+    Column("channel_id", String(bounds.CHANNEL_ID), nullable=False),
+    Column("payer", String(bounds.PAYER), nullable=False),
     Column("bill_id", Uuid, nullable=False),
-    Column("biller_id", Text),  # empty only when the bill is unknown
+    Column("biller_id", String(bounds.BILLER_ID)),  # empty only when the bill is unknown
     Column("account_id", Uuid),
     Column("amount_minor", BigInteger, nullable=False),
     Column("currency", CHAR(3), nullable=False),
     Column("funding", Text, nullable=False),
-    Column("payment_method", Text),
+    Column("payment_method", String(bounds.PAYMENT_METHOD)),
     Column(
         "request_hash", LargeBinary, nullable=False
     ),  # the same id with other content is an error
@@ -174,7 +180,7 @@ refunds = Table(
     Column("amount_minor", BigInteger, nullable=False),
     Column("request_hash", LargeBinary, nullable=False),
     Column("state", Text, nullable=False),
-    Column("psp_refund_id", Text),
+    Column("psp_refund_id", String(bounds.PSP_ID)),
     # The biller took its mark back by itself, so all that is left goes back and the payment ends as reversed.
     Column("reversal", Boolean, nullable=False, server_default="false"),
     *_resuming(),
@@ -193,11 +199,11 @@ top_ups = Table(
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("transfer_id", Uuid, nullable=False, unique=True),  # of the transfer that books it
-    Column("channel_id", Text, nullable=False),
-    Column("payer", Text, nullable=False),
+    Column("channel_id", String(bounds.CHANNEL_ID), nullable=False),
+    Column("payer", String(bounds.PAYER), nullable=False),
     Column("amount_minor", BigInteger, nullable=False),
     Column("currency", CHAR(3), nullable=False),
-    Column("payment_method", Text, nullable=False),
+    Column("payment_method", String(bounds.PAYMENT_METHOD), nullable=False),
     Column("request_hash", LargeBinary, nullable=False),
     Column("state", Text, nullable=False),
     *_charging(),
@@ -218,8 +224,8 @@ payment_requests = Table(
     metadata,
     Column("id", Uuid, primary_key=True),  # of the payment, the refund or the top-up
     Column("kind", Text, nullable=False),
-    Column("channel_id", Text, nullable=False),
-    Column("payer", Text, nullable=False),
+    Column("channel_id", String(bounds.CHANNEL_ID), nullable=False),
+    Column("payer", String(bounds.PAYER), nullable=False),
     Column("subject", Uuid),  # the bill to pay or the payment to refund
     Column("amount_minor", BigInteger, nullable=False),
     Column("currency", CHAR(3), nullable=False),
@@ -235,8 +241,8 @@ outside_calls = Table(
     Column("subject", Uuid, nullable=False, index=True),  # the payment, refund or top-up
     Column("subject_kind", Text, nullable=False),
     Column("leg", Text, nullable=False),
-    Column("outcome", Text, nullable=False),
-    Column("detail", Text),
+    Column("outcome", String(LONGEST_WORD), nullable=False),
+    Column("detail", String(LONGEST_DETAIL)),
     Column("started_at", DateTime(timezone=True), nullable=False),
     Column("duration_ms", Integer, nullable=False),
     CheckConstraint(one_of("leg", LEGS), name="leg_is_declared"),
@@ -249,8 +255,8 @@ cases = Table(
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("subject", Uuid, nullable=False),
     Column("subject_kind", Text, nullable=False),
-    Column("kind", Text, nullable=False),
-    Column("note", Text, nullable=False),
+    Column("kind", String(LONGEST_WORD), nullable=False),
+    Column("note", String(LONGEST_NOTE), nullable=False),
     Column("opened_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("closed_at", DateTime(timezone=True)),
     # One open case of a kind; when what it tells of goes on after it was closed, the next one is opened.
@@ -269,9 +275,9 @@ psp_webhooks = Table(
     "psp_webhooks",
     metadata,
     Column(
-        "event_id", Text, primary_key=True
+        "event_id", String(bounds.PSP_ID), primary_key=True
     ),  # unique for ever: a replayed webhook changes nothing
-    Column("type", Text, nullable=False),
-    Column("object_id", Text, nullable=False),
+    Column("type", String(bounds.PSP_ID), nullable=False),
+    Column("object_id", String(bounds.PSP_ID), nullable=False),
     Column("received_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )

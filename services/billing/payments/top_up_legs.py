@@ -33,11 +33,12 @@ class TopUpLegs:
                 progress.state, progress.reason = "declined", code[:64]
             case Voided():
                 progress.state, progress.reason = "declined", top_up.reason or "voided_at_psp"
-            case ActionRequired(intent_id, url) if not abandoned:
+            case ActionRequired(intent_id, str(url)) if not abandoned:
                 progress.intent_id, progress.action_url = intent_id, url
-            case ActionRequired(intent_id, _):
+            case ActionRequired(intent_id, url):
                 progress.intent_id = intent_id
-                await self._give_up(progress, intent_id)
+                reason = "action_abandoned" if url else "no_action_page"
+                await self._give_up(progress, intent_id, reason)
             case _:
                 progress.action_url, progress.unknown_leg = top_up.action_url, "charge"
         return progress
@@ -47,10 +48,10 @@ class TopUpLegs:
         found = await seek(self._psp, charge, top_up.intent_id, top_up.attempts, top_up.created_at)
         return await self._psp.charge(charge) if found is None else found
 
-    async def _give_up(self, progress: TopUpProgress, intent_id: str) -> None:
+    async def _give_up(self, progress: TopUpProgress, intent_id: str, reason: str) -> None:
         # The payer never confirmed. A late success is looked for again, and booked: `charge` will find it captured.
         match await ask(progress.calls, "void", self._psp.void(intent_id, progress.top_up.subject)):
             case Voided():
-                progress.state, progress.reason = "declined", "action_abandoned"
+                progress.state, progress.reason = "declined", reason
             case Refused() | Unknown():
-                progress.unknown_leg, progress.reason = "void", "action_abandoned"
+                progress.unknown_leg, progress.reason = "void", reason

@@ -95,8 +95,9 @@ class Undo:
 
     def _gone(self, progress: Progress) -> None:
         # A payer who never confirmed has declined; every other payment was good until somebody else said no.
-        abandoned = progress.state == State.ACCEPTED and progress.reason == "action_abandoned"
-        progress.state = State.DECLINED if abandoned else State.VOIDED
+        unconfirmed = progress.reason in {"action_abandoned", "no_action_page"}
+        declined = progress.state == State.ACCEPTED and unconfirmed
+        progress.state = State.DECLINED if declined else State.VOIDED
 
     async def _late_success(self, progress: Progress) -> None:
         # The money was taken after we had given up. Is the bill marked, it is a success; if not, the money goes back.

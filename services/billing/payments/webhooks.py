@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis.problems import Problem
+from events import bounds
 from services.billing.payments.cases import NewCase, open_cases
 from services.billing.psp import BadSignature, subject_in, verify_webhook
 from services.billing.subject import Kind, Subject
@@ -62,8 +63,8 @@ async def keep(connection: AsyncConnection, event: dict[str, Any]) -> bool:
         _KEEP,
         {
             "event_id": event["id"],
-            "type": str(event.get("type", "")),
-            "object_id": str(thing.get("id", "")),
+            "type": bounds.storable(str(event.get("type", "")), bounds.PSP_ID),
+            "object_id": bounds.storable(str(thing.get("id", "")), bounds.PSP_ID),
         },
     )
     if kept.first() is None:

@@ -34,10 +34,10 @@ class Authorized:
 
 @dataclass(frozen=True, slots=True)
 class ActionRequired:
-    """The payer has to approve at `url` first."""
+    """The payer has to approve at `url` first; empty when the PSP names no page that a payer could be shown."""
 
     intent_id: str
-    url: str
+    url: str | None
 
 
 @dataclass(frozen=True, slots=True)

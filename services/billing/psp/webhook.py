@@ -8,6 +8,8 @@ import hmac
 import json
 from typing import Any
 
+from services.billing.psp.wire import ID
+
 # Two secrets at most are valid during a roll, so a header that offers hundreds of signatures is an attack.
 MOST_SIGNATURES = 8
 LONGEST_HEADER = 2_048
@@ -60,6 +62,7 @@ def _event(payload: bytes) -> dict[str, Any]:
         event = json.loads(payload)
     except ValueError as error:
         raise BadSignature("the body is not JSON") from error
-    if not isinstance(event, dict) or not isinstance(event.get("id"), str):
-        raise BadSignature("the body is not an event")
+    id = event.get("id") if isinstance(event, dict) else None
+    if not isinstance(event, dict) or not isinstance(id, str) or not ID.fullmatch(id):
+        raise BadSignature("the body is not an event with an id")
     return event

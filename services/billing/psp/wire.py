@@ -1,12 +1,20 @@
-"""The shapes of the PSP's answers, and what they mean. Only what we use is read; what does not fit is not believed."""
+"""The shapes of the PSP's answers, and what they mean. Only what we use is read; what does not fit is not believed.
 
+Every text that is kept is bounded here, where it comes in: a code becomes a short word, a text for people is cut. What
+an answer says about money never fails for the words beside it.
+"""
+
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any, Generic, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from events import bounds
+from events.money import LARGEST_MINOR
 from services.billing.psp.outcomes import (
     ActionRequired,
     Authorized,
@@ -22,9 +30,24 @@ from services.billing.psp.outcomes import (
 )
 from services.billing.subject import Kind, Subject
 
+# A text for people: enough to know what is meant.
+LONGEST_TEXT = 300
+
+
+def _as_code(said: str) -> str:
+    # The PSP's codes are words of letters, digits and _; whatever else comes is still a code, and is kept as one.
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", said[: bounds.REASON])
+
+
+Code = Annotated[str, AfterValidator(_as_code)]
+Words = Annotated[str, AfterValidator(partial(bounds.storable, longest=LONGEST_TEXT))]
 # Ids go into the paths of later calls, so they must not hold a slash.
-Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,255}$")]
-Amount = Annotated[int, Field(ge=0)]
+ID = re.compile(rf"^[A-Za-z0-9_]{{1,{bounds.PSP_ID}}}$")
+Id = Annotated[str, Field(pattern=ID.pattern)]
+Amount = Annotated[int, Field(ge=0, le=LARGEST_MINOR)]
+SignedAmount = Annotated[int, Field(ge=-LARGEST_MINOR, le=LARGEST_MINOR)]
+# Until the year 2200, as everywhere.
+UnixTime = Annotated[int, Field(ge=0, lt=7_258_118_400)]
 
 
 class _Wire(BaseModel):
@@ -39,20 +62,20 @@ Item = TypeVar("Item", bound=_WithId)
 
 
 class _PaymentError(_Wire):
-    code: str | None = None
-    decline_code: str | None = None
-    message: str | None = None
+    code: Code | None = None
+    decline_code: Code | None = None
+    message: Words | None = None
 
 
 class WireIntent(_WithId):
     """A PaymentIntent."""
 
     object: Literal["payment_intent"]
-    status: str
+    status: Code
     amount: Amount
     amount_capturable: Amount = 0
     amount_received: Amount = 0
-    currency: str
+    currency: Code
     metadata: dict[str, str] = {}
     next_action: dict[str, Any] | None = None
     last_payment_error: _PaymentError | None = None
@@ -84,10 +107,7 @@ class WireIntent(_WithId):
                 error = self.last_payment_error or _PaymentError()
                 return declined(self.id, error)
             case "requires_action":
-                url = _url(self.next_action or {})
-                return (
-                    ActionRequired(self.id, url) if url else Unknown("no_action: no page to visit")
-                )
+                return ActionRequired(self.id, _url(self.next_action or {}))
         return Unknown(f"{self.status}: the intent is not decided yet")
 
 
@@ -96,10 +116,10 @@ class WireRefund(_WithId):
 
     object: Literal["refund"]
     amount: Amount
-    status: str
+    status: Code
     payment_intent: str | None = None
     metadata: dict[str, str] = {}
-    failure_reason: str | None = None
+    failure_reason: Code | None = None
 
     def is_of(self, subject: Subject) -> bool:
         """Whether this is the refund for that subject."""
@@ -120,8 +140,8 @@ class WireRefund(_WithId):
 
 
 class _Source(_Wire):
-    id: str | None = None
-    object: str = ""
+    id: Id | None = None
+    object: Code = ""
     # An id, or the object itself when it was asked for.
     payment_intent: Any = None
     metadata: dict[str, str] | None = None
@@ -131,14 +151,14 @@ class WireBalanceTransaction(_WithId):
     """A BalanceTransaction."""
 
     object: Literal["balance_transaction"]
-    type: str
-    reporting_category: str
-    amount: int
-    fee: int
-    net: int
-    currency: str
-    created: int
-    source: _Source | str | None = None
+    type: Code
+    reporting_category: Code
+    amount: SignedAmount
+    fee: SignedAmount
+    net: SignedAmount
+    currency: Annotated[str, Field(pattern="^[A-Za-z]{3}$")]
+    created: UnixTime
+    source: _Source | Id | None = None
 
     @model_validator(mode="after")
     def _adds_up(self) -> "WireBalanceTransaction":
@@ -160,7 +180,7 @@ class WireBalanceTransaction(_WithId):
             self.currency.upper(),
             datetime.fromtimestamp(self.created, UTC),
             self.source if isinstance(self.source, str) else source.id,
-            intent_id if isinstance(intent_id, str) else None,
+            intent_id if isinstance(intent_id, str) and ID.fullmatch(intent_id) else None,
             subject_in(source.metadata or {}, "refund_id", Kind.REFUND),
             subject_in(source.metadata or {}, "charge_id"),
         )
@@ -187,10 +207,10 @@ class WireIntents(_Wire):
 class WireError(_Wire):
     """Why the PSP refused."""
 
-    type: str
-    code: str | None = None
-    decline_code: str | None = None
-    message: str | None = None
+    type: Code
+    code: Code | None = None
+    decline_code: Code | None = None
+    message: Words | None = None
     payment_intent: WireIntent | None = None
 
 
@@ -225,4 +245,6 @@ def _url(next_action: dict[str, Any]) -> str | None:
     if not isinstance(details, dict):
         return None
     url = details.get("url") or details.get("hosted_instructions_url")
-    return url if isinstance(url, str) and url.startswith(("https://", "http://")) else None
+    if not isinstance(url, str) or not url.startswith(("https://", "http://")):
+        return None
+    return url if len(url) <= bounds.ACTION_URL and bounds.is_storable(url) else None

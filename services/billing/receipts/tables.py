@@ -4,9 +4,21 @@
 from a payment to its receipt needs none, and its numbers of one day lie together.
 """
 
-from sqlalchemy import CHAR, BigInteger, CheckConstraint, Column, DateTime, Index, Table, Text, Uuid
+from sqlalchemy import (
+    CHAR,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Index,
+    String,
+    Table,
+    Text,
+    Uuid,
+)
 
 from chassis.database import one_of
+from events import bounds
 from services.billing.database import metadata
 
 VOID_REASONS = (
@@ -22,10 +34,10 @@ receipts = Table(
     # No foreign key: the row is written in the transaction that moves the payment to succeeded, and checking what was
     # locked a moment ago would cost more than the insert itself.
     Column("payment_id", Uuid, nullable=False),
-    Column("biller_id", Text, nullable=False),
+    Column("biller_id", String(bounds.BILLER_ID), nullable=False),
     Column("account_id", Uuid, nullable=False),
-    Column("bill_number", Text, nullable=False),
-    Column("period", Text, nullable=False),
+    Column("bill_number", String(bounds.BILL_NUMBER), nullable=False),
+    Column("period", String(bounds.PERIOD), nullable=False),
     Column("amount_minor", BigInteger, nullable=False),
     Column("currency", CHAR(3), nullable=False),
     Column("issued_at", DateTime(timezone=True), nullable=False),

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
+    String,
     Table,
     Text,
     UniqueConstraint,
@@ -27,6 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from chassis.database import one_of
+from events import bounds
 from services.billing.database import metadata
 
 SOURCES = ("psp", "biller")
@@ -63,7 +65,7 @@ statements = Table(
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("source", Text, nullable=False),
-    Column("source_id", Text, nullable=False),  # of the PSP or the biller
+    Column("source_id", String(bounds.BILLER_ID), nullable=False),  # of the PSP or the biller
     Column("day", Date, nullable=False),  # Asia/Shanghai
     Column("version", Integer, nullable=False),
     Column("content_hash", LargeBinary, nullable=False),
@@ -91,7 +93,9 @@ statement_lines = Table(
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("statement_id", ForeignKey("statements.id"), nullable=False, index=True),
     Column("kind", Text, nullable=False),
-    Column("reference", Text, nullable=False),  # ours if the line names it, else the source's own
+    Column(
+        "reference", String(bounds.PSP_ID), nullable=False
+    ),  # ours if the line names it, else the source's own
     Column("our_id", Uuid),  # of the transfer that books it, whether it does already or not
     Column("amount_minor", BigInteger, nullable=False),
     Column("currency", CHAR(3), nullable=False),
@@ -105,7 +109,7 @@ matches = Table(
     "matches",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("source", Text, nullable=False),
+    Column("source", String(16), nullable=False),
     Column("head", ForeignKey("statement_lines.id"), nullable=False, index=True),
     Column("line_id", ForeignKey("statement_lines.id")),
     Column("transfer_id", ForeignKey("transfers.id")),
@@ -135,12 +139,12 @@ breaks = Table(
     "breaks",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("source", Text, nullable=False),
-    Column("source_id", Text, nullable=False),
+    Column("source", String(16), nullable=False),
+    Column("source_id", String(bounds.BILLER_ID), nullable=False),
     Column("day", Date, nullable=False),
     Column("type", Text, nullable=False),
-    Column("kind", Text, nullable=False),
-    Column("reference", Text, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("reference", String(bounds.PSP_ID), nullable=False),
     Column("ordinal", Integer, nullable=False),  # the first, second … duplicate of one reference
     Column("line_id", ForeignKey("statement_lines.id")),
     Column("transfer_id", ForeignKey("transfers.id")),

@@ -3,6 +3,7 @@
 import re
 from datetime import datetime
 
+# What a biller names: bills, periods, references, codes.
 LONGEST_TEXT = 64
 
 

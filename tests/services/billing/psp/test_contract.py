@@ -105,7 +105,7 @@ async def test_the_payer_approves(client: Psp, till: Till, psp: SandboxPsp, meth
     asked = await client.authorize(charge)
     assert isinstance(asked, ActionRequired)
     assert psp.book(charge.subject)["holds"] == []
-    psp.decide(asked.url, "approve")
+    psp.decide(str(asked.url), "approve")
     found = await client.retrieve(asked.intent_id)
     assert isinstance(found, Intent)
     assert found.outcome_for(charge.subject, 8850, "CNY") == Authorized(asked.intent_id)
@@ -117,8 +117,8 @@ async def test_the_payer_refuses(client: Psp, till: Till, psp: SandboxPsp, metho
     charge = till.charge(method)
     asked = await client.charge(charge)
     assert isinstance(asked, ActionRequired)
-    psp.decide(asked.url, "refuse")
-    psp.decide(asked.url, "approve")  # too late
+    psp.decide(str(asked.url), "refuse")
+    psp.decide(str(asked.url), "approve")  # too late
     found = await client.retrieve(asked.intent_id)
     assert isinstance(found, Intent)
     assert isinstance(found.outcome, Declined)
@@ -133,7 +133,7 @@ async def test_a_payer_who_never_came_back_pays_nothing(
     asked = await client.charge(charge)
     assert isinstance(asked, ActionRequired)
     assert await client.void(asked.intent_id, charge.subject) == Voided(asked.intent_id)
-    psp.decide(asked.url, "approve")
+    psp.decide(str(asked.url), "approve")
     assert psp.book(charge.subject)["captures"] == []
 
 
