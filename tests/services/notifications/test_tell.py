@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError
 
 from events.ids import uuid7
 from events.message import Event
@@ -110,18 +110,20 @@ async def test_the_body_is_the_event_as_cloudevents_with_the_value_as_it_came(ha
 
 
 @pytest.mark.parametrize(
-    "email",
+    ("email", "refusal"),
     [
-        "a@b.org\r\nBcc: c@d.org",
-        "a@b.org\nX: y",
-        "a b@c.org",
-        "no-at-sign",
-        "张@例子.中国",
-        "a@" + "b" * 300,
+        ("a@b.org\r\nBcc: c@d.org", "email_fits_a_header"),
+        ("a@b.org\nX: y", "email_fits_a_header"),
+        ("a b@c.org", "email_fits_a_header"),
+        ("no-at-sign", "email_fits_a_header"),
+        ("张@例子.中国", "email_fits_a_header"),
+        ("a@" + "b" * 300, "character varying\\(254\\)"),
     ],
 )
-async def test_the_database_keeps_no_address_that_breaks_a_header(hall: Hall, email: str) -> None:
+async def test_the_database_keeps_no_address_that_breaks_a_header(
+    hall: Hall, email: str, refusal: str
+) -> None:
     channel = await hall.channel()
-    with pytest.raises(IntegrityError, match="email_fits_a_header"):
+    with pytest.raises(DBAPIError, match=refusal):
         async with hall.engine.begin() as connection:
             await put_recipient(connection, channel, "p", email, "en")
