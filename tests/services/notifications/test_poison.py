@@ -13,6 +13,7 @@ from sqlalchemy import text
 from events.ids import uuid7
 from services.notifications.claim import LEASE_SECONDS
 from services.notifications.record import PAUSES_SECONDS
+from services.notifications.sender import tidy
 from tests.services.notifications.support import (
     Hall,
     Receiver,
@@ -184,3 +185,18 @@ async def test_what_kills_each_sender_is_given_up(hall: Hall, receiver: Receiver
     assert (delivery.status, delivery.reason) == ("failed", "attempts_exhausted")
     assert receiver.requests == []
     assert len(await hall.published()) == 1
+
+
+@pytest.mark.parametrize("broken", ["outbox_ensure_partitions", "outbox_drop_partitions"])
+async def test_upkeep_that_fails_keeps_no_other_from_running(
+    hall: Hall, receiver: Receiver, broken: str
+) -> None:
+    channel = await hall.channel(f"{receiver.url}/hook")
+    await hall.take(message_of(succeeded(channel, "p")))
+    await hall.sender.run_once()
+    async with hall.owner.begin() as connection:
+        await connection.execute(text(f"DROP FUNCTION {broken}"))
+    with structlog.testing.capture_logs() as logs:
+        await tidy(hall.engine, kept_days=-1)  # what ended until tomorrow
+    assert await hall.deliveries() == []
+    assert [each["event"] for each in logs] == ["upkeep_failed"]
