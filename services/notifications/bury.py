@@ -12,8 +12,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from messaging.outbox import enqueue
-from messaging.transient import is_transient
 from services.notifications import metrics
+from services.notifications.narrow import is_of_a_row, sqlstate
 from services.notifications.outcomes import Delivered
 from services.notifications.record import Attempt, event_of
 
@@ -56,13 +56,13 @@ def of_unclaimed(id: UUID, medium: str) -> Burial:
 async def bury(engine: AsyncEngine, burial: Burial, cause: Exception) -> bool:
     """End the delivery, if it is still ours; False when it can't be ended and must not be claimed again.
 
-    Raises transient errors.
+    Raises what is not this row's fault.
     """
     for end in ("published", "unpublished"):
         try:
             found = await _end(engine, burial, publishing=end == "published")
         except Exception as error:
-            if is_transient(error):
+            if not is_of_a_row(error):
                 raise
             cause = error
         else:
@@ -96,5 +96,5 @@ def _tell(burial: Burial, end: str, cause: Exception) -> None:
         end=end,
         status="pending" if end == "stuck" else burial.status,
         error=type(cause).__name__,
-        state=getattr(getattr(cause, "orig", cause), "sqlstate", None),
+        state=sqlstate(cause),
     )

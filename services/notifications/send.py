@@ -15,11 +15,11 @@ from uuid import UUID
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from messaging.transient import backoff_seconds, is_transient
+from messaging.transient import backoff_seconds
 from services.notifications import metrics
 from services.notifications.bury import bury, of_attempt, of_unclaimed
 from services.notifications.claim import Lane, channels, claim, claim_these, list_due
-from services.notifications.narrow import narrow
+from services.notifications.narrow import is_of_a_row, narrow
 from services.notifications.outcomes import Delivered, Delivery, Later, Never, Outcome, Outlet
 from services.notifications.record import MOST_ATTEMPTS, Attempt, record
 
@@ -96,7 +96,7 @@ class Sender:
         try:
             return await self._together(finished, claiming=claiming)
         except Exception as error:
-            if is_transient(error):
+            if not is_of_a_row(error):
                 raise
             log.warning("turn_refused", error=type(error).__name__, finished=len(finished))
         await self._record_apart(finished)

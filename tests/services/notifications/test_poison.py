@@ -3,6 +3,7 @@
 import asyncio
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import pytest
 import structlog
@@ -200,3 +201,46 @@ async def test_upkeep_that_fails_keeps_no_other_from_running(
         await tidy(hall.engine, kept_days=-1)  # what ended until tomorrow
     assert await hall.deliveries() == []
     assert [each["event"] for each in logs] == ["upkeep_failed"]
+
+
+@pytest.mark.parametrize(
+    ("broken", "mended"),
+    [
+        # The code is newer than the tables.
+        (
+            "ALTER TABLE outbox RENAME correlation_id TO another",
+            "ALTER TABLE outbox RENAME another TO correlation_id",
+        ),
+        ("REVOKE INSERT (key) ON outbox FROM {role}", "GRANT INSERT (key) ON outbox TO {role}"),
+        # A week of upkeep has failed.
+        ("ALTER TABLE outbox DETACH PARTITION {today}", "SELECT outbox_ensure_partitions(1)"),
+    ],
+)
+async def test_a_fault_of_ours_ends_no_delivery_and_sends_none_twice(
+    hall: Hall, receiver: Receiver, broken: str, mended: str
+) -> None:
+    channel = await hall.channel(f"{receiver.url}/hook")
+    await hall.take(*(message_of(succeeded(channel, f"p{n}")) for n in range(5)))
+    names = {"role": "notifications_app", "today": f"outbox_p{datetime.now(UTC):%Y%m%d}"}
+    async with hall.owner.begin() as connection:
+        await connection.execute(text(broken.format(**names)))
+    with structlog.testing.capture_logs() as logs:
+        running = asyncio.create_task(hall.sender.run())
+
+        async def it_backs_off() -> bool:
+            return sum(each["event"] == "sender_failed" for each in logs) > 3
+
+        await eventually(it_backs_off, 20)
+        assert {each.status for each in await hall.deliveries()} == {"pending"}
+        async with hall.owner.begin() as connection:
+            if "DETACH" in broken:
+                await connection.execute(text(f"DROP TABLE {names['today']}"))
+            await connection.execute(text(mended.format(**names)))
+        await eventually(lambda: all_delivered(hall), 20)
+        hall.sender.stop()
+        await running
+    assert len(receiver.requests) == len(await hall.published()) == 5
+
+
+async def all_delivered(hall: Hall) -> bool:
+    return {each.status for each in await hall.deliveries()} == {"delivered"}
