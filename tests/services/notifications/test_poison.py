@@ -228,7 +228,7 @@ async def test_a_fault_of_ours_ends_no_delivery_and_sends_none_twice(
         running = asyncio.create_task(hall.sender.run())
 
         async def it_backs_off() -> bool:
-            return sum(each["event"] == "sender_failed" for each in logs) > 3
+            return [each["event"] for each in logs].count("sender_failed") > 3
 
         await eventually(it_backs_off, 20)
         assert {each.status for each in await hall.deliveries()} == {"pending"}
