@@ -67,9 +67,9 @@ async def bury(engine: AsyncEngine, burial: Burial, cause: Exception) -> bool:
             cause = error
         else:
             if found:
-                _tell(burial, end, cause)
+                _report(burial, end, cause)
             return True
-    _tell(burial, "stuck", cause)
+    _report(burial, "stuck", cause)
     return False
 
 
@@ -87,7 +87,7 @@ async def _end(engine: AsyncEngine, burial: Burial, *, publishing: bool) -> bool
     return row is not None
 
 
-def _tell(burial: Burial, end: str, cause: Exception) -> None:
+def _report(burial: Burial, end: str, cause: Exception) -> None:
     metrics.BURIED.labels(burial.medium, end).inc()
     # The text of an error may quote the row, so only its class and its code are logged.
     log.error(

@@ -47,9 +47,8 @@ def is_of_a_row(error: Exception) -> bool:
     if is_transient(error):
         return False
     state = sqlstate(error)
-    if (
-        state is None
-    ):  # not the database's: a value that can't be encoded, an event that can't be built
+    if state is None:
+        # Not the database's: a value that can't be encoded, an event that can't be built.
         return True
     # A row that finds no partition violates a check without a name.
     missing = state == "23514" and isinstance(error, IntegrityError) and violated(error) is None

@@ -21,10 +21,8 @@ from services.notifications.database import metadata
 from services.notifications.routes import router
 from services.notifications.tables import BODY_BYTES, deliveries
 from tests.services.notifications.support import Hall, Receiver, message_of, succeeded
-from tests.services.notifications.test_web import Api, api, url
+from tests.services.notifications.test_web import Api, api
 from tests.support.databases import Database
-
-__all__ = ["url"]
 
 OUTBOX = {"outbox", "outbox_cursor"}  # messaging's own
 TEXTS = [
