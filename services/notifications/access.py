@@ -9,10 +9,12 @@ import secrets
 import time
 
 from fastapi import Request
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis.problems import Problem
+from events.payments import ChannelId
 
 # How long an accepted token is believed without asking again: a revoked one stops this soon.
 BELIEVED_SECONDS = 2.0
@@ -26,7 +28,18 @@ _REVOKE = text("""
 """)
 _FIND = text("SELECT channel, hash FROM tokens WHERE prefix = :prefix AND revoked_at IS NULL")
 
+_CHANNEL_ID: TypeAdapter[str] = TypeAdapter(ChannelId)
 _believed: dict[str, tuple[float, str]] = {}
+
+
+def check_channel(channel: str) -> str:
+    """The channel's id; raises ValueError for a text that can't be one."""
+    try:
+        return _CHANNEL_ID.validate_python(channel)
+    except ValidationError:
+        raise ValueError(
+            f"{channel!r} is no channel id: use small letters, digits and hyphens, at most 40"
+        ) from None
 
 
 async def add_channel(connection: AsyncConnection, channel: str) -> str:

@@ -4,9 +4,9 @@ A lane is a medium and a channel. Each lane is claimed up to its own free places
 fills its places and no others.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,16 +20,24 @@ Lane = tuple[str, str]  # medium, channel
 
 _CHANNELS = text("SELECT id FROM channels")
 
-_CLAIM = text("""
-    WITH due AS MATERIALIZED (
-        SELECT d.id FROM unnest(CAST(:media AS text[]), CAST(:channels AS text[]), CAST(:places AS integer[]))
-            AS lane (medium, channel, places)
-        CROSS JOIN LATERAL (
-            SELECT id FROM deliveries
-            WHERE medium = lane.medium AND channel = lane.channel AND status = 'pending' AND next_attempt_at <= now()
-            ORDER BY next_attempt_at LIMIT lane.places FOR UPDATE SKIP LOCKED
-        ) AS d
-    ), claimed AS (
+_DUE = """
+    SELECT d.id, lane.medium
+    FROM unnest(CAST(:media AS text[]), CAST(:channels AS text[]), CAST(:places AS integer[]))
+        AS lane (medium, channel, places)
+    CROSS JOIN LATERAL (
+        SELECT id FROM deliveries
+        WHERE medium = lane.medium AND channel = lane.channel AND status = 'pending' AND next_attempt_at <= now()
+            AND id <> ALL(CAST(:stuck AS uuid[]))
+        ORDER BY next_attempt_at LIMIT lane.places {lock}
+    ) AS d
+"""
+_NAMED = """
+    SELECT id FROM deliveries
+    WHERE id = ANY(CAST(:ids AS uuid[])) AND status = 'pending' AND next_attempt_at <= now()
+    FOR UPDATE SKIP LOCKED
+"""
+_CLAIM = """
+    WITH due AS MATERIALIZED ({due}), claimed AS (
         UPDATE deliveries d SET attempts = attempts + 1, lease = :lease,
             next_attempt_at = now() + make_interval(secs => :lease_seconds)
         FROM due WHERE d.id = due.id
@@ -41,7 +49,10 @@ _CLAIM = text("""
     FROM claimed c
     LEFT JOIN recipients r ON c.medium = 'mail' AND r.channel = c.channel AND r.payer = c.payer
     LEFT JOIN endpoints e ON c.medium = 'webhook' AND e.channel = c.channel AND e.active
-""")
+"""
+_LIST_DUE = text(_DUE.format(lock=""))
+_CLAIM_DUE = text(_CLAIM.format(due=_DUE.format(lock="FOR UPDATE SKIP LOCKED")))
+_CLAIM_NAMED = text(_CLAIM.format(due=_NAMED))
 
 
 async def channels(connection: AsyncConnection) -> list[str]:
@@ -49,25 +60,46 @@ async def channels(connection: AsyncConnection) -> list[str]:
     return [str(id) for id in (await connection.execute(_CHANNELS)).scalars()]
 
 
-async def claim(connection: AsyncConnection, places: Mapping[Lane, int]) -> list[Delivery]:
-    """Claim up to `places` due deliveries of each lane, in the caller's transaction, one statement.
+async def claim(
+    connection: AsyncConnection, places: Mapping[Lane, int], stuck: Collection[UUID] = ()
+) -> list[Delivery]:
+    """Claim up to `places` due deliveries of each lane, in the caller's transaction, one statement; none of `stuck`.
 
     The attempt is counted here and not when its outcome is known: what kills a sender must not be tried for ever.
     """
-    free = {lane: number for lane, number in places.items() if number > 0}
-    if not free:
+    free = _free(places, stuck)
+    if not free["media"]:
         return []
-    rows = await connection.execute(
-        _CLAIM,
-        {
-            "media": [medium for medium, _ in free],
-            "channels": [channel for _, channel in free],
-            "places": list(free.values()),
-            "lease": uuid4(),
-            "lease_seconds": LEASE_SECONDS,
-        },
-    )
+    rows = await connection.execute(_CLAIM_DUE, {**free, **_lease()})
     return [_delivery(row) for row in rows]
+
+
+async def list_due(
+    connection: AsyncConnection, places: Mapping[Lane, int], stuck: Collection[UUID]
+) -> list[tuple[UUID, str]]:
+    """Id and medium of what `claim` would claim. Reads nothing else of the deliveries, and locks nothing."""
+    rows = await connection.execute(_LIST_DUE, _free(places, stuck))
+    return [(row.id, row.medium) for row in rows]
+
+
+async def claim_these(connection: AsyncConnection, ids: Sequence[UUID]) -> list[Delivery]:
+    """Claim those of these deliveries that are still due, as `claim` does."""
+    rows = await connection.execute(_CLAIM_NAMED, {"ids": ids, **_lease()})
+    return [_delivery(row) for row in rows]
+
+
+def _free(places: Mapping[Lane, int], stuck: Collection[UUID]) -> dict[str, list[Any]]:
+    free = {lane: number for lane, number in places.items() if number > 0}
+    return {
+        "media": [medium for medium, _ in free],
+        "channels": [channel for _, channel in free],
+        "places": list(free.values()),
+        "stuck": list(stuck),
+    }
+
+
+def _lease() -> dict[str, Any]:
+    return {"lease": uuid4(), "lease_seconds": LEASE_SECONDS}
 
 
 def _delivery(row: Row[Any]) -> Delivery:

@@ -33,18 +33,15 @@ def add(
     channel: Annotated[str, typer.Argument(help="the channel's id, as billing knows it")],
 ) -> None:
     """Add a channel, or give one that is known another token. The token is shown once."""
-    from sqlalchemy.exc import IntegrityError
-
     from services.notifications.access import add_channel
+
+    _check_channel(channel)
 
     async def work() -> str:
         async with _transaction() as connection:
             return await add_channel(connection, channel)
 
-    try:
-        print(asyncio.run(work()))
-    except IntegrityError:
-        fail(f"{channel!r} is no channel id: use small letters, digits and hyphens, at most 40")
+    print(asyncio.run(work()))
 
 
 @channel.command("revoke")
@@ -56,7 +53,8 @@ def revoke(token: Annotated[str, typer.Argument(help="a token, or its prefix")])
         async with _transaction() as connection:
             return await revoke_token(connection, token)
 
-    belonged_to = asyncio.run(work())
+    # A token is ASCII, and the database could not even look for some of what is not.
+    belonged_to = asyncio.run(work()) if token.isascii() else None
     if belonged_to is None:
         fail("there is no such token, or it is revoked already")
     print(f"revoked a token of {belonged_to}")
@@ -74,14 +72,15 @@ def set_(
     from services.notifications.endpoints import set_endpoint
     from services.notifications.webhooks.address import check_url
 
+    _check_channel(channel)
     try:
-        check_url(url, allow_loopback=_settings().webhook_allow_loopback)
+        checked = check_url(url, allow_loopback=_settings().webhook_allow_loopback)
     except ValueError as error:
         fail(str(error))
 
     async def work() -> str | None:
         async with _transaction() as connection:
-            return await set_endpoint(connection, channel, url, rotate=rotate)
+            return await set_endpoint(connection, channel, checked, rotate=rotate)
 
     try:
         secret = asyncio.run(work())
@@ -128,6 +127,15 @@ def retry(delivery_id: UUID) -> None:
             "there is no failed delivery of this id: see `meterhall notifications deliveries --failed`"
         )
     print("due now")
+
+
+def _check_channel(channel: str) -> None:
+    from services.notifications.access import check_channel
+
+    try:
+        check_channel(channel)
+    except ValueError as error:
+        fail(str(error))
 
 
 def _table(found: Sequence["Followed"]) -> None:

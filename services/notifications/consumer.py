@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.topics import NOTIFICATIONS_GROUP, PAYMENT_EVENTS, RECEIPT_EVENTS
 from messaging.consume import Message, Rejected, subscribe
-from services.notifications.tell import tell, told_of
+from services.notifications.tell import DoesNotFitError, tell, told_of
 
 
 def register(broker: KafkaBroker, engine: AsyncEngine) -> None:
@@ -21,7 +21,13 @@ def register(broker: KafkaBroker, engine: AsyncEngine) -> None:
 
 
 async def take(engine: AsyncEngine, messages: Sequence[Message]) -> list[Rejected]:
-    """Plan the deliveries of a batch. Nothing that keeps the contract is refused."""
+    """Plan the deliveries of a batch; the messages that can't be stored, which are rejected and touch no other."""
+    told, rejected = [], []
+    for message in messages:
+        try:
+            told.append(told_of(message))
+        except DoesNotFitError as error:
+            rejected.append(Rejected(message, "does_not_fit", str(error)))
     async with engine.begin() as connection:
-        await tell(connection, [told_of(each) for each in messages])
-    return []
+        await tell(connection, told)
+    return rejected

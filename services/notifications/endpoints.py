@@ -50,7 +50,7 @@ async def set_endpoint(
 ) -> str | None:
     """Set the channel's endpoint; the secret, when a new one was made (for a new endpoint, or to `rotate`).
 
-    The caller has checked the URL. Raises IntegrityError for a channel that is not known.
+    `url` is what check_url returned. Raises IntegrityError for a channel that is not known.
     """
     secret = f"whsec_{secrets.token_urlsafe(32)}"
     values = {"channel": channel, "url": url, "active": active}

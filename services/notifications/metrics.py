@@ -17,6 +17,12 @@ LEASES_LOST = Counter(
     "notification_leases_lost_total",
     "Attempts that ended after their lease; each may be a duplicate.",
 )
+BURIED = Counter(
+    "notification_buried_total",
+    "Deliveries that could not be claimed or recorded, by how they ended: published, unpublished (without an event)"
+    " or stuck (pending, and left alone by this process).",
+    ["medium", "end"],
+)
 DUE = Gauge(
     "notification_due_rows", "Deliveries that are due now, counted up to 100,000.", ["medium"]
 )

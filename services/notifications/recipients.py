@@ -30,7 +30,7 @@ class Recipient:
 async def put_recipient(
     connection: AsyncConnection, channel: str, payer: str, email: str, language: str
 ) -> Recipient:
-    """Set the payer's address; raises IntegrityError for one that does not fit into a header."""
+    """Set the payer's address; raises DBAPIError for one that does not fit into a header."""
     row = await connection.execute(
         _PUT, {"channel": channel, "payer": payer, "email": email, "language": language}
     )

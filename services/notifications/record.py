@@ -11,11 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from events.notifications import NotificationDelivered, NotificationFailed
 from messaging.outbox import Outgoing, enqueue
 from services.notifications.outcomes import Delivered, Delivery, Later, Never, Outcome
+from services.notifications.tables import REASON_CHARACTERS
 
 _HOUR = 3_600.0
 # What is down for a moment is tried again in seconds; what is down for a weekend, twice a day for 2.8 days, within the
 # three for which payment providers keep trying. After that a person has to look.
 PAUSES_SECONDS = (5.0, 30.0, 120.0, 600.0, _HOUR, 6 * _HOUR, *[12 * _HOUR] * 5)
+MOST_ATTEMPTS = len(PAUSES_SECONDS) + 1
 
 # ANY says the same again, for the planner: it knows nothing of unnest, and would read the whole table for a few rows.
 _RECORD = text("""
@@ -29,7 +31,7 @@ _RECORD = text("""
         CAST(:pauses AS double precision[])
     ) AS o (id, lease, status, reason, pause_seconds)
     WHERE d.id = o.id AND d.lease = o.lease AND d.id = ANY(CAST(:ids AS uuid[]))
-    RETURNING d.id, d.version, d.status, d.reason
+    RETURNING d.id, d.event_id, d.channel, d.medium, d.attempts, d.version, d.status, d.reason
 """)
 
 
@@ -64,9 +66,32 @@ async def record(connection: AsyncConnection, attempts: Sequence[Attempt]) -> in
     deliveries = {each.delivery.id: each.delivery for each in attempts}
     await enqueue(
         connection,
-        [_event(deliveries[row.id], row) for row in recorded if row.status != "pending"],
+        [
+            event_of(row, deliveries[row.id].correlation_id, deliveries[row.id].traceparent)
+            for row in recorded
+            if row.status != "pending"
+        ],
     )
     return len(recorded)
+
+
+def event_of(
+    row: Any, correlation_id: str | None = None, traceparent: str | None = None
+) -> Outgoing:
+    """The event about a delivery that ended. `row` has the columns that _RECORD returns."""
+    about = {
+        "delivery_id": row.id,
+        "event_id": row.event_id,
+        "channel": row.channel,
+        "medium": row.medium,
+        "attempts": row.attempts,
+    }
+    event = (
+        NotificationDelivered.model_validate(about)
+        if row.status == "delivered"
+        else NotificationFailed.model_validate({**about, "reason": row.reason})
+    )
+    return Outgoing.of(event, row.version, correlation_id, traceparent)
 
 
 def pause_seconds(attempts: int) -> float | None:
@@ -83,23 +108,7 @@ def _row(attempt: Attempt) -> tuple[str, str | None, float | None]:
         case Delivered():
             return "delivered", None, None
         case Never(reason):
-            return "failed", reason, None
+            return "failed", reason[:REASON_CHARACTERS], None
         case Later(reason):
             pause = pause_seconds(attempt.delivery.attempts)
-            return ("failed" if pause is None else "pending"), reason, pause
-
-
-def _event(delivery: Delivery, row: Any) -> Outgoing:
-    about = {
-        "delivery_id": delivery.id,
-        "event_id": delivery.event_id,
-        "channel": delivery.channel,
-        "medium": delivery.medium,
-        "attempts": delivery.attempts,
-    }
-    event = (
-        NotificationDelivered.model_validate(about)
-        if row.status == "delivered"
-        else NotificationFailed.model_validate({**about, "reason": row.reason})
-    )
-    return Outgoing.of(event, row.version, delivery.correlation_id, delivery.traceparent)
+            return ("failed" if pause is None else "pending"), reason[:REASON_CHARACTERS], pause

@@ -15,6 +15,7 @@ from services.notifications.endpoints import find_endpoint, set_endpoint
 from services.notifications.follow import Status, list_deliveries
 from services.notifications.recipients import find_recipient, forget_recipient, put_recipient
 from services.notifications.settings import Settings
+from services.notifications.tables import EMAIL_CHARACTERS, URL_CHARACTERS
 from services.notifications.webhooks.address import check_url
 
 router = APIRouter(prefix="/v1")
@@ -39,7 +40,7 @@ class RecipientIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    email: Annotated[str, Field(max_length=254), AfterValidator(_one_address)]
+    email: Annotated[str, Field(max_length=EMAIL_CHARACTERS), AfterValidator(_one_address)]
     language: Literal["zh-CN", "en"] = "zh-CN"
 
 
@@ -59,7 +60,7 @@ class EndpointIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    url: Annotated[str, Field(max_length=2000)]
+    url: Annotated[str, Field(max_length=URL_CHARACTERS)]
     active: bool = Field(True, description="false stops webhooks; what is pending fails")
     rotate_secret: bool = Field(
         False, description="make a new secret; for 24 hours the old one signs as well"
@@ -147,14 +148,18 @@ async def put_endpoint(asked: EndpointIn, http: Request, channel: Channel) -> En
     """Have every payment and receipt event of the channel POSTed to this URL, signed with `Meterhall-Signature`."""
     settings: Settings = http.app.state.settings
     try:
-        check_url(asked.url, allow_loopback=settings.webhook_allow_loopback)
+        url = check_url(asked.url, allow_loopback=settings.webhook_allow_loopback)
     except ValueError as error:
         raise Problem(
-            422, "bad-endpoint", "Webhooks can't go there", f"{error}.".capitalize()
+            422,
+            "bad-endpoint",
+            "Webhooks can't go there",
+            f"{error}.".capitalize(),
+            errors=[{"field": "url", "message": str(error)}],
         ) from error
     async with _engine(http).begin() as connection:
         secret = await set_endpoint(
-            connection, channel, asked.url, active=asked.active, rotate=asked.rotate_secret
+            connection, channel, url, active=asked.active, rotate=asked.rotate_secret
         )
         made = await find_endpoint(connection, channel)
     return EndpointOut.model_validate(made).model_copy(update={"secret": secret})

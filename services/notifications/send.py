@@ -1,23 +1,27 @@
 """The sender: claims what is due, sends it outside any transaction, and records the outcomes in sets.
 
 Attempts run side by side, each lane in its own places; while the database is busy with one set, the next one gathers.
-Delivery is at least once: a sender that dies between a sending and its record sends that one again.
+Delivery is at least once: a sender that dies between a sending and its record sends that one again. A delivery that the
+database refuses is found by halving and ended by itself (bury.py), so that it stops no other.
 """
 
 import asyncio
 import contextlib
 import time
 from collections import Counter as Tally
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from uuid import UUID
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from messaging.transient import backoff_seconds
 from services.notifications import metrics
-from services.notifications.claim import Lane, channels, claim
+from services.notifications.bury import bury, of_attempt, of_unclaimed
+from services.notifications.claim import Lane, channels, claim, claim_these, list_due
+from services.notifications.narrow import is_of_a_row, narrow
 from services.notifications.outcomes import Delivered, Delivery, Later, Never, Outcome, Outlet
-from services.notifications.record import Attempt, record
+from services.notifications.record import MOST_ATTEMPTS, Attempt, record
 
 # How soon a delivery that becomes due is seen. Mail and webhooks are not waited for at a screen.
 POLL_SECONDS = 0.25
@@ -43,6 +47,8 @@ class Sender:
         self._channels: list[str] = []
         self._channels_until = 0.0
         self._stopping = False
+        # Deliveries that the database lets us neither claim nor end.
+        self._stuck: set[UUID] = set()
 
     async def run(self) -> None:
         """Send until `stop`, and then to the end what has begun."""
@@ -82,22 +88,78 @@ class Sender:
         await self._turn(claiming=False)
 
     async def _turn(self, *, claiming: bool = True) -> int:
-        """Record what is finished and claim what is due, in one transaction; how many rows that were."""
-        finished, claimed, counted = self._finished[:], [], 0
+        """Record what is finished and claim what is due; how many rows that were.
+
+        In one transaction, unless the database refuses it: then apart, so that what it refuses is found and ended.
+        """
+        finished = self._finished[:]
+        try:
+            return await self._together(finished, claiming=claiming)
+        except Exception as error:
+            if not is_of_a_row(error):
+                raise
+            log.warning("turn_refused", error=type(error).__name__, finished=len(finished))
+        await self._record_apart(finished)
+        return len(finished) + (await self._claim_apart() if claiming else 0)
+
+    async def _together(self, finished: Sequence[Attempt], *, claiming: bool) -> int:
+        claimed, counted = [], 0
         async with self._engine.begin() as connection:
             if finished:
                 counted = await record(connection, finished)
             if claiming:
                 await self._look_for_channels(connection)
-                claimed = await claim(connection, self._free_places())
-        del self._finished[: len(finished)]
-        metrics.LEASES_LOST.inc(len(finished) - counted)
+                claimed = await claim(connection, self._free_places(), self._stuck)
+        self._let_go(finished, counted)
+        self._begin(claimed)
+        return len(finished) + len(claimed)
+
+    async def _record_apart(self, finished: Sequence[Attempt]) -> None:
+        async def work(attempts: Sequence[Attempt]) -> None:
+            async with self._engine.begin() as connection:
+                counted = await record(connection, attempts)
+            self._let_go(attempts, counted)
+
+        for attempt, error in await narrow(finished, work):
+            if not await bury(self._engine, of_attempt(attempt), error):
+                self._stuck.add(attempt.delivery.id)
+            self._let_go([attempt], 1)
+
+    async def _claim_apart(self) -> int:
+        begun = 0
+
+        async def work(ids: Sequence[UUID]) -> None:
+            nonlocal begun
+            async with self._engine.begin() as connection:
+                claimed = await claim_these(connection, ids)
+            # At once: should a later half fail, these are ours already.
+            self._begin(claimed)
+            begun += len(claimed)
+
+        async with self._engine.begin() as connection:
+            await self._look_for_channels(connection)
+            media = dict(await list_due(connection, self._free_places(), self._stuck))
+        for id, error in await narrow(list(media), work):
+            if not await bury(self._engine, of_unclaimed(id, media[id]), error):
+                self._stuck.add(id)
+        return begun
+
+    def _let_go(self, attempts: Sequence[Attempt], counted: int) -> None:
+        # What is recorded is out of our hands; an attempt that did not count had lost its lease.
+        recorded = {(each.delivery.id, each.delivery.lease) for each in attempts}
+        self._finished = [
+            each
+            for each in self._finished
+            if (each.delivery.id, each.delivery.lease) not in recorded
+        ]
+        metrics.LEASES_LOST.inc(len(attempts) - counted)
+
+    def _begin(self, claimed: Sequence[Delivery]) -> None:
         for delivery in claimed:
             self._running[_lane(delivery)] += 1
             task = asyncio.create_task(self._attempt(delivery))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        return len(finished) + len(claimed)
 
     async def _look_for_channels(self, connection: AsyncConnection) -> None:
         if time.monotonic() >= self._channels_until:
@@ -115,15 +177,21 @@ class Sender:
         outcome: Outcome
         with metrics.ATTEMPT_SECONDS.labels(delivery.medium).time():
             try:
-                outcome = await self._outlets[delivery.medium].send(delivery)
+                outcome = await self._send(delivery)
             except Exception as error:
                 # A fault of ours. It is retried and ends up visible; the text may quote the content, so it is left out.
-                outcome = Later(f"error_{type(error).__name__}"[:64])
+                outcome = Later(f"error_{type(error).__name__}")
                 log.warning("attempt_failed", delivery=str(delivery.id), error=type(error).__name__)
         metrics.ATTEMPTS.labels(delivery.medium, _word(outcome)).inc()
         self._running[_lane(delivery)] -= 1
         self._finished.append(Attempt(delivery, outcome))
         self._news.set()
+
+    async def _send(self, delivery: Delivery) -> Outcome:
+        # Claimed more often than the schedule allows: each sender that had it died before it could record an outcome.
+        if delivery.attempts > MOST_ATTEMPTS:
+            return Never("attempts_exhausted")
+        return await self._outlets[delivery.medium].send(delivery)
 
 
 def _lane(delivery: Delivery) -> Lane:

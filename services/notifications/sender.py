@@ -4,6 +4,7 @@ Run as many as you like: a delivery is claimed by one of them at a time.
 """
 
 import asyncio
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 
 import structlog
@@ -67,14 +68,10 @@ async def keep(engine: AsyncEngine, kept_days: int) -> None:
     """Count what is due and failed, make and drop the outbox's partitions and forget old deliveries, for ever."""
     since = UPKEEP_SECONDS
     while True:
-        try:
-            await count(engine)
-            if since >= UPKEEP_SECONDS:
-                since = 0.0
-                await tidy(engine, kept_days)
-        except Exception as error:
-            # Somebody was in the way, or the database is: the next turn does it.
-            log.warning("upkeep_failed", error=type(error).__name__)
+        await _by_itself("count", count(engine))
+        if since >= UPKEEP_SECONDS:
+            since = 0.0
+            await tidy(engine, kept_days)
         await asyncio.sleep(COUNT_SECONDS)
         since += COUNT_SECONDS
 
@@ -90,11 +87,31 @@ async def count(engine: AsyncEngine) -> None:
 
 
 async def tidy(engine: AsyncEngine, kept_days: int) -> None:
-    """One round of upkeep."""
+    """One round of upkeep: three jobs, none of which waits for another to succeed."""
+    await _by_itself("make_partitions", _make_partitions(engine))
+    await _by_itself("drop_partitions", _drop_partitions(engine))
+    await _by_itself("forget_deliveries", _forget(engine, kept_days))
+
+
+async def _by_itself(job: str, work: Awaitable[None]) -> None:
+    try:
+        await work
+    except Exception as error:
+        # Somebody was in the way, or the database is: the next turn does it.
+        log.warning("upkeep_failed", job=job, error=type(error).__name__)
+
+
+async def _make_partitions(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
         await ensure_partitions(connection)
+
+
+async def _drop_partitions(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
         await drop_old_partitions(connection)
+
+
+async def _forget(engine: AsyncEngine, kept_days: int) -> None:
     while True:
         async with engine.begin() as connection:
             if not await forget_old(connection, datetime.now(UTC), kept_days):

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
+    String,
     Table,
     Text,
     UniqueConstraint,
@@ -21,10 +22,27 @@ from sqlalchemy import (
     text,
 )
 
+from chassis.database import one_of
 from messaging.outbox import outbox_tables
 from services.notifications.database import metadata
 
+# The bounds of what is stored, declared here once. The doors (HTTP, the command line, Kafka) check them, so that every
+# later write can hold what they let in. The first two are the contract's (events/payments.py).
+CHANNEL_CHARACTERS = 40
+PAYER_CHARACTERS = 64
+EVENT_TYPE_CHARACTERS = 100
+REASON_CHARACTERS = 64  # of the contract as well: NotificationFailed.reason
+CORRELATION_CHARACTERS = 128
+TRACEPARENT_CHARACTERS = 64  # W3C trace context, version 00, has 55
+EMAIL_CHARACTERS = 254  # RFC 5321 §4.5.3.1.3, without the angle brackets
+URL_CHARACTERS = 2_000
+SECRET_CHARACTERS = 200
+PREFIX_CHARACTERS = 64
+# An event's value has at most 900,000 bytes (events.envelope), and the attributes around it less than 3,000.
+BODY_BYTES = 1_000_000
+
 MEDIA = ("mail", "webhook")
+LANGUAGES = ("zh-CN", "en")
 STATUSES = (
     "pending",  # to be sent, now or at next_attempt_at; failed -> pending when an operator says so
     "delivered",  # pending -> delivered: the recipient's server took it
@@ -39,7 +57,7 @@ def _now() -> Column[object]:
 channels = Table(
     "channels",
     metadata,
-    Column("id", Text, primary_key=True),
+    Column("id", String(CHANNEL_CHARACTERS), primary_key=True),
     _now(),
     CheckConstraint("id ~ '^[a-z0-9][a-z0-9-]{0,39}$'", name="id_is_a_slug"),
 )
@@ -47,7 +65,7 @@ channels = Table(
 tokens = Table(
     "tokens",
     metadata,
-    Column("prefix", Text, primary_key=True),
+    Column("prefix", String(PREFIX_CHARACTERS), primary_key=True),
     Column("channel", ForeignKey("channels.id"), nullable=False),
     Column("hash", LargeBinary, nullable=False),  # SHA-256 of the whole token, which is shown once
     _now(),
@@ -58,30 +76,28 @@ recipients = Table(
     "recipients",
     metadata,
     Column("channel", ForeignKey("channels.id"), primary_key=True),
-    Column("payer", Text, primary_key=True),
-    Column("email", Text, nullable=False),
+    Column("payer", String(PAYER_CHARACTERS), primary_key=True),
+    Column("email", String(EMAIL_CHARACTERS), nullable=False),
     Column("language", Text, nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     CheckConstraint("payer ~ '^[A-Za-z0-9_-]{1,64}$'", name="payer_is_opaque"),
     # Printable ASCII only: a line break in an address would begin a header of somebody else's choice.
-    CheckConstraint(
-        "length(email) <= 254 AND email ~ '^[!-~]+@[!-~]+$'", name="email_fits_a_header"
-    ),
-    CheckConstraint("language IN ('zh-CN', 'en')", name="language_is_spoken"),
+    CheckConstraint("email ~ '^[!-~]+@[!-~]+$'", name="email_fits_a_header"),
+    CheckConstraint(one_of("language", LANGUAGES), name="language_is_spoken"),
 )
 
 endpoints = Table(
     "endpoints",
     metadata,
     Column("channel", ForeignKey("channels.id"), primary_key=True),
-    Column("url", Text, nullable=False),
+    Column("url", String(URL_CHARACTERS), nullable=False),
     # Kept as it is, because signing needs it; nothing but the sender reads it.
-    Column("secret", Text, nullable=False),
-    Column("previous_secret", Text),
+    Column("secret", String(SECRET_CHARACTERS), nullable=False),
+    Column("previous_secret", String(SECRET_CHARACTERS)),
     Column("previous_until", DateTime(timezone=True)),
     Column("active", Boolean, nullable=False, server_default="true"),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    CheckConstraint("url ~ '^https?://[!-~]+$' AND length(url) <= 2000", name="url_is_http"),
+    CheckConstraint("url ~ '^https?://[!-~]+$'", name="url_is_http"),
     CheckConstraint(
         "(previous_secret IS NULL) = (previous_until IS NULL)", name="previous_until_when"
     ),
@@ -93,10 +109,12 @@ deliveries = Table(
     Column("id", Uuid, primary_key=True),
     Column("event_id", Uuid, nullable=False),
     Column("medium", Text, nullable=False),
-    Column("recipient", Text, nullable=False),  # a mail's payer, a webhook's channel
-    Column("channel", Text, nullable=False),
-    Column("payer", Text, nullable=False),
-    Column("event_type", Text, nullable=False),
+    Column(
+        "recipient", String(PAYER_CHARACTERS), nullable=False
+    ),  # a mail's payer, a webhook's channel
+    Column("channel", String(CHANNEL_CHARACTERS), nullable=False),
+    Column("payer", String(PAYER_CHARACTERS), nullable=False),
+    Column("event_type", String(EVENT_TYPE_CHARACTERS), nullable=False),
     Column("body", LargeBinary, nullable=False),  # the event, CloudEvents in structured mode
     Column("status", Text, nullable=False, server_default="pending"),
     # How often it has ended: the sequence of what we publish about it.
@@ -105,14 +123,15 @@ deliveries = Table(
     # Also the lease: whoever claims a delivery puts it into the future.
     Column("next_attempt_at", DateTime(timezone=True), server_default=func.now()),
     Column("lease", Uuid),
-    Column("reason", Text),  # what went wrong last, a short code
-    Column("correlation_id", Text),
-    Column("traceparent", Text),
+    Column("reason", String(REASON_CHARACTERS)),  # what went wrong last, a short code
+    Column("correlation_id", String(CORRELATION_CHARACTERS)),
+    Column("traceparent", String(TRACEPARENT_CHARACTERS)),
     _now(),
     Column("ended_at", DateTime(timezone=True)),
     UniqueConstraint("event_id", "medium", "recipient"),
-    CheckConstraint("medium IN ('mail', 'webhook')", name="medium_is_declared"),
-    CheckConstraint("status IN ('pending', 'delivered', 'failed')", name="status_is_declared"),
+    CheckConstraint(one_of("medium", MEDIA), name="medium_is_declared"),
+    CheckConstraint(one_of("status", STATUSES), name="status_is_declared"),
+    CheckConstraint(f"octet_length(body) <= {BODY_BYTES}", name="body_fits"),
     CheckConstraint(
         "(status = 'pending') = (next_attempt_at IS NOT NULL)", name="due_while_pending"
     ),

@@ -6,7 +6,6 @@ later. Events come at least once; the unique key of deliveries makes it once.
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -18,6 +17,17 @@ from events.message import Event
 from events.payments import PaymentFailed, PaymentRefunded
 from events.receipts import ReceiptIssued, ReceiptVoided
 from messaging.consumption import Message
+from services.notifications.attributes import Attributes, attributes, is_storable
+from services.notifications.tables import (
+    BODY_BYTES,
+    CHANNEL_CHARACTERS,
+    EVENT_TYPE_CHARACTERS,
+    PAYER_CHARACTERS,
+)
+
+
+class DoesNotFitError(Exception):
+    """A required field that can't be stored; the text names it, and holds nothing of it."""
 
 
 class Told(NamedTuple):
@@ -97,44 +107,51 @@ def is_for_the_payer(event: Event) -> bool:
 
 
 def told_of(message: Message) -> Told:
-    """What there is to tell of one message."""
+    """What there is to tell of one message. Raises DoesNotFitError for a required field that can't be
+    stored."""
     event: Any = message.event  # every payment and receipt event names its channel and its payer
-    return Told(
+    optional = attributes(message)
+    told = Told(
         message.id,
         message.type,
         event.channel,
         event.payer,
         is_for_the_payer(event),
-        structured(message),
-        message.correlation_id,
-        message.traceparent,
+        structured(message, optional),
+        optional.correlation_id,
+        optional.traceparent,
     )
+    for name, value, most in (
+        ("type", told.event_type, EVENT_TYPE_CHARACTERS),
+        ("channel", told.channel, CHANNEL_CHARACTERS),
+        ("payer", told.payer, PAYER_CHARACTERS),
+    ):
+        if not is_storable(value, most):
+            raise DoesNotFitError(f"{name}: at most {most} printable characters can be stored")
+    if len(told.body) > BODY_BYTES:
+        raise DoesNotFitError(f"body: at most {BODY_BYTES} bytes can be stored, with the envelope")
+    return told
 
 
-def structured(message: Message) -> bytes:
+def structured(message: Message, optional: Attributes) -> bytes:
     """The event as one JSON object, CloudEvents 1.0 in structured mode. `data` is the record's value as it came, so
     that a field which we don't know yet reaches whoever does."""
-    record = message.record
-    found = dict(record.headers)
-    topic = type(message.event).topic
-    written_at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
     envelope: dict[str, object] = {
         "specversion": "1.0",
         "id": str(message.id),
         "type": message.type,
-        "source": found.get("ce_source", topic.source.encode()).decode(),
+        "source": optional.source,
         "subject": message.event.key,
-        "time": found.get("ce_time", written_at.isoformat().encode()).decode(),
+        "time": optional.time,
         "datacontenttype": "application/json",
     }
-    if sequence := found.get("ce_sequence"):
+    if optional.sequence:
         # A text, as the extension `sequence` is defined: compare it as a number.
-        envelope["sequence"] = sequence.decode()
-    if message.correlation_id:
-        envelope["correlationid"] = message.correlation_id
-    if message.traceparent:
-        envelope["traceparent"] = message.traceparent
-    assert record.value is not None
-    return (
-        json.dumps(envelope, ensure_ascii=False).encode()[:-1] + b', "data": ' + record.value + b"}"
-    )
+        envelope["sequence"] = optional.sequence
+    if optional.correlation_id:
+        envelope["correlationid"] = optional.correlation_id
+    if optional.traceparent:
+        envelope["traceparent"] = optional.traceparent
+    value = message.record.value
+    assert value is not None
+    return json.dumps(envelope, ensure_ascii=False).encode()[:-1] + b', "data": ' + value + b"}"

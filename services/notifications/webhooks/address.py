@@ -11,6 +11,8 @@ from typing import Any
 
 from yarl import URL
 
+from services.notifications.tables import URL_CHARACTERS
+
 # NAT64 (RFC 6052): an IPv4 address in IPv6 clothes.
 _NAT64 = IPv6Network("64:ff9b::/96")
 
@@ -20,20 +22,21 @@ class RefusedAddressError(OSError):
 
 
 def check_url(url: str, *, allow_loopback: bool) -> str:
-    """The URL, when a webhook may go there; raises ValueError that says why not."""
+    """The URL as it is stored, its scheme in small letters; raises ValueError that says why no webhook may go there."""
+    if len(url) > URL_CHARACTERS or not all("!" <= character <= "~" for character in url):
+        raise ValueError("a URL has at most 2,000 characters, all of them printable ASCII")
     try:
         parsed = URL(url)
-        port = parsed.port
+        port, host = parsed.port, parsed.host
     except ValueError as error:
         raise ValueError("this is not a URL") from error
-    if parsed.scheme not in {"http", "https"} or not parsed.host or not port:
+    if parsed.scheme not in {"http", "https"} or not host or not port:
         raise ValueError("an endpoint is an http:// or https:// URL")
     if parsed.user is not None or parsed.password is not None:
         raise ValueError("leave name and password out of the URL; the signature proves who calls")
-    if len(url) > 2000 or not all("!" <= character <= "~" for character in url):
-        raise ValueError("a URL has at most 2,000 characters, all of them printable ASCII")
+    url = parsed.scheme + url[len(parsed.scheme) :]
     try:
-        address = ip_address(parsed.host)
+        address = ip_address(host)
     except ValueError:
         return url
     if not may_connect(address, allow_loopback=allow_loopback):

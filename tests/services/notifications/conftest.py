@@ -1,6 +1,7 @@
 """The real things that notifications needs: its role on a database, a mail box over SMTP, a webhook receiver."""
 
 import contextlib
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.notifications.database import connect
+from tests.services.notifications.processes import Process
 from tests.services.notifications.support import Hall, Receiver, hall_on
 from tests.support.databases import Database
 from tests.support.mailbox import MailBox
@@ -48,3 +50,20 @@ async def hall(engine: AsyncEngine, owner: AsyncEngine, mailbox: MailBox) -> Asy
     """The service's parts on the test's database, wired to the mail box."""
     async with contextlib.AsyncExitStack() as stack:
         yield await hall_on(stack, engine, owner, mailbox)
+
+
+@pytest.fixture
+def url(database: Database, tmp_path: Path) -> Iterator[str]:
+    """The web process on the test's database."""
+    web = Process(
+        "web",
+        tmp_path,
+        {
+            "METERHALL_NOTIFICATIONS_DATABASE_URL": database.notifications_url,
+            "METERHALL_NOTIFICATIONS_WEB_PORT": "0",
+        },
+    ).start()
+    yield web.first_line()
+    # uvicorn ends in order and then lets the signal through.
+    assert web.stop() == -signal.SIGTERM
+    assert "@example.org" not in web.log()

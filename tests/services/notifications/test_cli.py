@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from services.notifications.access import channel_of
+from services.notifications.endpoints import find_endpoint
 from tests.services.notifications.support import Hall, issued, message_of
 
 RUN = "from services.notifications.cli import commands; commands()"
@@ -40,13 +41,31 @@ async def test_a_channel_gets_a_token_and_an_endpoint(hall: Hall) -> None:
         assert await channel_of(connection, token) is None
 
 
+async def test_the_longest_channel_and_a_loud_scheme_are_kept(hall: Hall) -> None:
+    assert run(hall, "channel", "add", "a" * 40).returncode == 0
+    url = "HTTPS://App.example/Hook?" + "x" * 1_975
+    assert run(hall, "endpoint", "set", "a" * 40, url).stdout.startswith("whsec_")
+    async with hall.engine.connect() as connection:
+        found = await find_endpoint(connection, "a" * 40)
+    assert found
+    assert found.url == "https" + url.removeprefix("HTTPS")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         ("channel", "add", "No Such Id"),
+        ("channel", "add", "a" * 41),
+        ("channel", "add", "\udc80"),  # an argument that is not UTF-8
         ("channel", "revoke", "deadbeef"),
+        ("channel", "revoke", "\udc80"),
+        ("channel", "revoke", "x" * 5_000),
         ("endpoint", "set", "unknown", "https://app.example/"),
         ("endpoint", "set", "unknown", "http://127.0.0.1/"),
+        ("endpoint", "set", "a" * 41, "https://app.example/"),
+        ("endpoint", "set", "\udc80", "https://app.example/"),
+        ("endpoint", "set", "unknown", "https://\udc80.example/"),
+        ("endpoint", "set", "unknown", "https://app.example/" + "x" * 2_000),
         ("retry", "00000000-0000-0000-0000-000000000000"),
     ],
 )

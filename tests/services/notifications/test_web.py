@@ -1,36 +1,14 @@
 """The channel's API, over TCP to the real process."""
 
-import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 from sqlalchemy import text
 
 from services.notifications.access import add_channel, revoke_token
-from tests.services.notifications.processes import Process
 from tests.services.notifications.support import Hall, failed, issued, message_of
-from tests.support.databases import Database
-
-
-@pytest.fixture
-def url(database: Database, tmp_path: Path) -> Iterator[str]:
-    """The web process on the test's database."""
-    web = Process(
-        "web",
-        tmp_path,
-        {
-            "METERHALL_NOTIFICATIONS_DATABASE_URL": database.notifications_url,
-            "METERHALL_NOTIFICATIONS_WEB_PORT": "0",
-        },
-    ).start()
-    yield web.first_line()
-    # uvicorn ends in order and then lets the signal through.
-    assert web.stop() == -signal.SIGTERM
-    assert "@example.org" not in web.log()
 
 
 @dataclass
