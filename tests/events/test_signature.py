@@ -73,7 +73,9 @@ def test_another_form_is_refused(header: bytes) -> None:
         parse(header)
 
 
-@pytest.mark.parametrize("key", ["", "mhs_", "mhs_a", "mhs_a_", "mhs__a", "mh_a_b", "mhs_a,b_c", "mhs_a_b\n"])
+@pytest.mark.parametrize(
+    "key", ["", "mhs_", "mhs_a", "mhs_a_", "mhs__a", "mh_a_b", "mhs_a,b_c", "mhs_a_b\n"]
+)
 def test_what_is_no_signing_key_is_refused(key: str) -> None:
     with pytest.raises(ValueError, match="mhs_<key id>_<secret>"):
         SigningKey(key)
