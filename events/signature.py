@@ -29,6 +29,7 @@ class SigningKey:
         if found is None:
             raise ValueError("a signing key has the form mhs_<key id>_<secret>")
         self.id = found[1]
+        self._prefix = f"k={self.id},v1=".encode()
         key = text.encode()
         block = (hashlib.sha256(key).digest() if len(key) > _BLOCK_BYTES else key).ljust(
             _BLOCK_BYTES, b"\0"
@@ -39,18 +40,18 @@ class SigningKey:
     def sign(self, topic: str, key: str, ce_id: str, ce_type: str, value: bytes) -> str:
         """The header's value for this record; raises ValueError when a part before the value has a line feed."""
         content = signed_content(topic, key.encode(), ce_id.encode(), ce_type.encode(), value)
-        return f"k={self.id},v1={self._digest(content).hex()}"
+        return self._header(content).decode()
 
-    def fits(self, digest: bytes, content: bytes) -> bool:
-        """Whether this key has signed this content; takes as long for a wrong digest as for the right one."""
-        return hmac.compare_digest(digest, self._digest(content))
+    def fits(self, header: bytes, content: bytes) -> bool:
+        """Whether this header is what this key makes of the content; a wrong one takes as long as the right one."""
+        return hmac.compare_digest(header, self._header(content))
 
-    def _digest(self, content: bytes) -> bytes:
+    def _header(self, content: bytes) -> bytes:
         inner = self._inner.copy()
         inner.update(content)
         outer = self._outer.copy()
         outer.update(inner.digest())
-        return outer.digest()
+        return self._prefix + outer.hexdigest().encode()
 
 
 def signed_content(topic: str, key: bytes, ce_id: bytes, ce_type: bytes, value: bytes) -> bytes:
@@ -58,10 +59,9 @@ def signed_content(topic: str, key: bytes, ce_id: bytes, ce_type: bytes, value: 
 
     No two records have the same, for the lines hold no line feed: raises ValueError when one does.
     """
-    lines = b"v1\n%b\n%b\n%b\n%b\n" % (topic.encode(), key, ce_id, ce_type)
-    if lines.count(b"\n") != 5:
+    if "\n" in topic or b"\n" in key or b"\n" in ce_id or b"\n" in ce_type:
         raise ValueError("topic, key, ce_id and ce_type must not have a line feed")
-    return lines + value
+    return b"\n".join((b"v1", topic.encode(), key, ce_id, ce_type, value))
 
 
 def parse(header: bytes) -> tuple[str, bytes]:

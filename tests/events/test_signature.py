@@ -26,11 +26,13 @@ def test_it_is_hmac_sha256_of_the_content_with_the_whole_key(secret: str, value:
 
 def test_what_was_signed_fits_and_nothing_else_does() -> None:
     key = SigningKey(KEY)
-    id, digest = parse(key.sign("topic", "key", "id", "type", b"value").encode())
+    header = key.sign("topic", "key", "id", "type", b"value").encode()
+    id, digest = parse(header)
     assert id == key.id == "0123abcd"
-    assert key.fits(digest, signed_content("topic", b"key", b"id", b"type", b"value"))
+    assert len(digest) == 32 and header.decode().endswith(digest.hex())
+    assert key.fits(header, signed_content("topic", b"key", b"id", b"type", b"value"))
     assert not SigningKey(KEY[:-1]).fits(
-        digest, signed_content("topic", b"key", b"id", b"type", b"value")
+        header, signed_content("topic", b"key", b"id", b"type", b"value")
     )
     others = [
         ("topi", b"ckey", b"id", b"type", b"value"),
@@ -39,7 +41,7 @@ def test_what_was_signed_fits_and_nothing_else_does() -> None:
         ("topic", b"key", b"id", b"typ", b"evalue"),
         ("topic", b"key", b"id", b"type", b"value "),
     ]
-    assert not any(key.fits(digest, signed_content(*each)) for each in others)
+    assert not any(key.fits(header, signed_content(*each)) for each in others)
 
 
 @pytest.mark.parametrize("position", range(4))

@@ -7,7 +7,7 @@ the channel that it names, becomes a dead letter and is not acted on.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -21,7 +21,7 @@ from services.billing.channels.trust import Trust
 # How long the keys that were read are believed.
 BELIEVED_SECONDS = 2.0
 # Headers that decide about a command. A record that has one of them twice says two things.
-_DECISIVE = ("ce_id", "ce_type")
+_DECISIVE = (HEADER, "ce_id", "ce_type")
 
 
 class Fault(NamedTuple):
@@ -56,14 +56,6 @@ WRONG_CHANNEL = Fault(
 )
 
 
-class FaultError(Exception):
-    """The command is refused."""
-
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(fault.text)
-        self.fault = fault
-
-
 class _Valid(NamedTuple):
     """A valid key; the door's has no channel and signs for each."""
 
@@ -77,7 +69,8 @@ class Guard:
     def __init__(self, engine: AsyncEngine, trust: Trust) -> None:
         self._engine = engine
         self._trust = trust
-        self._valid: dict[str, _Valid] = {}
+        # By what a header begins with: `k=<key id>`.
+        self._valid: dict[bytes, _Valid] = {}
         self._read_at = float("-inf")
         self._reading = asyncio.Lock()
 
@@ -102,17 +95,16 @@ class Guard:
         signed: list[Message] = []
         refused: list[Rejected] = []
         for message in messages:
-            try:
-                key_id, digest = _signature_of(message)
-                if key_id not in self._valid:
-                    # Perhaps it was issued just now. The dead letter would cost a transaction anyway, so one query for
-                    # the whole batch gives a stranger nothing to wear the database out with.
-                    await self._read_unless_since(began)
-                _check(message, self._valid.get(key_id), digest)
-            except FaultError as error:
-                refused.append(Rejected(message, error.fault.reason, error.fault.text))
-            else:
+            fault = _fault(message, self._valid)
+            if fault is UNKNOWN_KEY:
+                # Perhaps it was issued just now. The dead letter would cost a transaction anyway, so one query for the
+                # whole batch gives a stranger nothing to wear the database out with.
+                await self._read_unless_since(began)
+                fault = _fault(message, self._valid)
+            if fault is None:
                 signed.append(message)
+            else:
+                refused.append(Rejected(message, fault.reason, fault.text))
         return signed, refused
 
     async def _read_unless_since(self, moment: float) -> None:
@@ -126,41 +118,36 @@ class Guard:
             self._valid = self._derived(channels)
             self._read_at = began
 
-    def _derived(self, channels: dict[str, str]) -> dict[str, _Valid]:
-        secret = self._trust.secret
-        assert secret is not None, "only a guard that trusts every topic has no secret"
-        door = door_key(self._trust)
-        assert door is not None
-        valid = {door.id: _Valid(door, None)}
+    def _derived(self, channels: Mapping[str, str]) -> dict[bytes, _Valid]:
+        secret, door = self._trust.secret, door_key(self._trust)
+        assert secret is not None and door is not None, (
+            "a guard without a secret trusts every topic"
+        )
+        valid = {_beginning(door.id): _Valid(door, None)}
         for id, channel in channels.items():
-            known = self._valid.get(id)
             # A key's channel never changes, so what was derived once stays right.
-            valid[id] = known or _Valid(SigningKey(derive(secret, channel, id)), channel)
+            known = self._valid.get(_beginning(id))
+            key = known.key if known else SigningKey(derive(secret, channel, id))
+            valid[_beginning(id)] = _Valid(key, channel)
         return valid
 
 
-def _signature_of(message: Message) -> tuple[str, bytes]:
-    """The key id and the digest that a command carries; raises FaultError."""
-    headers = message.record.headers
-    signatures = [value for name, value in headers if name == HEADER]
-    if not signatures:
-        raise FaultError(UNSIGNED)
-    if len(signatures) > 1:
-        raise FaultError(TWICE)
-    try:
-        return parse(signatures[0] or b"")
-    except ValueError as error:
-        raise FaultError(MALFORMED) from error
+def _beginning(key_id: str) -> bytes:
+    return f"k={key_id}".encode()
 
 
-def _check(message: Message, valid: _Valid | None, digest: bytes) -> None:
-    """Raise FaultError unless this key has signed the command and may name its channel. 2 µs a record with the rest."""
-    if valid is None:
-        raise FaultError(UNKNOWN_KEY)
+def _fault(message: Message, valid: Mapping[bytes, _Valid]) -> Fault | None:
+    """What is wrong with a command, by the valid keys. This is the worker's hot loop: 2 to 3 µs a record."""
     record = message.record
     headers = dict(record.headers)
+    header = headers.get(HEADER)
+    if header is None:
+        return UNSIGNED
     if len(headers) != len(record.headers) and _says_two_things(record.headers):
-        raise FaultError(TWICE)
+        return TWICE
+    known = valid.get(header.partition(b",")[0])
+    if known is None:
+        return UNKNOWN_KEY if _has_the_form(header) else MALFORMED
     try:
         content = signed_content(
             record.topic,
@@ -169,12 +156,20 @@ def _check(message: Message, valid: _Valid | None, digest: bytes) -> None:
             headers["ce_type"],
             record.value or b"",
         )
-    except ValueError as error:
-        raise FaultError(OTHER_CONTENT) from error
-    if not valid.key.fits(digest, content):
-        raise FaultError(OTHER_CONTENT)
-    if valid.channel is not None and valid.channel != getattr(message.event, "channel", None):
-        raise FaultError(WRONG_CHANNEL)
+    except ValueError:  # a line feed in ce_id
+        return OTHER_CONTENT
+    if not known.key.fits(header, content):
+        return OTHER_CONTENT if _has_the_form(header) else MALFORMED
+    own = known.channel is None or known.channel == getattr(message.event, "channel", None)
+    return None if own else WRONG_CHANNEL
+
+
+def _has_the_form(header: bytes) -> bool:
+    try:
+        parse(header)
+    except ValueError:
+        return False
+    return True
 
 
 def _says_two_things(headers: Sequence[Header]) -> bool:
