@@ -86,8 +86,8 @@ class Outgoing(NamedTuple):
             return self
         assert self.payload is not None
         ce_type = TYPE_PREFIX + self.type
-        said = key.sign(self.topic.name, self.key, str(self.event_id), ce_type, self.payload)
-        return self._replace(signature=said)
+        signature = key.sign(self.topic.name, self.key, str(self.event_id), ce_type, self.payload)
+        return self._replace(signature=signature)
 
 
 def new_id() -> UUID:
