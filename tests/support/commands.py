@@ -20,7 +20,7 @@ DOOR_KEY = door_key(TRUST)
 
 
 @dataclass(frozen=True)
-class Record:
+class CommandRecord:
     """What is sent to Kafka."""
 
     topic: str
@@ -28,11 +28,11 @@ class Record:
     value: bytes
     headers: tuple[Header, ...]
 
-    def but(self, **changed: Any) -> "Record":
+    def but(self, **changed: Any) -> "CommandRecord":
         """This record with other fields."""
         return replace(self, **changed)
 
-    def header(self, name: str, *values: bytes) -> "Record":
+    def header(self, name: str, *values: bytes) -> "CommandRecord":
         """This record with these values of a header, instead of those that it has."""
         kept = tuple(each for each in self.headers if each[0] != name)
         return replace(self, headers=(*kept, *((name, value) for value in values)))
@@ -46,7 +46,7 @@ async def make_signing_key(engine: AsyncEngine, channel: str) -> str:
 
 def signed(
     command: Event, key: str | None, *, ce_id: UUID | None = None, correlation_id: str | None = None
-) -> Record:
+) -> CommandRecord:
     """The command as a record, with a signature if there is a key."""
     id, ce_type, topic = ce_id or uuid7(), command.ce_type(), type(command).topic.name
     value = command.model_dump_json().encode()
@@ -56,15 +56,15 @@ def signed(
         correlation_id=correlation_id,
         signature=signature,
     )
-    return Record(topic, command.key.encode(), value, tuple(said))
+    return CommandRecord(topic, command.key.encode(), value, tuple(said))
 
 
-def signature_of(record: Record) -> bytes:
+def signature_of(record: CommandRecord) -> bytes:
     """The value of the header."""
     return dict(record.headers)[HEADER]
 
 
-async def send(bootstrap: str, *records: Record) -> None:
+async def send(bootstrap: str, *records: CommandRecord) -> None:
     """Write the records to Kafka, in their order."""
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
     await producer.start()

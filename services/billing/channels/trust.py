@@ -3,7 +3,7 @@
 Both come from the settings. A process that could neither sign nor verify does not start.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from events.topics import COMMAND_TOPICS
 from services.billing.settings import Settings
@@ -20,7 +20,7 @@ class TrustError(Exception):
 class Trust:
     """`secret` is None only when every command topic is in `topics`, whose signatures are not checked."""
 
-    secret: bytes | None
+    secret: bytes | None = field(repr=False)
     topics: frozenset[str] = frozenset()
 
 

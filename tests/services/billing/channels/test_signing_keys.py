@@ -1,6 +1,7 @@
 """Signing keys: derived and never stored, several at once, revoked; and what a process trusts, by its settings."""
 
 import asyncio
+import json
 import os
 import sys
 
@@ -137,6 +138,29 @@ async def test_a_process_that_can_not_check_does_not_start(process: str) -> None
     assert out == b""
     (line,) = err.decode().splitlines()
     assert line.startswith("Set METERHALL_COMMAND_SECRET")
+
+
+async def test_a_worker_warns_of_each_topic_that_it_trusts() -> None:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("METERHALL_")}
+    started = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "services.billing.worker"),
+        env={
+            **kept,
+            "METERHALL_DATABASE_URL": "postgresql+asyncpg://nobody@127.0.0.1:9/x",
+            "METERHALL_KAFKA": "127.0.0.1:9",
+            "METERHALL_TRUSTED_COMMAND_TOPICS": BOTH,
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    # Kafka is not there, so it ends by itself.
+    out, err = await asyncio.wait_for(started.communicate(), 60)
+    lines = [
+        line for line in (out + err).decode().splitlines() if "command_topic_is_trusted" in line
+    ]
+    warned = [json.loads(line) for line in lines]
+    assert sorted(each["topic"] for each in warned) == sorted(BOTH.split(", "))
+    assert {each["level"] for each in warned} == {"warning"}
 
 
 async def test_on_the_command_line(database: Database, engine: AsyncEngine) -> None:

@@ -18,13 +18,13 @@ from services.billing.bills.lookup import Lookups
 from services.billing.channels import Guard, Trust
 from services.billing.payments import Payments, consumer
 from tests.services.billing.payments.conftest import settings
-from tests.support.commands import TRUST, Record, send
+from tests.support.commands import TRUST, CommandRecord, send
 
 PATIENCE_SECONDS = 30.0
 
 
 @dataclass
-class Worker:
+class CommandWorker:
     """A worker at a real Kafka, and what became of the records that it was sent."""
 
     kafka: str
@@ -40,7 +40,7 @@ class Worker:
             for each in letters
         }
 
-    async def refusals(self, *records: Record) -> list[str]:
+    async def refusals(self, *records: CommandRecord) -> list[str]:
         """Send the records, wait until each is a dead letter: the reasons, in their order."""
         await send(self.kafka, *records)
         ids = [dict(each.headers)["ce_id"] for each in records]
@@ -62,7 +62,7 @@ class Worker:
             rows = await connection.execute(text("SELECT id, state FROM payments"))
             return {row.id: row.state for row in rows}
 
-    async def pays(self, *records: Record) -> None:
+    async def pays(self, *records: CommandRecord) -> None:
         """Send the records, wait until each has become a payment that succeeded."""
         await send(self.kafka, *records)
         ids = [UUID(each.key.decode()) for each in records]
@@ -88,7 +88,7 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
 @asynccontextmanager
 async def working(
     kafka: str, payments: Payments, engine: AsyncEngine, folder: Path, trust: Trust = TRUST
-) -> AsyncIterator[Worker]:
+) -> AsyncIterator[CommandWorker]:
     """The consumers of both command topics, as the worker process has them."""
     connectors = Connectors(engine, settings(folder))
     lookups = Lookups(engine, connectors)
@@ -98,7 +98,7 @@ async def working(
     bills_consumer.register(broker, engine, lookups, guard)
     await broker.start()
     try:
-        yield Worker(kafka, engine)
+        yield CommandWorker(kafka, engine)
     finally:
         await broker.stop()
         await payments.drain()

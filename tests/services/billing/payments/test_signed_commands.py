@@ -20,11 +20,11 @@ from services.billing.channels import Trust, revoke_signing_key
 from services.billing.channels.guard import BELIEVED_SECONDS
 from services.billing.payments import Payments
 from tests.services.billing.payments import books
-from tests.services.billing.payments.command_worker import Worker, until, working
+from tests.services.billing.payments.command_worker import CommandWorker, until, working
 from tests.services.billing.payments.web import Wallet, serve
 from tests.support.commands import (
     TRUST,
-    Record,
+    CommandRecord,
     make_signing_key,
     send,
     signature_of,
@@ -50,7 +50,7 @@ WALLET = f"wallet:{CHANNEL}:payer-1"
 @pytest.fixture
 async def worker(
     kafka: str, engine: AsyncEngine, payments: Payments, tmp_path: Path
-) -> AsyncIterator[Worker]:
+) -> AsyncIterator[CommandWorker]:
     """A worker, two channels (one with money in a wallet), and a biller that settles by file."""
     await make_biller(engine)
     await make_channel(engine, STRANGER)
@@ -60,7 +60,7 @@ async def worker(
 
 
 async def test_only_the_channel_itself_spends_its_wallets(
-    worker: Worker, engine: AsyncEngine
+    worker: CommandWorker, engine: AsyncEngine
 ) -> None:
     own, strange = [await make_signing_key(engine, each) for each in (CHANNEL, STRANGER)]
     good = signed(pay_bill(await make_bill(engine)).command, own)
@@ -109,7 +109,7 @@ async def test_only_the_channel_itself_spends_its_wallets(
 
 
 async def test_a_signature_is_of_one_topic_type_key_and_id(
-    worker: Worker, engine: AsyncEngine
+    worker: CommandWorker, engine: AsyncEngine
 ) -> None:
     own = SigningKey(await make_signing_key(engine, CHANNEL))
     command = pay_bill(await make_bill(engine)).command
@@ -150,7 +150,7 @@ async def test_a_signature_is_of_one_topic_type_key_and_id(
     ids=["empty", "not text", "not hex", "huge", "too long"],
 )
 async def test_a_malformed_header_is_refused(
-    worker: Worker, engine: AsyncEngine, header: bytes
+    worker: CommandWorker, engine: AsyncEngine, header: bytes
 ) -> None:
     record = signed(pay_bill(await make_bill(engine)).command, None).header(HEADER, header)
     assert await worker.refusals(record) == ["bad_signature"]
@@ -158,7 +158,7 @@ async def test_a_malformed_header_is_refused(
 
 
 async def test_keys_are_rotated_and_a_revoked_key_stops_within_two_seconds(
-    worker: Worker, engine: AsyncEngine
+    worker: CommandWorker, engine: AsyncEngine
 ) -> None:
     old = await make_signing_key(engine, CHANNEL)
     bills = [await make_bill(engine) for _ in range(3)]
@@ -175,7 +175,7 @@ async def test_keys_are_rotated_and_a_revoked_key_stops_within_two_seconds(
 
 
 async def test_the_keys_of_a_closed_channel_open_nothing(
-    worker: Worker, engine: AsyncEngine
+    worker: CommandWorker, engine: AsyncEngine
 ) -> None:
     key = await make_signing_key(engine, CHANNEL)
     await worker.pays(signed(pay_bill(await make_bill(engine)).command, key))
@@ -200,7 +200,7 @@ async def test_a_trusted_topic_takes_what_is_not_signed_and_the_other_topic_does
 
 
 async def test_what_the_http_door_promises_is_carried_out(
-    worker: Worker, engine: AsyncEngine, database: Database
+    worker: CommandWorker, engine: AsyncEngine, database: Database
 ) -> None:
     key = await make_channel(engine, "third-app")
     await fund_wallet(engine, 50_000, channel="third-app")
@@ -235,12 +235,12 @@ async def test_what_the_http_door_promises_is_carried_out(
     await relay.close()
 
 
-def fresh(record: Record, ce_id: bytes | None = None) -> Record:
+def fresh(record: CommandRecord, ce_id: bytes | None = None) -> CommandRecord:
     """This record under another ce_id."""
     return record.header("ce_id", ce_id or str(uuid7()).encode())
 
 
-def copied(record: Record, own: SigningKey, **signed_as: str) -> Record:
+def copied(record: CommandRecord, own: SigningKey, **signed_as: str) -> CommandRecord:
     """This record, under a ce_id of its own, with a signature of what `signed_as` says instead of what it is."""
     record = fresh(record)
     given = dict(record.headers)
@@ -253,13 +253,13 @@ def copied(record: Record, own: SigningKey, **signed_as: str) -> Record:
     return record.header(HEADER, own.sign(**{**said, **signed_as}, value=record.value).encode())
 
 
-def twice(record: Record, header: str) -> Record:
+def twice(record: CommandRecord, header: str) -> CommandRecord:
     """This record with the same header twice."""
     value = dict(record.headers)[header]
     return record.header(header, value, value)
 
 
-async def stops(worker: Worker, key: str) -> None:
+async def stops(worker: CommandWorker, key: str) -> None:
     """Send with this key until it is refused; fails when that takes longer than it may."""
     loop = asyncio.get_running_loop()
     stopped_at = loop.time()
