@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from events.envelope import Header
 from events.signature import HEADER, SigningKey, parse, signed_content
 from messaging.consumption import Handler, Message, Rejected
+from messaging.transient import is_transient
 from services.billing.channels.signing_keys import derive, door_key, valid_signing_keys
 from services.billing.channels.trust import Trust
 
@@ -38,9 +39,7 @@ UNSIGNED = Fault(
 MALFORMED = Fault(
     "bad_signature", f"the header {HEADER} must be k=<key id>,v1=<64 digits of lower-case hex>"
 )
-TWICE = Fault(
-    "bad_signature", f"the headers {HEADER}, {', '.join(_DECISIVE)} may be there once each"
-)
+TWICE = Fault("bad_signature", f"the headers {', '.join(_DECISIVE)} may be there once each")
 UNKNOWN_KEY = Fault(
     "bad_signature",
     "the signing key is unknown or revoked, or its channel is closed: sign with a valid key of the channel",
@@ -54,6 +53,10 @@ WRONG_CHANNEL = Fault(
     "wrong_channel",
     "the signing key belongs to another channel than the command names: sign with a key of that channel",
 )
+
+
+class KeysUnreadableError(ConnectionError):
+    """The signing keys can't be read. No record is at fault, so the batch is tried again, whatever the cause."""
 
 
 class _Valid(NamedTuple):
@@ -113,8 +116,13 @@ class Guard:
             if self._read_at >= moment:
                 return
             began = time.monotonic()
-            async with self._engine.connect() as connection:
-                channels = await valid_signing_keys(connection)
+            try:
+                async with self._engine.connect() as connection:
+                    channels = await valid_signing_keys(connection)
+            except Exception as error:
+                if is_transient(error):
+                    raise
+                raise KeysUnreadableError("see the cause; has `meterhall migrate` run?") from error
             self._valid = self._derived(channels)
             self._read_at = began
 

@@ -10,15 +10,19 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from events.ids import uuid7
+from events.signature import HEADER, SigningKey
 from messaging.consume import make_broker
 from messaging.dead_letters import unpack
 from services.billing.bills import consumer as bills_consumer
 from services.billing.bills.connectors import Connectors
 from services.billing.bills.lookup import Lookups
 from services.billing.channels import Guard, Trust
+from services.billing.channels.guard import BELIEVED_SECONDS
 from services.billing.payments import Payments, consumer
 from tests.services.billing.payments.conftest import settings
-from tests.support.commands import TRUST, CommandRecord, send
+from tests.support.commands import TRUST, CommandRecord, send, signed
+from tests.support.factories import make_bill, pay_bill
 
 PATIENCE_SECONDS = 30.0
 
@@ -105,3 +109,48 @@ async def working(
         await lookups.drain()
         await lookups.aclose()
         await connectors.aclose()
+
+
+def fresh(record: CommandRecord, ce_id: bytes | None = None) -> CommandRecord:
+    """This record under another ce_id."""
+    return record.header("ce_id", ce_id or str(uuid7()).encode())
+
+
+def copied(record: CommandRecord, own: SigningKey, **signed_as: str) -> CommandRecord:
+    """This record, under a ce_id of its own, with a signature of what `signed_as` says instead of what it is."""
+    record = fresh(record)
+    given = dict(record.headers)
+    said = {
+        "topic": record.topic,
+        "key": record.key.decode(),
+        "ce_id": given["ce_id"].decode(),
+        "ce_type": given["ce_type"].decode(),
+    }
+    return record.header(HEADER, own.sign(**{**said, **signed_as}, value=record.value).encode())
+
+
+def twice(record: CommandRecord, header: str) -> CommandRecord:
+    """This record with the same header twice."""
+    value = dict(record.headers)[header]
+    return record.header(header, value, value)
+
+
+async def stops(worker: CommandWorker, key: str) -> None:
+    """Send with this key until it is refused; fails when that takes longer than it may."""
+    loop = asyncio.get_running_loop()
+    stopped_at = loop.time()
+    while True:
+        record = signed(pay_bill(await make_bill(worker.engine)).command, key)
+        sent_at = loop.time()
+        await send(worker.kafka, record)
+        id, payment = dict(record.headers)["ce_id"], UUID(record.key.decode())
+
+        async def judged(id: bytes = id, payment: UUID = payment) -> bool:
+            return id in await worker.dead() or payment in await worker.states()
+
+        await until(judged, "the record is judged")
+        if id in await worker.dead():
+            assert (await worker.dead())[id][0] == "bad_signature"
+            return
+        assert sent_at - stopped_at < BELIEVED_SECONDS + 0.5
+        await asyncio.sleep(0.1)

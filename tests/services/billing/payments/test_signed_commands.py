@@ -1,6 +1,5 @@
 """Who commands through Kafka: what a channel has not signed itself moves no money and becomes a dead letter."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,17 +13,25 @@ from events.bills import LookUpBills
 from events.ids import uuid7
 from events.payments import PayBill, RefundPayment
 from events.signature import HEADER, SigningKey
-from events.topics import LOOKUP_COMMANDS, PAYMENT_COMMANDS
+from events.topics import LOOKUP_COMMANDS, PAYMENT_COMMANDS, PAYMENT_GROUP
+from messaging import metrics
+from messaging.consumption import ATTEMPTS
 from messaging.relay import Relay
 from services.billing.channels import Trust, revoke_signing_key
-from services.billing.channels.guard import BELIEVED_SECONDS
 from services.billing.payments import Payments
 from tests.services.billing.payments import books
-from tests.services.billing.payments.command_worker import CommandWorker, until, working
+from tests.services.billing.payments.command_worker import (
+    CommandWorker,
+    copied,
+    fresh,
+    stops,
+    twice,
+    until,
+    working,
+)
 from tests.services.billing.payments.web import Wallet, serve
 from tests.support.commands import (
     TRUST,
-    CommandRecord,
     make_signing_key,
     send,
     signature_of,
@@ -235,46 +242,23 @@ async def test_what_the_http_door_promises_is_carried_out(
     await relay.close()
 
 
-def fresh(record: CommandRecord, ce_id: bytes | None = None) -> CommandRecord:
-    """This record under another ce_id."""
-    return record.header("ce_id", ce_id or str(uuid7()).encode())
+async def test_when_the_keys_can_not_be_read_the_commands_wait(
+    worker: CommandWorker, engine: AsyncEngine, owner_engine: AsyncEngine
+) -> None:
+    record = signed(
+        pay_bill(await make_bill(engine)).command, await make_signing_key(engine, CHANNEL)
+    )
+    failures = metrics.FAILURES.labels(PAYMENT_COMMANDS.name, PAYMENT_GROUP, "KeysUnreadableError")
+    before = failures._value.get()
+    async with owner_engine.begin() as connection:
+        await connection.execute(text("ALTER TABLE signing_keys RENAME TO away"))
+    await send(worker.kafka, record)
 
+    async def tried_again() -> bool:
+        return bool(failures._value.get() >= before + ATTEMPTS + 1)
 
-def copied(record: CommandRecord, own: SigningKey, **signed_as: str) -> CommandRecord:
-    """This record, under a ce_id of its own, with a signature of what `signed_as` says instead of what it is."""
-    record = fresh(record)
-    given = dict(record.headers)
-    said = {
-        "topic": record.topic,
-        "key": record.key.decode(),
-        "ce_id": given["ce_id"].decode(),
-        "ce_type": given["ce_type"].decode(),
-    }
-    return record.header(HEADER, own.sign(**{**said, **signed_as}, value=record.value).encode())
-
-
-def twice(record: CommandRecord, header: str) -> CommandRecord:
-    """This record with the same header twice."""
-    value = dict(record.headers)[header]
-    return record.header(header, value, value)
-
-
-async def stops(worker: CommandWorker, key: str) -> None:
-    """Send with this key until it is refused; fails when that takes longer than it may."""
-    loop = asyncio.get_running_loop()
-    stopped_at = loop.time()
-    while True:
-        record = signed(pay_bill(await make_bill(worker.engine)).command, key)
-        sent_at = loop.time()
-        await send(worker.kafka, record)
-        id, payment = dict(record.headers)["ce_id"], UUID(record.key.decode())
-
-        async def judged(id: bytes = id, payment: UUID = payment) -> bool:
-            return id in await worker.dead() or payment in await worker.states()
-
-        await until(judged, "the record is judged")
-        if id in await worker.dead():
-            assert (await worker.dead())[id][0] == "bad_signature"
-            return
-        assert sent_at - stopped_at < BELIEVED_SECONDS + 0.5
-        await asyncio.sleep(0.1)
+    await until(tried_again, "the batch is tried again, oftener than a record at fault would be")
+    assert (await worker.dead(), await worker.states()) == ({}, {})
+    async with owner_engine.begin() as connection:
+        await connection.execute(text("ALTER TABLE away RENAME TO signing_keys"))
+    await worker.pays(record)
