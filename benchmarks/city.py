@@ -21,6 +21,7 @@ from services.billing.payments import Instruction
 from services.billing.payments.accept import accept
 
 CHANNEL = "bench-wallet"
+SIGNING_KEY_ID = "be9c0001"
 BILLERS = 500
 BATCH = 1_000
 WALLET_MINOR = 10_000_000
@@ -37,6 +38,7 @@ class Due(NamedTuple):
 
 _BUILD = f"""
 INSERT INTO channels (id, name, max_payment_minor) VALUES ('{CHANNEL}', 'The wallet of the benchmarks', 5000000);
+INSERT INTO signing_keys (id, channel_id) VALUES ('{SIGNING_KEY_ID}', '{CHANNEL}');
 INSERT INTO billers (id, name_zh, name_en, currency, settled_by, connector, account_number_pattern,
         account_number_hint_zh, account_number_hint_en)
     SELECT 'biller-' || n, '水务', 'Water', 'CNY', 'file', '{{"dialect": "file"}}', '^[0-9]{{8}}$', '8 位', '8 digits'

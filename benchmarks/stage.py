@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from benchmarks.city import Due, bills_due, build
+from benchmarks.city import CHANNEL, SIGNING_KEY_ID, Due, bills_due, build
 from benchmarks.direct import connect_directly
 from benchmarks.plan import Plan
 from messaging.topics import provision
@@ -26,6 +26,7 @@ from sandbox.kafka import Kafka
 from sandbox.ports import HOST, free_port
 from sandbox.postgres import Postgres
 from sandbox.process import Process
+from services.billing.channels.signing_keys import derive
 from services.billing.database import connect
 
 OWNER = "meterhall_owner"
@@ -58,6 +59,9 @@ class Stage:
         self.plan = plan
         self._tell = tell
         self._password = secrets.token_urlsafe(16)
+        self._command_secret = secrets.token_urlsafe(32)
+        # With which the wallets of every city sign their commands.
+        self.signing_key = derive(self._command_secret.encode(), CHANNEL, SIGNING_KEY_ID)
         self.postgres = Postgres(folder / "postgres", self._password)
         self.kafka = Kafka(folder / "kafka")
 
@@ -111,6 +115,7 @@ class Stage:
         port = free_port()
         own = {
             "METERHALL_KAFKA": self.kafka.bootstrap,
+            "METERHALL_COMMAND_SECRET": self._command_secret,
             "METERHALL_METRICS_PORT": str(port),
             "METERHALL_WEB_PORT": str(port),
         }

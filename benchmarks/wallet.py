@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
-from events.ids import uuid7
 from events.message import Event
+from events.signature import SigningKey
 from messaging.outbox import Outgoing
 from messaging.publish import Publisher
 
@@ -18,7 +18,7 @@ BURST = 20_000
 
 
 class Wallets:
-    """One idempotent producer with acks=all. Records are encoded before the clock starts."""
+    """One idempotent producer with acks=all. Records are encoded and signed before the clock starts."""
 
     def __init__(self, bootstrap: str) -> None:
         self._publisher = Publisher(bootstrap, "benchmark-wallets")
@@ -54,12 +54,10 @@ class Wallets:
         return {each["key"]: began + n / per_second for n, each in enumerate(records)}
 
 
-def encode(commands: Sequence[Event]) -> list[dict[str, Any]]:
-    """The commands as records, ready to be sent."""
-    now = datetime.now(UTC)
-    return [
-        {**_row(Outgoing.of(each, 1)), "event_id": uuid7(), "created_at": now} for each in commands
-    ]
+def encode(commands: Sequence[Event], signing_key: str) -> list[dict[str, Any]]:
+    """The commands as records, signed and ready to be sent."""
+    now, key = datetime.now(UTC), SigningKey(signing_key)
+    return [{**_row(Outgoing.of(each, 1).signed(key)), "created_at": now} for each in commands]
 
 
 def _row(outgoing: Outgoing) -> dict[str, Any]:

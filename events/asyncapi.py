@@ -10,8 +10,10 @@ from events import EVENT_TYPES
 from events.envelope import CONTENT_TYPE
 from events.json_schema import schema_of
 from events.message import Event
+from events.signature import HEADER as SIGNATURE
 from events.topics import (
     ALL_TOPICS,
+    COMMAND_TOPICS,
     DEAD_LETTERS,
     DELIVERY_EVENTS,
     LOOKUP_COMMANDS,
@@ -29,7 +31,6 @@ from events.topics import (
 VERSION = "1.0.0"  # of the contract: a release that adds something raises the middle number
 KAFKA = "0.5.0"  # of AsyncAPI's Kafka bindings
 DEAD_LETTER = "DeadLetter"
-COMMANDS = (LOOKUP_COMMANDS, PAYMENT_COMMANDS)
 
 
 class Operation(NamedTuple):
@@ -184,9 +185,16 @@ def _headers(model: type[Event]) -> dict[str, Any]:
         "traceparent": {**text, "description": "W3C Trace Context"},
         "correlation_id": {**text, "description": "given by whoever started it"},
     }
-    # A command may come from anybody who speaks CloudEvents, so it needs no more than these do.
+    # A command may come from anybody who speaks CloudEvents, so it needs no more than these do, and a signature.
     required = ["ce_specversion", "ce_id", "ce_source", "ce_type"]
-    if model.topic not in COMMANDS:
+    if model.topic in COMMAND_TOPICS:
+        headers[SIGNATURE] = {
+            **text,
+            "pattern": "^k=[A-Za-z0-9-]{1,40},v1=[0-9a-f]{64}$",
+            "description": "HMAC-SHA256 of `v1`, topic, record key, ce_id and ce_type, a line each, and the value",
+        }
+        required.append(SIGNATURE)
+    else:
         required += ["ce_subject", "ce_time", "ce_sequence", "content-type"]
     return {"type": "object", "required": required, "properties": headers}
 

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from events import bounds
 from events.message import EVENT_TYPES, Event
+from events.signature import HEADER as SIGNATURE
 
 Header = tuple[str, bytes]
 CONTENT_TYPE = b"application/json"
@@ -53,8 +54,12 @@ def headers(  # noqa: PLR0917
     sequence: int,
     traceparent: str | None = None,
     correlation_id: str | None = None,
+    signature: str | None = None,
 ) -> list[Header]:
-    """The headers of one record, in a fixed order. `sequence` is the aggregate's version, from 1."""
+    """The headers of one record, in a fixed order. `sequence` is the aggregate's version, from 1.
+
+    `signature` is a command's (events/signature.py); events have none.
+    """
     written = [
         _SPECVERSION,
         ("ce_id", str(id).encode()),
@@ -69,6 +74,8 @@ def headers(  # noqa: PLR0917
         written.append(("traceparent", traceparent.encode()))
     if correlation_id:
         written.append(("correlation_id", correlation_id.encode()))
+    if signature:
+        written.append((SIGNATURE, signature.encode()))
     return written
 
 

@@ -30,6 +30,9 @@ DELIVERY_EVENTS = Topic(
     6, "notifications.delivery.events.v1", 6, "delivery_id", "meterhall/notifications"
 )
 
+# Topics that channels write; each record on them is signed (events/signature.py).
+COMMAND_TOPICS = (LOOKUP_COMMANDS, PAYMENT_COMMANDS)
+
 # Consumer groups, and the topics that each reads.
 LOOKUP_GROUP = "billing-bill-lookup"
 PAYMENT_GROUP = "billing-payment"

@@ -42,6 +42,12 @@ def create_outbox(op: Any, app_role: str) -> None:
         bind.exec_driver_sql(statement.replace("{schema}", schema).replace("{role}", app_role))
 
 
+def add_signature(op: Any, app_role: str) -> None:
+    """Add the column `signature` to an outbox that was created before there was one; else change nothing."""
+    op.execute("ALTER TABLE outbox ADD COLUMN IF NOT EXISTS signature varchar(200)")
+    op.execute(f"GRANT INSERT (signature) ON outbox TO {app_role}")
+
+
 def drop_outbox(op: Any) -> None:
     """The way back, for downgrade()."""
     op.execute("DROP FUNCTION outbox_ensure_partitions(integer), outbox_drop_partitions(integer)")
@@ -68,6 +74,7 @@ _TABLES = (
         traceparent text,
         correlation_id text,
         raw bytea,
+        signature varchar(200),
         CONSTRAINT pk_outbox PRIMARY KEY (id, created_at),
         CONSTRAINT ck_outbox_size CHECK (
             octet_length(payload) <= 900000
@@ -154,8 +161,8 @@ _GRANTS = (
     "REVOKE ALL ON FUNCTION outbox_ensure_partitions(integer), outbox_drop_partitions(integer) FROM PUBLIC",
     "GRANT EXECUTE ON FUNCTION outbox_ensure_partitions(integer), outbox_drop_partitions(integer) TO {role}",
     "GRANT USAGE ON SEQUENCE outbox_id_seq TO {role}",
-    """GRANT SELECT, INSERT (event_id, topic, key, sequence, type, payload, traceparent, correlation_id, raw)
-    ON outbox TO {role}""",
+    """GRANT SELECT, INSERT (event_id, topic, key, sequence, type, payload, traceparent, correlation_id, raw,
+    signature) ON outbox TO {role}""",
     """GRANT SELECT, UPDATE (prev, cur, last_id, high_id, epoch, cluster, owner, updated_at)
     ON outbox_cursor TO {role}""",
 )

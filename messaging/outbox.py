@@ -21,6 +21,7 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     SmallInteger,
+    String,
     Table,
     Text,
     Uuid,
@@ -33,6 +34,7 @@ from sqlalchemy.types import UserDefinedType
 from chassis.database import copy
 from events.ids import uuid7_bytes
 from events.message import Event
+from events.signature import SigningKey
 from events.topics import Topic
 
 TYPE_PREFIX = "meterhall."  # every ce_type starts with it, so the outbox does not store it
@@ -42,7 +44,7 @@ class Outgoing(NamedTuple):
     """One message for Kafka, encoded. A tuple, because the hot path makes thousands and turns them into columns.
 
     The fields are columns of the outbox. `raw` is only for dead letters: it carries the key and the headers as they
-    were (see dead_letters.py).
+    were (see dead_letters.py). `signature` is only for commands (see events/signature.py).
     """
 
     event_id: UUID
@@ -54,6 +56,7 @@ class Outgoing(NamedTuple):
     traceparent: str | None = None
     correlation_id: str | None = None
     raw: bytes | None = None
+    signature: str | None = None
 
     @classmethod
     def of(
@@ -76,6 +79,15 @@ class Outgoing(NamedTuple):
             traceparent,
             correlation_id,
         )
+
+    def signed(self, key: SigningKey | None) -> "Outgoing":
+        """The command with its signature; as it is when there is no key, because its topic is trusted."""
+        if key is None:
+            return self
+        assert self.payload is not None
+        ce_type = TYPE_PREFIX + self.type
+        signature = key.sign(self.topic.name, self.key, str(self.event_id), ce_type, self.payload)
+        return self._replace(signature=signature)
 
 
 def new_id() -> UUID:
@@ -149,6 +161,7 @@ def outbox_tables(metadata: MetaData) -> tuple[Table, Table]:
         Column("traceparent", Text),
         Column("correlation_id", Text),
         Column("raw", LargeBinary),
+        Column("signature", String(200)),
         CheckConstraint("octet_length(payload) <= 900000", name="size"),
         Index(None, "xid", "id"),
         postgresql_partition_by="RANGE (created_at)",

@@ -158,6 +158,7 @@ def _envelope(row: Row, topic: Topic) -> tuple[bytes | None, list[Header]]:
         row["sequence"],
         row["traceparent"],
         row["correlation_id"],
+        row["signature"],
     )
 
 

@@ -139,7 +139,8 @@ _IN_WINDOW = """
 """
 
 _PAGE = """
-    SELECT id, event_id, topic, key, sequence, type, payload, traceparent, correlation_id, raw, created_at, bytes
+    SELECT id, event_id, topic, key, sequence, type, payload, traceparent, correlation_id, raw, signature, created_at,
+        bytes
     FROM (
         SELECT *, sum(bytes) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) AS running FROM (
             SELECT *, coalesce(octet_length(payload), 0) + coalesce(octet_length(raw), 0) AS bytes

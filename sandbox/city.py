@@ -90,6 +90,7 @@ class City:
         self._bills_by_file()
         # For whoever tries the city from a shell.
         self.environment["METERHALL_DEMO_KEY"] = self.home.secrets["channel_key"]
+        self.environment["METERHALL_DEMO_SIGNING_KEY"] = self.home.secrets["signing_key"]
         self.environment["METERHALL_SANDBOX_BILLERS"] = self.home.url("billers")
 
     def stop(self) -> None:
@@ -158,6 +159,7 @@ class City:
 
         return {
             "METERHALL_KAFKA": kafka,
+            "METERHALL_COMMAND_SECRET": secrets["command"],
             "METERHALL_DATABASE_URL": database("billing_app", "billing"),
             "METERHALL_OWNER_DATABASE_URL": database("meterhall_owner", "owner"),
             "METERHALL_NOTIFICATIONS_DATABASE_URL": database("notifications_app", "notifications"),
@@ -256,14 +258,18 @@ class City:
 
     def _channel(self) -> None:
         # Made on the first day; the keys are shown once, so the city keeps them.
-        if "channel_key" in self.home.secrets:
-            return
-        self.tell("a wallet app's channel and its keys")
-        self.command("channels", "create", CHANNEL, "The demo wallet")
-        key = self.command("channels", "issue-key", CHANNEL).split()[-1]
-        token = self.command("notifications", "channel", "add", CHANNEL).split()[-1]
-        self.home.keep_secret("notifications_token", token)
-        self.home.keep_secret("channel_key", key)
+        secrets = self.home.secrets
+        if "channel_key" not in secrets:
+            self.tell("a wallet app's channel and its keys")
+            self.command("channels", "create", CHANNEL, "The demo wallet")
+            key = self.command("channels", "issue-key", CHANNEL).split()[-1]
+            token = self.command("notifications", "channel", "add", CHANNEL).split()[-1]
+            self.home.keep_secret("notifications_token", token)
+            self.home.keep_secret("channel_key", key)
+        # A city from before commands were signed gets one as well.
+        if "signing_key" not in secrets:
+            key = self.command("channels", "issue-signing-key", CHANNEL).split()[-1]
+            self.home.keep_secret("signing_key", key)
 
     def _bills_by_file(self) -> None:
         self.tell("bills of billers that work by file")

@@ -146,6 +146,7 @@ def _print_addresses(city: "City") -> None:
     table("The city is up. Ctrl-C stops it.", ("what", "where"), rows)
     if "web" in running:
         print(f"API key of the channel {CHANNEL}:\n{secrets['channel_key']}\n")
+        print(f"Its signing key, for commands through Kafka:\n{secrets['signing_key']}\n")
     print('In another shell: eval "$(.venv/bin/meterhall env)"; .venv/bin/meterhall --help')
     sys.stdout.flush()
 

@@ -17,25 +17,27 @@ DATABASE = "meterhall"
 OWNER = "meterhall_owner"
 BILLERS_FILE = "billers.json"
 POSTGRES_FILE = "postgres-password"
+COMMAND_SECRET = "METERHALL_COMMAND_SECRET"  # noqa: S105 - a variable's name
 
 
 def make(folder: Path) -> bool:
     """Write what is missing; whether anything was."""
     if (folder / "complete").exists():
-        return False
+        return _add_command_secret(folder / "billing")
     passwords = {role: secrets.token_urlsafe(24) for role in ("owner", "billing", "notifications")}
     psp = {
         "METERHALL_PSP_API_KEY": f"sk_test_{secrets.token_hex(24)}",
         "METERHALL_PSP_WEBHOOK_SECRET": f"whsec_{secrets.token_hex(24)}",
     }
     billing = {"METERHALL_DATABASE_URL": _url("billing_app", passwords["billing"])}
+    commands = {COMMAND_SECRET: secrets.token_urlsafe(32)}
     notifications = {
         "METERHALL_NOTIFICATIONS_DATABASE_URL": _url(
             "notifications_app", passwords["notifications"]
         )
     }
     owner = {"METERHALL_OWNER_DATABASE_URL": _url(OWNER, passwords["owner"])}
-    _write(folder / "billing", _lines(billing | psp))
+    _write(folder / "billing", _lines(billing | psp | commands))
     _write(folder / "notifications", _lines(notifications))
     _write(folder / "psp", _lines(psp))
     # Migrations make the roles of both services.
@@ -45,6 +47,17 @@ def make(folder: Path) -> bool:
     _write(folder / BILLERS_FILE, json.dumps(billers, indent=2))
     # Written last: whoever dies before it starts again from the beginning.
     _write(folder / "complete", "")
+    return True
+
+
+def _add_command_secret(file: Path) -> bool:
+    """Give an installation from before commands were signed its secret; whether it had none."""
+    before = file.read_text()
+    if COMMAND_SECRET in before:
+        return False
+    partial = file.with_suffix(".partial")
+    _write(partial, before + _lines({COMMAND_SECRET: secrets.token_urlsafe(32)}))
+    partial.rename(file)
     return True
 
 

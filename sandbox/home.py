@@ -74,6 +74,7 @@ class Home:
             "notifications": secrets.token_urlsafe(24),
             "psp_api_key": f"sk_test_{secrets.token_hex(24)}",
             "psp_webhook": f"whsec_{secrets.token_hex(24)}",
+            "command": secrets.token_urlsafe(32),
             "channel_webhook": f"whsec_{secrets.token_hex(24)}",
         }
         return self._kept("secrets.json", made)

@@ -127,6 +127,24 @@ def test_a_file_of_secrets_gives_a_shell_what_the_settings_need(tmp_path: Path) 
     assert (tmp_path / "postgres-password").read_text() in owner
 
 
+def test_an_installation_from_before_commands_were_signed_gets_its_secret(tmp_path: Path) -> None:
+    assert first_day.make(tmp_path)
+    billing = tmp_path / "billing"
+    whole = billing.read_text()
+    before = "".join(
+        line for line in whole.splitlines(True) if first_day.COMMAND_SECRET not in line
+    )
+    assert len(before) < len(whole)
+    billing.write_text(before)
+    assert first_day.make(tmp_path)
+    after = billing.read_text()
+    assert after.startswith(before)
+    assert re.fullmatch(rf"{first_day.COMMAND_SECRET}='\S{{32,}}'\n", after.removeprefix(before))
+    assert billing.stat().st_mode & 0o777 == 0o600
+    assert not first_day.make(tmp_path)
+    assert billing.read_text() == after, "a second run changes nothing"
+
+
 def test_no_secret_is_in_the_files() -> None:
     for name, part in PARTS.items():
         for variable, value in (part.get("environment") or {}).items():

@@ -31,7 +31,7 @@ async def measure(run: Run) -> dict[str, Sample]:
     stage, commands = run.stage, run.plan.consumer_commands
     async with stage.city() as city:
         due = await city.due(run.plan)
-        records = encode([command(each) for each in due[:commands]])
+        records = encode([command(each) for each in due[:commands]], stage.signing_key)
         told = {"METERHALL_DATABASE_URL": city.billing_url}
         consumer = stage.process("consumer", MODULE, told, str(commands))
         consumer.log.unlink(missing_ok=True)

@@ -41,7 +41,8 @@ async def measure(run: Run) -> dict[str, Sample]:
     stage, payments = run.stage, run.plan.payments
     async with stage.city() as city:
         stored = await _stored(city)
-        records = encode([command(each) for each in await city.due(run.plan)])
+        due = await city.due(run.plan)
+        records = encode([command(each) for each in due], stage.signing_key)
         employed, publisher = workers(stage, city), relay(stage, city)
         async with (
             Wallets(stage.kafka.bootstrap) as wallets,

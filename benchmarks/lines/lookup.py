@@ -60,7 +60,7 @@ async def _rate(run: Run) -> Sample:
             await settled(run.stage, LOOKUP_GROUP, WORKERS)
             used = meter(run.stage, worker=employed, relay=[publisher], billers=[at.billers])
             await used.start()
-            await wallets.send(encode([look_up(each) for each in asked]))
+            await wallets.send(encode([look_up(each) for each in asked], run.stage.signing_key))
             await witness.read(len(asked))
             cost = await used.cost(len(asked))
         complaints = await integrity.events(city.engine, [LOOKUP_EVENTS.code], witness.ids)
@@ -92,7 +92,8 @@ async def _paced(run: Run, *, dead: bool) -> tuple[list[float], list[str]]:
         ):
             await settled(run.stage, LOOKUP_GROUP, WORKERS)
             asked_at, _ = await asyncio.gather(
-                wallets.pace(encode(asked), PER_SECOND), witness.read(lookups)
+                wallets.pace(encode(asked, run.stage.signing_key), PER_SECOND),
+                witness.read(lookups),
             )
         complaints = await integrity.events(city.engine, [LOOKUP_EVENTS.code], witness.ids)
     healthy = [each.key for each in asked if each.account_id in well]

@@ -63,7 +63,7 @@ async def _pace(
     per_second: float,
 ) -> tuple[Sample, list[bytes]]:
     """One share, and the ids of all events that came of it."""
-    records = encode([command(each) for each in due])
+    records = encode([command(each) for each in due], stage.signing_key)
     async with (
         Witness(stage.kafka.bootstrap, [RECEIPT_EVENTS]) as witness,
         Witness(stage.kafka.bootstrap, [PAYMENT_EVENTS]) as others,

@@ -46,7 +46,7 @@ async def measure(run: Run) -> dict[str, Sample]:
             await settled(stage, PAYMENT_GROUP, WORKERS)
             async with Witness(stage.kafka.bootstrap, [LOOKUP_EVENTS]) as found:
                 accounts = await open_accounts(city, at, CALLED, payments // len(CALLED) + 1)
-                await wallets.send(encode([look_up(each) for each in accounts]))
+                await wallets.send(encode([look_up(each) for each in accounts], stage.signing_key))
                 await found.read(len(accounts))
             commands = [_command(id, amount) for id, amount in await _bills(city, payments)]
             async with Witness(stage.kafka.bootstrap, EVENTS) as witness:
@@ -54,7 +54,7 @@ async def measure(run: Run) -> dict[str, Sample]:
                     stage, worker=employed, relay=[publisher], psp=[at.psp], billers=[at.billers]
                 )
                 await used.start()
-                await wallets.send(encode(commands))
+                await wallets.send(encode(commands, stage.signing_key))
                 # PaymentAccepted, PaymentSucceeded, ReceiptIssued.
                 await witness.read(3 * len(commands))
                 cost = await used.cost(len(commands))

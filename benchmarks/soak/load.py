@@ -47,7 +47,10 @@ class Load:
         self._timer = stage.process("timer", "services.billing.timer", told)
         size = json.dumps(asdict(scene.size))
         self._sender = stage.process(
-            "sender", sender.MODULE, {}, stage.kafka.bootstrap, str(scene.diary), size
+            "sender",
+            sender.MODULE,
+            {sender.SIGNING_KEY: stage.signing_key},
+            *(stage.kafka.bootstrap, str(scene.diary), size),
         )
         self._failures = 0
 

@@ -1,7 +1,8 @@
 """The wallet apps of the soak: a process of its own that makes commands as they fall due, evenly, and sends them.
 
-`python -m benchmarks.soak.sender <bootstrap> <diary> <size as JSON>`. It writes a line a second into its diary. A
-payment's id is a UUIDv7 of the moment at which its command falls due, so whoever reads it knows how long it took.
+`python -m benchmarks.soak.sender <bootstrap> <diary> <size as JSON>`, with the wallets' signing key in the variable
+BENCHMARK_SIGNING_KEY. It writes a line a second into its diary. A payment's id is a UUIDv7 of the moment at which its
+command falls due, so whoever reads it knows how long it took.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ from events.payments import PayBill, WalletFunding
 from messaging.publish import Publisher, StartOverError
 
 MODULE = "benchmarks.soak.sender"
+SIGNING_KEY = "BENCHMARK_SIGNING_KEY"  # an environment variable: arguments can be read by everybody
 # A wallet app's producer collects for as long before it sends.
 LINGER_SECONDS = 0.01
 # A sender that was held up catches up in steps of this size.
@@ -65,8 +67,9 @@ def payment_id(due_at: float) -> UUID:
 class Sender:
     """Sends a command for each bill that is due, in an order that has nothing to do with that of the bills."""
 
-    def __init__(self, bootstrap: str, diary: Path, size: Size) -> None:
+    def __init__(self, bootstrap: str, diary: Path, size: Size, signing_key: str) -> None:
         self._bootstrap = bootstrap
+        self._signing_key = signing_key
         self._diary = diary
         self._size = size
         self._order = array("I", range(size.paid, size.bills))
@@ -99,7 +102,8 @@ class Sender:
         if due <= self._sent:
             return
         self._late_ms = max(self._late_ms, (now - self._began - self._sent / rate) * 1000)
-        await self._publish(encode([self._command(n) for n in range(self._sent, due)]))
+        commands = [self._command(n) for n in range(self._sent, due)]
+        await self._publish(encode(commands, self._signing_key))
         self._sent = due
 
     def _command(self, position: int) -> PayBill:
@@ -149,4 +153,5 @@ class Sender:
 
 
 if __name__ == "__main__":
-    run_process(Sender(sys.argv[1], Path(sys.argv[2]), Size(**json.loads(sys.argv[3]))).run())
+    planned = Size(**json.loads(sys.argv[3]))
+    run_process(Sender(sys.argv[1], Path(sys.argv[2]), planned, os.environ[SIGNING_KEY]).run())

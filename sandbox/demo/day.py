@@ -58,14 +58,7 @@ class Day:
 
     async def run(self) -> Outcome:
         """From the morning to the last delivered mail."""
-        secrets = self._city.home.secrets
-        wallet = Wallet(
-            self._city.environment,
-            secrets["channel_key"],
-            secrets["notifications_token"],
-            CHANNEL,
-        )
-        async with wallet:
+        async with Wallet(self._city.environment, self._city.home.secrets, CHANNEL) as wallet:
             await self._all(
                 "payers introduce themselves", map(self._introduce(wallet), self._payers)
             )

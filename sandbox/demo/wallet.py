@@ -1,4 +1,4 @@
-"""A wallet app, as anybody could write it: the HTTP door with an API key, and the Kafka door with a producer."""
+"""A wallet app, as anybody could write it: the HTTP door with an API key, and the Kafka door with a signing key."""
 
 import asyncio
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaProducer
 from events.envelope import headers
 from events.ids import uuid7
 from events.message import Event
+from events.signature import SigningKey
 
 Json = dict[str, Any]
 # What a phone shop full of people would have open at once.
@@ -26,12 +27,16 @@ class WalletError(Exception):
 class Wallet:
     """One channel, at both doors of one city."""
 
-    def __init__(self, environment: Mapping[str, str], key: str, token: str, channel: str) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], secrets: Mapping[str, str], channel: str
+    ) -> None:
+        """`secrets` has the channel's channel_key, signing_key and notifications_token."""
         self.channel = channel
         self._billing = environment["METERHALL_BILLING_URL"]
         port = environment["METERHALL_NOTIFICATIONS_WEB_PORT"]
         self._notifications = f"http://127.0.0.1:{port}"
-        self._key, self._token = key, token
+        self._key, self._token = secrets["channel_key"], secrets["notifications_token"]
+        self._signing_key = SigningKey(secrets["signing_key"])
         self._kafka = environment["METERHALL_KAFKA"]
 
     async def __aenter__(self) -> Self:
@@ -69,16 +74,13 @@ class Wallet:
         return UUID(promised["id"])
 
     async def send(self, command: Event) -> None:
-        """Send a command by Kafka, with the envelope that the contract asks for."""
+        """Send a command by Kafka, with the envelope that the contract asks for, and signed."""
+        id, topic, value = uuid7(), type(command).topic.name, command.model_dump_json().encode()
         said = headers(
-            uuid7(), command.ce_type(), f"wallet/{self.channel}", command.key, datetime.now(UTC), 1
+            *(id, command.ce_type(), f"wallet/{self.channel}", command.key, datetime.now(UTC), 1),
+            signature=self._signing_key.sign(topic, command.key, str(id), command.ce_type(), value),
         )
-        await self._producer.send_and_wait(
-            type(command).topic.name,
-            command.model_dump_json().encode(),
-            key=command.key.encode(),
-            headers=said,
-        )
+        await self._producer.send_and_wait(topic, value, key=command.key.encode(), headers=said)
 
     async def top_up(self, payer: str, amount_minor: int) -> None:
         """Fill a payer's wallet through the PSP, and wait until the money is there."""

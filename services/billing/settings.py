@@ -20,6 +20,17 @@ class Settings(BaseSettings):
     notifications_database_url: SecretStr | None = None
     kafka: str = Field("127.0.0.1:9092", description="bootstrap servers, host:port[,host:port]")
 
+    command_secret: SecretStr | None = Field(
+        None,
+        description="what every signing key is derived from, 32 characters or more: the same for web, worker and the"
+        " command line. Who has it may command in the name of every channel",
+    )
+    trusted_command_topics: str = Field(
+        "",
+        description="topics, separated by commas: who may write these topics may command in the name of every channel;"
+        " signatures on them are not checked; only Kafka's ACLs protect the money",
+    )
+
     psp_url: str = "http://127.0.0.1:8420"
     psp_api_key: SecretStr = SecretStr("")
     psp_webhook_secret: SecretStr = SecretStr("")

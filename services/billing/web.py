@@ -3,6 +3,8 @@
 `python -m services.billing.web`. It never calls a biller or the PSP: it promises, and the worker keeps.
 """
 
+import sys
+
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import RedirectResponse
 
@@ -11,6 +13,7 @@ from chassis.telemetry import configure_logging
 from services.billing import docs_pages
 from services.billing.bills import routes as bills
 from services.billing.catalog import routes as catalog
+from services.billing.channels import TrustError, door_key, read_trust
 from services.billing.database import connect
 from services.billing.payments import routes as payments
 from services.billing.payments import webhooks
@@ -36,17 +39,24 @@ async def to_the_documentation() -> RedirectResponse:
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The application; its engine lives as long as it does."""
+    """The application; its engine lives as long as it does. Raises TrustError when it has nothing to sign with."""
+    key = door_key(read_trust(settings))
     engine = connect(settings.database_url.get_secret_value(), pool_size=settings.pool_size)
     parts = (catalog, bills, payments, receipts, webhooks, docs_pages)
     routers = [home, *(part.router for part in parts)]
-    return web.create("Meterhall", DESCRIPTION, engine, settings, routers)
+    app = web.create("Meterhall", DESCRIPTION, engine, settings, routers)
+    app.state.door_key = key
+    return app
 
 
 def main() -> None:
     configure_logging("web")
     settings = Settings()
-    web.serve(create_app(settings), settings.web_host, settings.web_port)
+    try:
+        app = create_app(settings)
+    except TrustError as error:
+        sys.exit(str(error))
+    web.serve(app, settings.web_host, settings.web_port)
 
 
 if __name__ == "__main__":

@@ -1,25 +1,39 @@
 """Process: the Kafka consumers of billing. `python -m services.billing.worker`
 
-Builds the workshop and the broker, and hands them to the slices' consumers.
+Builds the workshop, the broker and the guard of commands, and hands them to the slices' consumers.
 """
+
+import sys
+
+import structlog
 
 from chassis.probes import Probes, until_stopped
 from chassis.process import run_process
 from chassis.telemetry import configure_logging
 from messaging.consume import make_broker
 from services.billing.bills import consumer as bills
+from services.billing.channels import Guard, Trust, TrustError, read_trust
 from services.billing.payments import consumer as payments
 from services.billing.settings import Settings
 from services.billing.workshop import open_workshop
 
+log = structlog.get_logger()
 
-async def run(settings: Settings) -> None:
+
+async def run(settings: Settings, trust: Trust) -> None:
     """Consume until told to stop; then finish what is under way."""
+    for topic in sorted(trust.topics):
+        log.warning(
+            "command_topic_is_trusted",
+            topic=topic,
+            text="signatures are not checked: who may write this topic commands in the name of every channel",
+        )
     async with open_workshop(settings, plan_cache_mode="force_generic_plan") as shop:
         broker = make_broker(settings.kafka, "meterhall-billing-worker")
+        guard = Guard(shop.engine, trust)
         consumptions = (
-            payments.register(broker, shop.engine, shop.payments),
-            bills.register(broker, shop.engine, shop.lookups),
+            payments.register(broker, shop.engine, shop.payments, guard),
+            bills.register(broker, shop.engine, shop.lookups, guard),
         )
         stuck = [each.progress for each in consumptions]
         async with Probes(settings.metrics_port, shop.engine, stuck):
@@ -32,7 +46,12 @@ async def run(settings: Settings) -> None:
 
 def main() -> None:
     configure_logging("worker")
-    run_process(run(Settings()))
+    settings = Settings()
+    try:
+        trust = read_trust(settings)
+    except TrustError as error:
+        sys.exit(str(error))
+    run_process(run(settings, trust))
 
 
 if __name__ == "__main__":

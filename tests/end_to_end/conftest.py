@@ -21,7 +21,5 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]:
 @pytest.fixture
 async def wallet(city: City) -> AsyncIterator[Wallet]:
     """The wallet app of the city's channel."""
-    secrets = city.home.secrets
-    key, token = secrets["channel_key"], secrets["notifications_token"]
-    async with Wallet(city.environment, key, token, CHANNEL) as made:
+    async with Wallet(city.environment, city.home.secrets, CHANNEL) as made:
         yield made

@@ -17,12 +17,13 @@ class Ran:
     err: str
 
 
-async def meterhall(database: Database, *arguments: str) -> Ran:
-    """Run `meterhall ARGUMENTS` on this database."""
+async def meterhall(database: Database, *arguments: str, **settings: str) -> Ran:
+    """Run `meterhall ARGUMENTS` on this database; `settings` are further METERHALL_ variables."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("METERHALL_")
     }
     environment["METERHALL_DATABASE_URL"] = database.billing_url
+    environment |= {f"METERHALL_{name.upper()}": value for name, value in settings.items()}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

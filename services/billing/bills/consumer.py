@@ -9,6 +9,7 @@ from events.bills import LookUpBills
 from events.topics import LOOKUP_COMMANDS, LOOKUP_GROUP
 from messaging.consume import Consumption, Message, Rejected, subscribe
 from services.billing.bills.lookup import Instruction, Lookups, Refusal
+from services.billing.channels import Guard
 
 _SAID: dict[Refusal, str] = {
     "id_reused": "this lookup_id was used before with another channel or account",
@@ -17,13 +18,15 @@ _SAID: dict[Refusal, str] = {
 }
 
 
-def register(broker: KafkaBroker, engine: AsyncEngine, lookups: Lookups) -> Consumption:
-    """Have the broker hand the lookup commands to `lookups`."""
+def register(
+    broker: KafkaBroker, engine: AsyncEngine, lookups: Lookups, guard: Guard
+) -> Consumption:
+    """Have the broker hand the lookup commands that the guard lets through to `lookups`."""
 
     async def handle(messages: Sequence[Message]) -> Sequence[Rejected]:
         return await take(lookups, messages)
 
-    return subscribe(broker, LOOKUP_COMMANDS, LOOKUP_GROUP, handle, engine)
+    return subscribe(broker, LOOKUP_COMMANDS, LOOKUP_GROUP, guard.before(handle), engine)
 
 
 async def take(lookups: Lookups, messages: Sequence[Message]) -> list[Rejected]:

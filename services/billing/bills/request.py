@@ -8,6 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events.bills import LookUpBills
+from events.signature import SigningKey
 from messaging.outbox import Outgoing, enqueue
 from services.billing.bills.accounts import find_or_open_accounts
 from services.billing.catalog import Biller, find_billers
@@ -42,9 +43,12 @@ async def open_account(connection: AsyncConnection, biller_id: str, account_numb
 
 
 async def ask(
-    connection: AsyncConnection, command: LookUpBills, correlation_id: str | None = None
+    connection: AsyncConnection,
+    command: LookUpBills,
+    key: SigningKey | None,
+    correlation_id: str | None = None,
 ) -> None:
-    """Keep the lookup and enqueue its command, in the caller's transaction."""
+    """Keep the lookup and enqueue its command, signed with the door's key, in the caller's transaction."""
     await connection.execute(
         _KEEP,
         {
@@ -54,7 +58,8 @@ async def ask(
             "correlation": correlation_id,
         },
     )
-    await enqueue(connection, [Outgoing.of(command, 1, correlation_id=correlation_id)])
+    message = Outgoing.of(command, 1, correlation_id=correlation_id).signed(key)
+    await enqueue(connection, [message])
 
 
 @lru_cache(1024)

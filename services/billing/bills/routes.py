@@ -86,7 +86,8 @@ async def look_up(  # noqa: PLR0917
                 channel=channel.id,
                 account_id=await _account(connection, body),
             )
-            await request.ask(connection, command, getattr(http.state, "request_id", None))
+            correlation = getattr(http.state, "request_id", None)
+            await request.ask(connection, command, http.app.state.door_key, correlation)
     if seconds := wait_seconds(prefer):
         await _answers(http).wait(claim.resource_id, seconds)
         response.headers["Preference-Applied"] = f"wait={seconds}"

@@ -30,9 +30,11 @@ _FIND = text("""
 """)
 _LIST = text("""
     SELECT c.id, c.name, c.active, c.max_payment_minor, c.created_at,
-        coalesce(array_agg(k.prefix ORDER BY k.created_at) FILTER (WHERE k.revoked_at IS NULL AND k.id IS NOT NULL),
-            '{}') AS prefixes
-    FROM channels c LEFT JOIN api_keys k ON k.channel_id = c.id GROUP BY c.id ORDER BY c.id
+        ARRAY(SELECT k.prefix FROM api_keys k WHERE k.channel_id = c.id AND k.revoked_at IS NULL ORDER BY k.created_at)
+            AS prefixes,
+        ARRAY(SELECT k.id FROM signing_keys k WHERE k.channel_id = c.id AND k.revoked_at IS NULL ORDER BY k.created_at)
+            AS signing_prefixes
+    FROM channels c ORDER BY c.id
 """)
 _LIMITS = text("SELECT id, max_payment_minor FROM channels WHERE active")
 
@@ -60,9 +62,14 @@ async def create_channel(
     return created.first() is not None
 
 
+async def channel_exists(connection: AsyncConnection, id: str) -> bool:
+    """Whether there is a channel of this id, open or closed."""
+    return await connection.scalar(_KNOWN, {"id": id}) is not None
+
+
 async def issue_key(connection: AsyncConnection, channel_id: str) -> str:
     """A new key for the channel: the only time that it is seen. Others stay valid, so that keys can be rotated."""
-    if await connection.scalar(_KNOWN, {"id": channel_id}) is None:
+    if not await channel_exists(connection, channel_id):
         raise UnknownChannelError(f"there is no channel {channel_id!r}: create it first")
     prefix = secrets.token_hex(4)
     key = f"mh_{prefix}_{secrets.token_urlsafe(32)}"
@@ -97,7 +104,7 @@ async def open_with(connection: AsyncConnection, key: str) -> Channel:
 
 
 async def list_channels(connection: AsyncConnection) -> Sequence[RowMapping]:
-    """Every channel: id, name, active, max_payment_minor, created_at, and the prefixes of its valid keys."""
+    """Every channel: id, name, active, max_payment_minor, created_at, the prefixes of its valid keys of both kinds."""
     return (await connection.execute(_LIST)).mappings().all()
 
 

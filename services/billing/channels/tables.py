@@ -46,6 +46,16 @@ api_keys = Table(
     UniqueConstraint("prefix"),
 )
 
+signing_keys = Table(
+    "signing_keys",
+    metadata,
+    Column("id", Text, primary_key=True),  # its secret is derived (signing_keys.py), and not here
+    Column("channel_id", ForeignKey("channels.id"), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("revoked_at", DateTime(timezone=True)),
+    CheckConstraint("id ~ '^[0-9a-f]{8}$'", name="id_is_hex"),
+)
+
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,

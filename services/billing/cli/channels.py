@@ -1,4 +1,4 @@
-"""`meterhall channels …`: the wallet apps that use us, and their API keys."""
+"""`meterhall channels …`: the wallet apps that use us, their API keys and their signing keys."""
 
 import re
 from typing import Annotated
@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from chassis.output import as_json, fail, money, table
-from services.billing.cli.session import run, transaction
+from services.billing.cli.session import run, settings, transaction
 
-commands = typer.Typer(name="channels", help="Wallet apps and their API keys.")
+commands = typer.Typer(name="channels", help="Wallet apps, their API keys and their signing keys.")
 
 
 @commands.command()
@@ -76,9 +76,50 @@ def revoke_key(
     print(f"The key {prefix_of(key)} of {channel} is revoked.")
 
 
+@commands.command("issue-signing-key")
+def issue_signing_key(id: Annotated[str, typer.Argument(help="the channel")]) -> None:
+    """Print a new key with which a channel signs its commands to Kafka. Older keys stay valid."""
+    from services.billing import channels
+
+    try:
+        secret = channels.read_secret(settings())
+    except channels.TrustError as error:
+        fail(str(error))
+
+    async def work() -> str:
+        async with transaction() as connection:
+            return await channels.issue_signing_key(connection, secret, id)
+
+    try:
+        print(run(work()))
+    except channels.UnknownChannelError:
+        fail(f"There is no channel {id!r}: meterhall channels create {id} NAME")
+
+
+@commands.command("revoke-signing-key")
+def revoke_signing_key(
+    key: Annotated[str, typer.Argument(metavar="KEY_OR_PREFIX", help="mhs_…, or its middle part")],
+) -> None:
+    """Revoke a signing key; commands that it signed are refused two seconds later."""
+    from services.billing import channels
+    from services.billing.channels.keys import prefix_of
+
+    async def work() -> str | None:
+        async with transaction() as connection:
+            return await channels.revoke_signing_key(connection, key)
+
+    channel = run(work())
+    if channel is None:
+        # The key itself is not repeated: it may still sign.
+        fail(
+            f"No valid signing key has the prefix {prefix_of(key)[:8]!r}: see meterhall channels list"
+        )
+    print(f"The signing key {prefix_of(key)} of {channel} is revoked.")
+
+
 @commands.command("list")
 def list_(json: Annotated[bool, typer.Option("--json", help="for a script")] = False) -> None:
-    """Channels, their limits and the prefixes of their valid keys."""
+    """Channels, their limits and the prefixes of their valid keys of both kinds."""
     from services.billing.channels.keys import list_channels
 
     async def work() -> list[dict[str, object]]:
@@ -91,15 +132,20 @@ def list_(json: Annotated[bool, typer.Option("--json", help="for a script")] = F
         return
     table(
         "Channels",
-        ["id", "name", "open", "largest payment>", "keys"],
+        ["id", "name", "open", "largest payment>", "keys!", "signing keys!"],
         [
             (
                 row["id"],
                 row["name"],
                 "yes" if row["active"] else "no",
                 money(int(str(row["max_payment_minor"])), "CNY").removesuffix(" CNY"),
-                " ".join(row["prefixes"]) if isinstance(row["prefixes"], list) else "",
+                _lines(row["prefixes"]),
+                _lines(row["signing_prefixes"]),
             )
             for row in rows
         ],
     )
+
+
+def _lines(prefixes: object) -> str:
+    return "\n".join(prefixes) if isinstance(prefixes, list) else ""

@@ -12,6 +12,7 @@ from events.message import Event
 from events.payments import PayBill, RefundPayment, TopUpWallet
 from events.topics import PAYMENT_COMMANDS, PAYMENT_GROUP
 from messaging.consume import Consumption, Message, Rejected, subscribe
+from services.billing.channels import Guard
 from services.billing.payments.model import Instruction
 from services.billing.payments.pay import Payments
 
@@ -22,13 +23,16 @@ CommandT = TypeVar("CommandT", bound=Event)
 BATCH = 1_000
 
 
-def register(broker: KafkaBroker, engine: AsyncEngine, payments: Payments) -> Consumption:
-    """Have the broker hand the payment commands to `payments`."""
+def register(
+    broker: KafkaBroker, engine: AsyncEngine, payments: Payments, guard: Guard
+) -> Consumption:
+    """Have the broker hand the payment commands that the guard lets through to `payments`."""
 
     async def handle(messages: Sequence[Message]) -> Sequence[Rejected]:
         return await take(payments, messages)
 
-    return subscribe(broker, PAYMENT_COMMANDS, PAYMENT_GROUP, handle, engine, max_records=BATCH)
+    guarded = guard.before(handle)
+    return subscribe(broker, PAYMENT_COMMANDS, PAYMENT_GROUP, guarded, engine, max_records=BATCH)
 
 
 async def take(payments: Payments, messages: Sequence[Message]) -> list[Rejected]:

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from chassis.gather import Gather
 from chassis.problems import Problem
 from events.payments import PayBill
+from events.signature import SigningKey
 from messaging.transient import is_transient
 from services.billing.channels import Claim, KeyUse, claim_keys, release_keys
 from services.billing.payments import request
@@ -33,10 +34,11 @@ class Asked(NamedTuple):
 
 
 class Door:
-    """One for the process."""
+    """One for the process. `key` signs its commands."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, key: SigningKey | None) -> None:
         self._engine = engine
+        self._key = key
         self._gather = Gather(self._promise, concerns_all=_concerns_all)
 
     async def pay(self, asked: Asked) -> Claim:
@@ -49,10 +51,12 @@ class Door:
 
     async def _promise(self, batch: Sequence[Asked]) -> list[Claim | Exception]:
         async with self._engine.begin() as connection:
-            return await promise(connection, batch)
+            return await promise(connection, batch, self._key)
 
 
-async def promise(connection: AsyncConnection, batch: Sequence[Asked]) -> list[Claim | Exception]:
+async def promise(
+    connection: AsyncConnection, batch: Sequence[Asked], key: SigningKey | None
+) -> list[Claim | Exception]:
     """Promise these in the caller's transaction; what came of each, in their order. No key may be there twice."""
     claims = await claim_keys(connection, [each.use for each in batch], _PATIENCE)
     outcomes: list[Claim | Exception] = [*claims]
@@ -73,7 +77,7 @@ async def promise(connection: AsyncConnection, batch: Sequence[Asked]) -> list[C
             promised.append(request.of_payment(asked.command, asked.correlation_id))
     # An objection leaves the key free: the same key may come with what is right.
     await release_keys(connection, [batch[p].use for p in new if isinstance(outcomes[p], Problem)])
-    await request.promise(connection, promised)
+    await request.promise(connection, promised, key)
     return outcomes
 
 

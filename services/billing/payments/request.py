@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from chassis.database import copy
 from events.message import Event
 from events.payments import PayBill, RefundPayment, TopUpWallet
+from events.signature import SigningKey
 from messaging.outbox import Outgoing, enqueue
 from services.billing.bills import find_bills
 from services.billing.channels import payment_limits
@@ -89,8 +90,10 @@ async def refundable(
     return Refundable(row.payer, row.currency, row.state, row.amount_minor, row.left_minor)
 
 
-async def promise(connection: AsyncConnection, promises: Sequence[Promise]) -> None:
-    """Keep the promises and enqueue their commands, in the caller's transaction."""
+async def promise(
+    connection: AsyncConnection, promises: Sequence[Promise], key: SigningKey | None
+) -> None:
+    """Keep the promises and enqueue their commands, signed with the door's key, in the caller's transaction."""
     if not promises:
         return
     rows = [
@@ -99,7 +102,10 @@ async def promise(connection: AsyncConnection, promises: Sequence[Promise]) -> N
     await copy(connection, "payment_requests", _COLUMNS, rows)
     await enqueue(
         connection,
-        [Outgoing.of(each.command, 1, correlation_id=each.correlation_id) for each in promises],
+        [
+            Outgoing.of(each.command, 1, correlation_id=each.correlation_id).signed(key)
+            for each in promises
+        ],
     )
 
 

@@ -36,7 +36,7 @@ from services.billing.payments.objections import objection
 
 @asynccontextmanager
 async def _open_door(app: FastAPI) -> AsyncIterator[None]:
-    app.state.door = Door(app.state.engine)
+    app.state.door = Door(app.state.engine, app.state.door_key)
     yield
     await app.state.door.drain()
 
@@ -133,7 +133,7 @@ async def refund(
                 reason=body.reason,
             )
             promise = request.of_refund(command, payment, correlation_of(http))
-            await request.promise(connection, [promise])
+            await request.promise(connection, [promise], http.app.state.door_key)
     return _promised(f"/v1/refunds/{claim.resource_id}", claim)
 
 
@@ -158,7 +158,7 @@ async def top_up(body: NewTopUp, http: Request, channel: Caller, key: Key) -> Re
             if refused:
                 raise objection(refused)
             promise = request.of_top_up(command, correlation_of(http))
-            await request.promise(connection, [promise])
+            await request.promise(connection, [promise], http.app.state.door_key)
     return _promised(f"/v1/top-ups/{claim.resource_id}", claim)
 
 

@@ -1,44 +1,27 @@
 """Lookups through a real Kafka: commands in, answers recorded, what can't be kept becomes a dead letter."""
 
 import asyncio
-from datetime import UTC, datetime
-
-from aiokafka import AIOKafkaProducer
 
 from events.bills import LookUpBills
-from events.envelope import headers
 from events.ids import uuid7
-from events.topics import LOOKUP_COMMANDS
 from messaging.consume import make_broker
 from messaging.dead_letters import unpack
 from services.billing.bills.consumer import register
 from services.billing.bills.lookup import Lookups
+from services.billing.channels import Guard
 from tests.services.billing.bills.conftest import CHANNEL, Hall
-
-
-async def send(bootstrap: str, *commands: LookUpBills) -> None:
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
-    await producer.start()
-    try:
-        for each in commands:
-            said = headers(
-                uuid7(), each.ce_type(), "wallet", each.key, datetime.now(UTC), 1, None, "corr-7"
-            )
-            value = each.model_dump_json().encode()
-            await producer.send_and_wait(
-                LOOKUP_COMMANDS.name, value, key=each.key.encode(), headers=said
-            )
-    finally:
-        await producer.stop()
+from tests.support.commands import TRUST, make_signing_key, send, signed
 
 
 async def test_commands_through_kafka_are_answered_once(hall: Hall, kafka: str) -> None:
     commands = [await hall.command("hz-water", hall.fresh("hz-water")) for _ in range(12)]
     nobody = LookUpBills(lookup_id=uuid7(), channel=CHANNEL, account_id=uuid7())
-    await send(kafka, *commands[:6], nobody, *commands[6:], commands[0])
+    key = await make_signing_key(hall.engine, CHANNEL)
+    sent = (*commands[:6], nobody, *commands[6:], commands[0])
+    await send(kafka, *(signed(each, key, correlation_id="corr-7") for each in sent))
     broker = make_broker(kafka, "test-lookups")
     lookups = Lookups(hall.engine, hall.connectors)
-    register(broker, hall.engine, lookups)
+    register(broker, hall.engine, lookups, Guard(hall.engine, TRUST))
     await broker.start()
     try:
         deadline = asyncio.get_running_loop().time() + 30

@@ -19,6 +19,7 @@ from services.billing.bills.lookup import Instruction
 from services.billing.bills.routes import router, wait_seconds
 from services.billing.channels import create_channel, issue_key
 from tests.services.billing.bills.conftest import CHANNEL, Hall
+from tests.support.commands import DOOR_KEY
 
 
 @dataclass
@@ -58,6 +59,7 @@ class Wallet:
 async def app(hall: Hall) -> FastAPI:
     made = FastAPI()
     made.state.engine = hall.engine
+    made.state.door_key = DOOR_KEY
     problems.install(made)
     made.include_router(router)
     return made

@@ -17,6 +17,7 @@ from sandbox.ports import HOST, free_port
 from services.billing.channels import Claim, claim_key, key_use
 from services.billing.database import connect
 from services.billing.payments.door import Asked, Door, promise
+from tests.support.commands import DOOR_KEY
 from tests.support.factories import CHANNEL, make_bill, make_biller, make_channel, pay_bill
 
 _KEPT = """
@@ -34,7 +35,7 @@ async def bill(engine: AsyncEngine) -> UUID:
 
 @pytest.fixture
 async def door(engine: AsyncEngine) -> AsyncIterator[Door]:
-    made = Door(engine)
+    made = Door(engine, DOOR_KEY)
     yield made
     await made.drain()
 
@@ -138,7 +139,7 @@ async def test_the_second_of_a_key_may_be_right_where_the_first_was_not(
 async def test_doors_that_share_keys_agree_and_never_stand_in_each_others_way(
     engine: AsyncEngine, bill: UUID
 ) -> None:
-    doors = [Door(engine) for _ in range(4)]  # of four processes
+    doors = [Door(engine, DOOR_KEY) for _ in range(4)]  # of four processes
     keys = [f"key-{n}" for n in range(60)]
     answers = await asyncio.gather(
         *(
@@ -158,7 +159,7 @@ async def test_doors_that_share_keys_agree_and_never_stand_in_each_others_way(
 async def test_keys_are_claimed_in_one_order_for_all(engine: AsyncEngine, bill: UUID) -> None:
     async def promise_all(keys: Sequence[str]) -> list[Any]:
         async with engine.begin() as connection:
-            return [*await promise(connection, [asked(bill, key) for key in keys])]
+            return [*await promise(connection, [asked(bill, key) for key in keys], DOOR_KEY)]
 
     keys = ["a", "b", "c"]
     async with engine.connect() as between:
@@ -210,7 +211,7 @@ async def test_a_caller_who_goes_leaves_a_whole_payment_or_none(
 async def test_without_a_database_everybody_hears_so_at_once(bill: UUID) -> None:
     away = connect(f"postgresql+asyncpg://billing_app:x@{HOST}:{free_port()}/none")
     with statements(away) as said:
-        answers = await ask_all(Door(away), [asked(bill, f"key-{n}") for n in range(50)])
+        answers = await ask_all(Door(away, DOOR_KEY), [asked(bill, f"key-{n}") for n in range(50)])
     assert all(isinstance(each, OSError) for each in answers)
     assert len({id(each) for each in answers}) == 1, "asked once, not once for each of them"
     assert said == []

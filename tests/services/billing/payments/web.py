@@ -17,16 +17,21 @@ from events.envelope import decode
 from events.topics import PAYMENT_COMMANDS
 from messaging.consume import Message, Rejected
 from sandbox.ports import HOST, free_port, listens, wait_until
+from services.billing.bills import routes as bills
 from services.billing.payments import Payments, routes, webhooks
 from services.billing.payments.consumer import take
 from services.billing.settings import Settings
+from tests.support.commands import DOOR_KEY
 
 
 @asynccontextmanager
 async def serve(engine: AsyncEngine, webhook_secret: str = "") -> AsyncIterator[str]:
-    """The address at which the routes and webhooks of payments answer."""
+    """The address at which the routes and webhooks of payments, and the routes of bills, answer."""
     settings = Settings(database_url=SecretStr(""), psp_webhook_secret=SecretStr(webhook_secret))
-    app = web.create("Meterhall", "", engine, settings, (routes.router, webhooks.router))
+    app = web.create(
+        "Meterhall", "", engine, settings, (routes.router, webhooks.router, bills.router)
+    )
+    app.state.door_key = DOOR_KEY
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(app, host=HOST, port=port, log_level="warning"))
     serving = asyncio.create_task(server.serve())

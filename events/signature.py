@@ -1,0 +1,72 @@
+"""Signatures of commands: the Kafka header `meterhall-signature: k=<key id>,v1=<hex>` says which channel commands.
+
+`<hex>` is the HMAC-SHA256 of signed_content(), keyed with the whole signing key (`mhs_<key id>_<secret>`) as text. The
+headers `correlation_id` and `traceparent` are not signed: they are optional, and decide nothing. A signed record that
+somebody sends again does no harm, because the id in a command is its idempotency key.
+
+This file needs only the standard library: a wallet app in Python may copy it.
+"""
+
+import hashlib
+import hmac
+import re
+
+HEADER = "meterhall-signature"
+_KEY = re.compile("mhs_([A-Za-z0-9-]{1,40})_[A-Za-z0-9_-]+")
+_FORM = re.compile(rb"k=([A-Za-z0-9-]{1,40}),v1=([0-9a-f]{64})")
+_BLOCK_BYTES = 64  # of SHA-256
+
+
+class SigningKey:
+    """A signing key, ready for many records: both halves of HMAC (RFC 2104) have read the key already.
+
+    A copy of the two states costs a third of what a fresh HMAC costs.
+    """
+
+    def __init__(self, text: str) -> None:
+        """Take the key as it was issued; raises ValueError when it has another form."""
+        found = _KEY.fullmatch(text)
+        if found is None:
+            raise ValueError("a signing key has the form mhs_<key id>_<secret>")
+        self.id = found[1]
+        self._prefix = f"k={self.id},v1=".encode()
+        key = text.encode()
+        block = (hashlib.sha256(key).digest() if len(key) > _BLOCK_BYTES else key).ljust(
+            _BLOCK_BYTES, b"\0"
+        )
+        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
+        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
+
+    def sign(self, topic: str, key: str, ce_id: str, ce_type: str, value: bytes) -> str:
+        """The header's value for this record; raises ValueError when a part before the value has a line feed."""
+        content = signed_content(topic, key.encode(), ce_id.encode(), ce_type.encode(), value)
+        return self._header(content).decode()
+
+    def fits(self, header: bytes, content: bytes) -> bool:
+        """Whether this header is what this key makes of the content; a wrong one takes as long as the right one."""
+        return hmac.compare_digest(header, self._header(content))
+
+    def _header(self, content: bytes) -> bytes:
+        inner = self._inner.copy()
+        inner.update(content)
+        outer = self._outer.copy()
+        outer.update(inner.digest())
+        return self._prefix + outer.hexdigest().encode()
+
+
+def signed_content(topic: str, key: bytes, ce_id: bytes, ce_type: bytes, value: bytes) -> bytes:
+    """The bytes that a signature covers: five lines, `v1` first, then the value as it is.
+
+    No two records have the same, for the lines hold no line feed: raises ValueError when one does.
+    """
+    if "\n" in topic or b"\n" in key or b"\n" in ce_id or b"\n" in ce_type:
+        raise ValueError("topic, key, ce_id and ce_type must not have a line feed")
+    return b"\n".join((b"v1", topic.encode(), key, ce_id, ce_type, value))
+
+
+def parse(header: bytes) -> tuple[str, bytes]:
+    """The key id and the digest of a header's value; raises ValueError when it has another form."""
+    found = _FORM.fullmatch(header)
+    if found is None:
+        raise ValueError("the form is k=<key id>,v1=<64 digits of lower-case hex>")
+    return found[1].decode(), bytes.fromhex(found[2].decode())

@@ -1,0 +1,34 @@
+"""Signing keys of channels, and the outbox's column for the signatures of commands."""
+
+from alembic import op
+
+from messaging.ddl import add_signature
+
+revision = "0010"
+down_revision = "0009"
+branch_labels = None
+depends_on = None
+
+# The secret of a key is derived from its id, its channel and METERHALL_COMMAND_SECRET: it is not stored.
+_TABLES = """
+CREATE TABLE signing_keys (
+    id text CONSTRAINT pk_signing_keys PRIMARY KEY,
+    channel_id text NOT NULL CONSTRAINT fk_signing_keys_channel_id_channels REFERENCES channels,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    revoked_at timestamptz,
+    CONSTRAINT ck_signing_keys_id_is_hex CHECK (id ~ '^[0-9a-f]{8}$')
+);
+GRANT SELECT, INSERT (id, channel_id), UPDATE (revoked_at) ON signing_keys TO billing_app;
+"""
+
+
+def upgrade() -> None:
+    for statement in _TABLES.split(";\n"):
+        if statement.strip():
+            op.execute(statement)
+    add_signature(op, "billing_app")
+
+
+def downgrade() -> None:
+    op.execute("ALTER TABLE outbox DROP COLUMN IF EXISTS signature")
+    op.execute("DROP TABLE signing_keys")
