@@ -133,26 +133,32 @@ def decode(
     return Decoded(id, ce_type, event, traceparent, correlation_id, dropped)
 
 
-_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-
-
 def _beside(given: Mapping[str, bytes | None]) -> tuple[str | None, str | None, tuple[str, ...]]:
     """The optional headers as far as they can be kept, and the names of those that can't."""
     dropped: tuple[str, ...] = ()
     traceparent = correlation_id = None
     if raw := given.get("traceparent"):
-        if _TRACEPARENT.fullmatch(raw):
-            traceparent = raw.decode()
-        else:
+        traceparent = traceparent_in(raw)
+        if traceparent is None:
             dropped = ("traceparent",)
     if raw := given.get("correlation_id"):
-        correlation_id = _kept(raw)
+        correlation_id = correlation_id_in(raw)
         if correlation_id is None:
             dropped += ("correlation_id",)
     return traceparent, correlation_id, dropped
 
 
-def _kept(raw: bytes) -> str | None:
+# W3C Trace Context §3.2.2, version 00; ids of zeros are no ids.
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def traceparent_in(raw: bytes) -> str | None:
+    """The traceparent in a header, or None when it is none."""
+    return raw.decode() if _TRACEPARENT.fullmatch(raw) else None
+
+
+def correlation_id_in(raw: bytes) -> str | None:
+    """The correlation id in a header, or None when it can't be kept."""
     # Four bytes are the most that a character takes, and a header may have a million.
     if len(raw) > 4 * bounds.CORRELATION_ID:
         return None
@@ -161,7 +167,7 @@ def _kept(raw: bytes) -> str | None:
     except UnicodeDecodeError:
         return None
     # It stands in logs, too: nothing in it may break a line or turn the direction of what follows.
-    return said if len(said) <= bounds.CORRELATION_ID and said.isprintable() else None
+    return said if 0 < len(said) <= bounds.CORRELATION_ID and said.isprintable() else None
 
 
 def _explain(error: ValidationError) -> str:

@@ -7,21 +7,16 @@ somebody sends again does no harm, because the id in a command is its idempotenc
 This file needs only the standard library: a wallet app in Python may copy it.
 """
 
-import hashlib
 import hmac
 import re
 
 HEADER = "meterhall-signature"
 _KEY = re.compile("mhs_([A-Za-z0-9-]{1,40})_[A-Za-z0-9_-]+")
 _FORM = re.compile(rb"k=([A-Za-z0-9-]{1,40}),v1=([0-9a-f]{64})")
-_BLOCK_BYTES = 64  # of SHA-256
 
 
 class SigningKey:
-    """A signing key, ready for many records: both halves of HMAC (RFC 2104) have read the key already.
-
-    A copy of the two states costs a third of what a fresh HMAC costs.
-    """
+    """A signing key, ready to sign and to check records."""
 
     def __init__(self, text: str) -> None:
         """Take the key as it was issued; raises ValueError when it has another form."""
@@ -30,12 +25,7 @@ class SigningKey:
             raise ValueError("a signing key has the form mhs_<key id>_<secret>")
         self.id = found[1]
         self._prefix = f"k={self.id},v1=".encode()
-        key = text.encode()
-        block = (hashlib.sha256(key).digest() if len(key) > _BLOCK_BYTES else key).ljust(
-            _BLOCK_BYTES, b"\0"
-        )
-        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
-        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
+        self._key = text.encode()
 
     def sign(self, topic: str, key: str, ce_id: str, ce_type: str, value: bytes) -> str:
         """The header's value for this record; raises ValueError when a part before the value has a line feed."""
@@ -47,11 +37,7 @@ class SigningKey:
         return hmac.compare_digest(header, self._header(content))
 
     def _header(self, content: bytes) -> bytes:
-        inner = self._inner.copy()
-        inner.update(content)
-        outer = self._outer.copy()
-        outer.update(inner.digest())
-        return self._prefix + outer.hexdigest().encode()
+        return self._prefix + hmac.digest(self._key, content, "sha256").hex().encode()
 
 
 def signed_content(topic: str, key: bytes, ce_id: bytes, ce_type: bytes, value: bytes) -> bytes:

@@ -48,6 +48,21 @@ def add_signature(op: Any, app_role: str) -> None:
     op.execute(f"GRANT INSERT (signature) ON outbox TO {app_role}")
 
 
+def bound_texts(op: Any) -> None:
+    """Give the texts of an outbox that was created without bounds those of messaging/outbox.py; else change nothing.
+
+    A traceparent or correlation id that is too long is dropped: nobody needs it, and a part names something else.
+    """
+    op.execute("""
+        ALTER TABLE outbox ALTER COLUMN key TYPE varchar(200), ALTER COLUMN type TYPE varchar(100),
+            ALTER COLUMN traceparent TYPE varchar(55)
+                USING CASE WHEN length(traceparent) <= 55 THEN traceparent END,
+            ALTER COLUMN correlation_id TYPE varchar(128)
+                USING CASE WHEN length(correlation_id) <= 128 THEN correlation_id END
+    """)
+    op.execute("ALTER TABLE outbox_cursor ALTER COLUMN owner TYPE varchar(300)")
+
+
 def drop_outbox(op: Any) -> None:
     """The way back, for downgrade()."""
     op.execute("DROP FUNCTION outbox_ensure_partitions(integer), outbox_drop_partitions(integer)")
@@ -68,11 +83,11 @@ _TABLES = (
         event_id uuid NOT NULL,
         sequence integer NOT NULL,
         topic smallint NOT NULL,
-        key text NOT NULL,
-        type text NOT NULL,
+        key varchar(200) NOT NULL,
+        type varchar(100) NOT NULL,
         payload bytea,
-        traceparent text,
-        correlation_id text,
+        traceparent varchar(55),
+        correlation_id varchar(128),
         raw bytea,
         signature varchar(200),
         CONSTRAINT pk_outbox PRIMARY KEY (id, created_at),
@@ -96,7 +111,7 @@ _TABLES = (
         high_id bigint NOT NULL DEFAULT 0,
         epoch bigint NOT NULL DEFAULT 0,
         cluster bigint,
-        owner text,
+        owner varchar(300),
         updated_at timestamptz
     ) WITH (fillfactor = 20)
     """,

@@ -6,7 +6,7 @@ its own beside it on the dead letter topic (`dlq-replayed`), so it is kept as lo
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -53,21 +53,23 @@ def read(
     reason: str | None = None,
 ) -> list[DeadLetter]:
     """The dead letters that Kafka still has (30 days), oldest first."""
-    wanted = [
-        letters.name
+    places = {
+        letters.name: (read_topic, read_by)
         for (read_topic, read_by), letters in DEAD_LETTERS.items()
         if topic in {None, read_topic} and group in {None, read_by}
-    ]
-    found: dict[str, tuple[Record, dict[str, str]]] = {}
+    }
+    found: dict[str, DeadLetter] = {}
     replays: dict[str, list[str]] = defaultdict(list)
-    for record in _all_records(bootstrap, wanted):
-        told = {n: raw.decode() for n, raw in record.headers if n.startswith("dlq-")}
-        if "dlq-replayed" in told:
-            replays[told["dlq-replayed"]].append(told["dlq-replayed-at"])
-        elif reason in {None, told["dlq-reason"]}:
+    for record in _all_records(bootstrap, list(places)):
+        headers = {name: raw.decode(errors="replace") for name, raw in record.headers}
+        if "dlq-replayed" in headers:
+            replays[headers["dlq-replayed"]].append(headers.get("dlq-replayed-at", "unknown"))
+            continue
+        letter = _letter(places[record.topic], record, headers)
+        if letter is not None and reason in {None, letter.reason}:
             # A batch that was done again wrote its letters again: one id, one letter.
-            found.setdefault(told["dlq-id"], (record, told))
-    letters = [_letter(record, told, replays[id_]) for id_, (record, told) in found.items()]
+            found.setdefault(letter.id, letter)
+    letters = [replace(each, replayed_at=replays[id]) for id, each in found.items()]
     return sorted(letters, key=lambda letter: letter.written_at)
 
 
@@ -123,24 +125,33 @@ def _refuse(letter: DeadLetter, again: bool) -> None:
         raise ReplayRefusedError(f"{letter.id} has neither key nor value: there is nothing to send")
 
 
-def _letter(record: Record, told: dict[str, str], replayed_at: Sequence[str]) -> DeadLetter:
-    return DeadLetter(
-        id=told["dlq-id"],
-        topic=told["dlq-topic"],
-        group=told["dlq-group"],
-        partition=int(told["dlq-partition"]),
-        offset=int(told["dlq-offset"]),
-        reason=told["dlq-reason"],
-        text=told["dlq-text"],
-        attempts=int(told["dlq-attempts"]),
-        first_failed_at=told["dlq-first-failed-at"],
-        written_at=datetime.fromtimestamp(record.timestamp / 1000, UTC),
-        omitted=[part for part in told.get("dlq-omitted", "").split(",") if part],
-        key=record.key,
-        value=record.value,
-        headers=[(name, raw) for name, raw in record.headers if not name.startswith("dlq-")],
-        replayed_at=replayed_at,
-    )
+def _letter(place: tuple[str, str], record: Record, told: dict[str, str]) -> DeadLetter | None:
+    """The letter in a record of a dead letter topic; None for a record that no consumer of ours wrote.
+
+    `place` is the topic and the group that the dead letter topic is for. What a letter says of itself does not count: a
+    replay must not lead where the letter's writer wants.
+    """
+    topic, group = place
+    try:
+        return DeadLetter(
+            id=told["dlq-id"],
+            topic=topic,
+            group=group,
+            partition=int(told["dlq-partition"]),
+            offset=int(told["dlq-offset"]),
+            reason=told["dlq-reason"],
+            text=told["dlq-text"],
+            attempts=int(told["dlq-attempts"]),
+            first_failed_at=told["dlq-first-failed-at"],
+            written_at=datetime.fromtimestamp(record.timestamp / 1000, UTC),
+            omitted=[part for part in told.get("dlq-omitted", "").split(",") if part],
+            key=record.key,
+            value=record.value,
+            headers=[(name, raw) for name, raw in record.headers if not name.startswith("dlq-")],
+            replayed_at=(),
+        )
+    except (KeyError, ValueError):
+        return None
 
 
 def _all_records(bootstrap: str, topics: Sequence[str]) -> Iterator[Any]:

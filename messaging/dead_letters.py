@@ -13,7 +13,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from events.envelope import LARGEST_VALUE_BYTES, Header
 from events.topics import DEAD_LETTERS
-from messaging.outbox import Outgoing
+from messaging.outbox import LONGEST_KEY, Outgoing
 
 # With the value's limit it stays below Kafka's 1 MiB for a batch; honest records carry a few hundred bytes. A header
 # counts with what it costs besides its name and value: `["",""],` here, and lengths in Kafka.
@@ -76,7 +76,7 @@ def dead_letter(
     return Outgoing(
         id,
         DEAD_LETTERS[record.topic, group],
-        (key or b"").decode(errors="replace").replace("\x00", "\ufffd")[:200],
+        (key or b"").decode(errors="replace").replace("\x00", "\ufffd")[:LONGEST_KEY],
         0,
         "DeadLetter",
         value,

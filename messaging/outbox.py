@@ -23,7 +23,6 @@ from sqlalchemy import (
     SmallInteger,
     String,
     Table,
-    Text,
     Uuid,
     text,
 )
@@ -32,11 +31,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import UserDefinedType
 
 from chassis.database import copy
+from events import bounds
 from events.ids import uuid7_bytes
 from events.message import Event
 from events.signature import SigningKey
 from events.topics import Topic
 
+# In characters; the key of a dead letter is cut to this.
+LONGEST_KEY = 200
+# Of the relay that leads: its host's name and process id.
+LONGEST_OWNER = 300
 TYPE_PREFIX = "meterhall."  # every ce_type starts with it, so the outbox does not store it
 
 
@@ -155,11 +159,11 @@ def outbox_tables(metadata: MetaData) -> tuple[Table, Table]:
         Column("event_id", Uuid, nullable=False),
         Column("sequence", Integer, nullable=False),
         Column("topic", SmallInteger, nullable=False),
-        Column("key", Text, nullable=False),
-        Column("type", Text, nullable=False),
+        Column("key", String(LONGEST_KEY), nullable=False),
+        Column("type", String(100), nullable=False),
         Column("payload", LargeBinary),
-        Column("traceparent", Text),
-        Column("correlation_id", Text),
+        Column("traceparent", String(bounds.TRACEPARENT)),
+        Column("correlation_id", String(bounds.CORRELATION_ID)),
         Column("raw", LargeBinary),
         Column("signature", String(200)),
         CheckConstraint("octet_length(payload) <= 900000", name="size"),
@@ -176,7 +180,7 @@ def outbox_tables(metadata: MetaData) -> tuple[Table, Table]:
         Column("high_id", BigInteger, nullable=False, server_default=text("0")),
         Column("epoch", BigInteger, nullable=False, server_default=text("0")),
         Column("cluster", BigInteger),
-        Column("owner", Text),
+        Column("owner", String(LONGEST_OWNER)),
         Column("updated_at", DateTime(timezone=True)),
     )
     return outbox, cursor

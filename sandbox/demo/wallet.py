@@ -73,11 +73,12 @@ class Wallet:
         promised = await self._post("/v1/payments", payment)
         return UUID(promised["id"])
 
-    async def send(self, command: Event) -> None:
+    async def send(self, command: Event, correlation_id: str | None = None) -> None:
         """Send a command by Kafka, with the envelope that the contract asks for, and signed."""
         id, topic, value = uuid7(), type(command).topic.name, command.model_dump_json().encode()
         said = headers(
             *(id, command.ce_type(), f"wallet/{self.channel}", command.key, datetime.now(UTC), 1),
+            correlation_id=correlation_id,
             signature=self._signing_key.sign(topic, command.key, str(id), command.ce_type(), value),
         )
         await self._producer.send_and_wait(topic, value, key=command.key.encode(), headers=said)

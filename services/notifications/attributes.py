@@ -8,12 +8,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from events.envelope import correlation_id_in, traceparent_in
 from messaging.consumption import Message
-from services.notifications.tables import CORRELATION_CHARACTERS, TRACEPARENT_CHARACTERS
 
 _SOURCE_CHARACTERS = 200
-# W3C trace context §3.2.2, version 00: ids of zeros are no ids.
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 # As many digits as the largest number of 64 bits has.
 _SEQUENCE = re.compile(r"[0-9]{1,19}")
 
@@ -35,22 +33,22 @@ def attributes(message: Message) -> Attributes:
     if not is_storable(source, _SOURCE_CHARACTERS):
         source = type(message.event).topic.source
     sequence = _text(found, "ce_sequence")
-    correlation_id, traceparent = message.correlation_id or "", message.traceparent or ""
-    traced = is_storable(traceparent, TRACEPARENT_CHARACTERS) and _TRACEPARENT.fullmatch(
-        traceparent
-    )
     return Attributes(
         source,
         _time(_text(found, "ce_time"), message.record.timestamp),
         sequence if _SEQUENCE.fullmatch(sequence) else None,
-        correlation_id if is_storable(correlation_id, CORRELATION_CHARACTERS) else None,
-        traceparent if traced else None,
+        correlation_id_in(_bytes(message.correlation_id)),
+        traceparent_in(_bytes(message.traceparent)),
     )
 
 
 def is_storable(value: str, most_characters: int) -> bool:
     """Whether a column of this length holds the text. Printable: no NUL, no half of a surrogate pair, no line break."""
     return 0 < len(value) <= most_characters and value.isprintable()
+
+
+def _bytes(said: str | None) -> bytes:
+    return (said or "").encode(errors="replace")
 
 
 def _text(headers: Mapping[str, bytes | None], name: str) -> str:

@@ -8,10 +8,10 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from events import bounds
 from events.notifications import NotificationDelivered, NotificationFailed
 from messaging.outbox import Outgoing, enqueue
 from services.notifications.outcomes import Delivered, Delivery, Later, Never, Outcome
-from services.notifications.tables import REASON_CHARACTERS
 
 _HOUR = 3_600.0
 # What is down for a moment is tried again in seconds; what is down for a weekend, twice a day for 2.8 days, within the
@@ -108,7 +108,7 @@ def _row(attempt: Attempt) -> tuple[str, str | None, float | None]:
         case Delivered():
             return "delivered", None, None
         case Never(reason):
-            return "failed", reason[:REASON_CHARACTERS], None
+            return "failed", reason[: bounds.REASON], None
         case Later(reason):
             pause = pause_seconds(attempt.delivery.attempts)
-            return ("failed" if pause is None else "pending"), reason[:REASON_CHARACTERS], pause
+            return ("failed" if pause is None else "pending"), reason[: bounds.REASON], pause

@@ -23,17 +23,13 @@ from sqlalchemy import (
 )
 
 from chassis.database import one_of
+from events import bounds
 from messaging.outbox import outbox_tables
 from services.notifications.database import metadata
 
-# The bounds of what is stored, declared here once. The doors (HTTP, the command line, Kafka) check them, so that every
-# later write can hold what they let in. The first two are the contract's (events/payments.py).
-CHANNEL_CHARACTERS = 40
-PAYER_CHARACTERS = 64
+# The bounds of what only we store, declared here once; those of the contract stand in events/bounds.py. The doors
+# (HTTP, the command line, Kafka) check them, so that every later write can hold what they let in.
 EVENT_TYPE_CHARACTERS = 100
-REASON_CHARACTERS = 64  # of the contract as well: NotificationFailed.reason
-CORRELATION_CHARACTERS = 128
-TRACEPARENT_CHARACTERS = 64  # W3C trace context, version 00, has 55
 EMAIL_CHARACTERS = 254  # RFC 5321 §4.5.3.1.3, without the angle brackets
 URL_CHARACTERS = 2_000
 SECRET_CHARACTERS = 200
@@ -57,7 +53,7 @@ def _now() -> Column[object]:
 channels = Table(
     "channels",
     metadata,
-    Column("id", String(CHANNEL_CHARACTERS), primary_key=True),
+    Column("id", String(bounds.CHANNEL_ID), primary_key=True),
     _now(),
     CheckConstraint("id ~ '^[a-z0-9][a-z0-9-]{0,39}$'", name="id_is_a_slug"),
 )
@@ -76,7 +72,7 @@ recipients = Table(
     "recipients",
     metadata,
     Column("channel", ForeignKey("channels.id"), primary_key=True),
-    Column("payer", String(PAYER_CHARACTERS), primary_key=True),
+    Column("payer", String(bounds.PAYER), primary_key=True),
     Column("email", String(EMAIL_CHARACTERS), nullable=False),
     Column("language", Text, nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
@@ -110,10 +106,10 @@ deliveries = Table(
     Column("event_id", Uuid, nullable=False),
     Column("medium", Text, nullable=False),
     Column(
-        "recipient", String(PAYER_CHARACTERS), nullable=False
+        "recipient", String(bounds.PAYER), nullable=False
     ),  # a mail's payer, a webhook's channel
-    Column("channel", String(CHANNEL_CHARACTERS), nullable=False),
-    Column("payer", String(PAYER_CHARACTERS), nullable=False),
+    Column("channel", String(bounds.CHANNEL_ID), nullable=False),
+    Column("payer", String(bounds.PAYER), nullable=False),
     Column("event_type", String(EVENT_TYPE_CHARACTERS), nullable=False),
     Column("body", LargeBinary, nullable=False),  # the event, CloudEvents in structured mode
     Column("status", Text, nullable=False, server_default="pending"),
@@ -123,9 +119,9 @@ deliveries = Table(
     # Also the lease: whoever claims a delivery puts it into the future.
     Column("next_attempt_at", DateTime(timezone=True), server_default=func.now()),
     Column("lease", Uuid),
-    Column("reason", String(REASON_CHARACTERS)),  # what went wrong last, a short code
-    Column("correlation_id", String(CORRELATION_CHARACTERS)),
-    Column("traceparent", String(TRACEPARENT_CHARACTERS)),
+    Column("reason", String(bounds.REASON)),  # what went wrong last, a short code
+    Column("correlation_id", String(bounds.CORRELATION_ID)),
+    Column("traceparent", String(bounds.TRACEPARENT)),
     _now(),
     Column("ended_at", DateTime(timezone=True)),
     UniqueConstraint("event_id", "medium", "recipient"),

@@ -12,18 +12,14 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from events import bounds
 from events.ids import uuid7
 from events.message import Event
 from events.payments import PaymentFailed, PaymentRefunded
 from events.receipts import ReceiptIssued, ReceiptVoided
 from messaging.consumption import Message
 from services.notifications.attributes import Attributes, attributes, is_storable
-from services.notifications.tables import (
-    BODY_BYTES,
-    CHANNEL_CHARACTERS,
-    EVENT_TYPE_CHARACTERS,
-    PAYER_CHARACTERS,
-)
+from services.notifications.tables import BODY_BYTES, EVENT_TYPE_CHARACTERS
 
 
 class DoesNotFitError(Exception):
@@ -123,8 +119,8 @@ def told_of(message: Message) -> Told:
     )
     for name, value, most in (
         ("type", told.event_type, EVENT_TYPE_CHARACTERS),
-        ("channel", told.channel, CHANNEL_CHARACTERS),
-        ("payer", told.payer, PAYER_CHARACTERS),
+        ("channel", told.channel, bounds.CHANNEL_ID),
+        ("payer", told.payer, bounds.PAYER),
     ):
         if not is_storable(value, most):
             raise DoesNotFitError(f"{name}: at most {most} printable characters can be stored")

@@ -88,6 +88,6 @@ def test_a_wallet_may_copy_the_file() -> None:
     imported = {
         name.name for each in ast.walk(tree) if isinstance(each, ast.Import) for name in each.names
     }
-    assert imported == {"hashlib", "hmac", "re"}
+    assert imported == {"hmac", "re"}
     assert not [each for each in ast.walk(tree) if isinstance(each, ast.ImportFrom)]
     assert HEADER == "meterhall-signature"

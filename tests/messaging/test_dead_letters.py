@@ -8,6 +8,7 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
 from typer.testing import CliRunner
 
+from events.topics import DEAD_LETTERS, PAYMENT_EVENTS
 from messaging.dead_letter_tools import DeadLetter, ReplayRefusedError, read, replay
 from messaging.dead_letters import dead_letter
 from messaging.outbox import enqueue
@@ -103,6 +104,30 @@ def test_what_was_not_kept_whole_is_not_sent_back(
     with pytest.raises(ReplayRefusedError, match=f"the original is at {lane.topic.name}/0/0"):
         replay(kafka, letters)
     assert len(read_all(kafka, lane.topic.name)) == len(RECORDS), "refused before any is sent"
+
+
+def test_a_letter_is_of_the_topic_that_it_lies_on_whatever_it_says(
+    letters: list[DeadLetter], lane: Lane, kafka: str
+) -> None:
+    """Who can write a dead letter topic must not have an operator write an event for him."""
+    lies = [
+        ("dlq-id", b"lying"),
+        ("dlq-topic", PAYMENT_EVENTS.name.encode()),
+        ("dlq-partition", b"0"),
+        ("dlq-offset", b"0"),
+        ("dlq-group", b"notifications"),
+        ("dlq-reason", b"a"),
+        ("dlq-text", b""),
+        ("dlq-attempts", b"1"),
+        ("dlq-first-failed-at", b"now"),
+    ]
+    name = DEAD_LETTERS[lane.topic.name, lane.group].name
+    strange = [{"value": b"x", "headers": headers} for headers in ([], lies[:3], lies)]
+    write(kafka, name, strange)
+    found = read(kafka, lane.topic.name)
+    assert {each.id for each in found} == {*(each.id for each in letters), "lying"}
+    lying = next(each for each in found if each.id == "lying")
+    assert (lying.topic, lying.group) == (lane.topic.name, lane.group)
 
 
 class Terminal:

@@ -1,12 +1,10 @@
 """An outbox that was created before commands were signed gets the column, and the application may write it."""
 
 import asyncio
-from pathlib import Path
 
 import asyncpg
 import pytest
 from alembic import command
-from alembic.config import Config
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -18,17 +16,12 @@ from services.billing.database import connect
 from services.notifications.database import connect as connect_notifications
 from tests.support.databases import Database
 
-BEFORE = {"billing": "0009", "notifications": "0001"}
+BEFORE = {"billing": "0011", "notifications": "0002"}
 
 
 def downgrade(database: Database, service: str) -> None:
     """Take the service's history back to the revision before signatures."""
-    config = Config(str(apply.ROOT / "alembic.ini"), ini_section=service)
-    config.set_main_option("script_location", str(apply.ROOT / "migrations"))
-    versions: Path = apply.ROOT / "migrations" / service / "versions"
-    config.set_main_option("version_locations", str(versions))
-    config.attributes["url"] = database.owner_url
-    command.downgrade(config, BEFORE[service])
+    command.downgrade(apply.config_of(service, database.owner_url), BEFORE[service])
 
 
 async def write(engine: AsyncEngine, topic: Topic) -> str | None:

@@ -6,6 +6,8 @@ already. Each table is written anew once: plan a minute for each five million pa
 
 from alembic import op
 
+from messaging.ddl import bound_texts
+
 revision = "0011"
 down_revision = "0010"
 branch_labels = None
@@ -89,6 +91,7 @@ def upgrade() -> None:
             for name, (length, value) in (kept | cut | dropped).items()
         )
         op.execute(f"ALTER TABLE {table} {changes}")
+    bound_texts(op)
 
 
 def downgrade() -> None:

@@ -6,6 +6,8 @@ its readers out.
 
 from alembic import op
 
+from messaging.ddl import bound_texts
+
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
@@ -40,7 +42,7 @@ _BOUNDS = (
         ALTER payer TYPE varchar(64), ALTER event_type TYPE varchar(100),
         ALTER reason TYPE varchar(64) USING left(reason, 64),
         ALTER correlation_id TYPE varchar(128) USING left(correlation_id, 128),
-        ALTER traceparent TYPE varchar(64) USING CASE WHEN length(traceparent) <= 64 THEN traceparent END,
+        ALTER traceparent TYPE varchar(55) USING CASE WHEN length(traceparent) <= 55 THEN traceparent END,
         ADD CONSTRAINT ck_deliveries_body_fits CHECK (octet_length(body) <= 1000000)
     """,
 )
@@ -69,6 +71,7 @@ def upgrade() -> None:
     op.execute(_SHORTEN_BODIES)
     for statement in _BOUNDS:
         op.execute(statement)
+    bound_texts(op)
 
 
 def downgrade() -> None:

@@ -8,6 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events.bills import LookUpBills
+from events.bounds import is_storable
 from events.signature import SigningKey
 from messaging.outbox import Outgoing, enqueue
 from services.billing.bills.accounts import find_or_open_accounts
@@ -36,7 +37,8 @@ async def open_account(connection: AsyncConnection, biller_id: str, account_numb
     biller = (await find_billers(connection, [biller_id])).get(biller_id)
     if biller is None or not biller.active:
         raise UnknownBillerError(biller_id)
-    if not _compiled(biller.account_number_pattern).fullmatch(account_number):
+    form = _compiled(biller.account_number_pattern)
+    if not is_storable(account_number) or not form.fullmatch(account_number):
         raise AccountNumberError(biller)
     key = (biller_id, account_number)
     return (await find_or_open_accounts(connection, [key]))[key]

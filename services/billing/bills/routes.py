@@ -9,7 +9,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Request, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis.problems import Problem
@@ -35,9 +35,9 @@ class AccountAsked(BaseModel):
     biller_id: BillerId
     account_number: Annotated[
         str,
-        bounds.text(
-            bounds.ACCOUNT_NUMBER,
+        Field(
             min_length=1,
+            max_length=bounds.ACCOUNT_NUMBER,
             description="as printed on the bill; its form is the biller's: GET /v1/billers/{id}",
         ),
     ]

@@ -49,7 +49,9 @@ api_keys = Table(
 signing_keys = Table(
     "signing_keys",
     metadata,
-    Column("id", Text, primary_key=True),  # its secret is derived (signing_keys.py), and not here
+    Column(
+        "id", String(8), primary_key=True
+    ),  # its secret is derived (signing_keys.py), and not here
     Column("channel_id", ForeignKey("channels.id"), nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("revoked_at", DateTime(timezone=True)),

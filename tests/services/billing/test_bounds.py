@@ -149,7 +149,8 @@ def test_the_longest_is_taken_and_whatever_is_more_is_refused_or_made_to_fit() -
         for name, field in model.model_fields.items():
             annotation = field.rebuild_annotation()
             for path, longest in leaves(annotation, name):
-                if "." in path or longest is None:
+                # An account number is judged by the biller's pattern, with hints for the payer: see test_routes.
+                if "." in path or longest is None or path == "account_number":
                     continue
                 adapter: TypeAdapter[Any] = TypeAdapter(annotation)
                 example = sample(adapter, longest)

@@ -171,6 +171,21 @@ async def test_an_account_number_of_another_form_is_refused_in_two_languages(
     assert await hall.rows("SELECT key FROM idempotency_keys") == []
 
 
+async def test_an_account_number_that_can_not_be_kept_is_refused_whatever_the_pattern(
+    hall: Hall, wallet: Wallet
+) -> None:
+    async with hall.engine.begin() as connection:
+        await connection.execute(
+            text("UPDATE billers SET account_number_pattern = '(?s).*' WHERE id = 'hz-water'")
+        )
+    for number in ("1\0", "1\x1f", "1\x7f"):
+        answer = await wallet.look_up("hz-water", number)
+        assert answer.status_code == 422, number
+        assert answer.json()["type"] == "/problems/account-number-invalid"
+    assert (await wallet.look_up("hz-water", "1" * 65)).status_code == 422
+    assert (await wallet.look_up("hz-water", "刘" * 64)).status_code == 202
+
+
 async def test_an_unknown_or_inactive_biller_is_not_found(hall: Hall, wallet: Wallet) -> None:
     async with hall.engine.begin() as connection:
         await connection.execute(text("UPDATE billers SET active = false WHERE id = 'cd-gas'"))

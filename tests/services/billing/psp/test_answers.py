@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from services.billing.psp import Charge, Declined, Psp, Refused, Unknown
+from services.billing.psp import ActionRequired, Charge, Declined, Psp, Refused, Unknown
 from services.billing.psp.transport import LARGEST_ANSWER_BYTES
 from services.billing.subject import Kind, Subject
 from tests.support.factories import a_refund
@@ -96,8 +96,6 @@ def an_error(type: str = "invalid_request_error", **more: object) -> Json:
         {"currency": "usd"},
         {"status": "processing"},
         {"status": "succeeded", "amount_received": 8850},
-        {"status": "requires_action", "next_action": None},
-        {"status": "requires_action", "next_action": {"type": "x", "x": {"url": "javascript:1"}}},
         {"status": "brand_new_status"},
         {"id": "pi_1/../../refunds"},
         {"id": None},
@@ -237,6 +235,19 @@ async def test_a_search_that_finds_anothers_charge_proves_nothing(liar: Liar, cl
     other = an_intent(metadata=OURS | {"charge_id": str(uuid4())})
     liar.answers({"object": "search_result", "data": [other]})
     assert isinstance(await client.find(CHARGE.subject), Unknown)
+
+
+@pytest.mark.parametrize(
+    "url", [None, "", "javascript:1", "https://a/\0", "https://" + "a" * 2_048]
+)
+async def test_a_page_that_no_payer_can_be_shown_is_none(
+    liar: Liar, client: Psp, url: str | None
+) -> None:
+    action = {"type": "x", "x": {"url": url}}
+    liar.answers(an_intent(status="requires_action", next_action=action))
+    assert await client.authorize(CHARGE) == ActionRequired("pi_1", None)
+    liar.answers(an_intent(status="requires_action", next_action=None))
+    assert await client.authorize(CHARGE) == ActionRequired("pi_1", None)
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,16 @@ from alembic import op
 
 from messaging.ddl import add_signature
 
-revision = "0010"
-down_revision = "0009"
+revision = "0012"
+down_revision = "0011"
 branch_labels = None
 depends_on = None
 
 # The secret of a key is derived from its id, its channel and METERHALL_COMMAND_SECRET: it is not stored.
 _TABLES = """
 CREATE TABLE signing_keys (
-    id text CONSTRAINT pk_signing_keys PRIMARY KEY,
-    channel_id text NOT NULL CONSTRAINT fk_signing_keys_channel_id_channels REFERENCES channels,
+    id varchar(8) CONSTRAINT pk_signing_keys PRIMARY KEY,
+    channel_id varchar(40) NOT NULL CONSTRAINT fk_signing_keys_channel_id_channels REFERENCES channels,
     created_at timestamptz NOT NULL DEFAULT now(),
     revoked_at timestamptz,
     CONSTRAINT ck_signing_keys_id_is_hex CHECK (id ~ '^[0-9a-f]{8}$')
