@@ -18,6 +18,7 @@ from messaging.transient import backoff_seconds, is_transient
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
+ThingT = TypeVar("ThingT")
 
 # One transaction records at most this many results; a larger one would make the first of them wait for the last.
 LARGEST_RECORD = 500
@@ -96,7 +97,7 @@ class Runner(Generic[ItemT, ResultT]):
             # A defect of ours must not lose the payment: it stays open, and the timer asks again.
             log.exception("outside_call_failed", item=type(item).__name__)
             if not is_transient(error):
-                await self._hand_over("call_broke", item, self._broke(item, error))
+                await self._hand_over("call_broke", self._broke, item, error)
             await self._release(1)
 
     async def _release(self, places: int) -> None:
@@ -130,16 +131,27 @@ class Runner(Generic[ItemT, ResultT]):
         # One result may be what spoils it for all. Alone it is handed over, and the timer takes its payment up again.
         if len(batch) == 1:
             log.exception("record_failed", result=type(batch[0]).__name__)
-            await self._hand_over("unrecorded", batch[0], self._unrecorded(batch[0], error))
+            await self._hand_over("unrecorded", self._unrecorded, batch[0], error)
             return
         middle = len(batch) // 2
         await self._record_batch(batch[:middle])
         await self._record_batch(batch[middle:])
 
-    async def _hand_over(self, what: str, thing: ItemT | ResultT, handing: Awaitable[None]) -> None:
+    async def _hand_over(
+        self,
+        what: str,
+        take: Callable[[ThingT, Exception], Awaitable[None]],
+        thing: ThingT,
+        error: Exception,
+    ) -> None:
         UNRECORDED.labels(type(thing).__name__, what).inc()
-        try:
-            await handing
-        except Exception:
-            # The timer takes its payment up again, breaks at the same place, and hands it over again.
-            log.exception("not_handed_over", what=what, item=type(thing).__name__)
+        for attempt in count(1):
+            try:
+                await take(thing, error)
+            except Exception as again:
+                if is_transient(again):
+                    await asyncio.sleep(backoff_seconds(attempt))
+                    continue
+                # The timer takes its payment up again, which fails at the same place and is handed over again.
+                log.exception("not_handed_over", what=what, item=type(thing).__name__)
+            return

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
-import structlog
 from prometheus_client import Counter, Gauge
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -32,7 +31,8 @@ _COUNT = text("SELECT kind, count(*) AS cases FROM cases WHERE closed_at IS NULL
 OPENED = Counter("cases_opened_total", "Cases that this process opened", ["kind"])
 OPEN = Gauge("cases_open", "Cases that are open now, counted by the timer", ["kind"])
 
-log = structlog.get_logger()
+# The kinds that the gauge has a series of: one that has no open case any more goes back to 0.
+_counted: set[str] = set()
 
 
 class NewCase(NamedTuple):
@@ -106,10 +106,10 @@ async def open_for_failed_call(engine: AsyncEngine, subject: Subject, error: Exc
 
 
 async def count_open(engine: AsyncEngine) -> int:
-    """Tell the metrics how many cases of each kind are open. Always returns 0: nothing is left to do."""
+    """Set the gauge of open cases. Always returns 0, because nothing is left to do."""
     async with engine.connect() as connection:
         found = {row.kind: row.cases for row in await connection.execute(_COUNT)}
-    OPEN.clear()
-    for kind, cases in found.items():
-        OPEN.labels(kind).set(cases)
+    _counted.update(found)
+    for kind in _counted:
+        OPEN.labels(kind).set(found.get(kind, 0))
     return 0

@@ -19,6 +19,7 @@ class Calls:
         self.away = 0
         self.poison: int | None = None
         self.passing = False
+        self.away_for_cases = 0
         self.broken: list[tuple[int, str]] = []
         self.unrecordable: list[tuple[int, str]] = []
 
@@ -37,6 +38,9 @@ class Calls:
             raise ValueError("and nor can that be told")
 
     async def unrecorded(self, result: int, error: Exception) -> None:
+        if self.away_for_cases:
+            self.away_for_cases -= 1
+            raise ConnectionResetError("the database is away")
         self.unrecordable.append((result, type(error).__name__))
 
     async def record(self, connection: AsyncConnection, results: Sequence[int]) -> int:
@@ -95,6 +99,15 @@ async def test_one_that_cannot_be_recorded_spoils_it_for_nobody(engine: AsyncEng
     calls.poison = 7
     await ran(engine, calls, range(20), most_open=64)
     assert sorted(calls.recorded) == [each for each in range(20) if each != 7]
+    assert calls.unrecordable == [(7, "ValueError")]
+
+
+async def test_what_can_not_be_recorded_waits_for_a_database_that_is_away(
+    engine: AsyncEngine,
+) -> None:
+    calls = Calls()
+    calls.poison, calls.away_for_cases = 7, 3
+    await ran(engine, calls, range(20))
     assert calls.unrecordable == [(7, "ValueError")]
 
 

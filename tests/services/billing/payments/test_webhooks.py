@@ -127,6 +127,27 @@ async def test_what_is_about_somebody_elses_money_is_kept_and_left(
     assert (await send(door, what)).status_code == 200
 
 
+@pytest.mark.parametrize("id", ["", "evt 1", "evt_\0", "evt_\ud800", "x" * 256, 7, None])
+async def test_an_event_without_an_id_that_can_be_kept_is_refused(
+    door: httpx.AsyncClient, id: object
+) -> None:
+    """The id is what makes an event count once, so it is neither cut nor changed."""
+    answer = await send(door, {**event(), "id": id})
+    assert answer.status_code == 400
+    assert answer.json()["type"] == "/problems/bad-signature"
+
+
+@pytest.mark.parametrize("hostile", ["a\0b", "a\ud800b", "x" * 30_000, ["x"], None, {"a": 1}])
+async def test_whatever_else_an_event_says_it_is_kept_and_its_payment_is_due(
+    city: City, door: httpx.AsyncClient, hostile: object
+) -> None:
+    row = await city.pay(pay_bill(await city.bill(), method=ASKS))
+    what = event(charge_id=str(row["id"]), kind="payment")
+    what["type"] = what["data"]["object"]["id"] = hostile
+    assert (await send(door, what)).status_code == 200
+    assert await due(city.engine) == 1
+
+
 async def test_a_confirmed_payment_is_looked_at_at_once(
     city: City, door: httpx.AsyncClient
 ) -> None:

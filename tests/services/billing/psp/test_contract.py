@@ -1,7 +1,6 @@
 """What our client may rely on: holds, captures, refunds and their keys, compared with the PSP's own book."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -247,34 +246,6 @@ async def test_a_wrong_api_key_is_unknown(till: Till, psp: SandboxPsp) -> None:
     assert isinstance(outcome, Unknown)
     assert "strangers" not in outcome.why
     assert psp.book(charge.subject)["holds"] == []
-
-
-async def test_the_book_of_our_money(client: Psp, till: Till) -> None:
-    since = datetime.now(UTC) - timedelta(days=1)
-    payment, intent_id = await till.taken()
-    refund = a_refund()
-    await client.refund(refund, intent_id, 850)
-    lines = await client.balance_transactions(since, since + timedelta(days=10))
-    assert isinstance(lines, list)
-    ours = [line for line in lines if line.intent_id == intent_id]
-    assert [
-        (line.type, line.amount_minor, line.fee_minor, line.net_minor, line.currency)
-        for line in ours
-    ] == [("refund", -850, 0, -850, "CNY"), ("charge", 8850, 53, 8797, "CNY")]
-    assert [(line.charge, line.refund) for line in ours] == [
-        (None, refund),
-        (payment, None),
-    ]
-    assert await client.balance_transactions(since - timedelta(days=9), since) == []
-
-
-async def test_the_book_comes_in_pages(client: Psp, till: Till) -> None:
-    since = datetime.now(UTC) - timedelta(days=1)
-    taken = {(await till.taken())[0] for _ in range(101)}
-    lines = await client.balance_transactions(since, since + timedelta(days=10))
-    assert isinstance(lines, list)
-    assert taken <= {line.charge for line in lines}
-    assert len({line.id for line in lines}) == len(lines)
 
 
 async def test_a_charge_asked_for_under_the_former_key_is_not_made_twice(
