@@ -2,8 +2,10 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Literal
+from uuid import UUID
 
 import asyncpg
+from asyncpg.pgproto import pgproto
 from sqlalchemy import MetaData, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -22,6 +24,12 @@ def new_metadata() -> MetaData:
             "pk": "pk_%(table_name)s",
         }
     )
+
+
+def swift(id: UUID) -> UUID:
+    """The same id as asyncpg's own UUID, which is hashed, spelled and written in a tenth of the time."""
+    same: UUID = pgproto.UUID(id.bytes)
+    return same
 
 
 def one_of(column: str, values: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ from functools import cache, lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from events import bounds
 from events.message import EVENT_TYPES, Event
@@ -23,6 +23,8 @@ Header = tuple[str, bytes]
 CONTENT_TYPE = b"application/json"
 # The outbox refuses more than this, and so do we: Kafka's default limit for a batch is 1 MiB.
 LARGEST_VALUE_BYTES = 900_000
+# What JSON takes as a UUID, in a fifth of the time of UUID().
+_uuid_in = TypeAdapter(UUID).validator.validate_python
 
 
 class ContractError(Exception):
@@ -35,13 +37,17 @@ class ContractError(Exception):
 
 
 class Decoded(NamedTuple):
-    """A record's envelope and its model. `dropped` names the optional headers that came and can't be kept."""
+    """A record's envelope and its model.
+
+    `headers` are all of them as they came, the last of each name. `dropped` names the optional ones that can't be kept.
+    """
 
     id: UUID
     type: str
     event: Event
     traceparent: str | None
     correlation_id: str | None
+    headers: Mapping[str, bytes | None]
     dropped: tuple[str, ...] = ()
 
 
@@ -120,17 +126,27 @@ def decode(
     if model is None or model.topic.name != topic:
         raise ContractError("unknown_type", f"ce_type {ce_type!r} does not belong on {topic}")
     try:
-        id = UUID(ce_id)
+        id = _uuid_in(ce_id)
     except ValueError as error:
         raise ContractError("bad_id", "the header ce_id must be a UUID") from error
     try:
         event = model.model_validate_json(value)
     except ValidationError as error:
         raise ContractError("bad_value", _explain(error)) from error
-    if key is not None and key != event.key.encode():
+    if key is not None and not _names(key, getattr(event, model.key_field)):
         raise ContractError("bad_key", f"the record key must be {model.key_field}")
     traceparent, correlation_id, dropped = _beside(given)
-    return Decoded(id, ce_type, event, traceparent, correlation_id, dropped)
+    return Decoded(id, ce_type, event, traceparent, correlation_id, given, dropped)
+
+
+def _names(key: bytes, id: UUID | str) -> bool:
+    """Whether the key is this id. A UUID may be spelled as JSON may spell it: in capitals, or without hyphens."""
+    if not isinstance(id, UUID):
+        return key == id.encode()
+    try:
+        return bool(_uuid_in(key.decode()) == id)
+    except ValueError:
+        return False
 
 
 def _beside(given: Mapping[str, bytes | None]) -> tuple[str | None, str | None, tuple[str, ...]]:

@@ -25,7 +25,8 @@ class SigningKey:
             raise ValueError("a signing key has the form mhs_<key id>_<secret>")
         self.id = found[1]
         self._prefix = f"k={self.id},v1=".encode()
-        self._key = text.encode()
+        # A copy of it has taken up the key already.
+        self._keyed = hmac.new(text.encode(), digestmod="sha256")
 
     def sign(self, topic: str, key: str, ce_id: str, ce_type: str, value: bytes) -> str:
         """The header's value for this record; raises ValueError when a part before the value has a line feed."""
@@ -37,7 +38,9 @@ class SigningKey:
         return hmac.compare_digest(header, self._header(content))
 
     def _header(self, content: bytes) -> bytes:
-        return self._prefix + hmac.digest(self._key, content, "sha256").hex().encode()
+        made = self._keyed.copy()
+        made.update(content)
+        return self._prefix + made.hexdigest().encode()
 
 
 def signed_content(topic: str, key: bytes, ce_id: bytes, ce_type: bytes, value: bytes) -> bytes:

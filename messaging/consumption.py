@@ -7,7 +7,7 @@ place; an unexpected error of the handler is narrowed down by halving to the rec
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 
 class Message(NamedTuple):
-    """A record that keeps the contract."""
+    """A record that keeps the contract. `headers` has the last of each name."""
 
     record: Record
     id: UUID
@@ -43,6 +43,7 @@ class Message(NamedTuple):
     event: Event
     traceparent: str | None
     correlation_id: str | None
+    headers: Mapping[str, bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +271,7 @@ def _decode(records: Sequence[Record], topic: Topic) -> tuple[list[Message], lis
                     found.event,
                     found.traceparent,
                     found.correlation_id,
+                    found.headers,
                 )
             )
     return messages, dead

@@ -1,6 +1,7 @@
 """The envelope: CloudEvents' own library reads what we write, we read what it writes, nothing hostile gets through."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -105,6 +106,18 @@ def test_a_traceparent_that_is_none_is_dropped(raw: bytes) -> None:
     assert (read.traceparent, read.dropped) == (None, ("traceparent",))
 
 
+@pytest.mark.parametrize(
+    "spell",
+    [str, str.upper, lambda id: id.replace("-", ""), "urn:uuid:{}".format, "{{{}}}".format],
+    ids=["plain", "capitals", "no hyphens", "urn", "braces"],
+)
+def test_a_key_may_spell_its_id_as_the_value_may(spell: Callable[[str], str]) -> None:
+    spelled = spell(REFUND.key)
+    value = json.dumps({**json.loads(VALUE), "payment_id": spelled}).encode()
+    assert decode(PAYMENT_COMMANDS.name, REFUND.key.encode(), value, NAMED).event == REFUND
+    assert decode(PAYMENT_COMMANDS.name, spelled.encode(), VALUE, NAMED).event == REFUND
+
+
 def test_fields_of_tomorrow_are_ignored() -> None:
     value = json.dumps({**json.loads(VALUE), "loyalty": 7}).encode()
     assert decode(PAYMENT_COMMANDS.name, None, value, NAMED).event == REFUND
@@ -120,6 +133,11 @@ def test_fields_of_tomorrow_are_ignored() -> None:
         ({"value": b"\xff\xfe"}, "bad_value"),
         ({"value": b"[]"}, "bad_value"),
         ({"key": b"another"}, "bad_key"),
+        ({"key": b""}, "bad_key"),
+        ({"key": b"\xff"}, "bad_key"),
+        ({"key": REFUND.key.encode() + b"\n"}, "bad_key"),
+        ({"key": REFUND.payment_id.bytes}, "bad_key"),
+        ({"key": str(REFUND.refund_id).encode()}, "bad_key"),
         ({"raw_headers": []}, "unknown_type"),
         ({"raw_headers": [("ce_type", b"meterhall.RefundPayment.v9")]}, "unknown_type"),
         ({"raw_headers": NAMED[1:]}, "bad_id"),

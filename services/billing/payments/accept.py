@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from chassis.database import swift
 from events.payments import PayBill
 from messaging.outbox import Outgoing, enqueue
 from services.billing import ledger, receipts
@@ -56,8 +57,9 @@ async def accept(
     """
     now = datetime.now(UTC)
     prints = [fingerprint.of_payment(each.command) for each in instructions]
-    known, taken = await _look(connection, instructions)
-    ids = [each.command.payment_id for each in instructions]
+    # Each is hashed, spelled and written a dozen times from here on.
+    ids = [swift(each.command.payment_id) for each in instructions]
+    known, taken = await _look(connection, ids, instructions)
     fresh, reused = fingerprint.sort_out(ids, prints, known)
     if not fresh:
         return Accepted([], reused)
@@ -72,7 +74,7 @@ async def accept(
             reason = "bill_already_paid"
         if reason is None:
             taken.add(command.bill_id)
-        payment = _payment(instructions[position], bill, reason, now)
+        payment = _payment(ids[position], instructions[position], bill, reason, now)
         decided.append(Decision(payment, prints[position]))
     accounts = await _fund(connection, decided)
     await keep(connection, decided, now, resume_after)
@@ -83,13 +85,13 @@ async def accept(
 
 
 async def _look(
-    connection: AsyncConnection, instructions: Sequence[Instruction[PayBill]]
+    connection: AsyncConnection, ids: list[UUID], instructions: Sequence[Instruction[PayBill]]
 ) -> tuple[dict[UUID, bytes], set[UUID]]:
     # What is kept under these ids, and which of the bills a live payment holds.
     rows = await connection.execute(
         _KNOWN,
         {
-            "ids": [each.command.payment_id for each in instructions],
+            "ids": ids,
             "bills": [each.command.bill_id for each in instructions],
         },
     )
@@ -103,7 +105,11 @@ async def _look(
 
 
 def _payment(
-    instruction: Instruction[PayBill], bill: Bill | None, reason: str | None, now: datetime
+    id: UUID,
+    instruction: Instruction[PayBill],
+    bill: Bill | None,
+    reason: str | None,
+    now: datetime,
 ) -> Payment:
     command = instruction.command
     method = payment_method_of(command)
@@ -115,7 +121,7 @@ def _payment(
         assert bill is not None
         state = State.SUCCEEDED if bill.settled_by == "file" else State.AUTHORIZED
     return Payment(
-        id=command.payment_id,
+        id=id,
         channel=command.channel,
         payer=command.payer,
         bill=bill or Bill.unknown(command.bill_id, now),

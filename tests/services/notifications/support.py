@@ -67,7 +67,13 @@ def message_of(event: Event, id: UUID | None = None, sequence: int = 1) -> Messa
     record = record_of(event, id, sequence)
     found = decode(record.topic, record.key, record.value, record.headers)
     return Message(
-        record, found.id, found.type, found.event, found.traceparent, found.correlation_id
+        record,
+        found.id,
+        found.type,
+        found.event,
+        found.traceparent,
+        found.correlation_id,
+        found.headers,
     )
 
 

@@ -26,7 +26,7 @@ def command(key: str | None, channel: str = CHANNEL) -> Message:
     """A signed command as the consumer hands it on."""
     record = signed(pay_bill(uuid7(), channel=channel).command, key)
     found = decode(record.topic, record.key, record.value, record.headers)
-    return Message(cast(Any, record), found.id, found.type, found.event, None, None)
+    return Message(cast(Any, record), found.id, found.type, found.event, None, None, found.headers)
 
 
 @contextmanager

@@ -133,16 +133,25 @@ async def test_a_signature_is_of_one_topic_type_key_and_id(
         # Twice the same header says two things; the last one is what a consumer would act on.
         copied(honest, own).header("ce_type", refund.encode(), PayBill.ce_type().encode()),
         twice(copied(honest, own), HEADER),
-        # A line feed in ce_id, which Python's UUID reads over.
-        fresh(honest, b"\n" + uuid7().hex[1:].encode()).header(HEADER, b"k=door,v1=" + b"0" * 64),
     ]
     assert await worker.refusals(*refused) == ["bad_signature"] * len(refused)
     # These are against the contract, whoever has signed them.
     elsewhere = copied(honest, own).but(topic=LOOKUP_COMMANDS.name)
     misplaced = copied(honest, own).but(key=str(uuid7()).encode())
     assert await worker.refusals(elsewhere, misplaced) == ["unknown_type", "bad_key"]
+    # A line feed in an id, which Python's UUID() reads over.
+    torn = b"\n" + uuid7().hex[1:].encode()
+    header = b"k=door,v1=" + b"0" * 64
+    refused = [
+        fresh(honest, torn).header(HEADER, header),
+        fresh(honest).but(key=torn).header(HEADER, header),
+    ]
+    assert await worker.refusals(*refused) == ["bad_id", "bad_key"]
     assert await worker.states() == {}
-    await worker.pays(copied(honest, own))
+    # An id means the same in capitals; what is signed is the key as it is sent.
+    capitals = honest.but(key=honest.key.upper())
+    assert await worker.refusals(copied(honest, own).but(key=capitals.key)) == ["bad_signature"]
+    await worker.pays(copied(capitals, own))
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,9 @@ async def deliver(engine: AsyncEngine, payments: Payments) -> list[Rejected]:
 
 def message(event: Any, correlation_id: str | None = None) -> Message:
     """A command as the consumer gets it, without a record."""
-    return Message(cast(Any, None), UUID(int=0), type(event).ce_type(), event, None, correlation_id)
+    return Message(
+        cast(Any, None), UUID(int=0), type(event).ce_type(), event, None, correlation_id, {}
+    )
 
 
 def _message(row: Any) -> Message:
