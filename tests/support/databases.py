@@ -1,10 +1,13 @@
 """Databases for tests: a template that Alembic has migrated once, and a clone of it for each test that wants one."""
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from migrations.apply import migrate
@@ -72,3 +75,16 @@ class Databases:
                     await connection.execute(text(statement))
         finally:
             await engine.dispose()
+
+
+@contextmanager
+def statements(engine: AsyncEngine) -> Iterator[list[str]]:
+    """What the engine executes meanwhile; a COPY is not among it."""
+    said: list[str] = []
+
+    def note(*args: Any) -> None:
+        said.append(args[2])
+
+    event.listen(engine.sync_engine, "before_cursor_execute", note)
+    yield said
+    event.remove(engine.sync_engine, "before_cursor_execute", note)

@@ -1,11 +1,8 @@
 """The guard's cost: no query while the keys are fresh; and the database's trouble is waited out, not buried."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, cast
 
 import pytest
-from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.envelope import decode
@@ -17,6 +14,7 @@ from services.billing.channels import Guard, guard
 from services.billing.channels.signing_keys import DOOR, NO_CHANNEL, derive
 from services.billing.database import connect
 from tests.support.commands import SECRET, TRUST, make_signing_key, signed
+from tests.support.databases import statements
 from tests.support.factories import CHANNEL, make_channel, pay_bill
 
 UNKNOWN = "mhs_00000000_c2VjcmV0"
@@ -27,19 +25,6 @@ def command(key: str | None, channel: str = CHANNEL) -> Message:
     record = signed(pay_bill(uuid7(), channel=channel).command, key)
     found = decode(record.topic, record.key, record.value, record.headers)
     return Message(cast(Any, record), found.id, found.type, found.event, None, None, found.headers)
-
-
-@contextmanager
-def statements(engine: AsyncEngine) -> Iterator[list[str]]:
-    """What the engine executes meanwhile."""
-    said: list[str] = []
-
-    def note(*args: Any) -> None:
-        said.append(args[2])
-
-    event.listen(engine.sync_engine, "before_cursor_execute", note)
-    yield said
-    event.remove(engine.sync_engine, "before_cursor_execute", note)
 
 
 async def test_the_keys_are_read_once_for_two_seconds_of_batches(

@@ -1,13 +1,12 @@
 """Payments that are asked for at one time share a transaction, and each is answered as if it had been alone."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -18,6 +17,7 @@ from services.billing.channels import Claim, claim_key, key_use
 from services.billing.database import connect
 from services.billing.payments.door import Asked, Door, promise
 from tests.support.commands import DOOR_KEY
+from tests.support.databases import statements
 from tests.support.factories import CHANNEL, make_bill, make_biller, make_channel, pay_bill
 
 _KEPT = """
@@ -54,19 +54,6 @@ async def kept(engine: AsyncEngine) -> tuple[int, int, int]:
     async with engine.connect() as connection:
         row = (await connection.execute(text(_KEPT))).one()
         return row[0], row[1], row[2]
-
-
-@contextmanager
-def statements(engine: AsyncEngine) -> Iterator[list[str]]:
-    """What the engine executes meanwhile; a COPY is not among it."""
-    said: list[str] = []
-
-    def note(*args: Any) -> None:
-        said.append(args[2])
-
-    event.listen(engine.sync_engine, "before_cursor_execute", note)
-    yield said
-    event.remove(engine.sync_engine, "before_cursor_execute", note)
 
 
 async def test_many_share_the_statements_of_one(
