@@ -211,7 +211,7 @@ def _dead_letter() -> dict[str, Any]:
         "dlq-text": "what was wrong, without the record's content",
         "dlq-attempts": "how often it was tried",
         "dlq-first-failed-at": "when it failed first",
-        "dlq-omitted": "what of it was too large to be kept",
+        "dlq-omitted": "what of it was too large to be kept or could not be read",
     }
     return {
         "name": DEAD_LETTER,

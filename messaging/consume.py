@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from events.topics import Topic
 from messaging.consumption import ATTEMPTS, Consumption, Handler, Message, Rejected
 from messaging.dead_letters import Record
+from messaging.fetching import Fetching
 from messaging.rest import rest_seconds
 
 __all__ = [
@@ -72,12 +73,13 @@ def subscribe(
         topic.name,
         batch=True,
         max_records=max_records,
-        batch_timeout_ms=20,  # an empty poll sleeps as long again, so the default of 200 is latency for nothing
         group_id=group,
         session_timeout_ms=10_000,
         rebalance_timeout_ms=int(DRAIN_SECONDS * 1000) + 15_000,
         ack_policy=AckPolicy.MANUAL,
         auto_offset_reset="earliest",
+        # What a producer's transaction took back was never said.
+        isolation_level="read_committed",
         listener=_DrainOnRevoke(consumption),
         no_reply=True,
         parser=_parse,
@@ -85,6 +87,10 @@ def subscribe(
         title=f"{group}: {topic.name}",
     )
     consumption.subscriber = subscriber
+    # FastStream asks itself for the next records by this name.
+    fetching = Fetching(consumption, max_records)
+    subscriber.get_msg = fetching.get  # type: ignore[method-assign]
+    consumption.stands_still = fetching.stands_still
 
     @subscriber
     async def take(records: Sequence[Record]) -> None:

@@ -22,7 +22,7 @@ from events.envelope import ContractError, decode
 from events.message import Event
 from events.topics import DEAD_LETTERS, Topic
 from messaging import metrics
-from messaging.dead_letters import Record, dead_letter
+from messaging.dead_letters import Record, Unread, dead_letter
 from messaging.outbox import enqueue
 from messaging.transient import backoff_seconds, is_transient
 
@@ -81,6 +81,8 @@ class Consumption:
         self.group = group
         # FastStream's subscriber: it knows whether the process stops, and owns the consumer whose offsets we commit.
         self.subscriber: Any = None
+        # Says which partition can't be read, when one can't.
+        self.stands_still: Callable[[], str | None] = lambda: None
         self._began_at = time.monotonic()
         self._handler = handler
         self._engine = engine
@@ -119,11 +121,18 @@ class Consumption:
             log.warning("batch_outlived_drain", topic=self.topic.name, group=self.group)
 
     async def progress(self) -> str | None:
-        """For the probes: says so when the batch in flight is stuck."""
+        """For the probes: says so when the batch in flight is stuck, or a partition can't be read."""
         seconds = 0.0 if self._idle.is_set() else time.monotonic() - self._began_at
         if seconds < STUCK_SECONDS:
-            return None
+            return self.stands_still()
         return f"{self.group} has been at a batch of {self.topic.name} for {seconds:.0f} s"
+
+    async def bury_unread(
+        self, record: Unread, error: str, attempts: int, first_failed_at: datetime
+    ) -> None:
+        """Write the dead letter of a record that can't be read. Raises what the database raises."""
+        text = f"the record can't be read from Kafka ({error})"
+        await self._bury([_Dead(record, "unreadable", text, attempts, first_failed_at)])
 
     def resume(self) -> None:
         """The new partitions are here."""

@@ -39,7 +39,8 @@ class DeadLetter:
     attempts: int
     first_failed_at: str
     written_at: datetime
-    omitted: Sequence[str]  # of "key", "value", "headers": what was too large to be kept
+    # Of "key", "value", "headers": what was too large to be kept or could not be read.
+    omitted: Sequence[str]
     key: bytes | None
     value: bytes | None
     headers: Sequence[Header]
@@ -77,7 +78,7 @@ def replay(bootstrap: str, letters: Sequence[DeadLetter], *, again: bool = False
     """Send each letter's record back to its partition, once; `topic/partition/offset` of each.
 
     It comes after whatever was written for its key since. Raises ReplayRefusedError, before anything is sent, for a
-    letter that was sent back already (unless `again`) or was too large to be kept whole.
+    letter that was sent back already (unless `again`) or could not be kept whole.
     """
     for letter in letters:
         _refuse(letter, again)
@@ -118,7 +119,7 @@ def _refuse(letter: DeadLetter, again: bool) -> None:
         )
     if letter.omitted:
         raise ReplayRefusedError(
-            f"{letter.id} was too large to be kept whole ({', '.join(letter.omitted)} missing): the original is at"
+            f"{letter.id} could not be kept whole ({', '.join(letter.omitted)} missing): the original is at"
             f" {letter.topic}/{letter.partition}/{letter.offset}"
         )
     if letter.key is None and letter.value is None:
@@ -156,7 +157,12 @@ def _letter(place: tuple[str, str], record: Record, told: dict[str, str]) -> Dea
 
 def _all_records(bootstrap: str, topics: Sequence[str]) -> Iterator[Any]:
     """Whatever the topics hold at this moment."""
-    consumer = KafkaConsumer(**_CLIENT, bootstrap_servers=bootstrap, enable_auto_commit=False)
+    consumer = KafkaConsumer(
+        **_CLIENT,
+        bootstrap_servers=bootstrap,
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+    )
     try:
         partitions = [
             TopicPartition(topic, number)

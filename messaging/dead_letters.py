@@ -8,7 +8,7 @@ import base64
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from events.envelope import LARGEST_VALUE_BYTES, Header
@@ -41,6 +41,18 @@ class Record(Protocol):
     def headers(self) -> Sequence[Header]: ...
 
 
+class Unread(NamedTuple):
+    """A record that can't be read: where it lies is all that is known of it."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int = 0
+    key: bytes | None = None
+    value: bytes | None = None
+    headers: Sequence[Header] = ()
+
+
 def dead_letter(
     record: Record,
     group: str,
@@ -52,8 +64,8 @@ def dead_letter(
 ) -> Outgoing:
     """The dead letter of `record`. The same record of the same group always gives the same event id.
 
-    `reason` is a short code; `text` must hold nothing of the record's content. What is too large is left out and named
-    in `dlq-omitted`; the original is still found by topic, partition and offset.
+    `reason` is a short code; `text` must hold nothing of the record's content. What is too large or unreadable is
+    left out and named in `dlq-omitted`; the original is still found by topic, partition and offset.
     """
     id = dead_letter_id(record, group)
     key, value, headers, omitted = _what_fits(record)
@@ -86,6 +98,8 @@ def dead_letter(
 
 def _what_fits(record: Record) -> tuple[bytes | None, bytes | None, list[Header], list[str]]:
     """The record's key, value and headers without what is too large to be stored, and the names of that."""
+    if isinstance(record, Unread):
+        return None, None, [], ["key", "value", "headers"]
     key, value, headers = record.key, record.value, list(record.headers)
     omitted = []
     if value is not None and len(value) > LARGEST_VALUE_BYTES:

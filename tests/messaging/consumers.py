@@ -11,8 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.ids import uuid7
 from messaging.consume import Consumption, Message, Rejected, make_broker, subscribe
+from messaging.dead_letter_tools import DeadLetter, read
+from messaging.relay import Relay
 from tests.messaging.conftest import Lane
 from tests.messaging.witness import as_json
+from tests.support.databases import Database
 
 
 def good(lane: Lane, number: int, key: str = "k", partition: int = 0) -> dict[str, Any]:
@@ -73,3 +76,12 @@ def commits(kafka: str, lane: Lane, count: int) -> Callable[[], Awaitable[bool]]
         return await committed(kafka, lane) == count
 
     return check
+
+
+async def letters(database: Database, kafka: str, lane: Lane) -> list[DeadLetter]:
+    """The dead letters, after a relay has published them."""
+    relay = Relay(database.billing_url, "billing", kafka)
+    while await relay.run_once():
+        pass
+    await relay.close()
+    return read(kafka, lane.topic.name)

@@ -12,21 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.ids import uuid7
 from messaging.consume import ATTEMPTS, Message, Rejected, make_broker, subscribe
-from messaging.dead_letter_tools import DeadLetter, read
-from messaging.relay import Relay
 from tests.messaging.conftest import Lane
-from tests.messaging.consumers import Handled, commits, committed, consuming, good
+from tests.messaging.consumers import Handled, commits, committed, consuming, good, letters
 from tests.messaging.witness import as_json, read_all, until, write
 from tests.support.databases import Database
-
-
-async def letters(database: Database, kafka: str, lane: Lane) -> list[DeadLetter]:
-    """The dead letters, after a relay has published them."""
-    relay = Relay(database.billing_url, "billing", kafka)
-    while await relay.run_once():
-        pass
-    await relay.close()
-    return read(kafka, lane.topic.name)
 
 
 async def test_bad_records_become_dead_letters_and_their_neighbours_are_handled(

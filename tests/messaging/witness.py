@@ -36,9 +36,11 @@ def read_all(bootstrap: str, topic: str) -> list[Any]:
         consumer.close()
 
 
-def write(bootstrap: str, topic: str, records: Iterable[dict[str, Any]]) -> list[Any]:
-    """Produce raw records, bad ones too; where each came to lie."""
-    producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all")
+def write(
+    bootstrap: str, topic: str, records: Iterable[dict[str, Any]], **settings: Any
+) -> list[Any]:
+    """Produce raw records, bad ones too; where each came to lie. `settings` are the producer's."""
+    producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all", **settings)
     try:
         return [each.get(20) for each in [producer.send(topic, **record) for record in records]]
     finally:
