@@ -27,6 +27,8 @@ UNFETCHABLE_SECONDS = 60.0
 _POLL_MS = 20  # an empty poll sleeps as long again, so more is latency for nothing
 _REFETCH_MS = 500
 _REST_SECONDS = 0.2
+# A fetch may fail several times a second; the log says so this often.
+_SAY_SECONDS = 15.0
 
 log = structlog.get_logger()
 
@@ -51,6 +53,9 @@ class Fetching:
         self._labels = (consumption.topic.name, consumption.group)
         self._trouble: dict[TopicPartition, _Trouble] = {}
         self._must_rewind = False
+        # Since when no fetch has succeeded, and why.
+        self._failing: tuple[float, str] | None = None
+        self._said_at = float("-inf")
 
     async def get(self, consumer: Any) -> tuple[Record, ...]:
         """The next records, of whatever partitions have some; none when there are none for a moment."""
@@ -62,8 +67,10 @@ class Fetching:
             raise
         except Exception as error:
             self._count(error)
+            self._failing = self._failing or (time.monotonic(), type(error).__name__)
             self._must_rewind = True
             return await self._around_the_trouble(consumer)
+        self._failing = None
         if self._trouble:
             self._forget(consumer, found)
         if not found:
@@ -71,7 +78,7 @@ class Fetching:
         return tuple(chain(*found.values()))
 
     def stands_still(self) -> str | None:
-        """For the probes: says so when a partition has stood still for a while."""
+        """For the probes: says so when a partition, or all of them, have stood still for a while."""
         for at, trouble in self._trouble.items():
             seconds = time.monotonic() - trouble.began_at
             if seconds >= UNFETCHABLE_SECONDS:
@@ -79,6 +86,12 @@ class Fetching:
                     f"{self._consumption.group} can't read {at.topic}/{at.partition} from offset {trouble.offset} on,"
                     f" for {seconds:.0f} s: {trouble.error}"
                 )
+        if self._failing is not None:
+            since, error = self._failing
+            seconds = time.monotonic() - since
+            if seconds >= UNFETCHABLE_SECONDS:
+                topic, group = self._labels
+                return f"{group} has fetched nothing of {topic} for {seconds:.0f} s: {error}"
         return None
 
     async def _around_the_trouble(self, consumer: Any) -> tuple[Record, ...]:
@@ -169,4 +182,9 @@ class Fetching:
         }
 
     def _count(self, error: Exception) -> None:
-        metrics.FAILURES.labels(*self._labels, type(error).__name__).inc()
+        name = type(error).__name__
+        metrics.FAILURES.labels(*self._labels, name).inc()
+        now = time.monotonic()
+        if now - self._said_at >= _SAY_SECONDS:
+            self._said_at = now
+            log.warning("fetch_failed", topic=self._labels[0], group=self._labels[1], error=name)

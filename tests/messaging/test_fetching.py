@@ -2,16 +2,18 @@
 
 import struct
 import uuid
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import crc32c
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import TopicAuthorizationFailedError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from messaging import fetching, metrics
-from messaging.consume import ATTEMPTS
+from messaging.consume import ATTEMPTS, Consumption
 from messaging.dead_letter_tools import read
 from tests.messaging.conftest import Lane
 from tests.messaging.consumers import Handled, commits, consuming, good, letters
@@ -21,9 +23,16 @@ from tests.support.databases import Database
 CODECS = ["gzip", "snappy", "lz4", "zstd"]
 
 
-def handles(handler: Handled, *numbers: int) -> Any:
+def handles(handler: Handled, *numbers: int) -> Callable[[], Awaitable[bool]]:
     async def check() -> bool:
         return sorted(handler.numbers) == sorted(numbers)
+
+    return check
+
+
+def recovered(consumption: Consumption) -> Callable[[], Awaitable[bool]]:
+    async def check() -> bool:
+        return await consumption.progress() is None
 
     return check
 
@@ -117,7 +126,33 @@ async def test_what_another_try_may_read_is_never_passed_over(
             await until(told, "the process says that it is not ready")
             away.undo()
             await until(handles(handler, 1, *range(10, 20)), "it is read when it can be")
-            assert await consumption.progress() is None
+            await until(recovered(consumption), "the process is ready again")
+
+
+async def test_a_topic_that_can_not_be_fetched_at_all_is_seen(
+    lane: Lane, kafka: str, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Kafka answers when the right to read is taken away; this broker gives everybody every right."""
+    monkeypatch.setattr(fetching, "UNFETCHABLE_SECONDS", 0.5)
+    handler = Handled()
+    write(kafka, lane.topic.name, [good(lane, 1)])
+
+    async def refused(*_: Any, **__: Any) -> Any:
+        raise TopicAuthorizationFailedError(lane.topic.name)
+
+    async with consuming(lane, kafka, engine, handler) as consumption:
+        await until(handles(handler, 1), "it works")
+        with monkeypatch.context() as taken:
+            taken.setattr(consumption.subscriber.consumer, "getmany", refused)
+
+            async def told() -> bool:
+                said = await consumption.progress()
+                return said is not None and "TopicAuthorizationFailedError" in said
+
+            await until(told, "the process says that it is not ready")
+        write(kafka, lane.topic.name, [good(lane, 2)])
+        await until(handles(handler, 1, 2), "it goes on")
+        await until(recovered(consumption), "the process is ready again")
 
 
 async def _send_unreadable(kafka: str, lane: Lane) -> None:
