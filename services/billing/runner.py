@@ -35,9 +35,8 @@ log = structlog.get_logger()
 class Runner(Generic[ItemT, ResultT]):
     """At most `most_open` items are under way; each takes a place until its result is recorded.
 
-    `broke` gets an item whose call raised, `unrecorded` a result that can't be recorded even alone; each with its
-    error.
-    Neither is called for trouble that passes by itself (messaging.transient).
+    `broke` gets an item whose call raised, `unrecorded` a result that can't be recorded even alone, each with its
+    error. Neither is called for trouble that passes by itself (messaging.transient).
     """
 
     def __init__(  # noqa: PLR0917

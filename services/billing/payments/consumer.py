@@ -37,15 +37,17 @@ def register(
 
 async def take(payments: Payments, messages: Sequence[Message]) -> list[Rejected]:
     """Carry out a batch of commands. An id that is reused with other content is for the dead letters."""
+    what_to_do = "choose a UUID of another version than 8: those are derived by us"
     refused: list[Rejected] = []
-    reserved = [each for each in messages if is_derived(_chosen_id(each.event))]
-    if reserved:
-        messages = [each for each in messages if each not in reserved]
-        what_to_do = "choose a UUID of another version than 8: those are derived by us"
-        refused += [Rejected(each, "reserved_id", what_to_do) for each in reserved]
-    pays = _of(messages, PayBill)
-    refunds = _of(messages, RefundPayment)
-    top_ups = _of(messages, TopUpWallet)
+    free: list[Message] = []
+    for each in messages:
+        if is_derived(_chosen_id(each.event)):
+            refused.append(Rejected(each, "reserved_id", what_to_do))
+        else:
+            free.append(each)
+    pays = _of(free, PayBill)
+    refunds = _of(free, RefundPayment)
+    top_ups = _of(free, TopUpWallet)
     if pays:
         reused = await payments.pay([_instruction(each, PayBill) for each in pays])
         refused += [_reused(pays[position], "payment_id") for position in reused]
