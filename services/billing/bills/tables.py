@@ -26,7 +26,7 @@ from services.billing.database import metadata
 
 RULES = ("exact", "at_least", "at_most", "range", "any")
 LOOKUP_STATES = (
-    "pending",  # the biller is asked, or will be
+    "pending",  # an errand stands for it: the biller is asked, or will be
     "found",  # pending -> found: the account owes bills
     "nothing_owed",  # pending -> nothing_owed
     "no_such_account",  # pending -> no_such_account
@@ -85,13 +85,10 @@ lookups = Table(
     Column("version", Integer, nullable=False, server_default="0"),
     Column("correlation_id", String(bounds.CORRELATION_ID)),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    # When somebody took it to ask the biller; a timer takes it again if no answer is recorded.
-    Column("taken_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("finished_at", DateTime(timezone=True)),
     CheckConstraint(one_of("state", LOOKUP_STATES), name="state_is_declared"),
     CheckConstraint(
         "(state = 'pending') = (finished_at IS NULL)", name="finished_when_not_pending"
     ),
     CheckConstraint("(state = 'found') = (bill_ids IS NOT NULL)", name="bills_when_found"),
-    Index("ix_lookups_pending", "taken_at", postgresql_where=text("state = 'pending'")),
 )

@@ -5,9 +5,10 @@ from datetime import datetime
 from typing import Generic, NamedTuple, TypeVar
 from uuid import UUID
 
+from errands import NO_ERRAND, Errand, Turn
 from events.message import Event
 from events.payments import PayBill, PspFunding
-from services.billing import ledger
+from services.billing import institutions, ledger
 from services.billing.bills import Bill
 from services.billing.payments.tables import State
 from services.billing.psp import Charge
@@ -49,8 +50,7 @@ class Payment(NamedTuple):
     created_at: datetime
     intent_id: str | None = None
     action_url: str | None = None
-    unknown_leg: str | None = None
-    attempts: int = 0  # how often it was taken up again: 0 while the worker that accepted it has it
+    errand: Errand = NO_ERRAND  # of what is still to be asked outside
     reason: str | None = None
     correlation_id: str | None = None
     traceparent: str | None = None
@@ -74,6 +74,21 @@ class Payment(NamedTuple):
         return self.payment_method is not None
 
     @property
+    def by_call(self) -> bool:
+        """Whether the biller is called; others read our day file."""
+        return self.bill.settled_by == "call"
+
+    @property
+    def at_psp(self) -> str:
+        """The institution that holds, takes and gives back the payer's money."""
+        return institutions.PSP if self.by_psp else institutions.LEDGER
+
+    @property
+    def at_biller(self) -> str:
+        """The institution that marks the bill."""
+        return institutions.of_biller(self.bill.biller_id) if self.by_call else institutions.LEDGER
+
+    @property
     def wallet(self) -> ledger.Account:
         """The payer's wallet, from which the payment is funded when it is not by the PSP."""
         return ledger.wallet(self.channel, self.payer, self.currency)
@@ -94,11 +109,11 @@ def payment_method_of(command: PayBill) -> str | None:
     return command.funding.payment_method if isinstance(command.funding, PspFunding) else None
 
 
-def in_words(state: str, reason: str | None, unknown_leg: str | None, **psp_ids: str | None) -> str:
+def in_words(state: str, reason: str | None, turn: Turn, **psp_ids: str | None) -> str:
     """What was learnt outside, for a person: `succeeded, intent pi_1`."""
     parts = [f"{state} ({reason})" if reason else state]
     parts += [f"{name} {id}" for name, id in psp_ids.items() if id]
-    parts += [f"{unknown_leg} without an answer"] if unknown_leg else []
+    parts += [f"{turn.leg} without an answer"] if turn.unanswered else []
     return ", ".join(parts)
 
 
@@ -107,10 +122,10 @@ class Progress:
     """How far a payment came. The legs fill it in; one transaction records it."""
 
     payment: Payment
+    turn: Turn
     state: State
     intent_id: str | None
     action_url: str | None = None
-    unknown_leg: str | None = None
     reason: str | None = None
     authorized_at: datetime | None = None
     applied_at: datetime | None = None
@@ -125,14 +140,8 @@ class Progress:
 
     def learnt(self) -> str:
         """See cases.Result."""
-        return in_words(self.state, self.reason, self.unknown_leg, intent=self.intent_id)
+        return in_words(self.state, self.reason, self.turn, intent=self.intent_id)
 
     @classmethod
-    def of(cls, payment: Payment) -> "Progress":
-        return cls(payment, payment.state, payment.intent_id, reason=payment.reason)
-
-    def wait(self, leg: str, reason: str | None = None) -> "Progress":
-        """The answer to this call never came, or is not there yet."""
-        self.unknown_leg = leg
-        self.reason = reason or self.reason
-        return self
+    def of(cls, payment: Payment, turn: Turn) -> "Progress":
+        return cls(payment, turn, payment.state, payment.intent_id, reason=payment.reason)
