@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from events import bounds
 from services.billing.bills.connectors import (
+    Application,
     BillerRefused,
     BillerUnknown,
     Connector,
@@ -36,9 +37,9 @@ ChargeOutcome = Authorized | ActionRequired | Captured | Voided | Declined | Unk
 
 # The PSP may forget a key after 24 h and would then take a repeated call for a new one (Stripe's idempotent requests).
 KEY_LIFETIME = timedelta(hours=23)
-# The PSP's search lags behind its books, by an hour in an outage: two hours after the last call that could have
-# made the charge, a search that does not find it proves that there is none.
-ABSENCE_PROVEN_AFTER = KEY_LIFETIME + timedelta(hours=2)
+# An hour after the last call that could have made the charge, nothing is under way any more: a list of what the PSP
+# made until then that does not name it proves that there is none.
+ABSENCE_PROVEN_AFTER = KEY_LIFETIME + timedelta(hours=1)
 # How long a payer may take to confirm at the PSP's page before we take the offer back.
 ACTION_WINDOW = timedelta(minutes=30)
 
@@ -60,18 +61,15 @@ async def seek(
     """What became of the charge, as the PSP keeps it; None when it has to be asked for, with the same key as ever."""
     if intent_id:
         return await look(psp, charge, intent_id)
-    if not attempts:
+    age = datetime.now(UTC) - created_at
+    if not attempts or age <= KEY_LIFETIME:
         return None
-    # Asked before: the call may have worked, or its key hold a cached error, so we look before we ask again.
-    found = await psp.find(charge.subject)
+    found = await psp.find(charge, created_at, created_at + ABSENCE_PROVEN_AFTER)
     if found is not None:
         return _believed(found, charge)
-    age = datetime.now(UTC) - created_at
     if age > ABSENCE_PROVEN_AFTER:
         return Declined(None, "never_charged", "the PSP knows of no such charge")
-    if age > KEY_LIFETIME:
-        return Unknown("not_found: the key is too old to ask again, and the search may lag")
-    return None
+    return Unknown("not_found: the key is too old to ask again, and the last call may be under way")
 
 
 async def look(psp: Psp, charge: Charge, intent_id: str) -> ChargeOutcome:
@@ -80,14 +78,14 @@ async def look(psp: Psp, charge: Charge, intent_id: str) -> ChargeOutcome:
 
 
 async def take_mark_back(
-    calls: list[Call], connector: Connector, serial: str
+    calls: list[Call], connector: Connector, application: Application
 ) -> Unapplied | BillerRefused | BillerUnknown:
     """Have the biller mark the bill unpaid. It also blocks a late apply, so it is asked for even when none is known."""
-    answer = await ask(calls, "unapply", connector.unapply(serial))
+    answer = await ask(calls, "unapply", connector.unapply(application))
     if not isinstance(answer, BillerRefused):
         return answer
     # A biller may refuse because there is nothing to take back (any more); only what it says of the serial counts.
-    said = await ask(calls, "unapply", connector.query(serial))
+    said = await ask(calls, "unapply", connector.query(application))
     if isinstance(said, Unapplied | NotApplied):
         return Unapplied()
     return said if isinstance(said, BillerUnknown) else answer

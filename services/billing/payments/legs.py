@@ -7,7 +7,6 @@ A payment that is redelivered or resumed repeats the same calls with the same ke
 from datetime import UTC, datetime
 
 from services.billing.bills.connectors import (
-    Application,
     Applied,
     ApplyAnswer,
     BillerRefused,
@@ -122,17 +121,10 @@ class Legs:
         payment = progress.payment
         connector = await self._connectors.of(payment.bill.biller_id)
         if payment.attempts:
-            said = await ask(progress.calls, "apply", connector.query(payment.serial))
+            said = await ask(progress.calls, "apply", connector.query(payment.application))
             if not isinstance(said, NotApplied):
                 return said
-        application = Application(
-            payment.serial,
-            payment.bill.account_number,
-            payment.bill.bill_number,
-            payment.amount_minor,
-            payment.currency,
-        )
-        return await ask(progress.calls, "apply", connector.apply(application))
+        return await ask(progress.calls, "apply", connector.apply(payment.application))
 
     async def _capture(self, progress: Progress) -> None:
         payment = progress.payment
@@ -157,5 +149,7 @@ class Legs:
             found = await ask(progress.calls, "capture", look_up)
             if not isinstance(found, Authorized):
                 return found
-        capture = self._psp.capture(intent_id, payment.subject, payment.amount_minor)
+        capture = self._psp.capture(
+            intent_id, payment.subject, payment.amount_minor, payment.currency
+        )
         return await ask(progress.calls, "capture", capture)

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from events.ids import derived_id
 from events.payments import RefundPayment
 from services.billing import ledger
+from services.billing.bills.connectors import Application
 from services.billing.payments import fingerprint
 from services.billing.payments.model import Call, Instruction, in_words, serial_of
 from services.billing.subject import Kind, Subject
@@ -45,15 +46,19 @@ _RESERVE = text("""
 _READ = text("""
     SELECT r.id, r.transfer_id, r.payment_id, r.amount_minor, r.state, r.attempts, r.unknown_leg, r.psp_refund_id,
         r.correlation_id, r.reason, r.reversal, p.psp_intent_id, p.biller_id, p.channel_id, p.payer, p.currency,
-        p.funding, b.settled_by,
+        p.funding, b.settled_by, p.amount_minor AS paid_minor, coalesce(bills.bill_number, '') AS bill_number,
+        coalesce(a.account_number, '') AS account_number,
         older.open_minor, p.refunded_minor + older.open_minor + r.amount_minor = p.captured_minor AS completes
     FROM refunds r JOIN payments p ON p.id = r.payment_id JOIN billers b ON b.id = p.biller_id
+    LEFT JOIN bills ON bills.id = p.bill_id LEFT JOIN accounts a ON a.id = bills.account_id
     CROSS JOIN LATERAL (
         SELECT coalesce(sum(o.amount_minor), 0) AS open_minor FROM refunds o
         WHERE o.payment_id = r.payment_id AND o.state IN ('accepted', 'unapplied')
           AND (o.created_at, o.id) < (r.created_at, r.id)) older
     WHERE r.id = ANY(CAST(:ids AS uuid[])) AND r.state IN ('accepted', 'unapplied')
 """)
+# Of a refund that was just decided: nobody is asked before it is read back.
+_NOTHING_APPLIED = Application("", "", "", 0, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +82,12 @@ class Refund:
     reversal: bool = False  # the biller took its mark back by itself
     reserved: bool = True  # whether the amount is set aside on the payment
     transfer_id: UUID | None = None  # of the transfer that books it; set once the refund is kept
+    application: Application = _NOTHING_APPLIED  # the payment as the biller marked it
 
     @property
     def subject(self) -> Subject:
         """The refund, as calls and cases name it."""
         return Subject(Kind.REFUND, self.id)
-
-    @property
-    def serial(self) -> str:
-        """The serial under which the payment was applied."""
-        return serial_of(self.payment_id)
 
 
 @dataclass(slots=True)
@@ -221,6 +222,13 @@ async def read_open(connection: AsyncConnection, ids: Sequence[UUID]) -> list[Re
             correlation_id=row.correlation_id,
             reversal=row.reversal,
             transfer_id=row.transfer_id,
+            application=Application(
+                serial_of(row.payment_id),
+                row.account_number,
+                row.bill_number,
+                row.paid_minor,
+                row.currency,
+            ),
         )
         for row in rows
     ]

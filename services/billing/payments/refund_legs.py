@@ -34,7 +34,7 @@ class RefundLegs:
         if refund.by_file or not refund.completes:
             return True  # a biller that works by file reads it in the day file
         connector = await self._connectors.of(refund.biller_id)
-        match await take_mark_back(progress.calls, connector, refund.serial):
+        match await take_mark_back(progress.calls, connector, refund.application):
             case Unapplied():
                 progress.state = "unapplied"
                 return True
@@ -60,12 +60,13 @@ class RefundLegs:
                 progress.unknown_leg = "refund"
 
     async def _refund_or_find(self, refund: Refund, intent_id: str) -> Answer:
+        asked = (refund.subject, intent_id, refund.amount_minor, refund.application.currency)
         if refund.attempts or refund.psp_refund_id:
             # The list does not lag, so what is not on it may be asked for again, even after the key was forgotten.
-            found = await self._psp.find_refund(refund.subject, intent_id, refund.amount_minor)
+            found = await self._psp.find_refund(*asked)
             if found is not None:
                 return found
-        return await self._psp.refund(refund.subject, intent_id, refund.amount_minor)
+        return await self._psp.refund(*asked)
 
     def _refused(self, progress: RefundProgress, code: str, said: str) -> None:
         if progress.state == "accepted":

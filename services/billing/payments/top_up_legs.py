@@ -50,7 +50,9 @@ class TopUpLegs:
 
     async def _give_up(self, progress: TopUpProgress, intent_id: str, reason: str) -> None:
         # The payer never confirmed. A late success is looked for again, and booked: `charge` will find it captured.
-        match await ask(progress.calls, "void", self._psp.void(intent_id, progress.top_up.subject)):
+        top_up = progress.top_up
+        void = self._psp.void(intent_id, top_up.subject, top_up.currency)
+        match await ask(progress.calls, "void", void):
             case Voided():
                 progress.state, progress.reason = "declined", reason
             case Refused() | Unknown():

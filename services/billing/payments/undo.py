@@ -49,7 +49,7 @@ class Undo:
         progress.reason, progress.action_url = reason, None
         if payment.bill.settled_by == "call":
             connector = await self._connectors.of(payment.bill.biller_id)
-            match await take_mark_back(progress.calls, connector, payment.serial):
+            match await take_mark_back(progress.calls, connector, payment.application):
                 case BillerRefused(code):
                     progress.case = f"not paid ({reason}), and the biller keeps its mark: {code}"
                     progress.wait("unapply", reason)
@@ -86,7 +86,9 @@ class Undo:
             found = await ask(calls, "void", look(self._psp, charge, intent_id))
             if isinstance(found, Voided | Captured):
                 return found
-        answer = await ask(calls, "void", self._psp.void(intent_id, payment.subject))
+        answer = await ask(
+            calls, "void", self._psp.void(intent_id, payment.subject, payment.currency)
+        )
         if not isinstance(answer, Refused):
             return answer
         # Another process of ours may have come to another end meanwhile, so the PSP's book decides.
@@ -106,7 +108,7 @@ class Undo:
             progress.state, progress.reason = State.SUCCEEDED, None
             return
         connector = await self._connectors.of(payment.bill.biller_id)
-        match await ask(progress.calls, "void", connector.query(payment.serial)):
+        match await ask(progress.calls, "void", connector.query(payment.application)):
             case Applied():
                 progress.state, progress.reason = State.SUCCEEDED, None
             case NotApplied() | Unapplied():
@@ -121,10 +123,14 @@ class Undo:
         answer = await ask(
             progress.calls,
             "refund",
-            self._psp.find_refund(payment.subject, intent_id, payment.amount_minor),
+            self._psp.find_refund(
+                payment.subject, intent_id, payment.amount_minor, payment.currency
+            ),
         )
         if answer is None:
-            refund = self._psp.refund(payment.subject, intent_id, payment.amount_minor)
+            refund = self._psp.refund(
+                payment.subject, intent_id, payment.amount_minor, payment.currency
+            )
             answer = await ask(progress.calls, "refund", refund)
         match answer:
             case Refunded(psp_refund_id):

@@ -91,13 +91,13 @@ class Bulkhead:
         """Mark a bill paid; asked once."""
         return await self._call("apply", lambda: self.inner.apply(application), _BUSY)
 
-    async def query(self, serial: str) -> QueryAnswer:
-        """What became of a serial; asked once."""
-        return await self._call("query", lambda: self.inner.query(serial), _BUSY)
+    async def query(self, application: Application) -> QueryAnswer:
+        """What became of an application; asked once."""
+        return await self._call("query", lambda: self.inner.query(application), _BUSY)
 
-    async def unapply(self, serial: str) -> UnapplyAnswer:
+    async def unapply(self, application: Application) -> UnapplyAnswer:
         """Take the mark back; asked once."""
-        return await self._call("unapply", lambda: self.inner.unapply(serial), _BUSY)
+        return await self._call("unapply", lambda: self.inner.unapply(application), _BUSY)
 
     async def day_file(self, day: date) -> bytes:
         """The biller's list of a day; raises OSError when it can't be had."""
