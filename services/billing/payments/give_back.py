@@ -45,7 +45,9 @@ class GiveBack:
             found = await find()
             if found is not None:
                 return _outcome(found, turn, certain=True)
-        call = self._psp.refund(subject, intent_id, amount_minor, currency, turn.attempt)
+        call = self._psp.refund(
+            subject, intent_id, amount_minor, currency, attempt=turn.attempt
+        )
         answer = await ask(calls, turn, "refund", call)
         if not (isinstance(answer, Unknown) and answer.over):
             return _outcome(answer, turn, certain=turn.quiet)

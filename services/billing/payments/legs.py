@@ -166,12 +166,15 @@ class Legs:
         payment, turn, intent_id = progress.payment, progress.turn, progress.intent_id
         assert intent_id is not None
         if turn.maybe_sent:
-            call = look(self._psp, payment.charge, intent_id)
-            found = await ask(progress.calls, turn, "capture", call)
+            found = await ask(
+                progress.calls, turn, "capture", look(self._psp, payment.charge, intent_id)
+            )
             if not isinstance(found, Authorized):
                 return found
-        capture = self._psp.capture(intent_id, payment.subject, payment.amount_minor)
-        return await ask(progress.calls, turn, "capture", capture)
+        call = self._psp.capture(
+            intent_id, payment.subject, payment.amount_minor, payment.currency
+        )
+        return await ask(progress.calls, turn, "capture", call)
 
 
 def _institution(leg: str, progress: Progress) -> str:

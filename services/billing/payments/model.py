@@ -10,6 +10,7 @@ from events.message import Event
 from events.payments import PayBill, PspFunding
 from services.billing import institutions, ledger
 from services.billing.bills import Bill
+from services.billing.bills.connectors import Application
 from services.billing.payments.tables import State
 from services.billing.psp import Charge
 from services.billing.subject import Kind, Subject
@@ -66,7 +67,20 @@ class Payment(NamedTuple):
         """The payment as the PSP is asked for it; only for a payment that the PSP funds."""
         assert self.payment_method is not None
         return Charge(
-            self.subject, self.amount_minor, self.currency, self.payment_method, self.former_key
+            self.subject,
+            self.amount_minor,
+            self.currency,
+            self.payment_method,
+            self.former_key,
+            self.errand.attempt,
+        )
+
+    @property
+    def application(self) -> Application:
+        """The payment as the biller is asked to mark it, and as its answers are compared with it."""
+        bill = self.bill
+        return Application(
+            self.serial, bill.account_number, bill.bill_number, self.amount_minor, self.currency
         )
 
     @property

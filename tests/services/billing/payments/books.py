@@ -6,6 +6,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from services.billing.bills.connectors import Application
+from services.billing.payments.model import serial_of
 from services.billing.payments.tables import HOLDS_ITS_BILL
 from services.billing.receipts import number_of
 
@@ -161,3 +163,14 @@ async def _types(engine: AsyncEngine, key: UUID, topic: int) -> list[str]:
             {"key": str(key), "topic": topic},
         )
         return [each.removesuffix(".v1") for each in rows.scalars()]
+
+
+async def application(engine: AsyncEngine, payment_id: UUID) -> Application:
+    """The payment as its biller knows it."""
+    sql = """
+        SELECT a.account_number, b.bill_number, p.amount_minor, p.currency FROM payments p
+        JOIN bills b ON b.id = p.bill_id JOIN accounts a ON a.id = b.account_id WHERE p.id = :id
+    """
+    async with engine.connect() as connection:
+        row = (await connection.execute(text(sql), {"id": payment_id})).one()
+    return Application(serial_of(payment_id), *row)

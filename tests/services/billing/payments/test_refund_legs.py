@@ -7,7 +7,6 @@ from uuid import UUID
 import pytest
 
 from events.ids import uuid7
-from services.billing.payments.model import serial_of
 from services.billing.payments.record import record
 from services.billing.payments.record_refund import record_refunds
 from services.billing.payments.refund import Reversal, accept_refunds
@@ -183,7 +182,7 @@ async def test_continues_from(city: City, died_after: str) -> None:
         accepted = await accept_refunds(connection, [asked], timedelta(seconds=20))
     if died_after == "unapply":
         connector = await city.connectors.of(BILLER)
-        await connector.unapply(accepted.open[0].serial)
+        await connector.unapply(accepted.open[0].application)
     if died_after == "refund":
         await RefundLegs(city.client, city.connectors).run(accepted.open[0])
     await city.settle()
@@ -212,7 +211,7 @@ class TestReversal:
     async def test_all_of_it_goes_back_once(self, city: City, method: str | None) -> None:
         id = await paid(city, method)
         connector = await city.connectors.of(BILLER)
-        await connector.unapply(serial_of(id))
+        await connector.unapply(await books.application(city.engine, id))
         assert await city.payments.reverse([Reversal(id), Reversal(id)]) == 1
         assert await city.payments.reverse([Reversal(id)]) == 0
         await city.settle()
@@ -230,7 +229,7 @@ class TestReversal:
         id = await paid(city)
         await refund(city, id, 850)
         connector = await city.connectors.of(BILLER)
-        await connector.unapply(serial_of(id))
+        await connector.unapply(await books.application(city.engine, id))
         assert await city.payments.reverse([Reversal(id)]) == 1
         await city.settle()
         assert (await books.payment(city.engine, id))["state"] == "reversed"

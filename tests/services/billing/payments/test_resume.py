@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from services.billing.bills.connectors import Application, Applied, BillerRefused, Unapplied
+from services.billing.bills.connectors import Applied, BillerRefused, Unapplied
 from services.billing.payments import resume
 from services.billing.payments.model import Payment
 from services.billing.payments.record import record
@@ -25,19 +25,12 @@ async def authorize(city: City, payment: Payment) -> str:
 
 async def apply(city: City, payment: Payment) -> None:
     connector = await city.connectors.of(BILLER)
-    assert isinstance(await connector.apply(application(payment)), Applied)
-
-
-def application(payment: Payment) -> Application:
-    bill = payment.bill
-    return Application(
-        payment.serial, bill.account_number, bill.bill_number, payment.amount_minor, "CNY"
-    )
+    assert isinstance(await connector.apply(payment.application), Applied)
 
 
 async def unapply(city: City, payment: Payment) -> None:
     connector = await city.connectors.of(BILLER)
-    assert isinstance(await connector.unapply(payment.serial), Unapplied)
+    assert isinstance(await connector.unapply(payment.application), Unapplied)
 
 
 @pytest.mark.parametrize("died_after", ["accept", "authorize", "apply", "capture"])
@@ -48,7 +41,9 @@ async def test_continues_from(city: City, died_after: str) -> None:
     if died_after in {"apply", "capture"}:
         await apply(city, payment)
     if died_after == "capture":
-        captured = await city.client.capture(intent_id, payment.subject, payment.amount_minor)
+        captured = await city.client.capture(
+            intent_id, payment.subject, payment.amount_minor, "CNY"
+        )
         assert isinstance(captured, Captured)
     await city.settle()
     row = await books.payment(city.engine, payment.id)
@@ -79,7 +74,7 @@ async def test_continues_an_undo_from(city: City, died_after: str) -> None:
     await apply(city, payment)
     await unapply(city, payment)
     if died_after == "void":
-        assert isinstance(await city.client.void(intent_id, payment.subject), Voided)
+        assert isinstance(await city.client.void(intent_id, payment.subject, "CNY"), Voided)
     await city.settle()
     row = await books.payment(city.engine, payment.id)
     assert row["state"] == "voided"
@@ -94,7 +89,7 @@ async def test_a_hold_that_was_let_go_while_the_bill_is_marked_takes_the_mark_ba
     payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
     intent_id = await authorize(city, payment)
     await apply(city, payment)
-    assert isinstance(await city.client.void(intent_id, payment.subject), Voided)
+    assert isinstance(await city.client.void(intent_id, payment.subject, "CNY"), Voided)
     await city.settle()
     row = await books.payment(city.engine, payment.id)
     assert (row["state"], row["reason"]) == ("voided", "voided_at_psp")
@@ -111,7 +106,7 @@ async def test_a_refusal_after_a_restart_blocks_the_call_that_is_still_on_its_wa
     city.billers.add_fault(BILLER, "apply", "refuse")
     await city.settle()
     assert (await books.payment(city.engine, payment.id))["state"] == "voided"
-    late = await (await city.connectors.of(BILLER)).apply(application(payment))
+    late = await (await city.connectors.of(BILLER)).apply(payment.application)
     assert isinstance(late, BillerRefused)
     await city.agree(payment.id)
 
@@ -257,7 +252,7 @@ class TestLateSuccess:
         intent_id = await authorize(city, payment)
         if applied:
             await apply(city, payment)
-        await city.client.capture(intent_id, payment.subject, payment.amount_minor)
+        await city.client.capture(intent_id, payment.subject, payment.amount_minor, "CNY")
         return intent_id
 
     async def test_with_the_bill_marked_it_is_a_success(self, city: City) -> None:

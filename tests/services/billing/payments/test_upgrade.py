@@ -59,7 +59,8 @@ async def test_a_refund_that_could_never_be_booked_is_booked(
     await before(database)
     await run(owner_engine, _REFUND, id=id, payment=id, state="accepted")
     await run(owner_engine, "UPDATE payments SET refund_pending_minor = 8850 WHERE id = :id", id=id)
-    await (await city.connectors.of("north-power")).unapply(id.hex.upper())
+    connector = await city.connectors.of("north-power")
+    await connector.unapply(await books.application(city.engine, id))
     intent_id = (await run(owner_engine, "SELECT psp_intent_id FROM payments"))[0][0]
     city.psp.http.post(
         "/v1/refunds",

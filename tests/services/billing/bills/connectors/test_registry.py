@@ -123,7 +123,8 @@ async def test_a_biller_gets_no_more_calls_at_once_than_it_has_places(
     stranger.hold = asyncio.Event()
     inner = JsonHttp(client, Endpoint("stranger", stranger.url, "secret", "CNY", 10.0))
     bulkhead = Bulkhead("stranger", inner, 3, Breaker())
-    calls = [asyncio.create_task(bulkhead.query("s")) for _ in range(12)]
+    application = Application("s", "1", "b", 1, "CNY")
+    calls = [asyncio.create_task(bulkhead.query(application)) for _ in range(12)]
     async with asyncio.timeout(10):
         await stranger.asked.wait()
         stranger.hold.set()
@@ -147,7 +148,7 @@ async def test_nobody_waits_for_a_place_for_ever(
         await stranger.asked.wait()
         taken = "all places at this biller are taken"
         assert await bulkhead.apply(application) == BillerUnknown(taken)
-        assert await bulkhead.unapply("s") == BillerUnknown(taken)
+        assert await bulkhead.unapply(application) == BillerUnknown(taken)
         assert await bulkhead.lookup("1") == BillerDown(taken)
         stranger.hold.set()
         assert await first == Applied("R")
@@ -169,10 +170,10 @@ async def test_only_lookups_are_tried_again(billers: SandboxBillers, customer: C
         billers.add_fault(DEAD, operation, "error_500_before")
     assert isinstance(await bulkhead.lookup(who.account_number), Found)
     assert isinstance(await bulkhead.apply(application), BillerUnknown)
-    assert isinstance(await bulkhead.query(application.serial), BillerUnknown)
-    assert isinstance(await bulkhead.unapply(application.serial), BillerUnknown)
+    assert isinstance(await bulkhead.query(application), BillerUnknown)
+    assert isinstance(await bulkhead.unapply(application), BillerUnknown)
     assert {each: fired(each) - before[each] for each in before} == dict.fromkeys(before, 1)
-    assert await bulkhead.query(application.serial) == NotApplied()
+    assert await bulkhead.query(application) == NotApplied()
 
 
 async def test_a_biller_that_keeps_failing_is_left_alone_and_comes_back(
@@ -190,7 +191,9 @@ async def test_a_biller_that_keeps_failing_is_left_alone_and_comes_back(
     assert breaker.state == "open"
     assert billers.fired()[name] - before == 4
     # What marks a bill goes out whatever the breaker says.
-    assert await bulkhead.query(uuid.uuid4().hex) == NotApplied()
+    assert (
+        await bulkhead.query(Application(uuid.uuid4().hex, account, "b", 1, "CNY")) == NotApplied()
+    )
     now[0] = 5.0
     assert isinstance(await bulkhead.lookup(account), BillerDown)
     assert billers.fired()[name] - before == 5
@@ -246,7 +249,7 @@ async def test_a_biller_that_cannot_be_called_is_named(
     await keep(engine, {**rows[WELL], "id": "no-secret"})
     bare = await connectors.of("no-secret")
     assert await bare.lookup("1") == BillerDown("we share no secret with this biller")
-    assert isinstance(await bare.unapply("1"), BillerUnknown)
+    assert isinstance(await bare.unapply(Application("1", "1", "b", 1, "CNY")), BillerUnknown)
 
 
 async def test_a_payment_survives_a_biller_that_dies_after_it_has_applied(
@@ -257,8 +260,8 @@ async def test_a_payment_survives_a_biller_that_dies_after_it_has_applied(
     application = who.application()
     billers.add_fault(DEAD, "apply", "reset_after")
     assert isinstance(await connector.apply(application), BillerUnknown)
-    assert isinstance(await connector.query(application.serial), Applied)
-    assert await connector.unapply(application.serial) == Unapplied()
+    assert isinstance(await connector.query(application), Applied)
+    assert await connector.unapply(application) == Unapplied()
 
 
 def test_secrets_do_not_show() -> None:
