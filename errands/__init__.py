@@ -1,7 +1,7 @@
 """Errands: calls that somebody outside must still answer. One mechanism for payments, refunds, top-ups and look-ups.
 
-A row of the service's table `errands` stands for one aggregate under way. It is written in the transaction that makes the
-call necessary, taken by one process at a time (`fence`), and goes when the aggregate has ended.
+A row of the service's table `errands` stands for one aggregate under way. It is written in the transaction that makes
+the call necessary, held by one process at a time (`fence`), and goes when the aggregate has ended.
 """
 
 from errands.desk import Desk

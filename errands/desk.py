@@ -147,8 +147,8 @@ class Desk:
             self.institutions.of(name).rows_wait = got[name] == count
         left = dict(taken)
         for kind, some in items.items():
-            for each in some:
-                left[each.errand.institution] -= 1
+            for item in some:
+                left[item.errand.institution] -= 1
             self.start(kind, some)
         for name, count in left.items():
             self.institutions.of(name).leave(count)

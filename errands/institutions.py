@@ -1,7 +1,7 @@
 """Institutions as one process sees them: how many errands it may have at each, and whether each answers at all.
 
-Places bound what a slow institution can take of a process, so that it holds up nobody else. A run that comes from another
-institution may wait in a short line; everything else that finds no place waits as a row.
+Places bound what a slow institution can take of a process, so that it holds up nobody else. A run that comes from
+another institution may wait in a short line; everything else that finds no place waits as a row.
 """
 
 import asyncio
@@ -22,7 +22,9 @@ RUN_SECONDS = 15.0
 CALLS_OF_A_LEG = 3
 
 PLACES_TAKEN = Gauge(
-    "errand_places_taken", "Errands that this process has in hand at an institution", ["institution"]
+    "errand_places_taken",
+    "Errands that this process has in hand at an institution",
+    ["institution"],
 )
 BREAKER_OPEN = Gauge("breaker_open", "1 while an institution is left alone", ["institution"])
 
@@ -145,7 +147,7 @@ class Institutions:
             found = self._known[name] = Institution(name, on_free=self.freed.set)
         return found
 
-    def describe(  # noqa: PLR0913
+    def describe(
         self,
         name: str,
         *,

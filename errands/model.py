@@ -1,6 +1,6 @@
 """An errand as a process has it in hand. A plain value; the table is in tables.py."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -38,4 +38,4 @@ class Errand(NamedTuple):
 
 
 # Of an aggregate that needs nobody outside.
-NO_ERRAND = Errand("", UUID(int=0), "", "", datetime.min)
+NO_ERRAND = Errand("", UUID(int=0), "", "", datetime.min.replace(tzinfo=UTC))

@@ -236,4 +236,3 @@ async def redirect(
 
 def _keys(keys: Sequence[Key]) -> dict[str, list[Any]]:
     return {"kinds": [kind for kind, _ in keys], "subjects": [subject for _, subject in keys]}
-

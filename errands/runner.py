@@ -1,8 +1,8 @@
 """Run the errands of one kind concurrently, and record what came of them in batches.
 
-A place was taken for each errand before it starts, so starting waits for nobody; the place is given back when the result
-is recorded. What is lost when the process dies is claimed again when its lease ends. A call that breaks, and a result
-that can't be recorded, are handed to whoever built the runner: they must never be only a line in a log.
+A place was taken for each errand before it starts, so starting waits for nobody; the place is given back when the
+result is recorded. What is lost when the process dies is claimed again when its lease ends. A call that breaks, and a
+result that can't be recorded, are handed to the trade: they must never be only a line in a log.
 """
 
 import asyncio

@@ -44,7 +44,7 @@ def errands_tables(metadata: MetaData) -> tuple[Table, Table]:
         Column("sent_at", DateTime(timezone=True)),
         # Which idempotency key the calls carry: a new one only once the former is proven to have done nothing.
         Column("attempt", Integer, nullable=False, server_default="1"),
-        # Held: a process has it, and `due_at` ends its lease. Not held: from `due_at` on, whoever has a place may take it.
+        # Held: a process has it, and `due_at` ends its lease. Not held: from `due_at` on, any process may claim it.
         Column("held", Boolean, nullable=False, server_default="false"),
         Column("due_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
         CheckConstraint("tries >= 0 AND attempt > 0 AND fence >= 0", name="counts_up"),

@@ -13,7 +13,11 @@ def of_biller(biller_id: str) -> str:
 
 
 def describe_ours(
-    institutions: Institutions, *, places: int, psp_timeout_seconds: float, late_effect_seconds: float
+    institutions: Institutions,
+    *,
+    places: int,
+    psp_timeout_seconds: float,
+    late_effect_seconds: float,
 ) -> None:
     """Describe the PSP and our own ledger; billers are described by the catalogue (bills/connectors)."""
     institutions.describe(

@@ -1,8 +1,8 @@
 """Look bills up: ask the biller what an account owes, a batch of lookups at a time.
 
 tx1 keeps the lookups (those of the HTTP door are kept already) with an errand each, the billers are asked concurrently
-with no transaction open, tx2 records bills, states and events in sets (record.py). Somebody looks at a lookup, so one that
-would have to wait is answered: the biller is busy or down.
+with no transaction open, tx2 records bills, states and events in sets (record.py). A person waits for a lookup, so one
+that finds no place for too long is answered: the biller is busy or down.
 """
 
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ class Instruction:
     correlation_id: str | None = None
 
 
-# What somebody looks at is not kept waiting for longer.
+# A person who waits for the answer has given up after this.
 PATIENCE_SECONDS = 5.0
 BUSY = BillerDown("all places at this biller are taken")
 AWAY = BillerDown("the biller has not answered lately; it is tried again shortly")
@@ -66,9 +66,7 @@ class Lookups:
         self._connectors = connectors
         self._desk = desk
         desk.register(
-            Trade(
-                KIND, self._read_open, self._run, record_lookups, self._broke, self._unrecorded
-            )
+            Trade(KIND, self._read_open, self._run, record_lookups, self._broke, self._unrecorded)
         )
 
     async def look_up(self, batch: Sequence[Instruction]) -> dict[UUID, Refusal]:

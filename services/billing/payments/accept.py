@@ -41,7 +41,7 @@ _FROM_WALLET = (State.AUTHORIZED, State.SUCCEEDED)
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What came of a batch: payments that have a place outside, and the positions whose id stands for another payment."""
+    """What came of a batch: payments that have a place outside, and positions whose id stands for another payment."""
 
     held: list[Payment]
     reused: list[int]
@@ -54,9 +54,9 @@ async def accept(
 ) -> Accepted:
     """Accept a batch in the caller's transaction. A command that was accepted before changes nothing.
 
-    `booking` has places at the institutions that are asked next; a payment that gets none is taken from the table, by
-    whoever has a place. Raises LostRaceError: the caller rolls back and accepts the batch again. Locks are taken in one order everywhere: the bills of new payments,
-    wallets, payments that are there, refunds, other ledger accounts (decision 8).
+    `booking` gives places at the institutions that are asked next; a payment that gets none is claimed from the table.
+    Raises LostRaceError: the caller rolls back and accepts the batch again. Locks are taken in one order everywhere: the
+    bills of new payments, wallets, payments that are there, refunds, errands, other ledger accounts (decision 8).
     """
     now = datetime.now(UTC)
     prints = [fingerprint.of_payment(each.command) for each in instructions]

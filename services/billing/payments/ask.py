@@ -1,8 +1,8 @@
 """Ask somebody outside, and believe only what can be believed. No transaction is open here.
 
 Every call carries a key made from our own id, so a call that is repeated by anyone does nothing twice. What is not
-answered is asked again, never taken for a refusal; and a refusal after a call that was not answered proves nothing until
-a query says so after the longest time in which that call may still take effect.
+answered is asked again, never taken for a refusal; and a refusal after a call that was not answered proves nothing
+until a query says so after the longest time in which that call may still take effect.
 """
 
 import time
@@ -71,7 +71,7 @@ async def ask(calls: list[Call], turn: Turn, leg: str, call: Awaitable[AnswerT])
     return answer
 
 
-async def charge_or_find(  # noqa: PLR0913, PLR0917
+async def charge_or_find(  # noqa: PLR0917
     psp: Psp,
     charge: Charge,
     call: Callable[[Charge], Awaitable[ChargeOutcome]],
@@ -88,7 +88,9 @@ async def charge_or_find(  # noqa: PLR0913, PLR0917
         if not (isinstance(outcome, Unknown) and outcome.over):
             return outcome
     elif not turn.quiet:
-        return Unknown("not_yet: the key is too old to ask again, and the last call may take effect")
+        return Unknown(
+            "not_yet: the key is too old to ask again, and the last call may take effect"
+        )
     # The PSP keeps an error under the key, or has forgotten the key. Its list tells what was charged.
     found = await psp.find(charge, created_at, now)
     if found is not None:

@@ -1,9 +1,8 @@
 """Cases: what only a person can decide, and what must not be lost. Finance ops list and close them.
 
-A case is opened in the transaction that records what it tells of, and closed, with why, in the one that records its end.
-A result that can't be recorded, and a call that
-broke, open theirs in a transaction of their own, with what was learnt outside: so it is known at once, and not only
-when the payment has been open for a day.
+A case is opened in the transaction that records what it tells of, and closed, with why, in the one that records its
+end. A result that can't be recorded, and a call that broke, open theirs in a transaction of their own, with what was
+learnt outside: so it is known at once, and not only when the payment has been open for a day.
 """
 
 from collections.abc import Mapping, Sequence

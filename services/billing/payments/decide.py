@@ -16,9 +16,7 @@ def reason_against(command: PayBill, bill: Bill | None, limits: Limits) -> str |
         return "channel_unknown"
     if bill is None:
         return "bill_unknown"
-    return _against_bill(command, bill) or (
-        "above_limit" if command.amount_minor > limit else None
-    )
+    return _against_bill(command, bill) or ("above_limit" if command.amount_minor > limit else None)
 
 
 def _against_bill(command: PayBill, bill: Bill) -> str | None:

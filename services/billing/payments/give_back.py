@@ -26,7 +26,7 @@ class GiveBack:
     def __init__(self, psp: Psp) -> None:
         self._psp = psp
 
-    async def run(  # noqa: PLR0913, PLR0917
+    async def run(  # noqa: PLR0917
         self,
         calls: list[Call],
         turn: Turn,
@@ -45,9 +45,7 @@ class GiveBack:
             found = await find()
             if found is not None:
                 return _outcome(found, turn, certain=True)
-        call = self._psp.refund(
-            subject, intent_id, amount_minor, currency, attempt=turn.attempt
-        )
+        call = self._psp.refund(subject, intent_id, amount_minor, currency, attempt=turn.attempt)
         answer = await ask(calls, turn, "refund", call)
         if not (isinstance(answer, Unknown) and answer.over):
             return _outcome(answer, turn, certain=turn.quiet)

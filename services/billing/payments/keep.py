@@ -54,17 +54,13 @@ class Decision(NamedTuple):
         return Decision(payment, self.fingerprint)
 
 
-async def keep(
-    connection: AsyncConnection, decided: Sequence[Decision], now: datetime
-) -> None:
+async def keep(connection: AsyncConnection, decided: Sequence[Decision], now: datetime) -> None:
     """Insert the payments in the caller's transaction, all of them; raises LostRaceError when that can't be."""
     # In the order of the bills, so that two workers never wait for each other's bills in a circle.
     ordered = sorted(decided, key=_bill_id)
     try:
         # A race is lost as an error: to look for it beforehand, as ON CONFLICT does, costs more, and races are rare.
-        await copy(
-            connection, "payments", _COLUMNS, [_row(each, now) for each in ordered]
-        )
+        await copy(connection, "payments", _COLUMNS, [_row(each, now) for each in ordered])
     except IntegrityError as error:
         if violated(error) not in _TAKEN:
             raise

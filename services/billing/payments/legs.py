@@ -171,9 +171,7 @@ class Legs:
             )
             if not isinstance(found, Authorized):
                 return found
-        call = self._psp.capture(
-            intent_id, payment.subject, payment.amount_minor, payment.currency
-        )
+        call = self._psp.capture(intent_id, payment.subject, payment.amount_minor, payment.currency)
         return await ask(progress.calls, turn, "capture", call)
 
 

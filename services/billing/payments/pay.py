@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from errands import Booking, Desk, Errand, Trade, Turn
+from errands import Desk, Errand, Trade, Turn
 from events.payments import PayBill, RefundPayment, TopUpWallet
 from services.billing.bills.connectors import Connectors
 from services.billing.payments import busy, read, refund, top_up
@@ -104,7 +104,7 @@ class Payments:
         raise AssertionError("unreachable")
 
 
-def _register(  # noqa: PLR0913, PLR0917
+def _register(  # noqa: PLR0917
     desk: Desk,
     engine: AsyncEngine,
     kind: Kind,

@@ -1,4 +1,4 @@
-"""Read the payments of claimed errands: whatever was left open by a process that died, or by an answer that never came."""
+"""Read the payments of claimed errands: left open by a process that died, or by an answer that never came."""
 
 from collections.abc import Sequence
 
@@ -23,8 +23,8 @@ _READ = text(f"""
 async def read_open(connection: AsyncConnection, claimed: Sequence[Errand]) -> list[Payment]:
     """The payments of these errands that are still under way, with their bills.
 
-    An errand whose payment has ended goes. A payment whose bill does not exist becomes a case: nobody can be asked about
-    it, and it must not stop the others.
+    An errand whose payment has ended goes. A payment whose bill does not exist becomes a case: nobody can be asked
+    about it, and it must not stop the others.
     """
     found = {each.subject: each for each in claimed}
     rows = (await connection.execute(_READ, {"ids": list(found)})).all()

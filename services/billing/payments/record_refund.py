@@ -78,7 +78,9 @@ async def record_refunds(connection: AsyncConnection, results: Sequence[RefundPr
     if not steps:
         return 0
     await _update(connection, steps)
-    await open_cases(connection, [case for each in steps for case in case_of(each, locked, "refund")])
+    await open_cases(
+        connection, [case for each in steps for case in case_of(each, locked, "refund")]
+    )
     await finish(connection, ended, now)
     await _wake(connection, ended)
     return len(steps)
@@ -112,9 +114,7 @@ async def _wake(connection: AsyncConnection, ended: Sequence[RefundProgress]) ->
         await errands.make_due(connection, [(Kind.REFUND, id) for id in waiting.scalars()])
 
 
-async def finish(
-    connection: AsyncConnection, ended: Sequence[Outcome], now: datetime
-) -> None:
+async def finish(connection: AsyncConnection, ended: Sequence[Outcome], now: datetime) -> None:
     """Move the payments of refunds that have succeeded or failed; the payments are locked."""
     if not ended:
         return
@@ -144,9 +144,7 @@ async def _update(connection: AsyncConnection, steps: Sequence[RefundProgress]) 
     )
 
 
-async def _move(
-    connection: AsyncConnection, ended: Sequence[Outcome]
-) -> dict[UUID, Row[Any]]:
+async def _move(connection: AsyncConnection, ended: Sequence[Outcome]) -> dict[UUID, Row[Any]]:
     moves: dict[UUID, _Move] = {}
     for each in ended:
         move = moves.setdefault(each.refund.payment_id, _Move())

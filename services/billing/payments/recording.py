@@ -17,6 +17,7 @@ ACTION_POLL_SECONDS = 15.0
 # What nobody could say for this long becomes a case for finance ops; we go on asking.
 CASE_AFTER = timedelta(hours=24)
 
+
 class Result(Protocol):
     """How far a payment, a refund or a top-up came."""
 

@@ -49,8 +49,8 @@ _RESERVE = text("""
 
 @dataclass(frozen=True, slots=True)
 class AcceptedRefunds:
-    """What came of a batch: how many were kept to be asked for, those that have a place outside, those that were refused
-    at once, and why positions can't be taken at all."""
+    """What came of a batch: how many are under way, those of them that have a place outside, those that were refused at
+    once, and why positions can't be taken at all."""
 
     kept: int
     held: list[Refund]

@@ -29,10 +29,10 @@ class RefundLegs:
             turn.wait(WAIT_SECONDS)
             return progress
         leg, institution = refund.first_leg
+        goes_on = True
         if turn.leg == leg == "unapply":
-            if not await turn.begin(leg, institution) or not await self._unapply(progress):
-                return progress
-        if await turn.begin("refund", refund.at_psp):
+            goes_on = await turn.begin(leg, institution) and await self._unapply(progress)
+        if goes_on and await turn.begin("refund", refund.at_psp):
             await self._refund(progress)
         return progress
 

@@ -39,7 +39,9 @@ class Refund:
     payment_id: UUID
     amount_minor: int
     state: str
-    application: Application | None = None  # the apply that marked the bill; set once the refund is read
+    application: Application | None = (
+        None  # the apply that marked the bill; set once the refund is read
+    )
     currency: str = ""
     intent_id: str | None = None  # empty: the wallet paid
     wallet: ledger.Account | None = None  # empty: the PSP paid

@@ -68,7 +68,7 @@ class TopUpLegs:
         progress.reason = reason
         if not await turn.begin("void", PSP):
             return
-        call = self._psp.void(intent_id, progress.top_up.subject)
+        call = self._psp.void(intent_id, progress.top_up.subject, progress.top_up.currency)
         match await ask(progress.calls, turn, "void", call):
             case Voided():
                 progress.state = "declined"

@@ -82,7 +82,9 @@ class Undo:
             found = await ask(calls, turn, "void", look(self._psp, payment.charge, intent_id))
             if isinstance(found, Voided | Captured):
                 return found
-        answer = await ask(calls, turn, "void", self._psp.void(intent_id, payment.subject))
+        answer = await ask(
+            calls, turn, "void", self._psp.void(intent_id, payment.subject, payment.currency)
+        )
         if not isinstance(answer, Refused):
             return answer
         # Another process of ours may have come to another end meanwhile, so the PSP's book decides.

@@ -106,9 +106,7 @@ class Measured:
 class Connectors:
     """The connectors of one process."""
 
-    def __init__(
-        self, engine: AsyncEngine, settings: Settings, institutions: Institutions
-    ) -> None:
+    def __init__(self, engine: AsyncEngine, settings: Settings, institutions: Institutions) -> None:
         self._engine = engine
         self._institutions = institutions
         self._data_dir = settings.data_dir

@@ -7,10 +7,10 @@ from events.ids import uuid7
 from messaging.consume import make_broker
 from messaging.dead_letters import unpack
 from services.billing.bills.consumer import register
-from services.billing.bills.lookup import Lookups
 from services.billing.channels import Guard
 from tests.services.billing.bills.conftest import CHANNEL, Hall
 from tests.support.commands import TRUST, make_signing_key, send, signed
+from tests.support.errands import LookingUpProcess
 
 
 async def test_commands_through_kafka_are_answered_once(hall: Hall, kafka: str) -> None:
@@ -20,7 +20,7 @@ async def test_commands_through_kafka_are_answered_once(hall: Hall, kafka: str) 
     sent = (*commands[:6], nobody, *commands[6:], commands[0])
     await send(kafka, *(signed(each, key, correlation_id="corr-7") for each in sent))
     broker = make_broker(kafka, "test-lookups")
-    lookups = Lookups(hall.engine, hall.connectors)
+    lookups = LookingUpProcess(hall.engine, hall.connectors)
     register(broker, hall.engine, lookups, Guard(hall.engine, TRUST))
     await broker.start()
     try:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import text
@@ -11,8 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from events.bills import LookUpBills
 from events.ids import uuid7
 from services.billing.bills.connectors import Application
-from services.billing.bills.lookup import Instruction, Lookups
+from services.billing.bills.lookup import Instruction
 from tests.services.billing.bills.conftest import CHANNEL, SPEAKERS, Hall
+from tests.support.errands import LookingUpProcess
 
 
 @pytest.mark.parametrize("biller", SPEAKERS)
@@ -178,7 +179,7 @@ async def test_a_biller_that_is_not_active_is_not_asked(hall: Hall) -> None:
 async def test_what_a_dead_process_left_is_taken_up_once(hall: Hall) -> None:
     """Continues from tx1: the lookups are kept, the process that kept them is gone before any biller has answered."""
     commands = [await hall.command("hz-water", hall.fresh("hz-water")) for _ in range(5)]
-    dead = Lookups(hall.engine, hall.connectors)
+    dead = LookingUpProcess(hall.engine, hall.connectors)
     hall.billers.add_fault("hz-water", "lookup", "timeout_before", times=5, seconds=0.6)
     await dead.look_up([Instruction(each) for each in commands])
     await dead.aclose()
@@ -186,10 +187,8 @@ async def test_what_a_dead_process_left_is_taken_up_once(hall: Hall) -> None:
     hall.billers.clear_faults()
     assert await hall.lookups.resume() == 0, "too early: another process may be at it"
     async with hall.engine.begin() as connection:
-        await connection.execute(
-            text("UPDATE lookups SET taken_at = now() - interval '21 seconds'")
-        )
-    timers = [Lookups(hall.engine, hall.connectors, timedelta(seconds=20)) for _ in range(3)]
+        await connection.execute(text("UPDATE errands SET due_at = now()"))
+    timers = [LookingUpProcess(hall.engine, hall.connectors) for _ in range(3)]
     assert sum(await asyncio.gather(*(each.resume() for each in timers))) == 5
     for each in timers:
         await each.drain()

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from events.payments import PayBill, RefundPayment, TopUpWallet
 from services.billing.bills.connectors import Connectors
 from services.billing.database import connect
-from services.billing.payments import Instruction, Payments
+from services.billing.payments import Instruction
 from services.billing.reconciliation import audit
 from tests.services.billing.payments import books
 from tests.services.billing.payments.city import BILLER, BY_FILE, City
@@ -28,6 +28,7 @@ from tests.support.factories import (
     top_up_wallet,
 )
 from tests.support.psp import SandboxPsp
+from tests.support.errands import PayingProcess, institutions
 
 ASKS = "pm_card_authenticationRequired"
 METHODS = (None, None, "pm_card_visa", "pm_card_visa", "pm_card_chargeDeclined", ASKS)
@@ -75,8 +76,9 @@ async def live_through(
 ) -> None:
     engine, owner = connect(database.billing_url, pool_size=16), connect(database.owner_url)
     client = psp.client(timeout_seconds=2.0)
-    connectors = Connectors(engine, billing_settings(folder, billers.secrets_path))
-    city = City(engine, owner, psp, billers, client, connectors)
+    at = institutions(2.0)
+    connectors = Connectors(engine, billing_settings(folder, billers.secrets_path), at)
+    city = City(engine, owner, psp, billers, client, connectors, at)
     try:
         await make_channel(engine)
         history = History(city)
@@ -169,7 +171,7 @@ class History:
 
     async def race(self, _: random.Random) -> None:
         # Another timer takes up what this process still has in hand.
-        other = Payments(self.city.engine, self.city.client, self.city.connectors)
+        other = PayingProcess(self.city.engine, self.city.client, self.city.connectors)
         await self.city.make_due()
         await other.resume()
         await other.drain()

@@ -134,7 +134,7 @@ async def test_what_we_give_back_ourselves_is_not_a_refund_of_the_same_id(city: 
     """A payment is captured after we gave it up, so its money goes back; a refund of another payment has its id."""
     other = await paid(city)
     lost = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
-    progress = await city.legs.run(lost)
+    progress = await city.run(lost)
     assert progress.state == "succeeded", "captured, and nobody wrote it down"
     connector = await city.connectors.of(BILLER)
     await connector.unapply(lost.application)

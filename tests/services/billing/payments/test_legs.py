@@ -35,7 +35,7 @@ BILLER_TROUBLE = (
 async def test_with_everybody_well_it_is_paid_at_once(city: City, biller: str) -> None:
     asked = pay_bill(await city.bill(biller), method="pm_card_visa")
     row = await city.pay(asked)
-    assert (row["state"], row["unknown_leg"], row["attempts"]) == ("succeeded", None, 0)
+    assert (row["state"], row["leg"]) == ("succeeded", None)
     id = row["id"]
     assert await books.events(city.engine, id) == ["PaymentAccepted", "PaymentSucceeded"]
     assert city.charged_minor(id) == 8_850
@@ -51,7 +51,7 @@ async def test_trouble_at_the_psp_is_waited_out(city: City, operation: str, kind
     city.psp.add_fault(operation, kind)
     row = await city.pay(pay_bill(await city.bill(), method="pm_card_visa"))
     assert row["unknown_leg"] == operation, "no answer is neither a yes nor a no"
-    assert row["next_attempt_at"] is not None
+    assert row["due_at"] is not None
     assert await city.settle() > 0
     row = await books.payment(city.engine, row["id"])
     assert (row["state"], row["unknown_leg"]) == ("succeeded", None)

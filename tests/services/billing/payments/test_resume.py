@@ -7,13 +7,13 @@ import pytest
 from sqlalchemy import text
 
 from services.billing.bills.connectors import Applied, BillerRefused, Unapplied
-from services.billing.payments import resume
+from errands.queue import claim
 from services.billing.payments.model import Payment
 from services.billing.payments.record import record
 from services.billing.payments.tables import State
 from services.billing.psp import Authorized, Captured, Voided
 from tests.services.billing.payments import books
-from tests.services.billing.payments.city import BILLER, City
+from tests.services.billing.payments.city import BILLER, EVERYWHERE, City
 from tests.support.factories import fund_wallet, pay_bill
 
 
@@ -47,7 +47,7 @@ async def test_continues_from(city: City, died_after: str) -> None:
         assert isinstance(captured, Captured)
     await city.settle()
     row = await books.payment(city.engine, payment.id)
-    assert (row["state"], row["attempts"]) == ("succeeded", 1)
+    assert row["state"] == "succeeded"
     assert city.applied(payment.id) == ["apply"]
     assert await books.events(city.engine, payment.id) == ["PaymentAccepted", "PaymentSucceeded"]
     await city.agree(payment.id)
@@ -115,8 +115,8 @@ async def test_dying_again_and_again_changes_nothing(city: City) -> None:
     payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
     for _ in range(4):
         await city.run_and_die(payment.id)
+    assert (await books.payment(city.engine, payment.id))["fence"] == 4
     await city.settle()
-    assert (await books.payment(city.engine, payment.id))["attempts"] == 5
     assert city.applied(payment.id) == ["apply"]
     await city.agree(payment.id)
 
@@ -124,17 +124,17 @@ async def test_dying_again_and_again_changes_nothing(city: City) -> None:
 async def test_a_timer_leaves_alone_what_another_one_has(city: City) -> None:
     payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
     async with city.engine.begin() as connection:
-        assert await resume.claim(connection, "payments") == [], "its worker has it for 20 s"
+        assert await claim(connection, EVERYWHERE) == [], "its worker has it until its lease ends"
     await city.make_due()
     async with city.engine.begin() as one, city.engine.begin() as other:
-        assert await resume.claim(one, "payments") == [payment.id]
-        assert await resume.claim(other, "payments") == [], "locked by the first"
+        assert [each.subject for each in await claim(one, EVERYWHERE)] == [payment.id]
+        assert await claim(other, EVERYWHERE) == [], "locked by the first"
     async with city.engine.begin() as connection:
-        assert await resume.claim(connection, "payments") == [], "leased by the first"
+        assert await claim(connection, EVERYWHERE) == [], "leased by the first"
         wait = await connection.scalar(
-            text("SELECT next_attempt_at - now() FROM payments WHERE id = :id"), {"id": payment.id}
+            text("SELECT due_at - now() FROM errands WHERE subject = :id"), {"id": payment.id}
         )
-    assert timedelta(seconds=50) < wait <= resume.LEASE
+    assert timedelta(seconds=50) < wait <= timedelta(seconds=60)
     await city.settle()
     await city.agree(payment.id)
 
@@ -144,7 +144,7 @@ class TestTwoProcesses:
 
     async def test_both_succeed(self, city: City) -> None:
         payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
-        slow = await city.legs.run(payment)
+        slow = await city.run(payment)
         assert await city.run_and_record(await city.take_up(payment.id)) == 1
         async with city.engine.begin() as connection:
             assert await record(connection, [slow]) == 0
@@ -152,8 +152,8 @@ class TestTwoProcesses:
 
     async def test_both_in_one_batch(self, city: City) -> None:
         payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
-        slow = await city.legs.run(payment)
-        quick = await city.legs.run(await city.take_up(payment.id))
+        slow = await city.run(payment)
+        quick = await city.run(await city.take_up(payment.id))
         async with city.engine.begin() as connection:
             assert await record(connection, [slow, quick, slow]) == 1
         await city.agree(payment.id)
@@ -163,11 +163,11 @@ class TestTwoProcesses:
         self, city: City, timer_first: bool
     ) -> None:
         payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
-        slow = await city.legs.run(payment)
+        slow = await city.run(payment)
         assert slow.state == State.SUCCEEDED
-        city.psp.add_fault("find", "timeout_before")
-        timer = await city.legs.run(await city.take_up(payment.id))
-        assert timer.unknown_leg == "authorize"
+        city.psp.add_fault("authorize", "timeout_before")
+        timer = await city.run(await city.take_up(payment.id))
+        assert timer.turn.unanswered and timer.turn.leg == "authorize"
         order = [timer, slow] if timer_first else [slow, timer]
         told = []
         for each in order:
@@ -175,17 +175,13 @@ class TestTwoProcesses:
                 told.append(await record(connection, [each]))
         assert told == ([1, 1] if timer_first else [1, 0])
         row = await books.payment(city.engine, payment.id)
-        assert (row["state"], row["unknown_leg"], row["next_attempt_at"]) == (
-            "succeeded",
-            None,
-            None,
-        )
+        assert (row["state"], row["due_at"]) == ("succeeded", None)
         await city.agree(payment.id)
 
     async def test_an_older_unknown_does_not_undo_a_step(self, city: City) -> None:
         payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
         city.psp.add_fault("authorize", "timeout_before")
-        slow = await city.legs.run(payment)
+        slow = await city.run(payment)
         city.psp.add_fault("capture", "timeout_before")
         assert await city.run_and_record(await city.take_up(payment.id)) == 1
         async with city.engine.begin() as connection:
@@ -200,7 +196,7 @@ class TestTwoProcesses:
         """The slow one was refused by the biller; the one that took it up since decides, and comes to the same end."""
         payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
         city.billers.add_fault(BILLER, "apply", "refuse", code="closed_for_today")
-        slow = await city.legs.run(payment)
+        slow = await city.run(payment)
         assert slow.state == State.VOIDED
         taken_up = await city.take_up(payment.id)
         async with city.engine.begin() as connection:
@@ -214,7 +210,7 @@ class TestTwoProcesses:
         await fund_wallet(city.engine, 10_000)
         payment = await city.accept(pay_bill(await city.bill()))
         city.billers.add_fault(BILLER, "apply", "refuse")
-        slow = await city.legs.run(payment)
+        slow = await city.run(payment)
         taken_up = await city.take_up(payment.id)
         async with city.engine.begin() as connection:
             assert await record(connection, [slow]) == 0
@@ -225,7 +221,7 @@ class TestTwoProcesses:
 
     async def test_two_ends_that_contradict_each_other_are_a_case(self, city: City) -> None:
         payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
-        slow = await city.legs.run(payment)
+        slow = await city.run(payment)
         await city.run_and_record(await city.take_up(payment.id))
         slow.state, slow.reason = State.VOIDED, "made_up"
         async with city.engine.begin() as connection:
@@ -241,11 +237,17 @@ class TestLateSuccess:
         # As a timer writes it whose void was not answered.
         async with city.engine.begin() as connection:
             await connection.execute(
-                text("""
-                    UPDATE payments SET state = :state, unknown_leg = 'void', unknown_since = now(), reason = :reason,
-                        psp_intent_id = :intent WHERE id = :id
-                """),
+                text(
+                    "UPDATE payments SET state = :state, reason = :reason, psp_intent_id = :intent WHERE id = :id"
+                ),
                 {"id": payment.id, "intent": intent_id, "state": "accepted", **more},
+            )
+            await connection.execute(
+                text("""
+                    UPDATE errands SET leg = 'void', unknown_since = now(), sent_at = now(), held = false
+                    WHERE subject = :id
+                """),
+                {"id": payment.id},
             )
 
     async def capture(self, city: City, payment: Payment, *, applied: bool) -> str:

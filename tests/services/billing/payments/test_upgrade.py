@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.ids import derived_id, uuid7
 from migrations.apply import config_of
-from services.billing.payments import resume
+from services.billing.payments.read import read_open
 from tests.services.billing.payments import books
 from tests.services.billing.payments.city import City
 from tests.support.databases import Database
@@ -111,7 +111,7 @@ async def test_what_is_booked_keeps_its_transfer_and_what_is_open_its_key(
         ("charge", "top_up"),
     ]
     async with city.engine.begin() as connection:
-        [found] = await resume.read_open(connection, [open_payment.id])
+        [found] = await read_open(connection, [open_payment.errand])
     assert found.charge.former_key
     fresh = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
     assert not fresh.charge.former_key

@@ -33,6 +33,7 @@ from services.billing.settings import Settings
 from services.billing.subject import Kind, Subject
 from tests.services.billing.reconciliation import books
 from tests.support.billers import SandboxBillers
+from tests.support.errands import institutions
 from tests.support.psp import SandboxPsp
 
 _CATALOGUE = text("""
@@ -141,7 +142,9 @@ async def connectors(
     async with engine.begin() as connection:
         for row in rows:
             await connection.execute(_CATALOGUE, {**row, "connector": json.dumps(row["connector"])})
-    made = Connectors(engine, Settings(database_url=SecretStr("postgresql+asyncpg://")))
+    made = Connectors(
+        engine, Settings(database_url=SecretStr("postgresql+asyncpg://")), institutions()
+    )
     yield made
     await made.aclose()
 
