@@ -58,6 +58,14 @@ _TOP_UP = text("""
         state, version, finished_at)
     VALUES (:id, :transfer, 'app', 'payer', :amount, 'CNY', 'pm_card_visa', '', 'succeeded', 1, :at)
 """)
+_PROMISES = text("""
+    INSERT INTO payment_requests (id, kind, channel_id, payer, subject, amount_minor, currency)
+    SELECT id, 'payment', channel_id, payer, bill_id, amount_minor, currency FROM payments
+    UNION ALL SELECT f.id, 'refund', p.channel_id, p.payer, p.id, f.amount_minor, p.currency
+    FROM refunds f JOIN payments p ON p.id = f.payment_id
+    UNION ALL SELECT id, 'top_up', channel_id, payer, NULL, amount_minor, currency FROM top_ups
+    ON CONFLICT DO NOTHING
+""")
 WALLET = ledger.wallet("app", "payer", "CNY")
 
 
@@ -172,6 +180,13 @@ async def make_some(engine: AsyncEngine) -> None:
     await refund(engine, (await pay(engine, [300], funding="wallet"))[0], 300)
     await pay(engine, [400], state="applied")
     await pay(engine, [500], state="voided")
+    await promise_all(engine)
+
+
+async def promise_all(engine: AsyncEngine) -> None:
+    """The HTTP door's promises of everything that there is."""
+    async with engine.begin() as connection:
+        await connection.execute(_PROMISES)
 
 
 def charge(id: UUID, amount: int, *, at: datetime = NOON, currency: str = "CNY") -> Line:
