@@ -87,7 +87,9 @@ class PaymentView(BaseModel):
     id: UUID
     status: Status
     state: str = Field(description="the exact state, for support; new ones may be added")
-    reason: str | None = Field(description="why it failed, a short code")
+    reason: str | None = Field(
+        description="why it failed, a short code; in the state not_accepted that of the command's dead letter"
+    )
     payer: str
     bill_id: UUID
     amount_minor: int
@@ -105,7 +107,7 @@ class RefundView(BaseModel):
     id: UUID
     payment_id: UUID
     status: Literal["processing", "succeeded", "failed"]
-    reason: str | None
+    reason: str | None = Field(description="why it failed, a short code")
     amount_minor: int
     currency: str
     created_at: datetime
@@ -117,7 +119,7 @@ class TopUpView(BaseModel):
 
     id: UUID
     status: Status
-    reason: str | None
+    reason: str | None = Field(description="why it failed, a short code")
     payer: str
     amount_minor: int
     currency: str
