@@ -16,6 +16,7 @@ from errands.breaker import Breaker
 
 # Of an institution that nobody has described yet.
 PLACES = 8
+CALL_SECONDS = 5.0
 # A run goes on beginning calls for this long.
 RUN_SECONDS = 15.0
 # One leg makes at most so many calls, one after the other: look, ask, look again.
@@ -40,7 +41,7 @@ class Institution:
     name: str
     places: int = PLACES
     line: int = 0
-    longest_call_seconds: float = 10.0
+    longest_call_seconds: float = CALL_SECONDS
     late_effect_seconds: float = 60.0
     breaker: Breaker = field(default_factory=Breaker)
     rows_wait: bool = False  # there are due errands in the table that found no place

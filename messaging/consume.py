@@ -18,6 +18,7 @@ from faststream.kafka.message import KafkaMessage as Envelope
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.topics import Topic
+from messaging.burial import Buried, Dead
 from messaging.consumption import ATTEMPTS, Consumption, Handler, Message, Rejected
 from messaging.dead_letters import Record
 from messaging.fetching import Fetching
@@ -25,7 +26,9 @@ from messaging.rest import rest_seconds
 
 __all__ = [
     "ATTEMPTS",
+    "Buried",
     "Consumption",
+    "Dead",
     "Handler",
     "Message",
     "Record",
@@ -63,12 +66,14 @@ def subscribe(
     engine: AsyncEngine,
     *,
     max_records: int = 500,
+    buried: Buried | None = None,
 ) -> Consumption:
     """Let `handler` have the records of `topic`, in batches, as a member of `group`.
 
+    `buried` learns of records that become dead letters, in the transaction that writes those.
     Partitions move 10 s after a member has crashed, and at once after it has stopped cleanly.
     """
-    consumption = Consumption(topic, group, handler, engine)
+    consumption = Consumption(topic, group, handler, engine, buried)
     subscriber = broker.subscriber(
         topic.name,
         batch=True,

@@ -8,8 +8,8 @@ place; an unexpected error of the handler is narrowed down by halving to the rec
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -22,8 +22,8 @@ from events.envelope import ContractError, decode
 from events.message import Event
 from events.topics import DEAD_LETTERS, Topic
 from messaging import metrics
-from messaging.dead_letters import Record, Unread, dead_letter
-from messaging.outbox import enqueue
+from messaging.burial import Buried, Dead, bury
+from messaging.dead_letters import Record, Unread
 from messaging.transient import backoff_seconds, is_transient
 
 # A batch that takes longer waits for something that does not come; a batch of 500 takes less than a second.
@@ -58,15 +58,6 @@ class Rejected:
 Handler = Callable[[Sequence[Message]], Awaitable[Sequence[Rejected]]]
 
 
-@dataclass(slots=True)
-class _Dead:
-    record: Record
-    reason: str
-    text: str
-    attempts: int = 1
-    first_failed_at: datetime = field(default_factory=lambda: datetime.now(UTC))
-
-
 class _GivesWayError(Exception):
     """The process stops or the partitions move: the batch goes back."""
 
@@ -74,7 +65,14 @@ class _GivesWayError(Exception):
 class Consumption:
     """One consumer of one topic: takes a batch at a time and either finishes it or gives it back."""
 
-    def __init__(self, topic: Topic, group: str, handler: Handler, engine: AsyncEngine) -> None:
+    def __init__(
+        self,
+        topic: Topic,
+        group: str,
+        handler: Handler,
+        engine: AsyncEngine,
+        buried: Buried | None = None,
+    ) -> None:
         if (topic.name, group) not in DEAD_LETTERS:
             raise ValueError(f"no dead letter topic is declared for {topic.name} and {group}")
         self.topic = topic
@@ -86,12 +84,13 @@ class Consumption:
         self._began_at = time.monotonic()
         self._handler = handler
         self._engine = engine
+        self._buried = buried
         self._labels = (topic.name, group)
         self._idle = asyncio.Event()
         self._idle.set()
         self._revoking = False
         # Records that made the handler fail, by partition and offset, until their batch is finished.
-        self._failed: dict[tuple[int, int], _Dead] = {}
+        self._failed: dict[tuple[int, int], Dead] = {}
 
     async def take(self, records: Sequence[Record]) -> None:
         """Finish the batch and commit its offsets, or rewind to its start. Raises nothing: FastStream would go on."""
@@ -132,7 +131,7 @@ class Consumption:
     ) -> None:
         """Write the dead letter of a record that can't be read. Raises what the database raises."""
         text = f"the record can't be read from Kafka ({error})"
-        await self._bury([_Dead(record, "unreadable", text, attempts, first_failed_at)])
+        await self._bury([Dead(record, "unreadable", text, attempts, first_failed_at)])
 
     def resume(self) -> None:
         """The new partitions are here."""
@@ -160,7 +159,7 @@ class Consumption:
                     metrics.RECORDS.labels(*self._labels, "handled").inc(handled)
                     return True
 
-    async def _handle(self, messages: Sequence[Message]) -> list[_Dead]:
+    async def _handle(self, messages: Sequence[Message]) -> list[Dead]:
         """Those of the messages that are dead; one that makes the handler fail is found by halving."""
         try:
             rejected = await self._handler(messages)
@@ -173,12 +172,12 @@ class Consumption:
             middle = len(messages) // 2
             first = await self._handle(messages[:middle])
             return [*first, *await self._handle(messages[middle:])]
-        return [_Dead(each.message.record, each.reason, each.text) for each in rejected]
+        return [Dead(each.message.record, each.reason, each.text) for each in rejected]
 
-    async def _try_again(self, message: Message, error: Exception) -> list[_Dead]:
+    async def _try_again(self, message: Message, error: Exception) -> list[Dead]:
         record = message.record
         dead = self._failed.setdefault(
-            (record.partition, record.offset), _Dead(record, "", "", attempts=0)
+            (record.partition, record.offset), Dead(record, "", "", attempts=0)
         )
         dead.attempts += 1
         if dead.attempts < ATTEMPTS:
@@ -190,34 +189,8 @@ class Consumption:
         dead.text = f"the handler failed {dead.attempts} times"
         return [dead]
 
-    async def _bury(self, dead: Sequence[_Dead]) -> None:
-        if not dead:
-            return
-        letters = [
-            dead_letter(
-                each.record,
-                self.group,
-                each.reason,
-                each.text,
-                attempts=each.attempts,
-                first_failed_at=each.first_failed_at,
-            )
-            for each in dead
-        ]
-        async with self._engine.begin() as connection:
-            await enqueue(connection, letters)
-        for each in dead:
-            metrics.DEAD_LETTERS.labels(*self._labels, each.reason).inc()
-            log.warning(
-                "dead_letter",
-                topic=each.record.topic,
-                partition=each.record.partition,
-                offset=each.record.offset,
-                group=self.group,
-                reason=each.reason,
-                text=each.text,
-            )
-        metrics.RECORDS.labels(*self._labels, "dead").inc(len(dead))
+    async def _bury(self, dead: Sequence[Dead]) -> None:
+        await bury(self._engine, self.group, dead, self._buried)
 
     async def _commit(self, records: Sequence[Record]) -> None:
         # Explicit offsets: a bare commit() after a rebalance would commit the position and not the batch.
@@ -259,16 +232,16 @@ class Consumption:
         log.warning(what, topic=self.topic.name, group=self.group, error=name, state=state, **more)
 
 
-def _decode(records: Sequence[Record], topic: Topic) -> tuple[list[Message], list[_Dead]]:
+def _decode(records: Sequence[Record], topic: Topic) -> tuple[list[Message], list[Dead]]:
     messages, dead = [], []
     for record in records:
         try:
             found = decode(topic.name, record.key, record.value, record.headers)
         except ContractError as error:
-            dead.append(_Dead(record, error.code, error.text))
+            dead.append(Dead(record, error.code, error.text))
         except Exception as error:
             # Whatever decoding trips over must not hold up the partition.
-            dead.append(_Dead(record, "undecodable", type(error).__name__))
+            dead.append(Dead(record, "undecodable", type(error).__name__))
         else:
             for name in found.dropped:
                 metrics.DROPPED_HEADERS.labels(topic.name, name).inc()

@@ -12,8 +12,9 @@ from chassis.process import run_process
 from chassis.telemetry import configure_logging
 from messaging.consume import make_broker
 from services.billing.bills import consumer as bills
-from services.billing.channels import Guard, Trust, TrustError, read_trust
+from services.billing.channels import Guard, Trust, TrustError, door_key, read_trust
 from services.billing.payments import consumer as payments
+from services.billing.payments.promises import Promises
 from services.billing.settings import Settings
 from services.billing.workshop import open_workshop
 
@@ -31,8 +32,9 @@ async def run(settings: Settings, trust: Trust) -> None:
     async with open_workshop(settings, plan_cache_mode="force_generic_plan") as shop:
         broker = make_broker(settings.kafka, "meterhall-billing-worker")
         guard = Guard(shop.engine, trust)
+        promises = Promises(shop.engine, door_key(trust))
         consumptions = (
-            payments.register(broker, shop.engine, shop.payments, guard),
+            payments.register(broker, shop.engine, shop.payments, promises, guard),
             bills.register(broker, shop.engine, shop.lookups, guard),
         )
         stuck = [each.progress for each in consumptions]

@@ -22,10 +22,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from benchmarks.city import bills_due, build, command
 from benchmarks.direct import connect_directly
 from benchmarks.plan import QUICK
+from errands import Booking, Institutions
 from services.billing.payments import Instruction
 from services.billing.payments.accept import accept
 from tests.support.databases import Database
-from errands import Booking, Institutions
 
 PLAN = replace(QUICK, payments=2_500, history=1_000)
 BATCH = 500

@@ -10,7 +10,7 @@ from kafka import KafkaAdminClient
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.ids import uuid7
-from messaging.consume import Consumption, Message, Rejected, make_broker, subscribe
+from messaging.consume import Buried, Consumption, Message, Rejected, make_broker, subscribe
 from messaging.dead_letter_tools import DeadLetter, read
 from messaging.relay import Relay
 from tests.messaging.conftest import Lane
@@ -45,11 +45,18 @@ class Handled:
 
 
 @asynccontextmanager
-async def consuming(
-    lane: Lane, kafka: str, engine: AsyncEngine, handler: Any, max_records: int = 500
+async def consuming(  # noqa: PLR0917
+    lane: Lane,
+    kafka: str,
+    engine: AsyncEngine,
+    handler: Any,
+    max_records: int = 500,
+    buried: Buried | None = None,
 ) -> AsyncIterator[Consumption]:
     broker = make_broker(kafka, f"test-{uuid.uuid4().hex[:6]}")
-    made = subscribe(broker, lane.topic, lane.group, handler, engine, max_records=max_records)
+    made = subscribe(
+        broker, lane.topic, lane.group, handler, engine, max_records=max_records, buried=buried
+    )
     await broker.start()
     try:
         yield made

@@ -92,6 +92,23 @@ def open_(
     )
 
 
+@_payments.command("give-up")
+def give_up_promise(
+    id: Annotated[UUID, typer.Argument(help="Of a promised payment, refund or top-up.")],
+) -> None:
+    """End a promise whose command is lost: its wallet sees it failed. If the command comes after all, that counts."""
+    from services.billing.payments.promises import give_up
+
+    async def write() -> str | None:
+        async with transaction() as connection:
+            return await give_up(connection, id)
+
+    kind = run(write())
+    if kind is None:
+        fail(f"No promise {id} waits: see `meterhall payments show {id}`.")
+    print(f"The promised {kind.replace('_', '-')} {id} has failed.")
+
+
 @_cases.command("list")
 def list_cases(
     all: Annotated[bool, typer.Option("--all", help="Closed ones, too.")] = False,

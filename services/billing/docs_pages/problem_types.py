@@ -144,7 +144,7 @@ PROBLEM_TYPES: dict[str, ProblemType] = {
     "not-refundable": ProblemType(
         409,
         "Not refundable",
-        "The payment has not succeeded, or nothing of it is left.",
+        "The payment was accepted and has not succeeded yet, or it has failed, or nothing of it is left.",
         "Follow the payment: GET /v1/payments/{id}.",
     ),
     "more-than-is-left": ProblemType(

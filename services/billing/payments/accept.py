@@ -55,8 +55,8 @@ async def accept(
     """Accept a batch in the caller's transaction. A command that was accepted before changes nothing.
 
     `booking` gives places at the institutions that are asked next; a payment that gets none is claimed from the table.
-    Raises LostRaceError: the caller rolls back and accepts the batch again. Locks are taken in one order everywhere: the
-    bills of new payments, wallets, payments that are there, refunds, errands, other ledger accounts (decision 8).
+    Raises LostRaceError: the caller rolls back and accepts the batch again. Locks are taken in one order everywhere:
+    the bills of new payments, wallets, payments that are there, refunds, errands, other ledger accounts (decision 8).
     """
     now = datetime.now(UTC)
     prints = [fingerprint.of_payment(each.command) for each in instructions]

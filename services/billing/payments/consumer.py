@@ -15,6 +15,7 @@ from messaging.consume import Consumption, Message, Rejected, subscribe
 from services.billing.channels import Guard
 from services.billing.payments.model import Instruction
 from services.billing.payments.pay import Payments
+from services.billing.payments.promises import Promises
 
 CommandT = TypeVar("CommandT", bound=Event)
 
@@ -24,18 +25,31 @@ BATCH = 1_000
 
 
 def register(
-    broker: KafkaBroker, engine: AsyncEngine, payments: Payments, guard: Guard
+    broker: KafkaBroker,
+    engine: AsyncEngine,
+    payments: Payments,
+    promises: Promises,
+    guard: Guard,
 ) -> Consumption:
     """Have the broker hand the payment commands that the guard lets through to `payments`."""
 
     async def handle(messages: Sequence[Message]) -> Sequence[Rejected]:
-        return await take(payments, messages)
+        return await take(payments, promises, messages)
 
-    guarded = guard.before(handle)
-    return subscribe(broker, PAYMENT_COMMANDS, PAYMENT_GROUP, guarded, engine, max_records=BATCH)
+    return subscribe(
+        broker,
+        PAYMENT_COMMANDS,
+        PAYMENT_GROUP,
+        guard.before(handle),
+        engine,
+        max_records=BATCH,
+        buried=promises.fail,
+    )
 
 
-async def take(payments: Payments, messages: Sequence[Message]) -> list[Rejected]:
+async def take(
+    payments: Payments, promises: Promises, messages: Sequence[Message]
+) -> list[Rejected]:
     """Carry out a batch of commands. An id that is reused with other content is for the dead letters."""
     what_to_do = "choose a UUID of another version than 8: those are derived by us"
     refused: list[Rejected] = []
@@ -56,9 +70,12 @@ async def take(payments: Payments, messages: Sequence[Message]) -> list[Rejected
         refused += [_reused(top_ups[position], "top_up_id") for position in reused]
     if refunds:
         wrong = await payments.refund([_instruction(each, RefundPayment) for each in refunds])
+        unknown = [refunds[n] for n, code in wrong.items() if code == "payment_unknown"]
+        refused += await promises.bring_behind(unknown)
         refused += [
-            Rejected(refunds[position], code, "see the code; the refund was not kept")
-            for position, code in wrong.items()
+            _reused(refunds[n], "refund_id", code)
+            for n, code in wrong.items()
+            if code != "payment_unknown"
         ]
     return refused
 
@@ -84,5 +101,5 @@ def _instruction(message: Message, kind: type[CommandT]) -> Instruction[CommandT
     return Instruction(message.event, message.correlation_id, message.traceparent)
 
 
-def _reused(message: Message, field: str) -> Rejected:
-    return Rejected(message, "id_reused", f"this {field} was used before with other content")
+def _reused(message: Message, field: str, code: str = "id_reused") -> Rejected:
+    return Rejected(message, code, f"this {field} was used before with other content")

@@ -10,6 +10,8 @@ from sqlalchemy import Row, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.billing import receipts
+from services.billing.payments.promises import KEPT
+from services.billing.subject import Kind
 
 Status = Literal["processing", "succeeded", "failed", "refunded", "action_required"]
 STATUS: Mapping[str, Status] = {
@@ -25,6 +27,7 @@ STATUS: Mapping[str, Status] = {
     "rejected": "failed",
     "declined": "failed",
     "failed": "failed",
+    "not_accepted": "failed",
 }
 
 _KEPT = """
@@ -32,12 +35,15 @@ _KEPT = """
         r.action_url, r.refunded_minor, r.created_at, r.finished_at
     FROM payments r WHERE
 """
-# A promise of the HTTP door counts as a payment until the worker has made one of it.
-_PROMISED = """
-    SELECT r.id, r.channel_id, r.payer, r.subject, r.amount_minor, r.currency, 'accepted', NULL, NULL, NULL,
-        0, r.created_at, NULL
-    FROM payment_requests r WHERE r.kind = 'payment' AND NOT EXISTS (SELECT FROM payments p WHERE p.id = r.id) AND
-"""
+# A promise of the HTTP door counts as a payment until the worker has made one of it. It has failed when its command
+# became a dead letter.
+_PROMISE_STATE = "CASE WHEN r.failed_at IS NULL THEN 'accepted' ELSE 'not_accepted' END"
+_PROMISED = f"""
+    SELECT r.id, r.channel_id, r.payer, r.subject, r.amount_minor, r.currency, {_PROMISE_STATE}, NULL, r.reason, NULL,
+        0, r.created_at, r.failed_at
+    FROM payment_requests r WHERE r.kind = 'payment'
+      AND NOT {KEPT[Kind.PAYMENT]} AND
+"""  # noqa: S608 - our own text
 _MINE = "r.id = :id AND r.channel_id = :channel"
 _ONE = text(f"{_KEPT} {_MINE} UNION ALL {_PROMISED} {_MINE}")
 
@@ -54,22 +60,22 @@ def _list(payer: bool, before: bool) -> TextClause:
 _LISTS = {
     (payer, before): _list(payer, before) for payer in (True, False) for before in (True, False)
 }
-_REFUND = text("""
+_REFUND = text(f"""
     SELECT r.id, r.payment_id, r.amount_minor, p.currency, r.state, r.reason, r.created_at, r.finished_at
     FROM refunds r JOIN payments p ON p.id = r.payment_id WHERE r.id = :id AND p.channel_id = :channel
     UNION ALL
-    SELECT r.id, r.subject, r.amount_minor, r.currency, 'accepted', NULL, r.created_at, NULL
+    SELECT r.id, r.subject, r.amount_minor, r.currency, {_PROMISE_STATE}, r.reason, r.created_at, r.failed_at
     FROM payment_requests r WHERE r.kind = 'refund' AND r.id = :id AND r.channel_id = :channel
-      AND NOT EXISTS (SELECT FROM refunds f WHERE f.id = r.id)
-""")
-_TOP_UP = text("""
+      AND NOT {KEPT[Kind.REFUND]}
+""")  # noqa: S608 - our own text
+_TOP_UP = text(f"""
     SELECT r.id, r.payer, r.amount_minor, r.currency, r.state, r.reason, r.action_url, r.created_at, r.finished_at
     FROM top_ups r WHERE r.id = :id AND r.channel_id = :channel
     UNION ALL
-    SELECT r.id, r.payer, r.amount_minor, r.currency, 'accepted', NULL, NULL, r.created_at, NULL
+    SELECT r.id, r.payer, r.amount_minor, r.currency, {_PROMISE_STATE}, r.reason, NULL, r.created_at, r.failed_at
     FROM payment_requests r WHERE r.kind = 'top_up' AND r.id = :id AND r.channel_id = :channel
-      AND NOT EXISTS (SELECT FROM top_ups t WHERE t.id = r.id)
-""")
+      AND NOT {KEPT[Kind.TOP_UP]}
+""")  # noqa: S608 - our own text
 _WALLET = text("""
     SELECT currency, balance_minor, held_minor FROM ledger_accounts WHERE address = :address ORDER BY currency
 """)
@@ -81,7 +87,9 @@ class PaymentView(BaseModel):
     id: UUID
     status: Status
     state: str = Field(description="the exact state, for support; new ones may be added")
-    reason: str | None = Field(description="why it failed, a short code")
+    reason: str | None = Field(
+        description="why it failed, a short code; in the state not_accepted that of the command's dead letter"
+    )
     payer: str
     bill_id: UUID
     amount_minor: int
@@ -99,7 +107,7 @@ class RefundView(BaseModel):
     id: UUID
     payment_id: UUID
     status: Literal["processing", "succeeded", "failed"]
-    reason: str | None
+    reason: str | None = Field(description="why it failed, a short code")
     amount_minor: int
     currency: str
     created_at: datetime
@@ -111,7 +119,7 @@ class TopUpView(BaseModel):
 
     id: UUID
     status: Status
-    reason: str | None
+    reason: str | None = Field(description="why it failed, a short code")
     payer: str
     amount_minor: int
     currency: str

@@ -78,6 +78,8 @@ _HISTORY = text("""
         SELECT r.created_at AS at, 0 AS turn, 'state' AS what, 'promised over HTTP' AS text, r.amount_minor,
             r.currency::text
         FROM payment_requests r WHERE r.id = :id AND r.kind = :kind
+        UNION ALL SELECT r.failed_at, 6, 'state', 'promise not kept: ' || r.reason, NULL, NULL
+        FROM payment_requests r WHERE r.id = :id AND r.kind = :kind AND r.failed_at IS NOT NULL
         UNION ALL
         SELECT p.created_at, 1, 'state', CASE funding WHEN 'psp' THEN 'taken in, funded by the PSP'
             ELSE 'taken in, funded by the wallet' END, amount_minor, currency

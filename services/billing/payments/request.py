@@ -19,16 +19,32 @@ from messaging.outbox import Outgoing, enqueue
 from services.billing.bills import find_bills
 from services.billing.channels import payment_limits
 from services.billing.payments.decide import reason_against, reason_against_top_up
+from services.billing.payments.promises import KEPT
 from services.billing.payments.tables import HOLDS_ITS_BILL
+from services.billing.subject import Kind
 
-_COLUMNS = ("id", "kind", "channel_id", "payer", "subject", "amount_minor", "currency")
+_COLUMNS = (
+    "id",
+    "kind",
+    "channel_id",
+    "payer",
+    "subject",
+    "amount_minor",
+    "currency",
+    "command_id",
+)
 _LIVE = text(f"""
     SELECT bill_id FROM payments WHERE bill_id = ANY(CAST(:bills AS uuid[])) AND {HOLDS_ITS_BILL}
 """)  # noqa: S608 - the states are our own constants
-_PAYMENT = text("""
+_PAYMENT = text(f"""
     SELECT payer, amount_minor, currency, state, captured_minor - refunded_minor - refund_pending_minor AS left_minor
     FROM payments WHERE id = :id AND channel_id = :channel
-""")
+    UNION ALL
+    SELECT payer, amount_minor, currency, CASE WHEN failed_at IS NULL THEN 'promised' ELSE 'not_accepted' END,
+        CASE WHEN failed_at IS NULL THEN amount_minor ELSE 0 END
+    FROM payment_requests r
+    WHERE id = :id AND channel_id = :channel AND kind = 'payment' AND NOT {KEPT[Kind.PAYMENT]}
+""")  # noqa: S608 - our own text
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +97,10 @@ async def objection_to_top_up(connection: AsyncConnection, command: TopUpWallet)
 async def refundable(
     connection: AsyncConnection, channel: str, payment_id: UUID
 ) -> Refundable | None:
-    """The channel's payment as far as a refund needs it; None when the channel has no such payment."""
+    """The channel's payment as far as a refund needs it, or its promise; None when the channel has neither.
+
+    All of a promised payment is refundable here: whether it succeeds is known when the refund comes behind it.
+    """
     row = (await connection.execute(_PAYMENT, {"id": payment_id, "channel": channel})).one_or_none()
     if row is None:
         return None
@@ -94,17 +113,25 @@ async def promise(
     """Keep the promises and enqueue their commands, signed with the door's key, in the caller's transaction."""
     if not promises:
         return
+    commands = [
+        Outgoing.of(each.command, 1, correlation_id=each.correlation_id).signed(key)
+        for each in promises
+    ]
     rows = [
-        (p.id, p.kind, p.channel, p.payer, p.subject, p.amount_minor, p.currency) for p in promises
+        (
+            p.id,
+            p.kind,
+            p.channel,
+            p.payer,
+            p.subject,
+            p.amount_minor,
+            p.currency,
+            command.event_id,
+        )
+        for p, command in zip(promises, commands, strict=True)
     ]
     await copy(connection, "payment_requests", _COLUMNS, rows)
-    await enqueue(
-        connection,
-        [
-            Outgoing.of(each.command, 1, correlation_id=each.correlation_id).signed(key)
-            for each in promises
-        ],
-    )
+    await enqueue(connection, commands)
 
 
 def of_payment(command: PayBill, correlation_id: str | None) -> Promise:

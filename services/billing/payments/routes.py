@@ -120,7 +120,7 @@ async def list_payments(
 async def refund(
     payment_id: UUID, body: NewRefund, http: Request, channel: Caller, key: Key
 ) -> Response:
-    """Refund a payment."""
+    """Refund a payment; one that is promised and still on its way as well. Whether it has succeeded is seen then."""
     async with _engine(http).begin() as connection:
         claim = await claim_key(connection, channel.id, key, await _said(http), uuid7())
         if not claim.replayed:

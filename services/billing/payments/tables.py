@@ -209,8 +209,15 @@ payment_requests = Table(
     Column("amount_minor", BigInteger, nullable=False),
     Column("currency", CHAR(3), nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    # The ce_id of the command that is to keep it: who knows the payment's id does not know this one.
+    Column("command_id", Uuid),
+    # Set when the command became a dead letter, with the reason; what is accepted all the same counts more.
+    Column("failed_at", DateTime(timezone=True)),
+    Column("reason", String(bounds.REASON)),
     CheckConstraint("kind IN ('payment', 'refund', 'top_up')", name="kind_is_declared"),
+    CheckConstraint("(failed_at IS NULL) = (reason IS NULL)", name="failed_for_a_reason"),
     Index(None, "channel_id", "created_at", "id"),
+    Index(None, "created_at", postgresql_using="brin"),  # of a span, for the auditor
 )
 
 outside_calls = Table(

@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 from prometheus_client import Gauge
@@ -19,7 +19,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.billing import ledger
-from services.billing.reconciliation.made import MADE
+from services.billing.reconciliation.made import DUE_AFTER, MADE
 from services.billing.reconciliation.span import (
     ALWAYS,
     END,
@@ -52,6 +52,10 @@ _SEALED = [of_a_span(MADE)]
 _TO_JUDGE = text("""
     SELECT since, until FROM seals WHERE faults > 0
     UNION
+    (SELECT since, until FROM seals
+     WHERE judged_at < until + CAST(:due_after AS interval) AND until < now() - CAST(:due_after AS interval)
+     ORDER BY since DESC LIMIT :most)
+    UNION
     (SELECT since, until FROM seals WHERE judged_at IS NULL ORDER BY since DESC LIMIT :most)
     UNION
     (SELECT since, until FROM seals WHERE judged_at IS NOT NULL ORDER BY judged_at, since
@@ -59,7 +63,7 @@ _TO_JUDGE = text("""
     ORDER BY since
 """)
 _JUDGED = text("""
-    UPDATE seals SET judged_at = now(), faults = :faults WHERE since >= :since AND since < :until
+    UPDATE seals SET judged_at = :began, faults = :faults WHERE since >= :since AND since < :until
 """)
 log = structlog.get_logger()
 
@@ -100,31 +104,37 @@ async def audit_job(engine: AsyncEngine, rest: float = REST) -> int:
         of_unsealed[id] += _log(found)
     _tell("unsealed", of_unsealed)
     of_sealed = dict.fromkeys([*MADE, SEALS], 0)
-    for span in await _to_judge(engine):
+    spans, began = await _to_judge(engine)
+    for span in spans:
         faults = dict.fromkeys(of_sealed, 0)
         async for id, found in _judge(engine, _SEALED, span, rest):
             faults[id] += _log(found)
         async with engine.begin() as connection:
             faults[SEALS] = _log(await _broken_seals(connection, span))
-            about = {"faults": sum(faults.values()), "since": span.since, "until": span.until}
+            about = {"faults": sum(faults.values()), "began": began, **span._asdict()}
             await connection.execute(_JUDGED, about)
         of_sealed = {id: count + faults[id] for id, count in of_sealed.items()}
     _tell("sealed", of_sealed)
     return 0
 
 
-async def _to_judge(engine: AsyncEngine) -> list[Span]:
-    # The spans that are new, those that were judged longest ago, and those with faults, so that an alarm lasts as long
-    # as its reason does.
+async def _to_judge(engine: AsyncEngine) -> tuple[list[Span], datetime]:
+    # The spans that are new, those whose promises have become due since they were judged, those that were judged
+    # longest ago, and those with faults, so that an alarm lasts as long as its reason does. And the database's time.
+    asked = {
+        "share": AUDIT_SECONDS / ROUND.total_seconds(),
+        "most": MOST_NEW,
+        "due_after": DUE_AFTER,
+    }
     async with engine.connect() as connection:
-        share = AUDIT_SECONDS / ROUND.total_seconds()
-        rows = (await connection.execute(_TO_JUDGE, {"share": share, "most": MOST_NEW})).all()
+        now = (await connection.execute(text("SELECT now()"))).scalar_one()
+        rows = (await connection.execute(_TO_JUDGE, asked)).all()
     spans: list[Span] = []
     for since, until in rows:
         # One after the other is one span.
         begins = spans.pop().since if spans and spans[-1].until == since else since
         spans.append(Span(begins, until))
-    return spans
+    return spans, now
 
 
 async def _judge(

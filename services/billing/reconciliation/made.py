@@ -7,6 +7,14 @@ reconciliation itself; I12 (effects happen once) holds by natural keys; I14 and 
 ledger/seals.py. I1, I7 and I9 are constraints, too: the audit proves that they hold.
 """
 
+from datetime import timedelta
+
+# After this a promise `r` must be accepted; a span is judged again when all of its promises are so old (audit.py).
+DUE_AFTER = timedelta(minutes=15)
+_DUE = f"r.created_at < now() - interval '{DUE_AFTER.total_seconds()} seconds'"
+_NOT_ACCEPTED = "'promised at ' || r.created_at || ' and not accepted'"
+_PROMISED = "'promised over ' || r.amount_minor || ' ' || r.currency"
+
 MADE: dict[str, tuple[str, ...]] = {
     # I1 Each transfer balances: one amount, one currency on both sides, two accounts that exist (decision 7).
     "I1": (
@@ -101,7 +109,7 @@ MADE: dict[str, tuple[str, ...]] = {
         ) AS numbered WHERE sequence <> before + 1
         """,
     ),
-    # I13 Whatever is open has an errand, so that it will be asked about again; or a case, when only a person can end it.
+    # I13 Whatever is open has an errand, so that it will be asked about again; or a case that a person has to end.
     "I13": (
         """
         SELECT kind || ' ' || id AS subject, state || ' since ' || created_at || ', and nobody will ask' AS what
@@ -117,6 +125,34 @@ MADE: dict[str, tuple[str, ...]] = {
           AND NOT EXISTS (SELECT FROM cases c WHERE c.subject = still_open.id AND c.subject_kind = still_open.kind
               AND c.kind = 'refund_stuck' AND c.closed_at IS NULL)
         """,
+    ),
+    # What the HTTP door promised was accepted as it was promised, or has failed and says why. A refund of all that is
+    # left may have become another amount. Without a relay or a worker nothing is accepted: 15 minutes are an alarm.
+    "promises": (
+        f"""
+        SELECT 'promised payment ' || r.id AS subject, CASE WHEN p.id IS NULL THEN {_NOT_ACCEPTED}
+            ELSE {_PROMISED} || ' for bill ' || r.subject || ', accepted over ' || p.amount_minor || ' ' || p.currency
+                || ' for bill ' || p.bill_id || CASE WHEN p.payer = r.payer THEN '' ELSE ' of another payer' END
+            END AS what
+        FROM {{payment_requests}} r LEFT JOIN payments p ON p.id = r.id AND p.channel_id = r.channel_id
+        WHERE r.kind = 'payment' AND r.failed_at IS NULL AND (p.id IS NULL AND {_DUE}
+            OR (p.amount_minor, p.currency, p.bill_id, p.payer) <> (r.amount_minor, r.currency, r.subject, r.payer))
+        """,  # noqa: S608 - our own text
+        f"""
+        SELECT 'promised top-up ' || r.id, CASE WHEN u.id IS NULL THEN {_NOT_ACCEPTED}
+            ELSE {_PROMISED} || ', accepted over ' || u.amount_minor || ' ' || u.currency
+                || CASE WHEN u.payer = r.payer THEN '' ELSE ' of another payer' END END
+        FROM {{payment_requests}} r LEFT JOIN top_ups u ON u.id = r.id AND u.channel_id = r.channel_id
+        WHERE r.kind = 'top_up' AND r.failed_at IS NULL AND (u.id IS NULL AND {_DUE}
+            OR (u.amount_minor, u.currency, u.payer) <> (r.amount_minor, r.currency, r.payer))
+        """,  # noqa: S608 - our own text
+        f"""
+        SELECT 'promised refund ' || r.id, CASE WHEN p.id IS NULL THEN {_NOT_ACCEPTED}
+            ELSE 'promised of payment ' || r.subject || ', accepted of payment ' || f.payment_id END
+        FROM {{payment_requests}} r LEFT JOIN refunds f ON f.id = r.id
+            LEFT JOIN payments p ON p.id = f.payment_id AND p.channel_id = r.channel_id
+        WHERE r.kind = 'refund' AND r.failed_at IS NULL AND (p.id IS NULL AND {_DUE} OR p.id <> r.subject)
+        """,  # noqa: S608 - our own text
     ),
     # Rows that point at nothing, where the hot path has no foreign key.
     "orphans": (

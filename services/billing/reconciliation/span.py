@@ -16,7 +16,7 @@ _IN_SPAN = "{} >= CAST(:since AS timestamptz) AND {} < CAST(:until AS timestampt
 _MADE = _IN_SPAN.format("created_at", "created_at")
 _OF_SPAN = {
     name: f"(SELECT * FROM {name} WHERE {_MADE})"  # noqa: S608 - our own names
-    for name in ("transfers", "holds", "refunds", "top_ups", "outbox")
+    for name in ("transfers", "holds", "refunds", "top_ups", "payment_requests", "outbox")
 }
 _OF_SPAN |= {
     "made": f"(SELECT * FROM payments WHERE {_MADE})",  # noqa: S608

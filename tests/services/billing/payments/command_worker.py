@@ -19,8 +19,9 @@ from services.billing.bills.connectors import Connectors
 from services.billing.channels import Guard, Trust
 from services.billing.channels.guard import BELIEVED_SECONDS
 from services.billing.payments import consumer
+from services.billing.payments.promises import Promises
 from tests.services.billing.payments.conftest import settings
-from tests.support.commands import TRUST, CommandRecord, send, signed
+from tests.support.commands import DOOR_KEY, TRUST, CommandRecord, send, signed
 from tests.support.errands import LookingUpProcess, PayingProcess, institutions
 from tests.support.factories import make_bill, pay_bill
 
@@ -99,7 +100,7 @@ async def working(
     lookups = LookingUpProcess(engine, connectors, at)
     broker = make_broker(kafka, "test-guard")
     guard = Guard(engine, trust)
-    consumer.register(broker, engine, payments, guard)
+    consumer.register(broker, engine, payments, Promises(engine, DOOR_KEY), guard)
     bills_consumer.register(broker, engine, lookups, guard)
     await broker.start()
     try:

@@ -43,7 +43,7 @@ async def test_paid_from_the_wallet_to_a_biller_by_file_it_is_finished_in_one_tr
     assert not accepted.held
     id = asked.command.payment_id
     row = await books.payment(engine, id)
-    assert (row["state"], row["captured_minor"], row["attempts"]) == ("succeeded", 8_850, 0)
+    assert (row["state"], row["captured_minor"], row["leg"]) == ("succeeded", 8_850, None)
     assert await books.events(engine, id) == ["PaymentSucceeded"]
     assert await books.receipt_events(engine, id) == ["ReceiptIssued"]
     assert await books.has_receipt(engine, id)

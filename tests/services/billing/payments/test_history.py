@@ -20,6 +20,7 @@ from tests.services.billing.payments.city import BILLER, BY_FILE, City
 from tests.services.billing.payments.conftest import settings as billing_settings
 from tests.support.billers import SandboxBillers
 from tests.support.databases import Database
+from tests.support.errands import PayingProcess, institutions
 from tests.support.factories import (
     fund_wallet,
     make_channel,
@@ -28,7 +29,6 @@ from tests.support.factories import (
     top_up_wallet,
 )
 from tests.support.psp import SandboxPsp
-from tests.support.errands import PayingProcess, institutions
 
 ASKS = "pm_card_authenticationRequired"
 METHODS = (None, None, "pm_card_visa", "pm_card_visa", "pm_card_chargeDeclined", ASKS)
@@ -213,11 +213,8 @@ class History:
         async with self.city.engine.connect() as connection:
             found = await connection.execute(
                 text("""
-                    SELECT id FROM (
-                        SELECT id FROM payments WHERE next_attempt_at IS NOT NULL
-                        UNION ALL SELECT id FROM refunds WHERE next_attempt_at IS NOT NULL
-                        UNION ALL SELECT id FROM top_ups WHERE next_attempt_at IS NOT NULL) o
-                    WHERE NOT EXISTS (SELECT FROM cases c WHERE c.subject = o.id AND c.closed_at IS NULL)
+                    SELECT subject FROM errands e
+                    WHERE NOT EXISTS (SELECT FROM cases c WHERE c.subject = e.subject AND c.closed_at IS NULL)
                 """)
             )
             return list(found.scalars())

@@ -23,9 +23,9 @@ from services.billing.psp.wire import (
 )
 from tests.services.billing.payments import books
 from tests.services.billing.payments.city import City
+from tests.support.errands import PayingProcess
 from tests.support.factories import pay_bill, refund_payment, top_up_wallet
 from tests.support.psp import RETURN_URL
-from tests.support.errands import PayingProcess
 
 ASKS = "pm_card_authenticationRequired"
 HOSTILE = {

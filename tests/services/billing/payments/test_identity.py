@@ -10,10 +10,12 @@ from sqlalchemy import text
 
 from events.ids import derived_id, uuid7
 from services.billing.payments.consumer import take
+from services.billing.payments.promises import Promises
 from services.billing.payments.refund import Reversal
 from tests.services.billing.payments import books
 from tests.services.billing.payments.city import BILLER, City
 from tests.services.billing.payments.web import message
+from tests.support.commands import DOOR_KEY
 from tests.support.factories import pay_bill, refund_payment, top_up_wallet
 
 AMOUNT = 8_850
@@ -157,7 +159,9 @@ async def test_a_caller_can_not_take_the_id_of_a_reversal(city: City) -> None:
     bill = await city.bill()
     payment = message(pay_bill(bill, payment_id=derived_id("psp_fee", "txn_1")).command)
     good = message(pay_bill(bill, method="pm_card_visa").command)
-    refused = await take(city.payments, [refund, top_up, payment, good])
+    refused = await take(
+        city.payments, Promises(city.engine, DOOR_KEY), [refund, top_up, payment, good]
+    )
     assert [(each.message, each.reason) for each in refused] == [
         (refund, "reserved_id"),
         (top_up, "reserved_id"),

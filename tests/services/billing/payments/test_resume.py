@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from services.billing.bills.connectors import Applied, BillerRefused, Unapplied
 from errands.queue import claim
+from services.billing.bills.connectors import Applied, BillerRefused, Unapplied
 from services.billing.payments.model import Payment
 from services.billing.payments.record import record
 from services.billing.payments.tables import State

@@ -14,7 +14,7 @@ from services.billing.payments.read import read_open
 from tests.services.billing.payments import books
 from tests.services.billing.payments.city import City
 from tests.support.databases import Database
-from tests.support.factories import pay_bill, top_up_wallet
+from tests.support.factories import CHANNEL, fund_wallet, pay_bill, top_up_wallet
 
 _REFUND = """
     INSERT INTO refunds (id, payment_id, amount_minor, request_hash, state, attempts, next_attempt_at, finished_at)
@@ -28,8 +28,8 @@ _TRANSFER = """
 """
 
 
-async def before(database: Database) -> None:
-    await asyncio.to_thread(command.downgrade, config_of("billing", database.owner_url), "0009")
+async def before(database: Database, revision: str = "0009") -> None:
+    await asyncio.to_thread(command.downgrade, config_of("billing", database.owner_url), revision)
 
 
 async def after(database: Database, *engines: AsyncEngine) -> None:
@@ -134,3 +134,39 @@ async def test_the_database_derives_ids_as_we_do(
         each: derived_id("refund", each) for each in open_ones
     }
     assert all(row.transfer_id.version == 8 for row in rows)
+
+
+async def test_a_promise_that_was_never_accepted_ends(
+    engine: AsyncEngine, database: Database, owner_engine: AsyncEngine
+) -> None:
+    """Those of the last day may still wait in Kafka; what another channel has under the id is none of it."""
+    for channel in (CHANNEL, "other-app"):
+        await fund_wallet(engine, 10, channel=channel)
+    topped_up, theirs = [
+        row.id for row in await run(engine, "SELECT id FROM top_ups ORDER BY channel_id")
+    ]
+    await before(database, "0012")
+    lost, young = uuid7(), uuid7()
+    for id, kind, hours in (
+        (topped_up, "top_up", 30),
+        (theirs, "top_up", 30),
+        (lost, "payment", 30),
+        (young, "refund", 20),
+    ):
+        await run(
+            owner_engine,
+            """
+            INSERT INTO payment_requests (id, kind, channel_id, payer, amount_minor, currency, created_at)
+            VALUES (:id, :kind, :channel, 'p', 10, 'CNY', now() - :hours * interval '1 hour')
+            """,
+            id=id,
+            kind=kind,
+            channel=CHANNEL,
+            hours=hours,
+        )
+    await after(database, engine, owner_engine)
+    rows = await run(engine, "SELECT id, reason FROM payment_requests WHERE failed_at IS NOT NULL")
+    assert {row.id: row.reason for row in rows} == {
+        lost: "not_accepted",
+        theirs: "not_accepted",
+    }

@@ -35,14 +35,17 @@ _BILLS = text("""
 """)
 _PAYMENTS = text("""
     INSERT INTO payments (id, channel_id, payer, bill_id, biller_id, account_id, amount_minor, currency, funding,
-        payment_method, request_hash, state, captured_minor, version, finished_at, next_attempt_at)
+        payment_method, request_hash, state, captured_minor, version, finished_at)
     SELECT p.id, 'app', 'payer', p.bill, :biller, p.account, p.amount, 'CNY', CAST(:funding AS text),
         CASE WHEN :funding = 'psp' THEN 'pm_card_visa' END, '', CAST(:state AS text),
         CASE WHEN :state = 'succeeded' THEN p.amount ELSE 0 END, 1,
-        CASE WHEN :state IN ('succeeded', 'voided') THEN CAST(:at AS timestamptz) END,
-        CASE WHEN :state NOT IN ('succeeded', 'voided') THEN now() END
+        CASE WHEN :state IN ('succeeded', 'voided') THEN CAST(:at AS timestamptz) END
     FROM unnest(CAST(:ids AS uuid[]), CAST(:bills AS uuid[]), CAST(:accounts AS uuid[]), CAST(:amounts AS bigint[]))
         AS p (id, bill, account, amount)
+""")
+_ERRANDS = text("""
+    INSERT INTO errands (kind, subject, institution, leg)
+    SELECT 'payment', id, 'psp', 'capture' FROM unnest(CAST(:ids AS uuid[])) AS p (id)
 """)
 _REFUND = text("""
     INSERT INTO refunds (id, transfer_id, payment_id, amount_minor, request_hash, state, finished_at)
@@ -57,6 +60,14 @@ _TOP_UP = text("""
     INSERT INTO top_ups (id, transfer_id, channel_id, payer, amount_minor, currency, payment_method, request_hash,
         state, version, finished_at)
     VALUES (:id, :transfer, 'app', 'payer', :amount, 'CNY', 'pm_card_visa', '', 'succeeded', 1, :at)
+""")
+_PROMISES = text("""
+    INSERT INTO payment_requests (id, kind, channel_id, payer, subject, amount_minor, currency)
+    SELECT id, 'payment', channel_id, payer, bill_id, amount_minor, currency FROM payments
+    UNION ALL SELECT f.id, 'refund', p.channel_id, p.payer, p.id, f.amount_minor, p.currency
+    FROM refunds f JOIN payments p ON p.id = f.payment_id
+    UNION ALL SELECT id, 'top_up', channel_id, payer, NULL, amount_minor, currency FROM top_ups
+    ON CONFLICT DO NOTHING
 """)
 WALLET = ledger.wallet("app", "payer", "CNY")
 
@@ -90,6 +101,8 @@ async def pay(
             _PAYMENTS, {**about, "biller": biller, "funding": funding, "state": state, "at": at}
         )
         if state != "succeeded":
+            if state != "voided":
+                await connection.execute(_ERRANDS, {"ids": ids})
             return ids
         await receipts.issue(
             connection,
@@ -172,6 +185,13 @@ async def make_some(engine: AsyncEngine) -> None:
     await refund(engine, (await pay(engine, [300], funding="wallet"))[0], 300)
     await pay(engine, [400], state="applied")
     await pay(engine, [500], state="voided")
+    await promise_all(engine)
+
+
+async def promise_all(engine: AsyncEngine) -> None:
+    """The HTTP door's promises of everything that there is."""
+    async with engine.begin() as connection:
+        await connection.execute(_PROMISES)
 
 
 def charge(id: UUID, amount: int, *, at: datetime = NOON, currency: str = "CNY") -> Line:

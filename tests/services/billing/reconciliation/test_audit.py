@@ -11,6 +11,11 @@ from services.billing.reconciliation import audit, audit_job
 from services.billing.reconciliation.audit import IDS, audit_database
 from tests.services.billing.reconciliation import books
 
+_OLD = "created_at = now() - interval '16 minutes'"
+_PROMISE = """
+    INSERT INTO payment_requests (id, kind, channel_id, payer, subject, amount_minor, currency, created_at)
+    VALUES (gen_random_uuid(), '{kind}', 'app', 'payer', {subject}, 5, 'CNY', {at})
+"""
 # What is planted, per invariant. Constraints are taken away first: the audit has to see what they would stop.
 FAULTS: dict[str, list[str]] = {
     "I1": [
@@ -67,9 +72,32 @@ FAULTS: dict[str, list[str]] = {
     ],
     "I13": [
         "UPDATE payments SET created_at = now() - interval '26 hours' WHERE state = 'applied'",
-        "UPDATE payments SET next_attempt_at = now() - interval '16 minutes' WHERE state = 'applied'",
-        "UPDATE payments SET next_attempt_at = NULL WHERE state = 'applied'",
+        "UPDATE errands SET due_at = now() - interval '16 minutes'",
+        "DELETE FROM errands",
+        "INSERT INTO errands (kind, subject, institution, leg) VALUES ('payment', gen_random_uuid(), 'psp', 'void')",
         "UPDATE refunds SET state = 'accepted', finished_at = NULL",
+    ],
+    "promises": [
+        _PROMISE.format(
+            kind="payment", subject="gen_random_uuid()", at="now() - interval '16 minutes'"
+        ),
+        _PROMISE.format(
+            kind="refund", subject="gen_random_uuid()", at="now() - interval '16 minutes'"
+        ),
+        _PROMISE.format(kind="top_up", subject="NULL", at="now() - interval '16 minutes'"),
+        # What another channel has accepted under the id keeps no promise.
+        f"UPDATE payment_requests SET channel_id = 'b', {_OLD} WHERE kind = 'payment'",
+        f"UPDATE payment_requests SET channel_id = 'b', {_OLD} WHERE kind = 'refund'",
+        f"UPDATE payment_requests SET channel_id = 'b', {_OLD} WHERE kind = 'top_up'",
+        f"UPDATE payment_requests SET kind = 'top_up', {_OLD} WHERE kind = 'payment'",
+        "UPDATE payment_requests SET amount_minor = amount_minor + 1 WHERE kind = 'payment'",
+        "UPDATE payment_requests SET currency = 'HKD' WHERE kind = 'payment'",
+        "UPDATE payment_requests SET subject = gen_random_uuid() WHERE kind = 'payment'",
+        "UPDATE payment_requests SET payer = 'other' WHERE kind = 'payment'",
+        "UPDATE payment_requests SET amount_minor = amount_minor + 1 WHERE kind = 'top_up'",
+        "UPDATE payment_requests SET currency = 'HKD' WHERE kind = 'top_up'",
+        "UPDATE payment_requests SET payer = 'other' WHERE kind = 'top_up'",
+        "UPDATE payment_requests SET subject = gen_random_uuid() WHERE kind = 'refund'",
     ],
     "orphans": [
         "UPDATE payments SET bill_id = gen_random_uuid() WHERE state = 'applied'",
@@ -146,6 +174,34 @@ async def test_the_job_rests_after_each_statement(city: AsyncEngine) -> None:
 
     at_work = min([await seconds(0.0) for _ in range(3)])
     assert await seconds(9.0) > 5 * at_work
+
+
+async def test_a_promise_that_is_young_or_has_failed_is_no_fault(
+    city: AsyncEngine, owner_engine: AsyncEngine
+) -> None:
+    async with owner_engine.begin() as connection:
+        young = {"at": "now() - interval '14 minutes'", "subject": "gen_random_uuid()"}
+        old = {"at": "now() - interval '20 minutes'", "subject": "gen_random_uuid()"}
+        for kind in ("payment", "refund", "top_up"):
+            await connection.execute(text(_PROMISE.format(kind=kind, **young)))
+            await connection.execute(text(_PROMISE.format(kind=kind, **old)))
+        assert len(await audit(connection)) == 3
+        await connection.execute(
+            text(
+                "UPDATE payment_requests SET failed_at = now(), reason = 'x'"
+                " WHERE created_at < now() - interval '15 minutes'"
+            )
+        )
+        # A refund of all that was left became another amount; what has failed is compared with nothing.
+        await connection.execute(
+            text("UPDATE payment_requests SET amount_minor = 7 WHERE kind = 'refund'")
+        )
+        await connection.execute(
+            text(
+                "UPDATE payment_requests SET amount_minor = 7, failed_at = now(), reason = 'x' WHERE kind = 'top_up'"
+            )
+        )
+    assert await audit_database(city) == []
 
 
 async def test_a_closed_case_does_not_excuse_an_overdue_payment(

@@ -18,7 +18,7 @@ from tests.services.billing.reconciliation import books
 from tests.services.billing.reconciliation.test_audit import each_fault
 
 SINCE = books.NOON - timedelta(days=1)
-TABLES = ("transfers", "payments", "holds", "refunds", "top_ups")
+TABLES = ("transfers", "payments", "holds", "refunds", "top_ups", "payment_requests")
 
 
 @pytest.fixture
@@ -197,3 +197,33 @@ async def test_of_many_new_seals_the_newest_are_judged_first(
         judged = list(rows.scalars())
     assert len(judged) > MOST_NEW + 5
     assert judged == [True] * MOST_NEW + [False] * (len(judged) - MOST_NEW)
+
+
+async def test_a_sealed_span_is_judged_again_when_its_promises_are_due(
+    city: AsyncEngine, owner_engine: AsyncEngine
+) -> None:
+    """It was judged when it was sealed, and then they were too young; the alarm lasts until the promise is kept."""
+    await make_older(owner_engine, 30)
+    await execute(
+        owner_engine,
+        "INSERT INTO payment_requests (id, kind, channel_id, payer, amount_minor, currency, created_at)"
+        " VALUES (gen_random_uuid(), 'top_up', 'app', 'p', 1, 'CNY', now() - interval '18 minutes')",
+    )
+    await all_sealed(city)
+    await execute(owner_engine, "UPDATE seals SET judged_at = until + interval '2 minutes'")
+    await audit_job(city, rest=0.0)
+    assert (told("promises", "sealed"), told("promises", "unsealed")) == (1, 0)
+    async with city.connect() as connection:
+        late = (
+            "SELECT count(*) FROM seals WHERE until < now() - interval '15 minutes'"
+            " AND judged_at < until + interval '15 minutes'"
+        )
+        assert await connection.scalar(text(late)) == 0, "each of them once"
+    await audit_job(city, rest=0.0)
+    assert told("promises", "sealed") == 1
+    await execute(
+        owner_engine,
+        "UPDATE payment_requests SET failed_at = now(), reason = 'x' WHERE payer = 'p'",
+    )
+    await audit_job(city, rest=0.0)
+    assert told("promises", "sealed") == 0

@@ -1,0 +1,165 @@
+"""Promises of the HTTP door, as the worker meets them: a payment that is on its way, and a command that died.
+
+A promise's command lies in the outbox or in Kafka. A refund that comes before it is written again, behind it; a promise
+whose command becomes a dead letter ends as failed, in the transaction of the dead letter.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from events import bounds
+from events.payments import RefundPayment
+from events.signature import SigningKey
+from messaging.burial import Dead
+from messaging.consumption import Message, Rejected
+from messaging.dead_letters import Record
+from messaging.outbox import Outgoing, enqueue
+from services.billing.subject import Kind
+
+# The ce_sequence of a command counts how often it was written. The door writes 1, and channels as a rule, too.
+_WRITTEN_AGAIN = 2
+
+# Whether a promise `r` of payment_requests is kept: by something of its channel, for another one may have used the id.
+KEPT: dict[Kind, str] = {
+    Kind.PAYMENT: "EXISTS (SELECT FROM payments p WHERE p.id = r.id AND p.channel_id = r.channel_id)",
+    Kind.REFUND: "EXISTS (SELECT FROM refunds f JOIN payments p ON p.id = f.payment_id"
+    " WHERE f.id = r.id AND p.channel_id = r.channel_id)",
+    Kind.TOP_UP: "EXISTS (SELECT FROM top_ups t WHERE t.id = r.id AND t.channel_id = r.channel_id)",
+}
+_FIND = text("""
+    SELECT id, channel_id, failed_at IS NOT NULL AS failed FROM payment_requests
+    WHERE id = ANY(CAST(:ids AS uuid[])) AND kind = 'payment'
+""")
+# The latest death tells why. Who only knows an id of a promise can't end it: the command's own id must fit.
+_FAIL = text("""
+    UPDATE payment_requests r SET failed_at = coalesce(r.failed_at, now()), reason = d.reason
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:commands AS uuid[]), CAST(:reasons AS text[])) AS d (id, command_id, reason)
+    WHERE r.id = d.id AND r.command_id = d.command_id
+""")
+_GIVE_UP = text(f"""
+    UPDATE payment_requests r SET failed_at = now(), reason = 'command_lost'
+    WHERE id = :id AND failed_at IS NULL AND NOT CASE kind WHEN 'payment' THEN {KEPT[Kind.PAYMENT]}
+        WHEN 'refund' THEN {KEPT[Kind.REFUND]} ELSE {KEPT[Kind.TOP_UP]} END
+    RETURNING kind
+""")  # noqa: S608 - our own text
+
+
+class _Death(NamedTuple):
+    id: UUID
+    command_id: UUID
+    reason: str
+
+
+class Promises:
+    """The promises that one worker meets. `key` signs as the HTTP door does."""
+
+    def __init__(self, engine: AsyncEngine, key: SigningKey | None) -> None:
+        self._engine = engine
+        self._key = key
+
+    async def bring_behind(self, refunds: Sequence[Message]) -> list[Rejected]:
+        """Write refunds of payments that are promised and not there yet into the outbox again; returns the others.
+
+        The payment's command has an earlier id in the outbox and the same key, so the relay publishes it first. A
+        refund that was written behind it and finds no payment again will find none later: once is enough, and without
+        end it would go round for a command that is lost.
+        """
+        if not refunds:
+            return []
+        rejected: list[Rejected] = []
+        again: list[Outgoing] = []
+        async with self._engine.begin() as connection:
+            open_ones = await _find(connection, refunds)
+            for message in refunds:
+                promised_open = open_ones.get(_payment(message))
+                if promised_open is None:
+                    rejected.append(Rejected(message, "payment_unknown", _UNKNOWN))
+                elif not promised_open or _was_written_again(message):
+                    rejected.append(Rejected(message, "payment_not_accepted", _NOT_ACCEPTED))
+                else:
+                    again.append(self._written_again(message))
+            await enqueue(connection, again)
+        return rejected
+
+    async def fail(self, connection: AsyncConnection, dead: Sequence[Dead]) -> None:
+        """End the promises of these commands as failed, in the transaction that writes their dead letters."""
+        deaths = [death for each in dead for death in _deaths(each)]
+        if deaths:
+            columns = zip(*deaths, strict=True)
+            await connection.execute(
+                _FAIL, dict(zip(("ids", "commands", "reasons"), map(list, columns), strict=True))
+            )
+
+    def _written_again(self, message: Message) -> Outgoing:
+        outgoing = Outgoing.of(
+            message.event, _WRITTEN_AGAIN, message.correlation_id, message.traceparent
+        )
+        return outgoing._replace(event_id=message.id).signed(self._key)
+
+
+async def give_up(connection: AsyncConnection, id: UUID) -> str | None:
+    """End a promise whose command is lost; its kind, or None when there is none that waits.
+
+    Should the command come all the same, it is carried out, and what it makes counts more than the promise.
+    """
+    kind: str | None = (await connection.execute(_GIVE_UP, {"id": id})).scalar_one_or_none()
+    return kind
+
+
+_UNKNOWN = "this channel has no payment with this payment_id; the refund was not kept"
+_NOT_ACCEPTED = (
+    "the payment was promised and its command has not become a payment: see the dead letters with its key, replay the"
+    " payment's first and then this one; the refund was not kept"
+)
+
+
+async def _find(
+    connection: AsyncConnection, refunds: Sequence[Message]
+) -> dict[tuple[UUID, str], bool]:
+    # The promised payments that these refunds name, by id and channel: whether the command may still come.
+    ids = {_payment(each)[0] for each in refunds}
+    rows = await connection.execute(_FIND, {"ids": list(ids)})
+    return {(row.id, row.channel_id): not row.failed for row in rows}
+
+
+def _payment(message: Message) -> tuple[UUID, str]:
+    assert isinstance(message.event, RefundPayment)
+    return message.event.payment_id, message.event.channel
+
+
+def _was_written_again(message: Message) -> bool:
+    # Not signed, and need not be: whoever forges it has his own refund refused instead of sent behind.
+    return message.headers.get("ce_sequence") == b"%d" % _WRITTEN_AGAIN
+
+
+def _deaths(dead: Dead) -> list[_Death]:
+    command_id = _uuid((dict(dead.record.headers).get("ce_id") or b"").decode(errors="replace"))
+    if command_id is None:
+        return []
+    # The code of an unexpected error is a class of ours, which tells a wallet nothing.
+    reason = dead.reason if dead.reason.islower() else "command_failed"
+    ids = filter(None, map(_uuid, _ids_in(dead.record)))
+    return [_Death(id, command_id, reason[: bounds.REASON]) for id in ids]
+
+
+def _ids_in(record: Record) -> Iterable[str]:
+    # A payment and a top-up are the key of their command; a refund is named in it.
+    yield (record.key or b"").decode(errors="replace")
+    try:
+        said = json.loads(record.value or b"")
+    except (ValueError, RecursionError):
+        return
+    if isinstance(said, dict) and isinstance(said.get("refund_id"), str):
+        yield said["refund_id"]
+
+
+def _uuid(said: str) -> UUID | None:
+    try:
+        return UUID(said)
+    except ValueError:
+        return None
