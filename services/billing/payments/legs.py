@@ -18,6 +18,7 @@ from services.billing.bills.connectors import (
 from services.billing.payments.ask import (
     ACTION_WINDOW,
     ChargeOutcome,
+    afresh,
     ask,
     look,
     seek,
@@ -95,7 +96,12 @@ class Legs:
         found = await seek(
             self._psp, charge, payment.intent_id, payment.attempts, payment.created_at
         )
-        return await self._psp.authorize(charge) if found is None else found
+        if found is not None:
+            return found
+        answer = await self._psp.authorize(charge)
+        if not payment.attempts:
+            return answer
+        return await afresh(self._psp, charge, answer, payment.created_at)
 
     async def _apply(self, progress: Progress) -> bool:
         payment = progress.payment

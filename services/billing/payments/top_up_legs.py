@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from services.billing.payments.ask import ACTION_WINDOW, ChargeOutcome, ask, seek
+from services.billing.payments.ask import ACTION_WINDOW, ChargeOutcome, afresh, ask, seek
 from services.billing.payments.top_up import TopUp, TopUpProgress
 from services.billing.psp import (
     ActionRequired,
@@ -46,7 +46,14 @@ class TopUpLegs:
     async def _charge_or_find(self, top_up: TopUp) -> ChargeOutcome:
         charge = top_up.charge
         found = await seek(self._psp, charge, top_up.intent_id, top_up.attempts, top_up.created_at)
-        return await self._psp.charge(charge) if found is None else found
+        if found is not None:
+            return found
+        answer = await self._psp.charge(charge)
+        return (
+            await afresh(self._psp, charge, answer, top_up.created_at)
+            if top_up.attempts
+            else answer
+        )
 
     async def _give_up(self, progress: TopUpProgress, intent_id: str, reason: str) -> None:
         # The payer never confirmed. A late success is looked for again, and booked: `charge` will find it captured.

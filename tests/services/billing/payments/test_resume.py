@@ -165,7 +165,7 @@ class TestTwoProcesses:
         payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
         slow = await city.legs.run(payment)
         assert slow.state == State.SUCCEEDED
-        city.psp.add_fault("find", "timeout_before")
+        city.psp.add_fault("authorize", "timeout_before")
         timer = await city.legs.run(await city.take_up(payment.id))
         assert timer.unknown_leg == "authorize"
         order = [timer, slow] if timer_first else [slow, timer]
