@@ -46,8 +46,8 @@ _RESERVE = text("""
 _READ = text("""
     SELECT r.id, r.transfer_id, r.payment_id, r.amount_minor, r.state, r.attempts, r.unknown_leg, r.psp_refund_id,
         r.correlation_id, r.reason, r.reversal, p.psp_intent_id, p.biller_id, p.channel_id, p.payer, p.currency,
-        p.funding, b.settled_by, p.amount_minor AS paid_minor, coalesce(bills.bill_number, '') AS bill_number,
-        coalesce(a.account_number, '') AS account_number,
+        p.funding, b.settled_by, p.amount_minor AS paid_minor, coalesce(bills.bill_number, '') AS bill,
+        coalesce(a.account_number, '') AS account,
         older.open_minor, p.refunded_minor + older.open_minor + r.amount_minor = p.captured_minor AS completes
     FROM refunds r JOIN payments p ON p.id = r.payment_id JOIN billers b ON b.id = p.biller_id
     LEFT JOIN bills ON bills.id = p.bill_id LEFT JOIN accounts a ON a.id = bills.account_id
@@ -223,11 +223,7 @@ async def read_open(connection: AsyncConnection, ids: Sequence[UUID]) -> list[Re
             reversal=row.reversal,
             transfer_id=row.transfer_id,
             application=Application(
-                serial_of(row.payment_id),
-                row.account_number,
-                row.bill_number,
-                row.paid_minor,
-                row.currency,
+                serial_of(row.payment_id), row.account, row.bill, row.paid_minor, row.currency
             ),
         )
         for row in rows
