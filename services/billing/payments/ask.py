@@ -100,6 +100,20 @@ async def charge_or_find(  # noqa: PLR0917
     return NeverCharged()
 
 
+async def afresh(
+    psp: Psp, charge: Charge, answer: ChargeOutcome, created_at: datetime
+) -> ChargeOutcome:
+    """What a repeated call came to. Its answer may be the first one, which the PSP kept: money that is held or taken is
+    looked at as it is now, and behind an error that is only repeated we look for what the call did."""
+    match answer:
+        case Authorized(intent_id) | Captured(intent_id) | ActionRequired(intent_id):
+            return await look(psp, charge, intent_id)
+        case Unknown(over=True):
+            found = await psp.find(charge, created_at, datetime.now(UTC))
+            return answer if found is None else _believed(found, charge)
+    return answer
+
+
 async def look(psp: Psp, charge: Charge, intent_id: str) -> ChargeOutcome:
     """What became of this intent, which must be our charge's."""
     return _believed(await psp.retrieve(intent_id), charge)

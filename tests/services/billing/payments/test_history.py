@@ -35,7 +35,7 @@ METHODS = (None, None, "pm_card_visa", "pm_card_visa", "pm_card_chargeDeclined",
 # Each answers at once, so that a history takes a second; what hangs is tested call by call elsewhere.
 PSP_FAULTS = [
     (operation, kind)
-    for operation in ("authorize", "capture", "void", "refund", "charge", "find", "retrieve")
+    for operation in ("authorize", "capture", "void", "refund", "charge", "retrieve")
     for kind in ("error_500_after", "reset_after", "truncate", "wrong_amount")
 ] + [("capture", "refuse"), ("authorize", "refuse")]
 BILLER_FAULTS = [

@@ -166,7 +166,7 @@ async def test_after_the_keys_lifetime_a_charge_is_only_looked_for(city: City) -
     row = await city.pay(pay_bill(await city.bill(), method="pm_card_visa"))
     await city.settle(rounds=3)
     assert (await books.payment(city.engine, row["id"]))["unknown_leg"] == "authorize"
-    await city.age("payments", row["id"], timedelta(hours=24))
+    await city.age("payments", row["id"], timedelta(hours=23, minutes=30))
     before = city.psp.fired()
     city.psp.add_fault("authorize", "refuse")  # would decline it, were it asked for again
     await city.settle(rounds=2)
@@ -183,7 +183,7 @@ async def test_after_the_keys_lifetime_a_charge_is_only_looked_for(city: City) -
 async def test_a_charge_that_was_made_is_found_after_the_keys_lifetime(city: City) -> None:
     city.psp.add_fault("authorize", "timeout_after")
     row = await city.pay(pay_bill(await city.bill(), method="pm_card_visa"))
-    await city.age("payments", row["id"], timedelta(days=3))
+    await city.age("payments", row["id"], timedelta(hours=23, minutes=30))
     await city.settle()
     assert (await books.payment(city.engine, row["id"]))["state"] == "succeeded"
     await city.agree(row["id"])

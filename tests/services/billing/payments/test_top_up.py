@@ -114,8 +114,8 @@ async def test_a_charge_that_the_psp_never_made_ends_when_its_absence_is_proven(
 async def test_a_charge_without_an_answer_for_a_day_is_a_case(city: City) -> None:
     city.psp.add_fault("charge", "timeout_after")
     row = await top_up(city)
-    await city.age("top_ups", row["id"], timedelta(hours=25))
-    city.psp.add_fault("find", "timeout_before")
+    await city.age("top_ups", row["id"], timedelta(hours=24))
+    city.psp.add_fault("*", "timeout_before")
     await city.settle(rounds=1)
     assert await books.cases(city.engine, row["id"]) == ["unknown_charge"]
     await city.settle()
