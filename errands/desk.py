@@ -108,9 +108,9 @@ class Desk:
         found = await queue.look(connection)
         self.institutions.note(
             paused={each.institution for each in found if each.paused},
-            due={each.institution for each in found if each.due},
+            due={each.institution for each in found if not each.paused},
         )
-        for name in [each.institution for each in found if each.due]:
+        for name in [each.institution for each in found if not each.paused]:
             at = self.institutions.of(name)
             if name in self._away and at.answers:
                 self._away.discard(name)

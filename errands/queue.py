@@ -24,15 +24,16 @@ _ADD = text("""
 """)
 # A loose scan: one look into the index for each institution that has errands, however many it has.
 _DUE = text("""
-    WITH RECURSIVE some (institution) AS (
+    WITH RECURSIVE asked (institution) AS (
         (SELECT institution FROM errands ORDER BY institution LIMIT 1)
         UNION ALL
-        SELECT (SELECT e.institution FROM errands e WHERE e.institution > s.institution ORDER BY e.institution LIMIT 1)
-        FROM some s WHERE s.institution IS NOT NULL)
-    SELECT s.institution, p.institution IS NOT NULL AS paused,
-        EXISTS (SELECT FROM errands e WHERE e.institution = s.institution AND e.due_at <= now()) AS due
-    FROM some s LEFT JOIN paused_institutions p ON p.institution = s.institution
-    WHERE s.institution IS NOT NULL
+        SELECT (SELECT e.institution FROM errands e WHERE e.institution > a.institution ORDER BY e.institution LIMIT 1)
+        FROM asked a WHERE a.institution IS NOT NULL)
+    SELECT institution, false AS paused FROM asked a
+    WHERE institution IS NOT NULL
+      AND NOT EXISTS (SELECT FROM paused_institutions p WHERE p.institution = a.institution)
+      AND EXISTS (SELECT FROM errands e WHERE e.institution = a.institution AND e.due_at <= now())
+    UNION ALL SELECT institution, true FROM paused_institutions
 """)
 # What was held has outlived its lease: from now on it is contested, and a call may have gone out until this moment.
 _CLAIM = text("""
@@ -118,12 +119,11 @@ class Waiting(NamedTuple):
     seconds: float
 
 
-class Due(NamedTuple):
-    """An institution that has errands; `due` says whether one of them may be taken now."""
+class Found(NamedTuple):
+    """An institution that is paused, or at which errands are due."""
 
     institution: str
     paused: bool
-    due: bool
 
 
 async def add(connection: AsyncConnection, new: Sequence[NewErrand]) -> set[Key]:
@@ -143,9 +143,9 @@ async def add(connection: AsyncConnection, new: Sequence[NewErrand]) -> set[Key]
     return {(row.kind, row.subject) for row in added}
 
 
-async def look(connection: AsyncConnection) -> list[Due]:
-    """The institutions that have errands at all."""
-    return [Due(*row) for row in await connection.execute(_DUE)]
+async def look(connection: AsyncConnection) -> list[Found]:
+    """The institutions at which errands are due, and those that are paused."""
+    return [Found(*row) for row in await connection.execute(_DUE)]
 
 
 async def claim(

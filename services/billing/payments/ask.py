@@ -43,6 +43,8 @@ ChargeOutcome = Authorized | ActionRequired | Captured | Voided | Declined | Unk
 KEY_LIFETIME = timedelta(hours=23)
 # A charge that was never made is asked for anew, with a new key, for as long as a payer may wait for it.
 CHARGE_WINDOW = timedelta(minutes=10)
+# A charge is asked for within the lifetime of its keys, and may take effect a little later.
+LONGEST_SPAN = timedelta(hours=24)
 # How long a payer may take to confirm at the PSP's page before we take the offer back.
 ACTION_WINDOW = timedelta(minutes=30)
 # Trouble on the way to the PSP, as `Unknown.why` begins; whatever else is unknown was an answer.
@@ -85,33 +87,28 @@ async def charge_or_find(  # noqa: PLR0917
     now = turn.errand.claimed_at
     if now - created_at <= KEY_LIFETIME:
         outcome = await call(charge)
+        if isinstance(outcome, Authorized | Captured | ActionRequired) and turn.maybe_sent:
+            # It may be the first answer, which the PSP kept; the intent says how it stands now.
+            return await look(psp, charge, outcome.intent_id)
         if not (isinstance(outcome, Unknown) and outcome.over):
             return outcome
     elif not turn.quiet:
         return Unknown(
             "not_yet: the key is too old to ask again, and the last call may take effect"
         )
+    return await _find(psp, charge, created_at, now)
+
+
+async def _find(
+    psp: Psp, charge: Charge, created_at: datetime, now: datetime
+) -> ChargeOutcome | NeverCharged:
     # The PSP keeps an error under the key, or has forgotten the key. Its list tells what was charged.
-    found = await psp.find(charge, created_at, now)
+    found = await psp.find(charge, created_at, min(now, created_at + LONGEST_SPAN))
     if found is not None:
         return _believed(found, charge)
     if now - created_at > CHARGE_WINDOW:
         return Declined(None, "never_charged", "the PSP knows of no such charge")
     return NeverCharged()
-
-
-async def afresh(
-    psp: Psp, charge: Charge, answer: ChargeOutcome, created_at: datetime
-) -> ChargeOutcome:
-    """What a repeated call came to. Its answer may be the first one, which the PSP kept: money that is held or taken is
-    looked at as it is now, and behind an error that is only repeated we look for what the call did."""
-    match answer:
-        case Authorized(intent_id) | Captured(intent_id) | ActionRequired(intent_id):
-            return await look(psp, charge, intent_id)
-        case Unknown(over=True):
-            found = await psp.find(charge, created_at, datetime.now(UTC))
-            return answer if found is None else _believed(found, charge)
-    return answer
 
 
 async def look(psp: Psp, charge: Charge, intent_id: str) -> ChargeOutcome:
