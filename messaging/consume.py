@@ -36,6 +36,9 @@ __all__ = [
 
 # The group waits this long for a batch in flight before the partitions move without it.
 DRAIN_SECONDS = 45.0
+# Partitions of a member that is silent for so long move to the others. No transaction may be open as long
+# (chassis/database.py), or what moved would wait for what it left behind.
+SESSION_SECONDS = 10.0
 
 
 def make_broker(bootstrap: str, client_id: str) -> KafkaBroker:
@@ -66,7 +69,7 @@ def subscribe(
 ) -> Consumption:
     """Let `handler` have the records of `topic`, in batches, as a member of `group`.
 
-    Partitions move 10 s after a member has crashed, and at once after it has stopped cleanly.
+    Partitions move SESSION_SECONDS after a member has crashed, and at once after it has stopped cleanly.
     """
     consumption = Consumption(topic, group, handler, engine)
     subscriber = broker.subscriber(
@@ -74,7 +77,7 @@ def subscribe(
         batch=True,
         max_records=max_records,
         group_id=group,
-        session_timeout_ms=10_000,
+        session_timeout_ms=int(SESSION_SECONDS * 1000),
         rebalance_timeout_ms=int(DRAIN_SECONDS * 1000) + 15_000,
         ack_policy=AckPolicy.MANUAL,
         auto_offset_reset="earliest",
