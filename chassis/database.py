@@ -134,6 +134,20 @@ async def copy(
     except asyncpg.IntegrityConstraintViolationError as error:
         error.detail = None  # it quotes the row, and an error's text goes into logs
         raise IntegrityError(f"COPY {table}", None, error, hide_parameters=True) from error
+    except Exception as error:
+        if _ends_session(error):
+            # SQLAlchemy has not seen it, and would give the dead session to whoever comes next.
+            await connection.invalidate(error)
+        raise
+
+
+def _ends_session(error: Exception) -> bool:
+    if isinstance(error, asyncpg.PostgresError) and not isinstance(
+        error, asyncpg.PostgresConnectionError
+    ):
+        return getattr(error, "severity_en", None) in {"FATAL", "PANIC"}
+    # A value that can't be encoded is a ValueError, and leaves the session as it was.
+    return not isinstance(error, ValueError)
 
 
 def violated(error: IntegrityError) -> str | None:

@@ -57,7 +57,7 @@ async def work(connection):
 
 async def main():
     global where
-    engine = connect(url, "billing")
+    engine = connect(url, "billing", pool_size=1)
     try:
         async with engine.begin() as connection:
             await work(connection)
