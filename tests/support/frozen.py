@@ -54,7 +54,7 @@ async def seconds_until(condition: Callable[[], Awaitable[bool]], at_most: float
 
 
 async def _port_of_who_waits(engine: AsyncEngine) -> int:
-    for _ in range(500):
+    for _ in range(2_000):
         async with engine.connect() as connection:
             port = await connection.scalar(_WAITING)
         if port is not None:
