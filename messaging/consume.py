@@ -69,7 +69,7 @@ def subscribe(
 ) -> Consumption:
     """Let `handler` have the records of `topic`, in batches, as a member of `group`.
 
-    Partitions move SESSION_SECONDS after a member has crashed, and at once after it has stopped cleanly.
+    Partitions move 10 s after a member has crashed, and at once after it has stopped cleanly.
     """
     consumption = Consumption(topic, group, handler, engine)
     subscriber = broker.subscriber(

@@ -7,9 +7,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from services.billing.database import connect
 from services.billing.runner import Runner
-from tests.support.databases import Database
 
 
 class Calls:
@@ -18,7 +16,7 @@ class Calls:
     def __init__(self) -> None:
         self.under_way = self.most = 0
         self.recorded: list[int] = []
-        self.away = self.slow = 0
+        self.away = 0
         self.poison: int | None = None
         self.passing = False
         self.away_for_cases = 0
@@ -47,9 +45,6 @@ class Calls:
 
     async def record(self, connection: AsyncConnection, results: Sequence[int]) -> int:
         await connection.execute(text("SELECT 1"))
-        if self.slow:
-            self.slow -= 1
-            await connection.execute(text("SELECT pg_sleep(5)"))
         if self.away:
             self.away -= 1
             raise ConnectionResetError("the database is away")
@@ -97,18 +92,6 @@ async def test_results_are_kept_while_the_database_is_away(engine: AsyncEngine) 
     await ran(engine, calls, range(20))
     assert sorted(calls.recorded) == list(range(20))
     assert calls.away == 0
-
-
-async def test_results_are_recorded_again_when_their_transaction_was_ended_for_its_length(
-    database: Database,
-) -> None:
-    engine = connect(database.billing_url, pool_size=1, transaction_seconds=0.5)
-    calls = Calls()
-    calls.slow = 2
-    await ran(engine, calls, range(20))
-    assert sorted(calls.recorded) == list(range(20))
-    assert (calls.slow, calls.unrecordable) == (0, [])
-    await engine.dispose()
 
 
 async def test_one_that_cannot_be_recorded_spoils_it_for_nobody(engine: AsyncEngine) -> None:
