@@ -110,14 +110,12 @@ class Desk:
             paused={each.institution for each in found if each.paused},
             due={each.institution for each in found if not each.paused},
         )
+        away = self.institutions.away()
+        for name in self._away - away:
+            await queue.recall(connection, name)
+        self._away = away
         for name in [each.institution for each in found if not each.paused]:
-            at = self.institutions.of(name)
-            if name in self._away and at.answers:
-                self._away.discard(name)
-                await queue.recall(connection, name)
-            if at.breaker.state != "closed":
-                self._away.add(name)
-            if count := at.take(LARGEST_CLAIM):
+            if count := self.institutions.of(name).take(LARGEST_CLAIM):
                 taken[name] = count
 
     async def _read(

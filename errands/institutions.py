@@ -164,6 +164,10 @@ class Institutions:
         found.late_effect_seconds = late_effect_seconds
         return found
 
+    def away(self) -> set[str]:
+        """Those whose breaker is not closed."""
+        return {each.name for each in self._known.values() if each.breaker.state != "closed"}
+
     def note(self, *, paused: set[str], due: set[str]) -> None:
         """Keep what a look into the table found: which are paused, and where due errands wait."""
         for name in paused | due:
