@@ -84,6 +84,8 @@ lookups = Table(
     Column("bill_ids", ARRAY(Uuid)),  # of what was found, in the biller's order
     Column("version", Integer, nullable=False, server_default="0"),
     Column("correlation_id", String(bounds.CORRELATION_ID)),
+    # Of the HTTP door's: the ce_id of the command that is to carry it out.
+    Column("command_id", Uuid),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     # When somebody took it to ask the biller; a timer takes it again if no answer is recorded.
     Column("taken_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
