@@ -6,7 +6,6 @@ has one bill to pay now, as it is when many pay within seconds; billers are shar
 
 import random
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -14,6 +13,7 @@ import asyncpg
 
 from benchmarks.direct import connect_directly
 from benchmarks.plan import Plan
+from errands import Booking, Institutions
 from events.ids import uuid7
 from events.payments import PayBill, WalletFunding
 from services.billing.database import connect
@@ -25,7 +25,6 @@ SIGNING_KEY_ID = "be9c0001"
 BILLERS = 500
 BATCH = 1_000
 WALLET_MINOR = 10_000_000
-RESUME_AFTER = timedelta(seconds=20)
 
 
 class Due(NamedTuple):
@@ -81,7 +80,7 @@ async def build(owner_url: str, billing_url: str, plan: Plan) -> None:
         for start in range(0, len(past), BATCH):
             async with engine.begin() as connection:
                 batch = [Instruction(command(each)) for each in past[start : start + BATCH]]
-                await accept(connection, batch, RESUME_AFTER)
+                await accept(connection, batch, Booking(Institutions()))
         await engine.dispose()
         # Its events were published long ago.
         await owner.execute("TRUNCATE outbox")

@@ -1,7 +1,7 @@
 """Gather what many ask for at one time into batches: whoever comes while a batch is under way shares the next one.
 
-Nobody waits for others to come: when nothing is under way, a batch starts with whoever is there. So a quiet process
-answers each alone and at once, and a busy one does one transaction's work for many.
+Nobody waits for others to come, unless `wait_seconds` says so: when nothing is under way, a batch starts with whoever
+is there. So a quiet process answers each alone and at once, and a busy one does one transaction's work for many.
 """
 
 import asyncio
@@ -43,12 +43,14 @@ class Gather(Generic[ItemT, ResultT]):
         most: int = 200,
         at_once: int = 4,
         usual_seconds: float = 0.05,
+        wait_seconds: float = 0.0,
     ) -> None:
         self._run = run
         self._concerns_all = concerns_all
         self._most = most
         self._at_once = at_once
         self._usual_seconds = usual_seconds
+        self._wait_seconds = wait_seconds
         self._waiting: deque[_Place[ItemT, ResultT]] = deque()
         self._keys: set[Hashable] = set()  # of what is under way
         self._running: set[asyncio.Task[None]] = set()
@@ -63,7 +65,10 @@ class Gather(Generic[ItemT, ResultT]):
         if not self._woken:
             # Not at once: what comes in the same turn of the loop goes with it.
             self._woken = True
-            loop.call_soon(self._start)
+            if self._wait_seconds:
+                loop.call_later(self._wait_seconds, self._start)
+            else:
+                loop.call_soon(self._start)
         return await place.answer
 
     async def drain(self) -> None:
@@ -71,6 +76,14 @@ class Gather(Generic[ItemT, ResultT]):
         while self._waiting or self._running:
             await asyncio.gather(*self._running)
             await asyncio.sleep(0)
+
+    async def aclose(self) -> None:
+        """Cut short what is under way; whoever waits gets a LostBatchError."""
+        while self._waiting:
+            _settle(self._waiting.popleft().answer, LostBatchError("closed"))
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
 
     def _start(self) -> None:
         self._woken = False

@@ -15,11 +15,12 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from benchmarks import integrity
-from benchmarks.city import RESUME_AFTER, Due, command
+from benchmarks.city import Due, command
 from benchmarks.cost import Meter
 from benchmarks.results import Sample
 from benchmarks.run import Run
 from chassis.process import run_process
+from errands import Booking, Institutions
 from events.payments import PayBill
 from services.billing.database import connect
 from services.billing.payments import Instruction
@@ -149,6 +150,8 @@ async def _accept(
     done = 0
     while time.time() - began < work.seconds and done < len(instructions):
         async with engine.begin() as connection:
-            await accept(connection, instructions[done : done + work.batch], RESUME_AFTER)
+            await accept(
+                connection, instructions[done : done + work.batch], Booking(Institutions())
+            )
         done = min(done + work.batch, len(instructions))
     return _Posted(done, began, time.time())

@@ -8,10 +8,12 @@ late original.
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 from sandbox.billers.store import Store, day_of
 
+# Every biller of the city is paid in it.
+CURRENCY = "CNY"
 _BILL = "bill_number, period, amount_minor, rule, min_minor, max_minor, multiple_minor, due_on, expires_at"
 
 
@@ -48,15 +50,29 @@ class Asked:
 @dataclass(frozen=True, slots=True)
 class Reply:
     """One answer. `status` is OK, NO_ACCOUNT, NOT_APPLIED, UNAPPLIED, or REFUSED with a `code`. It names again what was
-    asked: the account of a lookup, the serial of everything else."""
+    asked: the account of a lookup, the serial of everything else; and what is known under the serial: the account, the
+    bill and the amount."""
 
     status: str
     code: str = ""
     account_number: str = ""
     serial: str = ""
+    bill_number: str = ""
     amount_minor: int | None = None
+    currency: str = ""
     reference: str = ""
     bills: Sequence[Bill] = ()
+
+
+class Serial(NamedTuple):
+    """What was done under a serial. Only `unapplied_at` is known of one that was unapplied before any apply."""
+
+    account_number: str
+    bill_number: str
+    amount_minor: int
+    reference: str
+    applied_at: int
+    unapplied_at: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,15 +148,14 @@ class Desk:
         )
         self._pay(asked.biller, asked.bill_number, asked.serial)
         self._book(asked, "apply", asked.bill_number, asked.amount_minor, at)
-        return _applied(asked.serial, asked.amount_minor, reference)
+        return _known("OK", asked.serial, self._serial(asked))
 
-    def _again(self, asked: Asked, before: Any) -> Reply:
-        bill_number, amount_minor, reference, _, unapplied_at = before
-        if unapplied_at is not None:
+    def _again(self, asked: Asked, before: Serial) -> Reply:
+        if before.unapplied_at is not None:
             return Reply("REFUSED", "serial_unapplied", serial=asked.serial)
-        if (bill_number, amount_minor) != (asked.bill_number, asked.amount_minor):
+        if (before.bill_number, before.amount_minor) != (asked.bill_number, asked.amount_minor):
             return Reply("REFUSED", "serial_reused", serial=asked.serial)
-        return _applied(asked.serial, amount_minor, reference)
+        return _known("OK", asked.serial, before)
 
     def _objection(self, asked: Asked) -> str | None:
         found = self._store.query(
@@ -162,10 +177,8 @@ class Desk:
         known = self._serial(asked)
         if not known:
             return Reply("NOT_APPLIED", serial=asked.serial)
-        _, amount_minor, reference, _, unapplied_at = known
-        if unapplied_at is not None:
-            return Reply("UNAPPLIED", serial=asked.serial)
-        return _applied(asked.serial, amount_minor, reference)
+        status = "OK" if known.unapplied_at is None else "UNAPPLIED"
+        return _known(status, asked.serial, known)
 
     def _unapply(self, asked: Asked) -> Reply:
         at = self._store.now() if asked.at is None else asked.at
@@ -176,28 +189,27 @@ class Desk:
                 *(asked.biller, asked.serial, at),
             )
             return Reply("UNAPPLIED", serial=asked.serial)
-        bill_number, amount_minor, _, applied_at, unapplied_at = known
-        if unapplied_at is not None:
-            return Reply("UNAPPLIED", serial=asked.serial)
-        if day_of(applied_at) != day_of(at):
+        if known.unapplied_at is not None:
+            return _known("UNAPPLIED", asked.serial, known)
+        if day_of(known.applied_at) != day_of(at):
             # The day is closed and has gone to accounting.
             return Reply("REFUSED", "not_same_day", serial=asked.serial)
         self._store.execute(
             "UPDATE serials SET unapplied_at = ? WHERE biller = ? AND serial = ?",
             *(at, asked.biller, asked.serial),
         )
-        self._pay(asked.biller, bill_number, None)
-        self._book(asked, "unapply", bill_number, amount_minor, at)
-        return Reply("UNAPPLIED", serial=asked.serial)
+        self._pay(asked.biller, known.bill_number, None)
+        self._book(asked, "unapply", known.bill_number, known.amount_minor, at)
+        return _known("UNAPPLIED", asked.serial, known)
 
-    def _serial(self, asked: Asked) -> Any:
+    def _serial(self, asked: Asked) -> Serial | None:
         found = self._store.query(
-            "SELECT bill_number, amount_minor, reference, applied_at, unapplied_at FROM serials"
-            " WHERE biller = ? AND serial = ?",
+            "SELECT b.account_number, s.bill_number, s.amount_minor, s.reference, s.applied_at, s.unapplied_at"
+            " FROM serials s LEFT JOIN bills b USING (biller, bill_number) WHERE s.biller = ? AND s.serial = ?",
             asked.biller,
             asked.serial,
         )
-        return found[0] if found else None
+        return Serial(*found[0]) if found else None
 
     def _pay(self, biller: str, bill_number: str, serial: str | None) -> None:
         self._store.execute(
@@ -229,8 +241,18 @@ def allows(bill: Bill, amount_minor: int) -> bool:
     return low <= amount_minor <= high
 
 
-def _applied(serial: str, amount_minor: int, reference: str) -> Reply:
-    return Reply("OK", serial=serial, amount_minor=amount_minor, reference=reference)
+def _known(status: str, serial: str, known: Serial | None) -> Reply:
+    if known is None or not known.bill_number:
+        return Reply(status, serial=serial)
+    return Reply(
+        status,
+        account_number=known.account_number,
+        serial=serial,
+        bill_number=known.bill_number,
+        amount_minor=known.amount_minor,
+        currency=CURRENCY,
+        reference=known.reference,
+    )
 
 
 def _reference(asked: Asked) -> str:

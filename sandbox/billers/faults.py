@@ -21,7 +21,7 @@ AFTER = (
     "truncate",  # it happened, the answer is cut short
     "garbage",  # it happened, the answer is no answer
     "oversize",  # it happened, the answer is two megabytes
-    "wrong_echo",  # it happened, the answer names another serial, account and amount
+    "wrong_echo",  # it happened, the answer names another serial, account, bill, amount and currency
 )
 KINDS = BEFORE + AFTER
 GARBAGE = b'\xff\xfe{"status": <<OK>>,\x00\x81 status=OK&&sign'
@@ -63,5 +63,7 @@ def spoiled(reply: Reply) -> Reply:
         reply,
         serial=f"{reply.serial}0",
         account_number=f"{reply.account_number}0",
+        bill_number=f"{reply.bill_number}0",
+        currency="XXX",
         amount_minor=None if reply.amount_minor is None else reply.amount_minor + 1,
     )

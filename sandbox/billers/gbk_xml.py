@@ -86,7 +86,12 @@ class GbkXml:
             RetMsg=message,
         )
         paid = "" if reply.amount_minor is None else yuan(reply.amount_minor)
-        body = _elements(BillKey=reply.account_number, PayAmount=paid, RefNo=reply.reference)
+        body = _elements(
+            BillKey=reply.account_number,
+            BillNo=reply.bill_number,
+            PayAmount=paid,
+            RefNo=reply.reference,
+        )
         bills = "".join(f"<Bill>{_bill(each)}</Bill>" for each in reply.bills)
         return (
             '<?xml version="1.0" encoding="GBK"?>\n'

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlencode
 
-from sandbox.billers.desk import Asked, Bill, Line, Reply
+from sandbox.billers.desk import CURRENCY, Asked, Bill, Line, Reply
 from sandbox.billers.store import day_of, iso
 
 OPERATIONS = ("lookup", "apply", "query", "unapply", "day_file")
@@ -142,7 +142,7 @@ def asked(biller: str, operation: str, fields: Mapping[str, Any]) -> Asked:
 
 
 def told(asked: Asked, reply: Reply) -> dict[str, Any]:
-    """The answer's fields; it names again what was asked."""
+    """The answer's fields; it names again what was asked, and all of what is known under a serial."""
     fields: dict[str, Any] = {"status": reply.status}
     if reply.code:
         fields["code"] = reply.code
@@ -151,9 +151,14 @@ def told(asked: Asked, reply: Reply) -> dict[str, Any]:
         fields["bills"] = [_bill(each) for each in reply.bills]
         return fields
     fields["serial"] = reply.serial
-    if reply.amount_minor is not None:
-        fields |= {"amount_minor": reply.amount_minor, "reference": reply.reference}
-    return fields
+    known = {
+        "account_number": reply.account_number,
+        "bill_number": reply.bill_number,
+        "amount_minor": reply.amount_minor,
+        "currency": reply.currency,
+        "reference": reply.reference,
+    }
+    return fields | {name: value for name, value in known.items() if value not in {None, ""}}
 
 
 def day_list(lines: Sequence[Line], major: Any = str) -> str:
@@ -172,7 +177,7 @@ def _bill(bill: Bill) -> dict[str, Any]:
         "bill_number": bill.bill_number,
         "period": bill.period,
         "amount_minor": bill.amount_minor,
-        "currency": "CNY",
+        "currency": CURRENCY,
         "rule": bill.rule,
         "min_minor": bill.min_minor,
         "max_minor": bill.max_minor,

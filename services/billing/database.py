@@ -4,9 +4,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis import database
+from errands.tables import errands_tables
 
 SCHEMA = "billing"
 metadata = database.new_metadata()
+errands_tables(metadata)
 
 
 def connect(

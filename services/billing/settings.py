@@ -51,5 +51,7 @@ class Settings(BaseSettings):
     pool_size: int = 8
     # An answer that takes longer counts as unknown; PSPs and billers answer in 1 to 5 s when they answer at all.
     psp_timeout_seconds: float = 10.0
-    # A payment that is not finished this long after its last step is taken up by the timer.
-    resume_after_seconds: float = 20.0
+    psp_places: int = Field(256, description="how many errands a process has at the PSP at once")
+    psp_late_effect_seconds: float = Field(
+        120.0, description="how long after a call without an answer its effect may still come"
+    )

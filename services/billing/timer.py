@@ -52,8 +52,8 @@ async def run(settings: Settings) -> None:
     """Run the jobs until told to stop."""
     async with open_workshop(settings) as shop, Probes(settings.metrics_port, shop.engine):
         jobs = [
-            asyncio.create_task(every(0.25, "resume", shop.payments.resume)),
-            asyncio.create_task(every(1.0, "resume_lookups", shop.lookups.resume)),
+            asyncio.create_task(every(1.0, "busy_lookups", shop.lookups.give_up_waiting)),
+            asyncio.create_task(every(5.0, "busy_payments", shop.payments.give_up_waiting)),
             asyncio.create_task(every(5.0, "count_cases", partial(count_open, shop.engine))),
             asyncio.create_task(every(60.0, "seal", partial(seal, shop.engine))),
             asyncio.create_task(every(AUDIT_SECONDS, "audit", partial(audit_job, shop.engine))),

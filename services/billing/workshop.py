@@ -3,17 +3,19 @@
 The worker and the timer each have one. At its end, what is under way is answered and recorded first.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis.database import PlanCacheMode
+from errands import Desk, Institutions
 from services.billing.bills.connectors import Connectors
 from services.billing.bills.lookup import Lookups
 from services.billing.database import connect
+from services.billing.institutions import describe_ours
 from services.billing.payments import Payments
 from services.billing.psp import Psp
 from services.billing.settings import Settings
@@ -24,6 +26,7 @@ class Workshop:
     """The use cases that ask somebody outside, ready to be called."""
 
     engine: AsyncEngine
+    desk: Desk
     payments: Payments
     lookups: Lookups
 
@@ -44,15 +47,24 @@ async def open_workshop(
         timeout_seconds=settings.psp_timeout_seconds,
         return_url=settings.public_url,
     )
-    connectors = Connectors(engine, settings)
-    resume_after = timedelta(seconds=settings.resume_after_seconds)
-    payments = Payments(engine, psp, connectors, resume_after)
-    lookups = Lookups(engine, connectors, resume_after)
+    institutions = Institutions()
+    describe_ours(
+        institutions,
+        places=settings.psp_places,
+        psp_timeout_seconds=settings.psp_timeout_seconds,
+        late_effect_seconds=settings.psp_late_effect_seconds,
+    )
+    connectors = Connectors(engine, settings, institutions)
+    desk = Desk(engine, institutions)
+    payments = Payments(engine, psp, connectors, desk)
+    lookups = Lookups(engine, connectors, desk)
+    claiming = asyncio.create_task(desk.run())
     try:
-        yield Workshop(engine, payments, lookups)
+        yield Workshop(engine, desk, payments, lookups)
     finally:
-        await lookups.drain()
-        await payments.drain()
-        for each in (lookups, payments, psp, connectors):
+        claiming.cancel()
+        await asyncio.gather(claiming, return_exceptions=True)
+        await desk.drain()
+        for each in (desk, psp, connectors):
             await each.aclose()
         await engine.dispose()

@@ -19,9 +19,10 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from benchmarks.city import RESUME_AFTER, bills_due, build, command
+from benchmarks.city import bills_due, build, command
 from benchmarks.direct import connect_directly
 from benchmarks.plan import QUICK
+from errands import Booking, Institutions
 from services.billing.payments import Instruction
 from services.billing.payments.accept import accept
 from tests.support.databases import Database
@@ -80,8 +81,8 @@ async def test_a_batch_costs_the_same_statements_whatever_its_size(
     for batch in (due[:1], due[1:501]):
         with counted(engine) as statements:
             async with engine.begin() as connection:
-                accepted = await accept(connection, batch, RESUME_AFTER)
-        assert accepted.open == []  # all of it was finished in this transaction
+                accepted = await accept(connection, batch, Booking(Institutions()))
+        assert accepted.held == []  # all of it was finished in this transaction
         assert len(statements) == STATEMENTS, "\n".join(statements)
 
 
@@ -98,7 +99,7 @@ async def test_a_payment_writes_no_more_log_than_it_did(
     for start in range(0, 2_500, BATCH):
         before = await written()
         async with engine.begin() as connection:
-            await accept(connection, due[start : start + BATCH], RESUME_AFTER)
+            await accept(connection, due[start : start + BATCH], Booking(Institutions()))
         costs.append((await written() - before) / BATCH)
     # Pages split now and then, so it is the mean that holds still: within one per cent from run to run.
     assert sum(costs) / len(costs) == pytest.approx(WAL_BYTES, rel=WAL_TOLERANCE), costs
@@ -115,7 +116,7 @@ async def test_a_payment_takes_no_more_processor_time_than_it_did(
         for start in range(0, 2_500, BATCH):
             here, there = time.process_time(), backend_seconds(pid)
             async with connection.begin():
-                await accept(connection, due[start : start + BATCH], RESUME_AFTER)
+                await accept(connection, due[start : start + BATCH], Booking(Institutions()))
             cost = time.process_time() - here, backend_seconds(pid) - there
             # Each batch has a yardstick beside it: what slows one down slows the other down as well.
             here = time.process_time()

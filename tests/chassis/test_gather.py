@@ -177,3 +177,26 @@ async def test_a_result_that_is_missing_is_nobodys_silence(kitchen: Kitchen) -> 
     answers = await asyncio.wait_for(ask_all(made, [1, 2]), 5)
     assert [type(each) for each in answers] == [LostBatchError, LostBatchError]
     await asyncio.wait_for(made.drain(), 5)
+
+
+async def test_a_batch_may_wait_for_others_to_come(kitchen: Kitchen) -> None:
+    made = Gather(kitchen.run, concerns_all=lambda _: True, wait_seconds=0.02)
+    first = asyncio.create_task(made.ask(1, key=1))
+    await turns()
+    assert kitchen.batches == []
+    second = made.ask(2, key=2)
+    assert list(await asyncio.gather(first, second)) == [2, 4]
+    assert kitchen.batches == [[1, 2]]
+
+
+async def test_whoever_waits_when_it_is_closed_hears_of_it(kitchen: Kitchen) -> None:
+    kitchen.open.clear()
+    made = gather(kitchen)
+    under_way = asyncio.create_task(made.ask(1, key=1))
+    await turns()
+    waiting = asyncio.create_task(made.ask(2, key=2))
+    await turns()
+    await made.aclose()
+    ends = await asyncio.gather(under_way, waiting, return_exceptions=True)
+    assert [type(each) for each in ends] == [LostBatchError] * 2
+    assert kitchen.batches == [[1]]

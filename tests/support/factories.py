@@ -48,6 +48,7 @@ async def make_biller(
     currency: str = "CNY",
     timeout_ms: int = 1_000,
     max_concurrency: int = 32,
+    late_effect_seconds: int = 120,
 ) -> str:
     """A biller; by file as a rule, or reached at `url` in a dialect."""
     connector: dict[str, Any] = {"dialect": dialect or "file"} | ({"url": url} if url else {})
@@ -55,9 +56,9 @@ async def make_biller(
         await connection.execute(
             text("""
                 INSERT INTO billers (id, name_zh, name_en, currency, settled_by, connector, account_number_pattern,
-                    account_number_hint_zh, account_number_hint_en, timeout_ms, max_concurrency)
+                    account_number_hint_zh, account_number_hint_en, timeout_ms, max_concurrency, late_effect_seconds)
                 VALUES (:id, :id, :id, :currency, :settled_by, CAST(:connector AS jsonb), '^[0-9]{8,12}$',
-                    '户号', 'account number', :timeout, :places)
+                    '户号', 'account number', :timeout, :places, :late)
                 ON CONFLICT DO NOTHING
             """),
             {
@@ -67,6 +68,7 @@ async def make_biller(
                 "connector": json.dumps(connector),
                 "timeout": timeout_ms,
                 "places": max_concurrency,
+                "late": late_effect_seconds,
             },
         )
     return id

@@ -13,7 +13,7 @@ from events.bills import AmountRule
 _FIND = text("""
     SELECT b.id, b.account_id, a.account_number, a.biller_id, b.bill_number, b.period, b.amount_minor, b.currency,
         b.rule, b.min_minor, b.max_minor, b.multiple_minor, b.expires_at,
-        b.closed_at IS NOT NULL OR NOT r.active AS closed, r.settled_by
+        b.closed_at IS NOT NULL OR NOT r.active AS closed, r.settled_by, b.expires_at <= now() AS expired
     FROM bills b JOIN accounts a ON a.id = b.account_id JOIN billers r ON r.id = a.biller_id
     WHERE b.id = ANY(CAST(:ids AS uuid[]))
 """)
@@ -22,7 +22,8 @@ _FIND = text("""
 class Bill(NamedTuple):
     """An amount due on an account for a period: a snapshot with an expiry. Amounts are minor units of `currency`.
 
-    `closed`: the biller lists it no more, or is not active. `settled_by` says how payments reach the biller.
+    `closed`: the biller lists it no more, or is not active. `settled_by` says how payments reach the biller. `expired`:
+    by the database's clock, when it was read.
     A tuple, because the hot path makes thousands.
     """
 
@@ -41,6 +42,7 @@ class Bill(NamedTuple):
     expires_at: datetime
     closed: bool
     settled_by: Literal["call", "file"]
+    expired: bool
 
     @classmethod
     def unknown(cls, bill_id: UUID, now: datetime) -> "Bill":
@@ -61,6 +63,7 @@ class Bill(NamedTuple):
             expires_at=now,
             closed=True,
             settled_by="call",
+            expired=True,
         )
 
 

@@ -1,12 +1,13 @@
 """Look bills up: ask the biller what an account owes, a batch of lookups at a time.
 
-tx1 keeps the lookups (those of the HTTP door are kept already), the billers are asked concurrently with no transaction
-open, tx2 records bills, states and events in sets (record.py). A lookup that no answer was recorded for is taken again.
+tx1 keeps the lookups (those of the HTTP door are kept already) with an errand each, the billers are asked concurrently
+with no transaction open, tx2 records bills, states and events in sets (record.py). A person waits for a lookup, so one
+that finds no place for too long is answered: the biller is busy or down.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Literal
 from uuid import UUID
 
@@ -14,12 +15,14 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+import errands
+from errands import Booking, Desk, Errand, NewErrand, Trade, Turn
 from events.bills import LookUpBills
 from messaging.burial import Dead
 from services.billing.bills.connectors import BillerDown, Connectors, Found
-from services.billing.bills.record import Answered, Lookup, record_lookups
+from services.billing.bills.record import KIND, Answered, Lookup, record_lookups
 from services.billing.bills.statement import nonsense_in
-from services.billing.runner import Runner
+from services.billing.institutions import LEDGER
 
 log = structlog.get_logger()
 
@@ -44,13 +47,6 @@ _PROMISED = text("""
     JOIN lookups l ON l.id = d.id AND l.command_id = d.command_id AND l.state = 'pending'
 """)
 _ACCOUNTS = text("SELECT id FROM accounts WHERE id = ANY(CAST(:ids AS uuid[]))")
-_TAKE = text("""
-    UPDATE lookups SET taken_at = now() WHERE id IN (
-        SELECT id FROM lookups WHERE state = 'pending' AND taken_at < now() - CAST(:after AS interval)
-        ORDER BY taken_at LIMIT 200 FOR UPDATE SKIP LOCKED)
-    RETURNING id
-""")
-
 Refusal = Literal["id_reused", "account_unknown", "channel_unknown"]
 
 
@@ -62,64 +58,71 @@ class Instruction:
     correlation_id: str | None = None
 
 
+# A person who waits for the answer has given up after this.
+PATIENCE_SECONDS = 5.0
+BUSY = BillerDown("all places at this biller are taken")
+AWAY = BillerDown("the biller has not answered lately; it is tried again shortly")
+
+
 class Lookups:
-    """The lookups of one process.
+    """The lookups of one process."""
 
-    `resume_after` is how long a process may keep what it has taken before a timer takes it again: longer than most
-    billers take to answer, and no harm is done if one takes longer, for asking twice changes nothing.
-    """
-
-    def __init__(
-        self,
-        engine: AsyncEngine,
-        connectors: Connectors,
-        resume_after: timedelta = timedelta(seconds=20),
-    ) -> None:
+    def __init__(self, engine: AsyncEngine, connectors: Connectors, desk: Desk) -> None:
         self._engine = engine
         self._connectors = connectors
-        self._resume_after = resume_after
-        self._runner: Runner[Lookup, Answered] = Runner(
-            engine, self._ask, record_lookups, self._broke, self._unrecorded
+        self._desk = desk
+        desk.register(
+            Trade(KIND, self._read_open, self._run, record_lookups, self._broke, self._unrecorded)
         )
 
     async def look_up(self, batch: Sequence[Instruction]) -> dict[UUID, Refusal]:
-        """Carry out these lookups; returns when they are kept and there is room to ask, not when they are answered.
+        """Carry out these lookups; returns when they are kept, not when they are answered.
 
         A lookup that is finished already stays as it is. Returns why a command could not be kept, by lookup id.
         """
-        async with self._engine.begin() as connection:
+        async with self._desk.booking() as booking, self._engine.begin() as connection:
             await _keep(connection, batch)
             rows = await _read(connection, [each.command.lookup_id for each in batch])
             refused = await _refusals(connection, batch, rows)
-        await self._runner.submit(
-            [row for id, row in rows.items() if row.pending and id not in refused]
-        )
+            pending = [row for id, row in rows.items() if row.pending and id not in refused]
+            away = [each for each in pending if self._is_away(each)]
+            now = datetime.now(UTC)
+            await record_lookups(connection, [Answered(each, now, AWAY) for each in away])
+            asked = [each for each in pending if not self._is_away(each)]
+            held = await _write_errands(connection, asked, booking)
+        self._desk.start(KIND, held)
         return refused
 
-    async def resume(self) -> int:
-        """Ask again for what was taken and not answered; how many lookups that were."""
+    async def give_up_waiting(self) -> int:
+        """Have lookups answered that waited for a place for too long; how many those were."""
         async with self._engine.begin() as connection:
-            taken = await connection.execute(_TAKE, {"after": self._resume_after})
-            rows = await _read(connection, list(taken.scalars()))
-        await self._runner.submit(list(rows.values()))
-        return len(rows)
+            waiting = await errands.unsent(connection, KIND, ["lookup"])
+            late = [each.subject for each in waiting if each.seconds > PATIENCE_SECONDS]
+            to = dict.fromkeys(late, (LEDGER, "give_up"))
+            return len(await errands.redirect(connection, KIND, to))
 
-    async def drain(self) -> None:
-        """Wait until the billers that are being asked have answered, and the answers are recorded."""
-        await self._runner.drain()
+    def _is_away(self, lookup: Lookup) -> bool:
+        return self._desk.institutions.of(lookup.institution).breaker.state == "open"
 
-    async def aclose(self) -> None:
-        """Stop; what is under way is left to the timer."""
-        await self._runner.aclose()
+    async def _read_open(
+        self, connection: AsyncConnection, claimed: Sequence[Errand]
+    ) -> list[Lookup]:
+        found = {each.subject: each for each in claimed}
+        rows = await _read(connection, list(found))
+        pending = {id for id, row in rows.items() if row.pending}
+        await errands.end(connection, [each.key for each in claimed if each.subject not in pending])
+        return [replace(rows[id], errand=found[id]) for id in pending]
 
-    async def _ask(self, lookup: Lookup) -> Answered:
+    async def _run(self, lookup: Lookup, turn: Turn) -> Answered:
         asked_at = datetime.now(UTC)
         if not lookup.biller_active:
-            return Answered(
-                lookup, asked_at, BillerDown("the biller is not active"), "biller_inactive"
-            )
+            inactive = BillerDown("the biller is not active")
+            return Answered(lookup, asked_at, inactive, "biller_inactive")
+        if turn.leg == "give_up" or not await turn.begin("lookup", lookup.institution):
+            return Answered(lookup, asked_at, BUSY)
         connector = await self._connectors.of(lookup.biller_id)
         answer = await connector.lookup(lookup.account_number)
+        turn.report(answered=not isinstance(answer, BillerDown))
         if isinstance(answer, Found):
             why = nonsense_in(answer.bills, lookup.currency)
             answer = BillerDown(f"nonsense: {why}") if why else answer
@@ -155,6 +158,25 @@ class Lookups:
         answer = BillerDown(type(error).__name__)
         async with self._engine.begin() as connection:
             await record_lookups(connection, [Answered(lookup, datetime.now(UTC), answer, reason)])
+
+
+async def _write_errands(
+    connection: AsyncConnection, pending: Sequence[Lookup], booking: Booking
+) -> list[Lookup]:
+    # One for each lookup; returned are those that have a place, and that no other process has.
+    new: list[NewErrand] = []
+    placed: dict[UUID, Lookup] = {}
+    for each in pending:
+        has_place = booking.hold(each.institution, 1)
+        lease = booking.lease_seconds(each.institution) if has_place else None
+        new.append(NewErrand(KIND, each.id, each.institution, "lookup", lease))
+        if has_place:
+            errand = Errand(KIND, each.id, each.institution, "lookup", datetime.now(UTC))
+            placed[each.id] = replace(each, errand=errand)
+    added = await errands.add(connection, new)
+    for id in [id for id in placed if (KIND, id) not in added]:
+        booking.leave(placed.pop(id).institution)
+    return list(placed.values())
 
 
 async def _keep(connection: AsyncConnection, batch: Sequence[Instruction]) -> None:

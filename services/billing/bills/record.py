@@ -13,6 +13,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+import errands
+from errands import NO_ERRAND, Errand
 from events import bills as contract
 from events.ids import uuid7
 from events.message import Event
@@ -25,6 +27,7 @@ from services.billing.bills.connectors import (
     NothingOwed,
 )
 from services.billing.bills.connectors.protocol import LookupAnswer
+from services.billing.institutions import LEDGER, of_biller
 
 _LOCK = text("""
     SELECT id FROM lookups WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'pending' ORDER BY id FOR NO KEY UPDATE
@@ -74,6 +77,8 @@ _FINISH = text("""
     WHERE l.id = f.id
 """)
 
+# Of the errands of lookups.
+KIND = "lookup"
 # A bill's identity: the account's id and the biller's number.
 BillKey = tuple[UUID, str]
 
@@ -93,6 +98,12 @@ class Lookup:
     pending: bool
     version: int
     correlation_id: str | None
+    errand: Errand = NO_ERRAND
+
+    @property
+    def institution(self) -> str:
+        """Who is asked: the biller, or nobody outside when its bills come by file."""
+        return LEDGER if self.by_file or not self.biller_active else of_biller(self.biller_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +118,12 @@ class Answered:
 
 async def record_lookups(connection: AsyncConnection, results: Sequence[Answered]) -> int:
     """Record these answers in the caller's transaction: bills, states and events; how many lookups that finished."""
+    if not results:
+        return 0
     locked = await connection.execute(_LOCK, {"ids": [each.lookup.id for each in results]})
     pending = set(locked.scalars())
-    # The same lookup may have been asked twice: a timer took it while its first answer was under way.
+    await errands.end(connection, [(KIND, each.lookup.id) for each in results])
+    # The same lookup may have been asked twice: its lease ran out while its first answer was under way.
     open_ones = {each.lookup.id: each for each in results if each.lookup.id in pending}
     answered = list(open_ones.values())
     now = datetime.now(UTC)

@@ -9,7 +9,6 @@ from sqlalchemy import (
     Date,
     DateTime,
     ForeignKey,
-    Index,
     Integer,
     String,
     Table,
@@ -17,7 +16,6 @@ from sqlalchemy import (
     UniqueConstraint,
     Uuid,
     func,
-    text,
 )
 
 from chassis.database import one_of
@@ -26,7 +24,7 @@ from services.billing.database import metadata
 
 RULES = ("exact", "at_least", "at_most", "range", "any")
 LOOKUP_STATES = (
-    "pending",  # the biller is asked, or will be
+    "pending",  # an errand stands for it: the biller is asked, or will be
     "found",  # pending -> found: the account owes bills
     "nothing_owed",  # pending -> nothing_owed
     "no_such_account",  # pending -> no_such_account
@@ -87,13 +85,10 @@ lookups = Table(
     # Of the HTTP door's: the ce_id of the command that is to carry it out.
     Column("command_id", Uuid),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    # When somebody took it to ask the biller; a timer takes it again if no answer is recorded.
-    Column("taken_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("finished_at", DateTime(timezone=True)),
     CheckConstraint(one_of("state", LOOKUP_STATES), name="state_is_declared"),
     CheckConstraint(
         "(state = 'pending') = (finished_at IS NULL)", name="finished_when_not_pending"
     ),
     CheckConstraint("(state = 'found') = (bill_ids IS NOT NULL)", name="bills_when_found"),
-    Index("ix_lookups_pending", "taken_at", postgresql_where=text("state = 'pending'")),
 )

@@ -22,19 +22,21 @@ _ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtext('billing.catalog.im
 # `new` is true for an inserted row and false for one that was changed; an unchanged row does not come back.
 _BILLERS = text("""
     INSERT INTO billers AS b (id, name_zh, name_en, currency, settled_by, connector, account_number_pattern,
-        account_number_hint_zh, account_number_hint_en, timeout_ms, max_concurrency, active)
-    SELECT id, zh, en, currency, settled_by, CAST(connector AS jsonb), pattern, hint_zh, hint_en, timeout, places,
-        active
+        account_number_hint_zh, account_number_hint_en, timeout_ms, late_effect_seconds, max_concurrency, active)
+    SELECT id, zh, en, currency, settled_by, CAST(connector AS jsonb), pattern, hint_zh, hint_en, timeout, late,
+        places, active
     FROM unnest(CAST(:ids AS text[]), CAST(:zh AS text[]), CAST(:en AS text[]), CAST(:currencies AS text[]),
         CAST(:settled_by AS text[]), CAST(:connectors AS text[]), CAST(:patterns AS text[]), CAST(:hints_zh AS text[]),
-        CAST(:hints_en AS text[]), CAST(:timeouts AS integer[]), CAST(:places AS integer[]), CAST(:active AS boolean[]))
-        AS f (id, zh, en, currency, settled_by, connector, pattern, hint_zh, hint_en, timeout, places, active)
+        CAST(:hints_en AS text[]), CAST(:timeouts AS integer[]), CAST(:lates AS integer[]), CAST(:places AS integer[]),
+        CAST(:active AS boolean[]))
+        AS f (id, zh, en, currency, settled_by, connector, pattern, hint_zh, hint_en, timeout, late, places, active)
     ON CONFLICT (id) DO UPDATE SET name_zh = excluded.name_zh, name_en = excluded.name_en,
         currency = excluded.currency, settled_by = excluded.settled_by, connector = excluded.connector,
         account_number_pattern = excluded.account_number_pattern,
         account_number_hint_zh = excluded.account_number_hint_zh,
         account_number_hint_en = excluded.account_number_hint_en, timeout_ms = excluded.timeout_ms,
-        max_concurrency = excluded.max_concurrency, active = excluded.active
+        late_effect_seconds = excluded.late_effect_seconds, max_concurrency = excluded.max_concurrency,
+        active = excluded.active
     WHERE b.* IS DISTINCT FROM excluded.*
     RETURNING (xmax = 0) AS new
 """)
@@ -150,6 +152,7 @@ def _billers(catalogue: Catalogue) -> dict[str, Sequence[Any]]:
         "hints_zh": [row.account_number_hint_zh for row in rows],
         "hints_en": [row.account_number_hint_en for row in rows],
         "timeouts": [row.timeout_ms for row in rows],
+        "lates": [row.late_effect_seconds for row in rows],
         "places": [row.max_concurrency for row in rows],
         "active": [row.active for row in rows],
     }

@@ -40,6 +40,7 @@ ADVICE = {
     "account_number_pattern": "use a regular expression that matches the whole number, like ^[0-9]{10}$",
     "currency": "use an ISO 4217 code, for example CNY",
     "timeout_ms": "use a whole number from 100 to 60000",
+    "late_effect_seconds": "use a whole number from 0 to 86400",
     "max_concurrency": "use a whole number from 1 to 1000",
     "active": "use true or false",
 }
@@ -71,6 +72,7 @@ class BillerRow(_Row):
     account_number_hint_zh: Name
     account_number_hint_en: Name
     timeout_ms: Annotated[int, Field(ge=100, le=60_000, strict=True)] = 5000
+    late_effect_seconds: Annotated[int, Field(ge=0, le=86_400, strict=True)] = 120
     max_concurrency: Annotated[int, Field(ge=1, le=1000, strict=True)] = 32
     active: Annotated[bool, Field(strict=True)] = True
 

@@ -46,11 +46,14 @@ billers = Table(
     Column("account_number_hint_zh", String(LONGEST_NAME), nullable=False),
     Column("account_number_hint_en", String(LONGEST_NAME), nullable=False),
     Column("timeout_ms", Integer, nullable=False, server_default="5000"),
+    # How long after a call without an answer its effect may still come.
+    Column("late_effect_seconds", Integer, nullable=False, server_default="120"),
     Column("max_concurrency", Integer, nullable=False, server_default="32"),
     Column("active", Boolean, nullable=False, server_default="true"),
     CheckConstraint("id ~ '^[a-z0-9][a-z0-9-]{0,39}$'", name="id_is_a_slug"),
     CheckConstraint("settled_by IN ('call', 'file')", name="settled_by_is_declared"),
     CheckConstraint("timeout_ms BETWEEN 100 AND 60000", name="timeout_is_sane"),
+    CheckConstraint("late_effect_seconds BETWEEN 0 AND 86400", name="late_effect_is_sane"),
     CheckConstraint("max_concurrency BETWEEN 1 AND 1000", name="concurrency_is_sane"),
 )
 

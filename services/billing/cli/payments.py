@@ -75,16 +75,17 @@ def open_(
     now = datetime.now(UTC)
     table(
         "Under way",
-        ("id", "", "state", "age>", "waits for", "tries>", "next>"),
+        ("id", "", "state", "age>", "waits for", "at", "tries>", "next>"),
         (
             (
                 each.id,
-                each.kind,
+                each.kind.replace("_", "-"),
                 each.state,
                 span((now - each.created_at).total_seconds()),
-                each.unknown_leg or ("payer" if each.waits_for_payer else ""),
-                each.attempts,
-                span((each.next_attempt_at - now).total_seconds()),
+                "payer" if each.waits_for_payer else each.leg,
+                each.institution,
+                each.tries,
+                "under way" if each.held else span((each.due_at - now).total_seconds()),
             )
             for each in found
         ),

@@ -224,10 +224,11 @@ def _print_imports(found: "Sequence[Imported | Unavailable]") -> None:
 
 @asynccontextmanager
 async def _connectors() -> "AsyncIterator[Connectors]":
+    from errands import Institutions
     from services.billing.bills.connectors import Connectors
 
     async with engine() as made:
-        connectors = Connectors(made, settings())
+        connectors = Connectors(made, settings(), Institutions())
         try:
             yield connectors
         finally:

@@ -7,13 +7,15 @@ events; the rest is returned, to be asked for outside.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+import errands
 from chassis.database import swift
+from errands import Booking, Errand
 from events.payments import PayBill
 from messaging.outbox import Outgoing, enqueue
 from services.billing import ledger, receipts
@@ -24,6 +26,7 @@ from services.billing.payments.decide import reason_against
 from services.billing.payments.keep import Decision, LostRaceError, keep
 from services.billing.payments.model import Instruction, Payment, payment_method_of
 from services.billing.payments.tables import HOLDS_ITS_BILL, OPEN, State
+from services.billing.subject import Kind
 
 _KNOWN = text(f"""
     SELECT id, bill_id, request_hash, {HOLDS_ITS_BILL} AS holds_its_bill FROM payments
@@ -38,22 +41,22 @@ _FROM_WALLET = (State.AUTHORIZED, State.SUCCEEDED)
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What came of a batch: payments to ask for outside, and the positions whose id stands for another payment."""
+    """What came of a batch: payments that have a place outside, and positions whose id stands for another payment."""
 
-    open: list[Payment]
+    held: list[Payment]
     reused: list[int]
 
 
 async def accept(
     connection: AsyncConnection,
     instructions: Sequence[Instruction[PayBill]],
-    resume_after: timedelta,
+    booking: Booking,
 ) -> Accepted:
     """Accept a batch in the caller's transaction. A command that was accepted before changes nothing.
 
-    `resume_after`: when the timer may take up what stays open, should this process die. Raises LostRaceError: the
-    caller rolls back and accepts the batch again. Locks are taken in one order everywhere: the bills of new payments,
-    wallets, payments that are there, refunds, other ledger accounts (decision 8).
+    `booking` gives places at the institutions that are asked next; a payment that gets none is claimed from the table.
+    Raises LostRaceError: the caller rolls back and accepts the batch again. Locks are taken in one order everywhere:
+    the bills of new payments, wallets, payments that are there, refunds, errands, other ledger accounts (decision 8).
     """
     now = datetime.now(UTC)
     prints = [fingerprint.of_payment(each.command) for each in instructions]
@@ -69,7 +72,7 @@ async def accept(
     for position in fresh:
         command = instructions[position].command
         bill = bills.get(command.bill_id)
-        reason = reason_against(command, bill, limits, now)
+        reason = reason_against(command, bill, limits)
         if reason is None and command.bill_id in taken:
             reason = "bill_already_paid"
         if reason is None:
@@ -77,11 +80,12 @@ async def accept(
         payment = _payment(ids[position], instructions[position], bill, reason, now)
         decided.append(Decision(payment, prints[position]))
     accounts = await _fund(connection, decided)
-    await keep(connection, decided, now, resume_after)
+    await keep(connection, decided, now)
     payments = [each.payment for each in decided]
+    held = await _write_errands(connection, payments, booking)
     await _tell(connection, payments, now)
     await _book(connection, payments, accounts, now)
-    return Accepted([p for p in payments if p.state in OPEN], reused)
+    return Accepted(held, reused)
 
 
 async def _look(
@@ -159,6 +163,30 @@ async def _fund(connection: AsyncConnection, decided: list[Decision]) -> dict[le
         else:
             available[account] = left
     return {account: each.id for account, each in found.items()}
+
+
+async def _write_errands(
+    connection: AsyncConnection, payments: Sequence[Payment], booking: Booking
+) -> list[Payment]:
+    # One for each payment that needs somebody outside; returned are those that have a place.
+    waiting: dict[str, list[Payment]] = {}
+    for each in payments:
+        if each.state in OPEN:
+            waiting.setdefault(each.at_psp if each.by_psp else each.at_biller, []).append(each)
+    new: list[errands.NewErrand] = []
+    held: list[Payment] = []
+    for institution, some in waiting.items():
+        places = booking.hold(institution, len(some))
+        lease = booking.lease_seconds(institution)
+        for position, each in enumerate(some):
+            leg = "authorize" if each.by_psp else "apply"
+            mine = lease if position < places else None
+            new.append(errands.NewErrand(Kind.PAYMENT, each.id, institution, leg, mine))
+            if position < places:
+                errand = Errand(Kind.PAYMENT, each.id, institution, leg, each.created_at)
+                held.append(each._replace(errand=errand))
+    await errands.add(connection, new)
+    return held
 
 
 async def _tell(connection: AsyncConnection, payments: Sequence[Payment], now: datetime) -> None:

@@ -18,7 +18,7 @@ from events.payments import (
 from events.receipts import ReceiptIssued, ReceiptVoided
 from messaging.outbox import Outgoing, new_id, stored_type
 from services.billing.payments.model import Payment
-from services.billing.payments.refund import RefundProgress
+from services.billing.payments.refund_model import Outcome
 
 
 def accepted(payment: Payment) -> Outgoing:
@@ -61,7 +61,7 @@ def succeeded(
 
 
 def refund_ended(
-    progress: RefundProgress, payment: Row[Any], refunded_minor: int
+    progress: Outcome, payment: Row[Any], refunded_minor: int
 ) -> PaymentRefunded | PaymentReversed | RefundFailed:
     """What became of a refund. `payment` is its payment's row, `refunded_minor` all that went back with it."""
     refund = progress.refund

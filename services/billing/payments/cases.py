@@ -1,11 +1,11 @@
 """Cases: what only a person can decide, and what must not be lost. Finance ops list and close them.
 
-A case is opened in the transaction that records what it tells of. A result that can't be recorded, and a call that
-broke, open theirs in a transaction of their own, with what was learnt outside: so it is known at once, and not only
-when the payment has been open for a day.
+A case is opened in the transaction that records what it tells of, and closed, with why, in the one that records its
+end. A result that can't be recorded, and a call that broke, open theirs in a transaction of their own, with what was
+learnt outside: so it is known at once, and not only when the payment has been open for a day.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
@@ -13,10 +13,11 @@ from prometheus_client import Counter, Gauge
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from chassis.database import one_of
 from events import bounds
 from messaging.transient import is_transient
+from services.billing.payments.calls import record_calls
 from services.billing.payments.model import Call
-from services.billing.payments.retry import record_calls
 from services.billing.payments.tables import LONGEST_NOTE
 from services.billing.subject import Subject
 
@@ -26,6 +27,15 @@ _OPEN = text("""
         CAST(:notes AS text[]))
     ON CONFLICT DO NOTHING RETURNING kind
 """)
+# What a person has to see although the payment, refund or top-up has ended.
+LASTING = ("contradiction", "late_success", "late_word", "refund_failed_late", "refund_stuck")
+_CLOSE = text(f"""
+    UPDATE cases c SET closed_at = now(), closed_because = e.why
+    FROM unnest(CAST(:subjects AS uuid[]), CAST(:subject_kinds AS text[]), CAST(:whys AS text[]))
+        AS e (subject, subject_kind, why)
+    WHERE c.subject = e.subject AND c.subject_kind = e.subject_kind AND c.closed_at IS NULL
+      AND NOT {one_of("c.kind", LASTING)}
+""")  # noqa: S608 - our own words
 _COUNT = text("SELECT kind, count(*) AS cases FROM cases WHERE closed_at IS NULL GROUP BY kind")
 
 OPENED = Counter("cases_opened_total", "Cases that this process opened", ["kind"])
@@ -73,6 +83,20 @@ async def open_cases(connection: AsyncConnection, cases: Sequence[NewCase]) -> N
         OPENED.labels(kind).inc()
 
 
+async def close_cases(connection: AsyncConnection, subjects: Mapping[Subject, str]) -> None:
+    """Close the cases about these subjects, each with why: what they told of is over. LASTING ones stay open."""
+    if not subjects:
+        return
+    await connection.execute(
+        _CLOSE,
+        {
+            "subjects": [each.id for each in subjects],
+            "subject_kinds": [each.kind for each in subjects],
+            "whys": list(subjects.values()),
+        },
+    )
+
+
 async def open_for_result(engine: AsyncEngine, result: Result, error: Exception) -> None:
     """Open the case of a result that can't be recorded, with what was learnt outside.
 
@@ -80,7 +104,7 @@ async def open_for_result(engine: AsyncEngine, result: Result, error: Exception)
     """
     note = (
         f"{result.learnt()}; this could not be recorded ({type(error).__name__}). It is asked for and tried again until"
-        " it can be: mend the cause, then close this case"
+        " it can be: mend the cause, and this case closes itself"
     )
     case = NewCase(result.subject, "unrecorded_result", note)
     try:
@@ -99,7 +123,7 @@ async def open_for_failed_call(engine: AsyncEngine, subject: Subject, error: Exc
     """Open the case of a call that broke before it had a result. Raises what the database raises."""
     note = (
         f"asking outside broke at {datetime.now(UTC):%F %T} UTC ({type(error).__name__}). It is asked again until it"
-        " works: see outside_call_failed in the log for the cause, mend it, then close this case"
+        " works: see outside_call_failed in the log for the cause and mend it; this case closes itself"
     )
     async with engine.begin() as connection:
         await open_cases(connection, [NewCase(subject, "failed_call", note)])

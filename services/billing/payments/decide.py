@@ -1,7 +1,6 @@
 """Decide whether a payment may begin: the bill's snapshot, its expiry and the biller's rule do, never the caller."""
 
 from collections.abc import Mapping
-from datetime import datetime
 
 from events.payments import PayBill, TopUpWallet
 from services.billing.bills import Bill
@@ -10,24 +9,20 @@ from services.billing.bills import Bill
 Limits = Mapping[str, int]
 
 
-def reason_against(
-    command: PayBill, bill: Bill | None, limits: Limits, now: datetime
-) -> str | None:
+def reason_against(command: PayBill, bill: Bill | None, limits: Limits) -> str | None:
     """A short code that says why not, or nothing."""
     limit = limits.get(command.channel)
     if limit is None:
         return "channel_unknown"
     if bill is None:
         return "bill_unknown"
-    return _against_bill(command, bill, now) or (
-        "above_limit" if command.amount_minor > limit else None
-    )
+    return _against_bill(command, bill) or ("above_limit" if command.amount_minor > limit else None)
 
 
-def _against_bill(command: PayBill, bill: Bill, now: datetime) -> str | None:
+def _against_bill(command: PayBill, bill: Bill) -> str | None:
     if bill.closed:
         return "bill_closed"
-    if bill.expires_at <= now:
+    if bill.expired:
         return "bill_expired"
     if bill.currency != command.currency:
         return "currency_mismatch"

@@ -26,16 +26,21 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """A payment, refund or top-up under way. `unknown_leg`: the call that was not answered, since when."""
+    """A payment, refund or top-up under way. `unknown_since`: the call of its leg has had no answer since then.
+
+    `held`: a process is at work on it, until `due_at` at most; otherwise it is due then.
+    """
 
     kind: str
     id: UUID
     state: str
     created_at: datetime
-    unknown_leg: str | None
+    institution: str
+    leg: str
     unknown_since: datetime | None
-    attempts: int
-    next_attempt_at: datetime
+    tries: int
+    held: bool
+    due_at: datetime
     waits_for_payer: bool
 
 
@@ -50,6 +55,7 @@ class Case:
     note: str
     opened_at: datetime
     closed_at: datetime | None
+    closed_because: str | None
 
 
 _SUBJECTS = text("""
@@ -119,29 +125,29 @@ _HISTORY = text("""
             AND (type LIKE '%TopUp%' OR type LIKE 'WalletToppedUp.%') = (:kind = 'top_up')
         UNION ALL SELECT c.opened_at, 8, 'case', coalesce(s.of, '') || c.kind || ': ' || c.note, NULL, NULL
         FROM subjects s JOIN cases c ON c.subject = s.id AND c.subject_kind = s.kind
-        UNION ALL SELECT c.closed_at, 8, 'case', coalesce(s.of, '') || c.kind || ': closed', NULL, NULL
+        UNION ALL SELECT c.closed_at, 8, 'case', coalesce(s.of, '') || c.kind || ': closed'
+            || coalesce(': ' || c.closed_because, ''), NULL, NULL
         FROM subjects s JOIN cases c ON c.subject = s.id AND c.subject_kind = s.kind WHERE c.closed_at IS NOT NULL
     )
     SELECT at, what, text, amount_minor, currency FROM told ORDER BY at, turn, text
 """)
 _OPEN = text("""
-    SELECT * FROM (
-        SELECT 'payment' AS kind, id, state, created_at, unknown_leg, unknown_since, attempts, next_attempt_at,
-            action_url IS NOT NULL AS waits_for_payer
-        FROM payments WHERE next_attempt_at IS NOT NULL
-        UNION ALL SELECT 'refund', id, state, created_at, unknown_leg, unknown_since, attempts, next_attempt_at, false
-        FROM refunds WHERE next_attempt_at IS NOT NULL
-        UNION ALL SELECT 'top-up', id, state, created_at, unknown_leg, unknown_since, attempts, next_attempt_at,
-            action_url IS NOT NULL
-        FROM top_ups WHERE next_attempt_at IS NOT NULL) o
-    ORDER BY created_at LIMIT :limit
+    SELECT o.kind, o.id, o.state, o.created_at, e.institution, e.leg, e.unknown_since, e.tries, e.held, e.due_at,
+        o.waits_for_payer
+    FROM (
+        SELECT 'payment' AS kind, id, state, created_at, action_url IS NOT NULL AS waits_for_payer FROM payments
+        UNION ALL SELECT 'refund', id, state, created_at, false FROM refunds
+        UNION ALL SELECT 'top_up', id, state, created_at, action_url IS NOT NULL FROM top_ups) o
+    JOIN errands e ON e.kind = o.kind AND e.subject = o.id
+    ORDER BY o.created_at LIMIT :limit
 """)
 _CASES = text("""
-    SELECT id, subject, subject_kind, kind, note, opened_at, closed_at FROM cases
+    SELECT id, subject, subject_kind, kind, note, opened_at, closed_at, closed_because FROM cases
     WHERE :closed OR closed_at IS NULL ORDER BY id
 """)
 _CLOSE = text(
-    "UPDATE cases SET closed_at = now() WHERE id = :id AND closed_at IS NULL RETURNING id"
+    "UPDATE cases SET closed_at = now(), closed_because = 'closed by hand'"
+    " WHERE id = :id AND closed_at IS NULL RETURNING id"
 )
 
 

@@ -1,7 +1,7 @@
 """Keep what was decided about a batch of payments: a row each, one statement."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -29,7 +29,6 @@ _COLUMNS = (
     "version",
     "reason",
     "correlation_id",
-    "next_attempt_at",
     "authorized_at",
     "finished_at",
 )
@@ -55,25 +54,20 @@ class Decision(NamedTuple):
         return Decision(payment, self.fingerprint)
 
 
-async def keep(
-    connection: AsyncConnection, decided: Sequence[Decision], now: datetime, resume_after: timedelta
-) -> None:
+async def keep(connection: AsyncConnection, decided: Sequence[Decision], now: datetime) -> None:
     """Insert the payments in the caller's transaction, all of them; raises LostRaceError when that can't be."""
     # In the order of the bills, so that two workers never wait for each other's bills in a circle.
     ordered = sorted(decided, key=_bill_id)
-    resume_at = now + resume_after
     try:
         # A race is lost as an error: to look for it beforehand, as ON CONFLICT does, costs more, and races are rare.
-        await copy(
-            connection, "payments", _COLUMNS, [_row(each, now, resume_at) for each in ordered]
-        )
+        await copy(connection, "payments", _COLUMNS, [_row(each, now) for each in ordered])
     except IntegrityError as error:
         if violated(error) not in _TAKEN:
             raise
         raise LostRaceError(f"one of {len(ordered)} payments") from error
 
 
-def _row(decision: Decision, now: datetime, resume_at: datetime) -> tuple[object, ...]:
+def _row(decision: Decision, now: datetime) -> tuple[object, ...]:
     payment, bill = decision.payment, decision.payment.bill
     state = payment.state
     return (
@@ -93,7 +87,6 @@ def _row(decision: Decision, now: datetime, resume_at: datetime) -> tuple[object
         1,
         payment.reason,
         payment.correlation_id,
-        resume_at if state in OPEN else None,
         now if state is State.AUTHORIZED else None,
         None if state in OPEN else now,
     )

@@ -1,13 +1,15 @@
-"""Ask outside for one payment: authorize at the PSP, apply at the biller, capture at the PSP.
+"""Ask outside for one payment: authorize at the PSP, apply at the biller, capture at the PSP; or undo it (undo.py).
 
-A payment that is redelivered or resumed repeats the same calls with the same keys; one that was taken up before
-(`attempts`) looks first at what its earlier calls came to, for the process that made them may have died.
+Each leg leads to the next one or to an end. A run stops where an answer is missing or an institution has no place, and
+another run goes on from there, with the same keys; where a call may have been sent before, it looks first.
 """
 
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 
+from errands import Turn
+from services.billing import institutions
 from services.billing.bills.connectors import (
-    Application,
     Applied,
     ApplyAnswer,
     BillerRefused,
@@ -19,11 +21,13 @@ from services.billing.bills.connectors import (
 from services.billing.payments.ask import (
     ACTION_WINDOW,
     ChargeOutcome,
+    NeverCharged,
     ask,
+    charge_or_find,
     look,
-    seek,
 )
 from services.billing.payments.model import Payment, Progress
+from services.billing.payments.recording import ACTION_POLL_SECONDS
 from services.billing.payments.tables import State
 from services.billing.payments.undo import Undo
 from services.billing.psp import (
@@ -37,6 +41,10 @@ from services.billing.psp import (
     Voided,
 )
 
+# Takes a payment through one leg; the next leg, or None where the run stops.
+Step = Callable[[Progress], Awaitable[str | None]]
+_AT_BILLER = ("apply", "unapply", "recheck")
+
 
 class Legs:
     """The outside calls of payments. Made once per process, from its PSP client and its connectors."""
@@ -44,118 +52,145 @@ class Legs:
     def __init__(self, psp: Psp, connectors: Connectors) -> None:
         self._psp = psp
         self._connectors = connectors
-        self._undo = Undo(psp, connectors)
+        self._steps: Mapping[str, Step] = {
+            "authorize": self._authorize,
+            "apply": self._apply,
+            "capture": self._capture,
+            **Undo(psp, connectors).steps,
+        }
 
-    async def run(self, payment: Payment) -> Progress:
+    async def run(self, payment: Payment, turn: Turn) -> Progress:
         """Take the payment as far as it goes now."""
-        progress = Progress.of(payment)
-        match payment.unknown_leg:
-            case "unapply" | "void" | "refund" as leg:
-                await self._undo.go_on(progress, leg)
-                return progress
-        if progress.state == State.ACCEPTED and not await self._authorize(progress):
-            return progress
-        if progress.state == State.AUTHORIZED and not await self._apply(progress):
-            return progress
-        await self._capture(progress)
+        progress = Progress.of(payment, turn)
+        leg: str | None = turn.leg
+        while leg and await turn.begin(leg, _institution(leg, progress)):
+            leg = await self._steps[leg](progress)
         return progress
 
-    async def _authorize(self, progress: Progress) -> bool:
-        payment = progress.payment
-        match await ask(progress.calls, "authorize", self._authorize_or_find(payment)):
+    async def _authorize(self, progress: Progress) -> str | None:
+        payment, turn = progress.payment, progress.turn
+        match await ask(progress.calls, turn, "authorize", self._charge_or_find(progress)):
             case Authorized(intent_id) | Captured(intent_id):
-                # Captured: an earlier attempt got that far. The biller and the PSP say so again below.
-                progress.intent_id = intent_id
+                # Captured: an earlier run got that far. The biller and the PSP say so again below.
+                turn.answered()
+                progress.intent_id, progress.authorized_at = intent_id, datetime.now(UTC)
                 progress.state = State.AUTHORIZED
-                progress.authorized_at = datetime.now(UTC)
-                return True
+                return _to_biller(progress)
             case ActionRequired(intent_id, None):
                 # Nobody can confirm what can't be shown, and the bill must not be held for it.
-                progress.intent_id = intent_id
-                await self._undo.void(progress, "no_action_page")
+                progress.intent_id, progress.reason = intent_id, "no_action_page"
+                return "void"
             case ActionRequired(intent_id, url):
+                turn.answered()
                 progress.intent_id = intent_id
-                if datetime.now(UTC) - payment.created_at > ACTION_WINDOW:
-                    await self._undo.void(progress, "action_abandoned")
-                else:
-                    progress.action_url = url
+                if turn.errand.claimed_at - payment.created_at > ACTION_WINDOW:
+                    progress.reason = "action_abandoned"
+                    return "void"
+                progress.action_url = url
+                turn.wait(ACTION_POLL_SECONDS)
             case Declined(intent_id, code, _):
                 progress.intent_id = intent_id or progress.intent_id
                 progress.state, progress.reason = State.DECLINED, code[:64]
             case Voided(intent_id):
-                # Let go by an earlier attempt, or expired: the biller may have marked the bill meanwhile.
+                # Let go by an earlier run, or expired: the biller may have marked the bill meanwhile.
                 progress.intent_id = intent_id
-                await self._undo.unapply(progress, payment.reason or "voided_at_psp")
+                progress.reason = payment.reason or "voided_at_psp"
+                return "unapply"
+            case NeverCharged():
+                turn.try_anew()
             case Unknown():
                 progress.action_url = payment.action_url
-                progress.wait("authorize")
-        return False
+                turn.unknown()
+        return None
 
-    async def _authorize_or_find(self, payment: Payment) -> ChargeOutcome:
-        charge = payment.charge
-        found = await seek(
-            self._psp, charge, payment.intent_id, payment.attempts, payment.created_at
-        )
-        return await self._psp.authorize(charge) if found is None else found
-
-    async def _apply(self, progress: Progress) -> bool:
+    async def _charge_or_find(self, progress: Progress) -> ChargeOutcome | NeverCharged:
         payment = progress.payment
-        if payment.bill.settled_by == "file":
-            progress.state, progress.applied_at = State.APPLIED, datetime.now(UTC)
-            return True
+        return await charge_or_find(
+            self._psp,
+            payment.charge,
+            self._psp.authorize,
+            payment.intent_id,
+            progress.turn,
+            payment.created_at,
+        )
+
+    async def _apply(self, progress: Progress) -> str | None:
+        payment, turn = progress.payment, progress.turn
+        before = turn.maybe_sent
+        if not before and payment.bill.expires_at <= turn.errand.claimed_at:
+            # It has waited for a place until its bill was over.
+            progress.reason = "institution_busy"
+            return "void"
         match await self._apply_or_query(progress):
             case Applied():
+                turn.answered()
                 progress.state, progress.applied_at = State.APPLIED, datetime.now(UTC)
-                return True
-            case BillerRefused(code) if payment.attempts:
-                # An earlier attempt's call may still be on its way: taking the mark back blocks it.
-                await self._undo.unapply(progress, code[:64])
+                return _to_psp(progress)
+            case BillerRefused(code) if before:
+                # An earlier call may still be on its way: taking the mark back blocks it.
+                progress.reason = code[:64]
+                return "unapply"
             case BillerRefused(code):
-                await self._undo.void(progress, code[:64])
+                progress.reason = code[:64]
+                return "void"
             case Unapplied():
-                await self._undo.void(progress, "unapplied_by_biller")
-            case _:
-                progress.wait("apply")
-        return False
+                progress.reason = "unapplied_by_biller"
+                return "void"
+        turn.unknown()
+        return None
 
     async def _apply_or_query(self, progress: Progress) -> ApplyAnswer | QueryAnswer:
-        payment = progress.payment
+        payment, turn = progress.payment, progress.turn
         connector = await self._connectors.of(payment.bill.biller_id)
-        if payment.attempts:
-            said = await ask(progress.calls, "apply", connector.query(payment.serial))
-            if not isinstance(said, NotApplied):
-                return said
-        application = Application(
-            payment.serial,
-            payment.bill.account_number,
-            payment.bill.bill_number,
-            payment.amount_minor,
-            payment.currency,
-        )
-        return await ask(progress.calls, "apply", connector.apply(application))
+        if turn.maybe_sent:
+            found = await ask(progress.calls, turn, "apply", connector.query(payment.application))
+            if not isinstance(found, NotApplied):
+                return found
+        return await ask(progress.calls, turn, "apply", connector.apply(payment.application))
 
-    async def _capture(self, progress: Progress) -> None:
-        payment = progress.payment
-        if not payment.by_psp:
-            progress.state = State.SUCCEEDED
-            return
-        assert progress.intent_id is not None
-        match await self._capture_or_look(progress, progress.intent_id):
+    async def _capture(self, progress: Progress) -> str | None:
+        match await self._capture_or_look(progress):
             case Captured():
                 progress.state = State.SUCCEEDED
             case Refused(code, _):
-                await self._undo.unapply(progress, code[:64])
+                progress.reason = code[:64]
+                return "unapply"
             case Voided():
-                await self._undo.unapply(progress, "hold_expired")
+                progress.reason = "hold_expired"
+                return "unapply"
             case _:
-                progress.wait("capture")
+                progress.turn.unknown()
+        return None
 
-    async def _capture_or_look(self, progress: Progress, intent_id: str) -> ChargeOutcome | Refused:
-        payment = progress.payment
-        if payment.attempts:
-            look_up = look(self._psp, payment.charge, intent_id)
-            found = await ask(progress.calls, "capture", look_up)
+    async def _capture_or_look(self, progress: Progress) -> ChargeOutcome | Refused:
+        payment, turn, intent_id = progress.payment, progress.turn, progress.intent_id
+        assert intent_id is not None
+        if turn.maybe_sent:
+            found = await ask(
+                progress.calls, turn, "capture", look(self._psp, payment.charge, intent_id)
+            )
             if not isinstance(found, Authorized):
                 return found
-        capture = self._psp.capture(intent_id, payment.subject, payment.amount_minor)
-        return await ask(progress.calls, "capture", capture)
+        call = self._psp.capture(intent_id, payment.subject, payment.amount_minor, payment.currency)
+        return await ask(progress.calls, turn, "capture", call)
+
+
+def _institution(leg: str, progress: Progress) -> str:
+    payment = progress.payment
+    if leg == "void" and progress.intent_id is None:
+        return institutions.LEDGER  # the PSP knows nothing of it
+    return payment.at_biller if leg in _AT_BILLER else payment.at_psp
+
+
+def _to_biller(progress: Progress) -> str | None:
+    if progress.payment.by_call:
+        return "apply"
+    progress.state, progress.applied_at = State.APPLIED, datetime.now(UTC)
+    return _to_psp(progress)
+
+
+def _to_psp(progress: Progress) -> str | None:
+    if progress.payment.by_psp:
+        return "capture"
+    progress.state = State.SUCCEEDED
+    return None

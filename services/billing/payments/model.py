@@ -5,10 +5,12 @@ from datetime import datetime
 from typing import Generic, NamedTuple, TypeVar
 from uuid import UUID
 
+from errands import NO_ERRAND, Errand, Turn
 from events.message import Event
 from events.payments import PayBill, PspFunding
-from services.billing import ledger
+from services.billing import institutions, ledger
 from services.billing.bills import Bill
+from services.billing.bills.connectors import Application
 from services.billing.payments.tables import State
 from services.billing.psp import Charge
 from services.billing.subject import Kind, Subject
@@ -49,8 +51,7 @@ class Payment(NamedTuple):
     created_at: datetime
     intent_id: str | None = None
     action_url: str | None = None
-    unknown_leg: str | None = None
-    attempts: int = 0  # how often it was taken up again: 0 while the worker that accepted it has it
+    errand: Errand = NO_ERRAND  # of what is still to be asked outside
     reason: str | None = None
     correlation_id: str | None = None
     traceparent: str | None = None
@@ -66,12 +67,40 @@ class Payment(NamedTuple):
         """The payment as the PSP is asked for it; only for a payment that the PSP funds."""
         assert self.payment_method is not None
         return Charge(
-            self.subject, self.amount_minor, self.currency, self.payment_method, self.former_key
+            self.subject,
+            self.amount_minor,
+            self.currency,
+            self.payment_method,
+            self.former_key,
+            self.errand.attempt,
+        )
+
+    @property
+    def application(self) -> Application:
+        """The payment as the biller is asked to mark it, and as its answers are compared with it."""
+        bill = self.bill
+        return Application(
+            self.serial, bill.account_number, bill.bill_number, self.amount_minor, self.currency
         )
 
     @property
     def by_psp(self) -> bool:
         return self.payment_method is not None
+
+    @property
+    def by_call(self) -> bool:
+        """Whether the biller is called; others read our day file."""
+        return self.bill.settled_by == "call"
+
+    @property
+    def at_psp(self) -> str:
+        """The institution that holds, takes and gives back the payer's money."""
+        return institutions.PSP if self.by_psp else institutions.LEDGER
+
+    @property
+    def at_biller(self) -> str:
+        """The institution that marks the bill."""
+        return institutions.of_biller(self.bill.biller_id) if self.by_call else institutions.LEDGER
 
     @property
     def wallet(self) -> ledger.Account:
@@ -94,11 +123,11 @@ def payment_method_of(command: PayBill) -> str | None:
     return command.funding.payment_method if isinstance(command.funding, PspFunding) else None
 
 
-def in_words(state: str, reason: str | None, unknown_leg: str | None, **psp_ids: str | None) -> str:
+def in_words(state: str, reason: str | None, turn: Turn, **psp_ids: str | None) -> str:
     """What was learnt outside, for a person: `succeeded, intent pi_1`."""
     parts = [f"{state} ({reason})" if reason else state]
     parts += [f"{name} {id}" for name, id in psp_ids.items() if id]
-    parts += [f"{unknown_leg} without an answer"] if unknown_leg else []
+    parts += [f"{turn.leg} without an answer"] if turn.unanswered else []
     return ", ".join(parts)
 
 
@@ -107,10 +136,10 @@ class Progress:
     """How far a payment came. The legs fill it in; one transaction records it."""
 
     payment: Payment
+    turn: Turn
     state: State
     intent_id: str | None
     action_url: str | None = None
-    unknown_leg: str | None = None
     reason: str | None = None
     authorized_at: datetime | None = None
     applied_at: datetime | None = None
@@ -125,14 +154,8 @@ class Progress:
 
     def learnt(self) -> str:
         """See cases.Result."""
-        return in_words(self.state, self.reason, self.unknown_leg, intent=self.intent_id)
+        return in_words(self.state, self.reason, self.turn, intent=self.intent_id)
 
     @classmethod
-    def of(cls, payment: Payment) -> "Progress":
-        return cls(payment, payment.state, payment.intent_id, reason=payment.reason)
-
-    def wait(self, leg: str, reason: str | None = None) -> "Progress":
-        """The answer to this call never came, or is not there yet."""
-        self.unknown_leg = leg
-        self.reason = reason or self.reason
-        return self
+    def of(cls, payment: Payment, turn: Turn) -> "Progress":
+        return cls(payment, turn, payment.state, payment.intent_id, reason=payment.reason)

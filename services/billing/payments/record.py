@@ -4,7 +4,7 @@ The payment moves to its new state, its money is booked, its receipt issued and 
 that tells nothing new (somebody else has recorded as much or more meanwhile) changes nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,18 +13,20 @@ from uuid import UUID
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+import errands
+from errands import Key
 from messaging.outbox import Outgoing, enqueue
 from services.billing import ledger, receipts
 from services.billing.payments import announce
 from services.billing.payments.accept import new_receipt
+from services.billing.payments.calls import record_calls
 from services.billing.payments.cases import NewCase, open_cases
 from services.billing.payments.model import Progress
-from services.billing.payments.retry import (
-    ACTION_POLL_SECONDS,
+from services.billing.payments.recording import (
+    case_of,
+    is_held,
     is_news,
-    overdue,
-    record_calls,
-    retry_seconds,
+    record_errands,
 )
 from services.billing.payments.tables import OPEN, State
 
@@ -33,25 +35,22 @@ _RANKS = {state: OPEN.index(state) if state in OPEN else len(OPEN) for state in 
 _GIVEN_UP = (State.VOIDED, State.DECLINED)
 
 _LOCK = text("""
-    SELECT id, state, version, attempts, action_url, unknown_leg, unknown_since FROM payments
+    SELECT id, state, version, action_url FROM payments
     WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE
 """)
 _UPDATE = text("""
     UPDATE payments p
     SET state = r.state, version = r.version, psp_intent_id = coalesce(r.intent_id, p.psp_intent_id),
-        action_url = r.action_url, unknown_leg = r.unknown_leg,
-        unknown_since = CASE WHEN r.unknown_leg IS NULL THEN NULL
-                             WHEN r.unknown_leg = p.unknown_leg THEN p.unknown_since ELSE now() END,
-        reason = r.reason, next_attempt_at = now() + r.wait_seconds * interval '1 second',
+        action_url = r.action_url, reason = r.reason,
         authorized_at = coalesce(p.authorized_at, r.authorized_at),
         applied_at = coalesce(p.applied_at, r.applied_at),
         captured_minor = CASE WHEN r.state = 'succeeded' THEN p.amount_minor ELSE 0 END,
-        finished_at = CASE WHEN r.wait_seconds IS NULL THEN CAST(:now AS timestamptz) END
+        finished_at = CASE WHEN r.ended THEN CAST(:now AS timestamptz) END
     FROM unnest(
         CAST(:ids AS uuid[]), CAST(:states AS text[]), CAST(:versions AS int[]), CAST(:intents AS text[]),
-        CAST(:urls AS text[]), CAST(:legs AS text[]), CAST(:reasons AS text[]), CAST(:waits AS float8[]),
-        CAST(:authorized AS timestamptz[]), CAST(:applied AS timestamptz[])
-    ) AS r (id, state, version, intent_id, action_url, unknown_leg, reason, wait_seconds, authorized_at, applied_at)
+        CAST(:urls AS text[]), CAST(:reasons AS text[]), CAST(:ended AS bool[]), CAST(:authorized AS timestamptz[]),
+        CAST(:applied AS timestamptz[])
+    ) AS r (id, state, version, intent_id, action_url, reason, ended, authorized_at, applied_at)
     WHERE p.id = r.id
 """)
 
@@ -73,9 +72,12 @@ async def record(connection: AsyncConnection, results: Sequence[Progress]) -> in
         connection, [(each.payment.subject, call) for each in results for call in each.calls]
     )
     await _lock_wallets(connection, results)
-    locked = await connection.execute(_LOCK, {"ids": [each.payment.id for each in results]})
-    rows = locked.all()
-    steps = _steps(results, rows)
+    found = await connection.execute(_LOCK, {"ids": [each.payment.id for each in results]})
+    rows = found.all()
+    locked = await errands.lock(connection, [each.payment.errand for each in results])
+    steps = _steps(results, rows, locked)
+    ended = [each.progress.subject for each in steps if each.progress.state not in OPEN]
+    await record_errands(connection, results, locked, ended)
     await open_cases(connection, _contradictions(results, rows))
     if not steps:
         return 0
@@ -84,7 +86,7 @@ async def record(connection: AsyncConnection, results: Sequence[Progress]) -> in
     numbers = await _book(connection, [each.progress for each in succeeded], now)
     voided = [each.progress.payment for each in steps if each.progress.state == State.VOIDED]
     await ledger.void(connection, [each.id for each in voided if not each.by_psp])
-    await open_cases(connection, [case for each in steps for case in _cases(each, now)])
+    await open_cases(connection, [case for each in steps for case in _cases(each.progress, locked)])
     said = [each.said for each in steps if each.said]
     for each, number in zip(succeeded, numbers, strict=True):
         said += announce.succeeded(each.progress.payment, each.version, number, now)
@@ -98,7 +100,9 @@ async def _lock_wallets(connection: AsyncConnection, results: Sequence[Progress]
     await ledger.lock_accounts(connection, wallets)
 
 
-def _steps(results: Sequence[Progress], rows: Sequence[Row[Any]]) -> list[_Step]:
+def _steps(
+    results: Sequence[Progress], rows: Sequence[Row[Any]], locked: Mapping[Key, Row[Any]]
+) -> list[_Step]:
     # At most one step for each payment, the one that is furthest.
     found = {row.id: row for row in rows if row.state in OPEN}
     steps: dict[UUID, _Step] = {}
@@ -107,7 +111,7 @@ def _steps(results: Sequence[Progress], rows: Sequence[Row[Any]]) -> list[_Step]
         if row is not None and is_news(
             _RANKS[each.state],
             _RANKS[State(row.state)],
-            current=each.payment.attempts == row.attempts,
+            held=is_held(locked, each.payment.errand),
             gives_up=each.state in _GIVEN_UP,
         ):
             steps[row.id] = _step(each, row)
@@ -156,21 +160,12 @@ async def _update(connection: AsyncConnection, steps: Sequence[_Step], now: date
             "versions": [each.version for each in steps],
             "intents": [p.intent_id for p in rows],
             "urls": [p.action_url for p in rows],
-            "legs": [p.unknown_leg for p in rows],
             "reasons": [p.reason for p in rows],
-            "waits": [_wait_seconds(each) for each in steps],
+            "ended": [p.state not in OPEN for p in rows],
             "authorized": [p.authorized_at for p in rows],
             "applied": [p.applied_at for p in rows],
         },
     )
-
-
-def _wait_seconds(step: _Step) -> float | None:
-    if step.progress.state not in OPEN:
-        return None
-    if step.progress.action_url and not step.progress.unknown_leg:
-        return ACTION_POLL_SECONDS
-    return retry_seconds(step.row.attempts)
 
 
 async def _book(
@@ -193,10 +188,6 @@ async def _book(
     return await receipts.issue(connection, [new_receipt(each.payment, now) for each in succeeded])
 
 
-def _cases(step: _Step, now: datetime) -> list[NewCase]:
-    progress, row = step.progress, step.row
-    if progress.case:
-        return [NewCase(progress.subject, progress.unknown_leg or "late_success", progress.case)]
-    since = row.unknown_since if progress.unknown_leg == row.unknown_leg else None
-    note = overdue(progress.unknown_leg, since, now)
-    return [NewCase(progress.subject, f"unknown_{progress.unknown_leg}", note)] if note else []
+def _cases(progress: Progress, locked: Mapping[Key, Row[Any]]) -> list[NewCase]:
+    ended = progress.state not in OPEN
+    return case_of(progress, locked, "late_success" if ended else progress.turn.leg)

@@ -1,6 +1,6 @@
 """Record what became of refunds: the payment, the ledger, the receipt and the events move together."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -9,17 +9,16 @@ from uuid import UUID
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+import errands
+from errands import Key
 from messaging.outbox import Outgoing, enqueue
 from services.billing import ledger, receipts
 from services.billing.payments import announce
-from services.billing.payments.cases import NewCase, open_cases
-from services.billing.payments.refund import RefundProgress
-from services.billing.payments.retry import (
-    is_news,
-    overdue,
-    record_calls,
-    retry_seconds,
-)
+from services.billing.payments.calls import record_calls
+from services.billing.payments.cases import open_cases
+from services.billing.payments.recording import case_of, is_held, is_news, record_errands
+from services.billing.payments.refund_model import Outcome, RefundProgress
+from services.billing.subject import Kind
 
 # How far each state is. A refund whose mark was taken back can't fail any more: its money must go.
 _RANKS = {"accepted": 0, "unapplied": 1, "succeeded": 2, "failed": 2}
@@ -29,19 +28,19 @@ _LOCK_PAYMENTS = text("""
     SELECT id FROM payments WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE
 """)
 _LOCK_REFUNDS = text("""
-    SELECT id, state, attempts, unknown_leg, unknown_since FROM refunds
+    SELECT id, state FROM refunds
     WHERE id = ANY(CAST(:ids AS uuid[])) AND state IN ('accepted', 'unapplied') ORDER BY id FOR NO KEY UPDATE
 """)
 _UPDATE = text("""
     UPDATE refunds r
-    SET state = n.state, psp_refund_id = coalesce(n.psp_refund_id, r.psp_refund_id), unknown_leg = n.leg,
-        unknown_since = CASE WHEN n.leg IS NULL THEN NULL
-                             WHEN n.leg = r.unknown_leg THEN r.unknown_since ELSE now() END,
-        reason = n.reason, next_attempt_at = now() + n.wait_seconds * interval '1 second',
-        finished_at = CASE WHEN n.wait_seconds IS NULL THEN now() END
-    FROM unnest(CAST(:ids AS uuid[]), CAST(:states AS text[]), CAST(:psp_ids AS text[]), CAST(:legs AS text[]),
-        CAST(:reasons AS text[]), CAST(:waits AS float8[])) AS n (id, state, psp_refund_id, leg, reason, wait_seconds)
+    SET state = n.state, psp_refund_id = coalesce(n.psp_refund_id, r.psp_refund_id), reason = n.reason,
+        finished_at = CASE WHEN n.ended THEN now() END
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:states AS text[]), CAST(:psp_ids AS text[]), CAST(:reasons AS text[]),
+        CAST(:ended AS bool[])) AS n (id, state, psp_refund_id, reason, ended)
     WHERE r.id = n.id
+""")
+_STILL_OPEN = text("""
+    SELECT id FROM refunds WHERE payment_id = ANY(CAST(:payments AS uuid[])) AND state IN ('accepted', 'unapplied')
 """)
 # Set-based over payments, so several refunds of one payment in a batch are summed first.
 _MOVE = text("""
@@ -72,20 +71,27 @@ async def record_refunds(connection: AsyncConnection, results: Sequence[RefundPr
     payment_ids = sorted({each.refund.payment_id for each in results})
     await connection.execute(_LOCK_PAYMENTS, {"ids": payment_ids})
     rows = await connection.execute(_LOCK_REFUNDS, {"ids": [each.refund.id for each in results]})
-    steps = _steps(results, rows.all())
+    locked = await errands.lock(connection, [each.refund.errand for each in results])
+    steps = _steps(results, rows.all(), locked)
+    ended = [each for each in steps if each.state in _ENDED]
+    await record_errands(connection, results, locked, [each.subject for each in ended])
     if not steps:
         return 0
     await _update(connection, steps)
-    await open_cases(connection, [case for each, row in steps for case in _cases(each, row, now)])
-    await finish(connection, [each for each, _ in steps if each.state in _ENDED], now)
+    await open_cases(
+        connection, [case for each in steps for case in case_of(each, locked, "refund")]
+    )
+    await finish(connection, ended, now)
+    await _wake(connection, ended)
     return len(steps)
 
 
 def _steps(
-    results: Sequence[RefundProgress], rows: Sequence[Row[Any]]
-) -> list[tuple[RefundProgress, Row[Any]]]:
+    results: Sequence[RefundProgress], rows: Sequence[Row[Any]], locked: Mapping[Key, Row[Any]]
+) -> list[RefundProgress]:
+    # At most one step for each refund, the one that is furthest.
     found = {row.id: row for row in rows}
-    steps: dict[UUID, tuple[RefundProgress, Row[Any]]] = {}
+    steps: dict[UUID, RefundProgress] = {}
     for each in sorted(results, key=lambda each: _RANKS[each.state]):
         row = found.get(each.refund.id)
         if row is None or (each.state == "failed" and row.state != "accepted"):
@@ -93,16 +99,22 @@ def _steps(
         if is_news(
             _RANKS[each.state],
             _RANKS[row.state],
-            current=each.refund.attempts == row.attempts,
+            held=is_held(locked, each.refund.errand),
             gives_up=each.state == "failed",
         ):
-            steps[row.id] = each, row
+            steps[row.id] = each
     return list(steps.values())
 
 
-async def finish(
-    connection: AsyncConnection, ended: Sequence[RefundProgress], now: datetime
-) -> None:
+async def _wake(connection: AsyncConnection, ended: Sequence[RefundProgress]) -> None:
+    # The refund that completes a payment waits for those before it.
+    if ended:
+        payments = list({each.refund.payment_id for each in ended})
+        waiting = await connection.execute(_STILL_OPEN, {"payments": payments})
+        await errands.make_due(connection, [(Kind.REFUND, id) for id in waiting.scalars()])
+
+
+async def finish(connection: AsyncConnection, ended: Sequence[Outcome], now: datetime) -> None:
     """Move the payments of refunds that have succeeded or failed; the payments are locked."""
     if not ended:
         return
@@ -119,35 +131,20 @@ async def finish(
     await enqueue(connection, _events(ended, payments, voided))
 
 
-async def _update(
-    connection: AsyncConnection, steps: Sequence[tuple[RefundProgress, Row[Any]]]
-) -> None:
+async def _update(connection: AsyncConnection, steps: Sequence[RefundProgress]) -> None:
     await connection.execute(
         _UPDATE,
         {
-            "ids": [each.refund.id for each, _ in steps],
-            "states": [each.state for each, _ in steps],
-            "psp_ids": [each.psp_refund_id for each, _ in steps],
-            "legs": [each.unknown_leg for each, _ in steps],
-            "reasons": [each.reason for each, _ in steps],
-            "waits": [
-                None if each.state in _ENDED else retry_seconds(row.attempts) for each, row in steps
-            ],
+            "ids": [each.refund.id for each in steps],
+            "states": [each.state for each in steps],
+            "psp_ids": [each.psp_refund_id for each in steps],
+            "reasons": [each.reason for each in steps],
+            "ended": [each.state in _ENDED for each in steps],
         },
     )
 
 
-def _cases(progress: RefundProgress, row: Row[Any], now: datetime) -> list[NewCase]:
-    if progress.case:
-        return [NewCase(progress.subject, "refund", progress.case)]
-    since = row.unknown_since if progress.unknown_leg == row.unknown_leg else None
-    note = overdue(progress.unknown_leg, since, now)
-    return [NewCase(progress.subject, f"unknown_{progress.unknown_leg}", note)] if note else []
-
-
-async def _move(
-    connection: AsyncConnection, ended: Sequence[RefundProgress]
-) -> dict[UUID, Row[Any]]:
+async def _move(connection: AsyncConnection, ended: Sequence[Outcome]) -> dict[UUID, Row[Any]]:
     moves: dict[UUID, _Move] = {}
     for each in ended:
         move = moves.setdefault(each.refund.payment_id, _Move())
@@ -170,7 +167,7 @@ async def _move(
     return {row.id: row for row in rows}
 
 
-def _transfer(progress: RefundProgress, payment: Row[Any], now: datetime) -> ledger.Transfer:
+def _transfer(progress: Outcome, payment: Row[Any], now: datetime) -> ledger.Transfer:
     source = (
         ledger.psp_clearing(payment.currency)
         if payment.funding == "psp"
@@ -184,7 +181,7 @@ def _transfer(progress: RefundProgress, payment: Row[Any], now: datetime) -> led
 
 
 def _events(
-    ended: Sequence[RefundProgress], payments: dict[UUID, Row[Any]], voided: dict[UUID, str]
+    ended: Sequence[Outcome], payments: dict[UUID, Row[Any]], voided: dict[UUID, str]
 ) -> list[Outgoing]:
     # The payment's version and its refunded amount have moved by all refunds here: count up to them again.
     versions = {id: row.version for id, row in payments.items()}

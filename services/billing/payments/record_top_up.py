@@ -1,6 +1,6 @@
 """Record what became of top-ups: the wallet's balance, the top-up and its event move together."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -8,37 +8,30 @@ from uuid import UUID
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+import errands
+from errands import Key
 from events.message import Event
 from events.payments import TopUpActionRequired, TopUpFailed, WalletToppedUp
 from messaging.outbox import Outgoing, enqueue
 from services.billing import ledger
-from services.billing.payments.cases import NewCase, open_cases
-from services.billing.payments.retry import (
-    ACTION_POLL_SECONDS,
-    is_news,
-    overdue,
-    record_calls,
-    retry_seconds,
-)
+from services.billing.payments.calls import record_calls
+from services.billing.payments.cases import open_cases
+from services.billing.payments.recording import case_of, is_held, is_news, record_errands
 from services.billing.payments.top_up import TopUpProgress
 
 _RANKS = {"accepted": 0, "succeeded": 1, "declined": 1}
 
 _LOCK = text("""
-    SELECT id, state, version, attempts, action_url, unknown_leg, unknown_since FROM top_ups
+    SELECT id, state, version, action_url FROM top_ups
     WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'accepted' ORDER BY id FOR NO KEY UPDATE
 """)
 _UPDATE = text("""
     UPDATE top_ups t
     SET state = n.state, version = n.version, psp_intent_id = coalesce(n.intent_id, t.psp_intent_id),
-        action_url = n.action_url, unknown_leg = n.leg,
-        unknown_since = CASE WHEN n.leg IS NULL THEN NULL
-                             WHEN n.leg = t.unknown_leg THEN t.unknown_since ELSE now() END,
-        reason = n.reason, next_attempt_at = now() + n.wait_seconds * interval '1 second',
-        finished_at = CASE WHEN n.wait_seconds IS NULL THEN now() END
+        action_url = n.action_url, reason = n.reason, finished_at = CASE WHEN n.ended THEN now() END
     FROM unnest(CAST(:ids AS uuid[]), CAST(:states AS text[]), CAST(:versions AS int[]), CAST(:intents AS text[]),
-        CAST(:urls AS text[]), CAST(:legs AS text[]), CAST(:reasons AS text[]), CAST(:waits AS float8[]))
-        AS n (id, state, version, intent_id, action_url, leg, reason, wait_seconds)
+        CAST(:urls AS text[]), CAST(:reasons AS text[]), CAST(:ended AS bool[]))
+        AS n (id, state, version, intent_id, action_url, reason, ended)
     WHERE t.id = n.id
 """)
 
@@ -52,13 +45,16 @@ async def record_top_ups(connection: AsyncConnection, results: Sequence[TopUpPro
         connection, [(each.top_up.subject, call) for each in results for call in each.calls]
     )
     rows = await connection.execute(_LOCK, {"ids": [each.top_up.id for each in results]})
-    steps = _steps(results, rows.all())
+    locked = await errands.lock(connection, [each.top_up.errand for each in results])
+    steps = _steps(results, rows.all(), locked)
+    ended = [each.subject for each, _, _ in steps if each.state != "accepted"]
+    await record_errands(connection, results, locked, ended)
     if not steps:
         return 0
     await _update(connection, steps)
     await _book(connection, [each for each, _, _ in steps if each.state == "succeeded"], now)
     await open_cases(
-        connection, [case for each, row, _ in steps for case in _cases(each, row, now)]
+        connection, [case for each, _, _ in steps for case in case_of(each, locked, "top_up")]
     )
     await enqueue(
         connection,
@@ -71,7 +67,9 @@ async def record_top_ups(connection: AsyncConnection, results: Sequence[TopUpPro
     return len(steps)
 
 
-def _steps(results: Sequence[TopUpProgress], rows: Sequence[Row[Any]]) -> list[_Step]:
+def _steps(
+    results: Sequence[TopUpProgress], rows: Sequence[Row[Any]], locked: Mapping[Key, Row[Any]]
+) -> list[_Step]:
     found = {row.id: row for row in rows}
     steps: dict[UUID, _Step] = {}
     for each in sorted(results, key=lambda each: _RANKS[each.state]):
@@ -79,7 +77,7 @@ def _steps(results: Sequence[TopUpProgress], rows: Sequence[Row[Any]]) -> list[_
         if row is not None and is_news(
             _RANKS[each.state],
             _RANKS[row.state],
-            current=each.top_up.attempts == row.attempts,
+            held=is_held(locked, each.top_up.errand),
             gives_up=each.state == "declined",
         ):
             steps[row.id] = each, row, _event(each, row.action_url)
@@ -95,9 +93,8 @@ async def _update(connection: AsyncConnection, steps: Sequence[_Step]) -> None:
             "versions": [row.version + (event is not None) for _, row, event in steps],
             "intents": [each.intent_id for each, _, _ in steps],
             "urls": [each.action_url for each, _, _ in steps],
-            "legs": [each.unknown_leg for each, _, _ in steps],
             "reasons": [each.reason for each, _, _ in steps],
-            "waits": [_wait_seconds(each, row.attempts) for each, row, _ in steps],
+            "ended": [each.state != "accepted" for each, _, _ in steps],
         },
     )
 
@@ -112,20 +109,6 @@ async def _book(
         for each in succeeded
     ]
     await ledger.post(connection, transfers)
-
-
-def _wait_seconds(progress: TopUpProgress, attempts: int) -> float | None:
-    if progress.state != "accepted":
-        return None
-    if progress.action_url and not progress.unknown_leg:
-        return ACTION_POLL_SECONDS
-    return retry_seconds(attempts)
-
-
-def _cases(progress: TopUpProgress, row: Row[Any], now: datetime) -> list[NewCase]:
-    since = row.unknown_since if progress.unknown_leg == row.unknown_leg else None
-    note = overdue(progress.unknown_leg, since, now)
-    return [NewCase(progress.subject, f"unknown_{progress.unknown_leg}", note)] if note else []
 
 
 def _event(progress: TopUpProgress, action_url_before: str | None) -> Event | None:

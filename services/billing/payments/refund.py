@@ -6,19 +6,23 @@ the biller's mark.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+import errands
+from errands import Booking, Errand, NewErrand
 from events.ids import derived_id
 from events.payments import RefundPayment
-from services.billing import ledger
 from services.billing.payments import fingerprint
-from services.billing.payments.model import Call, Instruction, in_words, serial_of
-from services.billing.subject import Kind, Subject
+from services.billing.payments.model import Instruction
+from services.billing.payments.refund_model import Decided, Refund, Reversal, read, read_open
+from services.billing.subject import Kind
+
+__all__ = ["AcceptedRefunds", "Reversal", "accept_refunds", "accept_reversals", "read_open"]
 
 _LOCK_PAYMENTS = text("""
     SELECT p.id, p.channel_id, p.state, p.captured_minor - p.refunded_minor - p.refund_pending_minor AS left_minor,
@@ -29,9 +33,8 @@ _KNOWN = text("SELECT id, request_hash FROM refunds WHERE id = ANY(CAST(:ids AS 
 # The time is of the insert and not of the transaction: under the payment's lock it tells which refund came first.
 _INSERT = text("""
     INSERT INTO refunds (id, transfer_id, payment_id, amount_minor, request_hash, state, reason, correlation_id,
-        reversal, created_at, next_attempt_at, finished_at)
+        reversal, created_at, finished_at)
     SELECT id, transfer_id, payment_id, amount, hash, state, reason, correlation_id, reversal, clock_timestamp(),
-        CASE WHEN state <> 'failed' THEN now() + CAST(:resume_after AS interval) END,
         CASE WHEN state = 'failed' THEN now() END
     FROM unnest(CAST(:ids AS uuid[]), CAST(:transfers AS uuid[]), CAST(:payments AS uuid[]), CAST(:amounts AS bigint[]),
         CAST(:hashes AS bytea[]), CAST(:states AS text[]), CAST(:reasons AS text[]), CAST(:correlations AS text[]),
@@ -42,101 +45,23 @@ _RESERVE = text("""
     UPDATE payments p SET refund_pending_minor = p.refund_pending_minor + r.amount
     FROM unnest(CAST(:ids AS uuid[]), CAST(:amounts AS bigint[])) AS r (id, amount) WHERE p.id = r.id
 """)
-_READ = text("""
-    SELECT r.id, r.transfer_id, r.payment_id, r.amount_minor, r.state, r.attempts, r.unknown_leg, r.psp_refund_id,
-        r.correlation_id, r.reason, r.reversal, p.psp_intent_id, p.biller_id, p.channel_id, p.payer, p.currency,
-        p.funding, b.settled_by,
-        older.open_minor, p.refunded_minor + older.open_minor + r.amount_minor = p.captured_minor AS completes
-    FROM refunds r JOIN payments p ON p.id = r.payment_id JOIN billers b ON b.id = p.biller_id
-    CROSS JOIN LATERAL (
-        SELECT coalesce(sum(o.amount_minor), 0) AS open_minor FROM refunds o
-        WHERE o.payment_id = r.payment_id AND o.state IN ('accepted', 'unapplied')
-          AND (o.created_at, o.id) < (r.created_at, r.id)) older
-    WHERE r.id = ANY(CAST(:ids AS uuid[])) AND r.state IN ('accepted', 'unapplied')
-""")
-
-
-@dataclass(frozen=True, slots=True)
-class Refund:
-    """A refund under way, with what its calls need. `completes`: with it all of the payment has gone back."""
-
-    id: UUID
-    payment_id: UUID
-    amount_minor: int
-    state: str
-    intent_id: str | None = None  # empty: the wallet paid
-    wallet: ledger.Account | None = None  # empty: the PSP paid
-    biller_id: str = ""
-    completes: bool = False
-    waits: bool = False  # completes, and older refunds of the payment are not through
-    by_file: bool = False
-    attempts: int = 0
-    psp_refund_id: str | None = None
-    reason: str | None = None
-    correlation_id: str | None = None
-    reversal: bool = False  # the biller took its mark back by itself
-    reserved: bool = True  # whether the amount is set aside on the payment
-    transfer_id: UUID | None = None  # of the transfer that books it; set once the refund is kept
-
-    @property
-    def subject(self) -> Subject:
-        """The refund, as calls and cases name it."""
-        return Subject(Kind.REFUND, self.id)
-
-    @property
-    def serial(self) -> str:
-        """The serial under which the payment was applied."""
-        return serial_of(self.payment_id)
-
-
-@dataclass(slots=True)
-class RefundProgress:
-    """How far a refund came."""
-
-    refund: Refund
-    state: str
-    psp_refund_id: str | None = None
-    unknown_leg: str | None = None
-    reason: str | None = None
-    case: str | None = None
-    calls: list[Call] = field(default_factory=list)
-
-    @property
-    def subject(self) -> Subject:
-        """The refund, as calls and cases name it."""
-        return self.refund.subject
-
-    def learnt(self) -> str:
-        """See cases.Result."""
-        return in_words(self.state, self.reason, self.unknown_leg, refund=self.psp_refund_id)
-
-
-@dataclass(frozen=True, slots=True)
-class Reversal:
-    """A biller took its mark back without being asked. `reason` is a short code, for example taken_back_by_biller."""
-
-    payment_id: UUID
-    reason: str = "taken_back_by_biller"
-
-    @property
-    def refund_id(self) -> UUID:
-        """The refund that it becomes: there is at most one reversal of a payment."""
-        return derived_id("reversal", self.payment_id)
 
 
 @dataclass(frozen=True, slots=True)
 class AcceptedRefunds:
-    """What came of a batch: refunds to work on, refunds refused at once, and why positions can't be taken at all."""
+    """What came of a batch: how many are under way, those of them that have a place outside, those that were refused at
+    once, and why positions can't be taken at all."""
 
-    open: list[Refund]
-    refused: list[RefundProgress]
+    kept: int
+    held: list[Refund]
+    refused: list[Decided]
     wrong: dict[int, str]
 
 
 async def accept_refunds(
     connection: AsyncConnection,
     instructions: Sequence[Instruction[RefundPayment]],
-    resume_after: timedelta,
+    booking: Booking,
 ) -> AcceptedRefunds:
     """Reserve the amounts in the caller's transaction. A command that was accepted before changes nothing."""
     commands = [each.command for each in instructions]
@@ -155,29 +80,30 @@ async def accept_refunds(
     fresh, reused = fingerprint.sort_out([commands[n].refund_id for n in ours], prints, known)
     wrong |= {ours[n]: "refund_id_reused" for n in reused}
     left = {id: row.left_minor for id, row in payments.items()}
-    decided: list[RefundProgress] = []
+    decided: list[Decided] = []
     for position in fresh:
         instruction = instructions[ours[position]]
         payment_id = instruction.command.payment_id
         decided.append(_decide(instruction, payments[payment_id].state, left[payment_id]))
         if decided[-1].refund.reserved:
             left[payment_id] -= decided[-1].refund.amount_minor
-    await _insert(connection, decided, [prints[n] for n in fresh], resume_after)
+    await _insert(connection, decided, [prints[n] for n in fresh])
     accepted = [each.refund.id for each in decided if each.refund.reserved]
     refused = [each for each in decided if not each.refund.reserved]
-    return AcceptedRefunds(await read_open(connection, accepted), refused, wrong)
+    held = await _write_errands(connection, accepted, booking)
+    return AcceptedRefunds(len(accepted), held, refused, wrong)
 
 
 async def accept_reversals(
-    connection: AsyncConnection, reversals: Sequence[Reversal], resume_after: timedelta
-) -> list[Refund]:
+    connection: AsyncConnection, reversals: Sequence[Reversal], booking: Booking
+) -> AcceptedRefunds:
     """Reserve all that is left of these payments in the caller's transaction; a second time there is nothing left."""
     asked = {each.payment_id: each for each in reversals}
     rows = await connection.execute(_LOCK_PAYMENTS, {"ids": sorted(asked)})
     left = {row.id: row for row in rows if row.left_minor > 0}
     known = await _known(connection, [asked[id].refund_id for id in left])
     decided = [
-        RefundProgress(
+        Decided(
             Refund(
                 asked[id].refund_id,
                 id,
@@ -192,43 +118,33 @@ async def accept_reversals(
         for id, row in left.items()
         if asked[id].refund_id not in known
     ]
-    await _insert(connection, decided, [each.refund.id.bytes for each in decided], resume_after)
-    return await read_open(connection, [each.refund.id for each in decided])
+    await _insert(connection, decided, [each.refund.id.bytes for each in decided])
+    accepted = [each.refund.id for each in decided]
+    held = await _write_errands(connection, accepted, booking)
+    return AcceptedRefunds(len(accepted), held, [], {})
 
 
-async def read_open(connection: AsyncConnection, ids: Sequence[UUID]) -> list[Refund]:
-    """The refunds among these that are still under way."""
-    if not ids:
-        return []
-    rows = await connection.execute(_READ, {"ids": list(ids)})
-    return [
-        Refund(
-            id=row.id,
-            payment_id=row.payment_id,
-            amount_minor=row.amount_minor,
-            state=row.state,
-            intent_id=row.psp_intent_id,
-            wallet=ledger.wallet(row.channel_id, row.payer, row.currency)
-            if row.funding == "wallet"
-            else None,
-            biller_id=row.biller_id,
-            completes=row.completes,
-            waits=row.completes and row.open_minor > 0,
-            by_file=row.settled_by == "file",
-            attempts=row.attempts,
-            psp_refund_id=row.psp_refund_id,
-            reason=row.reason,
-            correlation_id=row.correlation_id,
-            reversal=row.reversal,
-            transfer_id=row.transfer_id,
-        )
-        for row in rows
-    ]
+async def _write_errands(
+    connection: AsyncConnection, accepted: Sequence[UUID], booking: Booking
+) -> list[Refund]:
+    # One for each refund; returned are those that have a place.
+    new: list[NewErrand] = []
+    held: list[Refund] = []
+    for each in await read(connection, accepted):
+        leg, institution = each.first_leg
+        has_place = booking.hold(institution, 1)
+        lease = booking.lease_seconds(institution) if has_place else None
+        new.append(NewErrand(Kind.REFUND, each.id, institution, leg, lease))
+        if has_place:
+            errand = Errand(Kind.REFUND, each.id, institution, leg, datetime.now(UTC))
+            held.append(replace(each, errand=errand))
+    await errands.add(connection, new)
+    return held
 
 
 def _decide(
     instruction: Instruction[RefundPayment], payment_state: str, left_minor: int
-) -> RefundProgress:
+) -> Decided:
     command = instruction.command
     amount = command.amount_minor or max(left_minor, 0)
     reason = _reason_against(payment_state, amount, left_minor)
@@ -241,7 +157,7 @@ def _decide(
         correlation_id=instruction.correlation_id,
         reserved=reason is None,
     )
-    return RefundProgress(refund, state, reason=reason)
+    return Decided(refund, state, reason)
 
 
 def _reason_against(state: str, amount_minor: int, left_minor: int) -> str | None:
@@ -261,9 +177,8 @@ async def _known(connection: AsyncConnection, refund_ids: Sequence[UUID]) -> dic
 
 async def _insert(
     connection: AsyncConnection,
-    decided: Sequence[RefundProgress],
+    decided: Sequence[Decided],
     prints: Sequence[bytes],
-    resume_after: timedelta,
 ) -> None:
     if not decided:
         return
@@ -271,7 +186,6 @@ async def _insert(
     await connection.execute(
         _INSERT,
         {
-            "resume_after": resume_after,
             "ids": [each.id for each in refunds],
             "transfers": [derived_id(Kind.REFUND, each.id) for each in refunds],
             "payments": [each.payment_id for each in refunds],

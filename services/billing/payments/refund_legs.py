@@ -4,75 +4,79 @@ Only the refund that completes a payment asks the biller: a bill is never refund
 netted with the next remittance.
 """
 
+from errands import Turn
 from services.billing.bills.connectors import BillerRefused, Connectors, Unapplied
-from services.billing.payments.ask import ask, take_mark_back
-from services.billing.payments.refund import Refund, RefundProgress
-from services.billing.psp import Psp, Refunded, RefundPending, Refused, Unknown
+from services.billing.payments.ask import NotYet, take_mark_back
+from services.billing.payments.give_back import GiveBack, Stuck
+from services.billing.payments.refund_model import Refund, RefundProgress
+from services.billing.psp import Psp, Refunded, RefundPending
 
-Answer = Refunded | RefundPending | Refused | Unknown
+# A refund that completes its payment is looked at this often while older ones are under way; the last of them wakes it.
+WAIT_SECONDS = 5.0
 
 
 class RefundLegs:
     """The outside calls of refunds. Made once per process."""
 
     def __init__(self, psp: Psp, connectors: Connectors) -> None:
-        self._psp = psp
+        self._give_back = GiveBack(psp)
         self._connectors = connectors
 
-    async def run(self, refund: Refund) -> RefundProgress:
+    async def run(self, refund: Refund, turn: Turn) -> RefundProgress:
         """Take the refund as far as it goes now."""
-        progress = RefundProgress(refund, refund.state, refund.psp_refund_id, reason=refund.reason)
+        progress = RefundProgress(refund, turn, refund.state, refund.psp_refund_id, refund.reason)
         if refund.waits:
+            turn.wait(WAIT_SECONDS)
             return progress
-        if refund.state == "accepted" and not await self._unapply(progress):
-            return progress
-        await self._give_back(progress)
+        leg, institution = refund.first_leg
+        goes_on = True
+        if turn.leg == leg == "unapply":
+            goes_on = await turn.begin(leg, institution) and await self._unapply(progress)
+        if goes_on and await turn.begin("refund", refund.at_psp):
+            await self._refund(progress)
         return progress
 
     async def _unapply(self, progress: RefundProgress) -> bool:
-        refund = progress.refund
-        if refund.by_file or not refund.completes:
-            return True  # a biller that works by file reads it in the day file
+        refund, turn = progress.refund, progress.turn
+        assert refund.application is not None
         connector = await self._connectors.of(refund.biller_id)
-        match await take_mark_back(progress.calls, connector, refund.serial):
+        match await take_mark_back(progress.calls, turn, connector, refund.application):
             case Unapplied():
+                turn.answered()
                 progress.state = "unapplied"
                 return True
             case BillerRefused(code):
                 progress.state, progress.reason = "failed", f"biller_refused:{code}"[:64]
+            case NotYet():
+                turn.wait(turn.quiet_in_seconds)
             case _:
-                progress.unknown_leg = "unapply"
+                turn.unknown()
         return False
 
-    async def _give_back(self, progress: RefundProgress) -> None:
-        refund = progress.refund
+    async def _refund(self, progress: RefundProgress) -> None:
+        refund, turn = progress.refund, progress.turn
         if refund.intent_id is None:
             progress.state = "succeeded"
             return
-        match await ask(progress.calls, "refund", self._refund_or_find(refund, refund.intent_id)):
+        match await self._give_back.run(
+            progress.calls,
+            turn,
+            refund.subject,
+            refund.intent_id,
+            refund.amount_minor,
+            refund.currency,
+        ):
             case Refunded(psp_refund_id):
                 progress.psp_refund_id, progress.state = psp_refund_id, "succeeded"
             case RefundPending(psp_refund_id):
-                progress.psp_refund_id, progress.unknown_leg = psp_refund_id, "refund"
-            case Refused(code, said):
-                self._refused(progress, code, said)
-            case _:
-                progress.unknown_leg = "refund"
-
-    async def _refund_or_find(self, refund: Refund, intent_id: str) -> Answer:
-        if refund.attempts or refund.psp_refund_id:
-            # The list does not lag, so what is not on it may be asked for again, even after the key was forgotten.
-            found = await self._psp.find_refund(refund.subject, intent_id, refund.amount_minor)
-            if found is not None:
-                return found
-        return await self._psp.refund(refund.subject, intent_id, refund.amount_minor)
-
-    def _refused(self, progress: RefundProgress, code: str, said: str) -> None:
-        if progress.state == "accepted":
-            progress.state, progress.reason = "failed", f"psp_refused:{code}"[:64]
-        else:
-            # The biller has taken its mark back, so this money has to go back: a person must find the way.
-            progress.unknown_leg = "refund"
-            progress.case = (
-                f"unapplied at the biller, but the PSP refuses the refund: {code} {said}"
-            )
+                progress.psp_refund_id = psp_refund_id
+            case Stuck(code, text) if progress.state == "accepted":
+                progress.state, progress.reason = "failed", f"psp_refused:{code}"[:64]
+            case Stuck(code, text):
+                # The biller has taken its mark back, so this money has to go back: a person must find the way.
+                turn.unknown()
+                progress.case = (
+                    f"unapplied at the biller, but the PSP refuses the refund: {code} {text}"
+                )
+            case None:
+                pass

@@ -6,7 +6,6 @@ it has looked, the row in payment_requests is the payment that the wallet asks f
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from uuid import UUID
 
 from sqlalchemy import text
@@ -80,10 +79,9 @@ async def objections(connection: AsyncConnection, commands: Sequence[PayBill]) -
     limits = await payment_limits(connection)
     live = await connection.execute(_LIVE, {"bills": [each.bill_id for each in commands]})
     taken = set(live.scalars())
-    now = datetime.now(UTC)
     found: dict[UUID, str] = {}
     for each in commands:
-        reason = reason_against(each, bills.get(each.bill_id), limits, now)
+        reason = reason_against(each, bills.get(each.bill_id), limits)
         if reason is None and each.bill_id in taken:
             reason = "bill_already_paid"
         if reason:

@@ -1,7 +1,7 @@
 """Payments, refunds, top-ups, what was asked outside, and cases for finance ops; with the states and their transitions.
 
-A payment's state says which promises hold; `unknown_leg` says which outside call never answered. A trigger made from
-TRANSITIONS refuses every other change of state, whoever tries.
+A payment's state says which promises hold; its errand says whom to ask next (errands/). A trigger made from TRANSITIONS
+refuses every other change of state, whoever tries.
 """
 
 from enum import StrEnum
@@ -88,14 +88,9 @@ IS_OPEN = one_of("state", OPEN)
 HOLDS_ITS_BILL = one_of("state", HOLDS_BILL)
 
 
-def _resuming() -> list[Column[object]]:
-    # What everything needs that somebody outside has to be asked about.
+def _ending() -> list[Column[object]]:
+    # What everything has that begins with a command and ends; in between an errand stands for it (errands/).
     return [
-        Column("unknown_leg", String(LONGEST_WORD)),
-        Column("unknown_since", DateTime(timezone=True)),
-        # Counts who took it up: a result of an earlier attempt is only recorded when it knows more than the row.
-        Column("attempts", Integer, nullable=False, server_default="0"),
-        Column("next_attempt_at", DateTime(timezone=True)),  # empty when nothing is left to do
         Column("reason", String(bounds.REASON)),
         Column("correlation_id", String(bounds.CORRELATION_ID)),
         Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
@@ -138,7 +133,7 @@ payments = Table(
     Column("authorized_at", DateTime(timezone=True)),
     Column("applied_at", DateTime(timezone=True)),
     *_charging(),
-    *_resuming(),
+    *_ending(),
     CheckConstraint("amount_minor > 0", name="amount_is_positive"),
     CheckConstraint(one_of("state", tuple(State)), name="state_is_declared"),
     CheckConstraint("funding IN ('wallet', 'psp')", name="funding_is_declared"),
@@ -152,18 +147,12 @@ payments = Table(
         name="captured_when_succeeded",
     ),
     CheckConstraint(f"({IS_OPEN}) = (finished_at IS NULL)", name="finished_once"),
-    CheckConstraint("(unknown_leg IS NULL) = (unknown_since IS NULL)", name="unknown_since_when"),
     # At most one live payment per bill.
     Index(
         "uq_payments_live_bill",
         "bill_id",
         unique=True,
         postgresql_where=text(HOLDS_ITS_BILL),
-    ),
-    Index(
-        "ix_payments_next_attempt_at",
-        "next_attempt_at",
-        postgresql_where=text("next_attempt_at IS NOT NULL"),
     ),
     # GET /v1/payments, newest first: of a channel, and of one of its payers.
     Index(None, "channel_id", "created_at", "id"),
@@ -183,14 +172,9 @@ refunds = Table(
     Column("psp_refund_id", String(bounds.PSP_ID)),
     # The biller took its mark back by itself, so all that is left goes back and the payment ends as reversed.
     Column("reversal", Boolean, nullable=False, server_default="false"),
-    *_resuming(),
+    *_ending(),
     CheckConstraint("amount_minor > 0", name="amount_is_positive"),
     CheckConstraint(one_of("state", REFUND_STATES), name="state_is_declared"),
-    Index(
-        "ix_refunds_next_attempt_at",
-        "next_attempt_at",
-        postgresql_where=text("next_attempt_at IS NOT NULL"),
-    ),
     Index(None, "created_at", postgresql_using="brin"),
 )
 
@@ -207,14 +191,9 @@ top_ups = Table(
     Column("request_hash", LargeBinary, nullable=False),
     Column("state", Text, nullable=False),
     *_charging(),
-    *_resuming(),
+    *_ending(),
     CheckConstraint("amount_minor > 0", name="amount_is_positive"),
     CheckConstraint(one_of("state", TOP_UP_STATES), name="state_is_declared"),
-    Index(
-        "ix_top_ups_next_attempt_at",
-        "next_attempt_at",
-        postgresql_where=text("next_attempt_at IS NOT NULL"),
-    ),
     Index(None, "created_at", postgresql_using="brin"),
 )
 
@@ -266,6 +245,7 @@ cases = Table(
     Column("note", String(LONGEST_NOTE), nullable=False),
     Column("opened_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("closed_at", DateTime(timezone=True)),
+    Column("closed_because", String(LONGEST_NOTE)),
     # One open case of a kind; when what it tells of goes on after it was closed, the next one is opened.
     Index(
         "uq_cases_open",

@@ -5,18 +5,21 @@ made from the top-up's id, the second transaction books it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+import errands
+from errands import NO_ERRAND, Booking, Errand, NewErrand, Turn
 from events.ids import derived_id
 from events.payments import TopUpFailed, TopUpWallet
 from messaging.outbox import Outgoing, enqueue
 from services.billing import ledger
 from services.billing.channels import payment_limits
+from services.billing.institutions import PSP
 from services.billing.payments import fingerprint
 from services.billing.payments.decide import reason_against_top_up
 from services.billing.payments.model import Call, Instruction, in_words
@@ -26,11 +29,10 @@ from services.billing.subject import Kind, Subject
 _KNOWN = text("SELECT id, request_hash FROM top_ups WHERE id = ANY(CAST(:ids AS uuid[]))")
 _INSERT = text("""
     INSERT INTO top_ups (id, transfer_id, channel_id, payer, amount_minor, currency, payment_method, request_hash,
-        state, version, reason, correlation_id, next_attempt_at, finished_at)
+        state, version, reason, correlation_id, finished_at)
     SELECT id, transfer_id, channel_id, payer, amount, currency, method, hash,
         CASE WHEN reason IS NULL THEN 'accepted' ELSE 'declined' END, CASE WHEN reason IS NULL THEN 0 ELSE 1 END,
-        reason, correlation_id, CASE WHEN reason IS NULL THEN now() + CAST(:resume_after AS interval) END,
-        CASE WHEN reason IS NOT NULL THEN now() END
+        reason, correlation_id, CASE WHEN reason IS NOT NULL THEN now() END
     FROM unnest(CAST(:ids AS uuid[]), CAST(:transfers AS uuid[]), CAST(:channels AS text[]), CAST(:payers AS text[]),
         CAST(:amounts AS bigint[]), CAST(:currencies AS text[]), CAST(:methods AS text[]), CAST(:hashes AS bytea[]),
         CAST(:reasons AS text[]), CAST(:correlations AS text[])
@@ -38,7 +40,7 @@ _INSERT = text("""
 """)
 _READ = text("""
     SELECT id, transfer_id, channel_id, payer, amount_minor, currency, payment_method, psp_intent_id, action_url,
-        unknown_leg, attempts, created_at, reason, correlation_id, former_psp_key
+        created_at, reason, correlation_id, former_psp_key
     FROM top_ups WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'accepted'
 """)
 
@@ -56,12 +58,11 @@ class TopUp:
     payment_method: str
     intent_id: str | None
     action_url: str | None
-    unknown_leg: str | None
-    attempts: int
     created_at: datetime
     reason: str | None
     correlation_id: str | None
     former_key: bool = False  # see psp.Charge
+    errand: Errand = NO_ERRAND
 
     @property
     def subject(self) -> Subject:
@@ -72,7 +73,12 @@ class TopUp:
     def charge(self) -> Charge:
         """The top-up as the PSP is asked for it."""
         return Charge(
-            self.subject, self.amount_minor, self.currency, self.payment_method, self.former_key
+            self.subject,
+            self.amount_minor,
+            self.currency,
+            self.payment_method,
+            self.former_key,
+            self.errand.attempt,
         )
 
     @property
@@ -86,11 +92,12 @@ class TopUpProgress:
     """How far a top-up came."""
 
     top_up: TopUp
+    turn: Turn
     state: str
     intent_id: str | None
     action_url: str | None = None
-    unknown_leg: str | None = None
     reason: str | None = None
+    case: str | None = None
     calls: list[Call] = field(default_factory=list)
 
     @property
@@ -100,15 +107,16 @@ class TopUpProgress:
 
     def learnt(self) -> str:
         """See cases.Result."""
-        return in_words(self.state, self.reason, self.unknown_leg, intent=self.intent_id)
+        return in_words(self.state, self.reason, self.turn, intent=self.intent_id)
 
 
 async def accept_top_ups(
     connection: AsyncConnection,
     instructions: Sequence[Instruction[TopUpWallet]],
-    resume_after: timedelta,
+    booking: Booking,
 ) -> tuple[list[TopUp], list[int]]:
-    """Keep what was asked, in the caller's transaction; the top-ups to charge, and the positions whose id is reused.
+    """Keep the commands, in the caller's transaction; the top-ups that have a place at the PSP, and the positions whose
+    id is reused.
 
     Raises IntegrityError when another worker accepts one of them in this moment: the batch is then to come again.
     """
@@ -122,16 +130,40 @@ async def accept_top_ups(
     limits = await payment_limits(connection)
     new = [instructions[position] for position in fresh]
     reasons = [reason_against_top_up(each.command, limits) for each in new]
-    await _insert(connection, new, [prints[n] for n in fresh], reasons, resume_after)
+    await _insert(connection, new, [prints[n] for n in fresh], reasons)
     refused = zip(new, reasons, strict=True)
     await enqueue(connection, [_failed(each, reason) for each, reason in refused if reason])
-    return await read_open(connection, [each.command.top_up_id for each in new]), reused
+    top_ups = await _read(connection, [each.command.top_up_id for each in new])
+    return await _write_errands(connection, top_ups, booking), reused
 
 
-async def read_open(connection: AsyncConnection, ids: Sequence[UUID]) -> list[TopUp]:
-    """The top-ups among these that are still under way."""
-    if not ids:
-        return []
+async def read_open(connection: AsyncConnection, claimed: Sequence[Errand]) -> list[TopUp]:
+    """The top-ups of these errands that are still under way; the errand of one that has ended goes."""
+    found = {each.subject: each for each in claimed}
+    top_ups = await _read(connection, list(found))
+    still_open = {each.id for each in top_ups}
+    await errands.end(connection, [each.key for each in claimed if each.subject not in still_open])
+    return [replace(each, errand=found[each.id]) for each in top_ups]
+
+
+async def _write_errands(
+    connection: AsyncConnection, top_ups: Sequence[TopUp], booking: Booking
+) -> list[TopUp]:
+    # One for each top-up; returned are those that have a place.
+    places = booking.hold(PSP, len(top_ups)) if top_ups else 0
+    lease = booking.lease_seconds(PSP)
+    new = [
+        NewErrand(Kind.TOP_UP, each.id, PSP, "charge", lease if n < places else None)
+        for n, each in enumerate(top_ups)
+    ]
+    await errands.add(connection, new)
+    return [
+        replace(each, errand=Errand(Kind.TOP_UP, each.id, PSP, "charge", each.created_at))
+        for each in top_ups[:places]
+    ]
+
+
+async def _read(connection: AsyncConnection, ids: Sequence[UUID]) -> list[TopUp]:
     rows = await connection.execute(_READ, {"ids": list(ids)})
     return [
         TopUp(
@@ -144,8 +176,6 @@ async def read_open(connection: AsyncConnection, ids: Sequence[UUID]) -> list[To
             payment_method=row.payment_method,
             intent_id=row.psp_intent_id,
             action_url=row.action_url,
-            unknown_leg=row.unknown_leg,
-            attempts=row.attempts,
             created_at=row.created_at,
             reason=row.reason,
             correlation_id=row.correlation_id,
@@ -160,13 +190,11 @@ async def _insert(
     new: Sequence[Instruction[TopUpWallet]],
     prints: Sequence[bytes],
     reasons: Sequence[str | None],
-    resume_after: timedelta,
 ) -> None:
     commands = [each.command for each in new]
     await connection.execute(
         _INSERT,
         {
-            "resume_after": resume_after,
             "ids": [each.top_up_id for each in commands],
             "transfers": [derived_id(Kind.TOP_UP, each.top_up_id) for each in commands],
             "channels": [each.channel for each in commands],

@@ -1,16 +1,15 @@
-"""The outside call of a top-up: charge the payer's means of payment, or find what an earlier charge came to."""
+"""The outside calls of a top-up: charge the payer's means of payment, or find what an earlier charge came to."""
 
-from datetime import UTC, datetime
-
-from services.billing.payments.ask import ACTION_WINDOW, ChargeOutcome, ask, seek
+from errands import Turn
+from services.billing.institutions import LEDGER, PSP
+from services.billing.payments.ask import ACTION_WINDOW, NeverCharged, ask, charge_or_find
+from services.billing.payments.recording import ACTION_POLL_SECONDS
 from services.billing.payments.top_up import TopUp, TopUpProgress
 from services.billing.psp import (
     ActionRequired,
     Captured,
     Declined,
     Psp,
-    Refused,
-    Unknown,
     Voided,
 )
 
@@ -21,11 +20,25 @@ class TopUpLegs:
     def __init__(self, psp: Psp) -> None:
         self._psp = psp
 
-    async def run(self, top_up: TopUp) -> TopUpProgress:
+    async def run(self, top_up: TopUp, turn: Turn) -> TopUpProgress:
         """Take the top-up as far as it goes now."""
-        progress = TopUpProgress(top_up, "accepted", top_up.intent_id, reason=top_up.reason)
-        abandoned = datetime.now(UTC) - top_up.created_at > ACTION_WINDOW
-        match await ask(progress.calls, "charge", self._charge_or_find(top_up)):
+        progress = TopUpProgress(top_up, turn, "accepted", top_up.intent_id, reason=top_up.reason)
+        if turn.leg == "void" and top_up.intent_id is None:
+            # It waited for a place for too long, and the PSP knows nothing of it.
+            if await turn.begin("void", LEDGER):
+                progress.state = "declined"
+            return progress
+        # After a void without an answer, too: a payer who confirmed meanwhile has topped up.
+        if await turn.begin("charge", PSP):
+            await self._charge(progress)
+        return progress
+
+    async def _charge(self, progress: TopUpProgress) -> None:
+        top_up, turn = progress.top_up, progress.turn
+        call = charge_or_find(
+            self._psp, top_up.charge, self._psp.charge, top_up.intent_id, turn, top_up.created_at
+        )
+        match await ask(progress.calls, turn, "charge", call):
             case Captured(intent_id):
                 progress.intent_id, progress.state, progress.reason = intent_id, "succeeded", None
             case Declined(intent_id, code, _):
@@ -33,25 +46,31 @@ class TopUpLegs:
                 progress.state, progress.reason = "declined", code[:64]
             case Voided():
                 progress.state, progress.reason = "declined", top_up.reason or "voided_at_psp"
-            case ActionRequired(intent_id, str(url)) if not abandoned:
-                progress.intent_id, progress.action_url = intent_id, url
             case ActionRequired(intent_id, url):
+                turn.answered()
                 progress.intent_id = intent_id
-                reason = "action_abandoned" if url else "no_action_page"
-                await self._give_up(progress, intent_id, reason)
+                abandoned = turn.errand.claimed_at - top_up.created_at > ACTION_WINDOW
+                if url and not abandoned:
+                    progress.action_url = url
+                    turn.wait(ACTION_POLL_SECONDS)
+                else:
+                    reason = "action_abandoned" if url else "no_action_page"
+                    await self._give_up(progress, intent_id, reason)
+            case NeverCharged():
+                turn.try_anew()
             case _:
-                progress.action_url, progress.unknown_leg = top_up.action_url, "charge"
-        return progress
-
-    async def _charge_or_find(self, top_up: TopUp) -> ChargeOutcome:
-        charge = top_up.charge
-        found = await seek(self._psp, charge, top_up.intent_id, top_up.attempts, top_up.created_at)
-        return await self._psp.charge(charge) if found is None else found
+                progress.action_url = top_up.action_url
+                turn.unknown()
 
     async def _give_up(self, progress: TopUpProgress, intent_id: str, reason: str) -> None:
         # The payer never confirmed. A late success is looked for again, and booked: `charge` will find it captured.
-        match await ask(progress.calls, "void", self._psp.void(intent_id, progress.top_up.subject)):
+        turn = progress.turn
+        progress.reason = reason
+        if not await turn.begin("void", PSP):
+            return
+        call = self._psp.void(intent_id, progress.top_up.subject, progress.top_up.currency)
+        match await ask(progress.calls, turn, "void", call):
             case Voided():
-                progress.state, progress.reason = "declined", reason
-            case Refused() | Unknown():
-                progress.unknown_leg, progress.reason = "void", reason
+                progress.state = "declined"
+            case _:
+                turn.unknown()

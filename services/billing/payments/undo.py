@@ -4,6 +4,8 @@ Each step may be repeated. A step that is refused where no refusal may be is loo
 case for finance ops; the payment stays open, and we go on asking.
 """
 
+from collections.abc import Awaitable, Callable, Mapping
+
 from services.billing.bills.connectors import (
     Applied,
     BillerRefused,
@@ -11,18 +13,11 @@ from services.billing.bills.connectors import (
     NotApplied,
     Unapplied,
 )
-from services.billing.payments.ask import ChargeOutcome, ask, look, take_mark_back
+from services.billing.payments.ask import ChargeOutcome, NotYet, ask, look, take_mark_back
+from services.billing.payments.give_back import GiveBack, Stuck
 from services.billing.payments.model import Progress
 from services.billing.payments.tables import State
-from services.billing.psp import (
-    Captured,
-    Psp,
-    Refunded,
-    RefundPending,
-    Refused,
-    Unknown,
-    Voided,
-)
+from services.billing.psp import Captured, Psp, Refunded, Refused, Voided
 
 
 class Undo:
@@ -31,108 +26,110 @@ class Undo:
     def __init__(self, psp: Psp, connectors: Connectors) -> None:
         self._psp = psp
         self._connectors = connectors
+        self._give_back = GiveBack(psp)
+        self.steps: Mapping[str, Callable[[Progress], Awaitable[str | None]]] = {
+            "unapply": self._unapply,
+            "void": self._void,
+            "recheck": self._recheck,
+            "refund": self._refund,
+        }
 
-    async def go_on(self, progress: Progress, leg: str) -> None:
-        """Go on where the answer was missing."""
-        reason = progress.payment.reason or "undone"
-        match leg:
-            case "unapply":
-                await self.unapply(progress, reason)
-            case "void":
-                await self.void(progress, reason)
+    async def _unapply(self, progress: Progress) -> str | None:
+        # Take back the biller's mark, then let the payer's money go.
+        payment, turn = progress.payment, progress.turn
+        progress.action_url = None
+        if not payment.by_call:
+            return "void"
+        connector = await self._connectors.of(payment.bill.biller_id)
+        match await take_mark_back(progress.calls, turn, connector, payment.application):
+            case Unapplied():
+                turn.answered()
+                return "void"
+            case NotYet():
+                turn.wait(turn.quiet_in_seconds)
+            case BillerRefused(code):
+                progress.case = (
+                    f"not paid ({progress.reason}), and the biller keeps its mark: {code}"
+                )
+                turn.unknown()
             case _:
-                await self._give_back(progress, reason)
+                turn.unknown()
+        return None
 
-    async def unapply(self, progress: Progress, reason: str) -> None:
-        """Take back the biller's mark, then let the payer's money go."""
-        payment = progress.payment
-        progress.reason, progress.action_url = reason, None
-        if payment.bill.settled_by == "call":
-            connector = await self._connectors.of(payment.bill.biller_id)
-            match await take_mark_back(progress.calls, connector, payment.serial):
-                case BillerRefused(code):
-                    progress.case = f"not paid ({reason}), and the biller keeps its mark: {code}"
-                    progress.wait("unapply", reason)
-                    return
-                case Unapplied():
-                    pass
-                case _:
-                    progress.wait("unapply", reason)
-                    return
-        await self.void(progress, reason)
-
-    async def void(self, progress: Progress, reason: str) -> None:
-        """Let the payer's money go: the biller refused, or the payer never confirmed."""
-        progress.reason, progress.action_url = reason, None
-        if not progress.payment.by_psp:
-            self._gone(progress)
-            return
-        match await self._void_or_look(progress):
+    async def _void(self, progress: Progress) -> str | None:
+        # Let the payer's money go: the biller refused, or the payer never confirmed.
+        progress.action_url = None
+        if not progress.payment.by_psp or progress.intent_id is None:
+            _gone(progress)
+            return None
+        match await self._void_or_look(progress, progress.intent_id):
             case Voided():
-                self._gone(progress)
+                _gone(progress)
+            case Captured() if progress.payment.by_call:
+                return "recheck"
             case Captured():
-                await self._late_success(progress)
-            case Refused(code, said):
-                progress.case = f"the PSP will not void {progress.intent_id}: {code} {said}"
-                progress.wait("void", reason)
+                progress.state, progress.reason = State.SUCCEEDED, None
+            case Refused(code, text):
+                progress.case = f"the PSP will not void {progress.intent_id}: {code} {text}"
+                progress.turn.unknown()
             case _:
-                progress.wait("void", reason)
+                progress.turn.unknown()
+        return None
 
-    async def _void_or_look(self, progress: Progress) -> ChargeOutcome | Refused:
-        payment, intent_id = progress.payment, progress.intent_id
-        assert intent_id is not None
-        calls, charge = progress.calls, payment.charge
-        if payment.attempts:
-            found = await ask(calls, "void", look(self._psp, charge, intent_id))
+    async def _void_or_look(self, progress: Progress, intent_id: str) -> ChargeOutcome | Refused:
+        payment, calls, turn = progress.payment, progress.calls, progress.turn
+        if turn.maybe_sent:
+            found = await ask(calls, turn, "void", look(self._psp, payment.charge, intent_id))
             if isinstance(found, Voided | Captured):
                 return found
-        answer = await ask(calls, "void", self._psp.void(intent_id, payment.subject))
+        answer = await ask(
+            calls, turn, "void", self._psp.void(intent_id, payment.subject, payment.currency)
+        )
         if not isinstance(answer, Refused):
             return answer
         # Another process of ours may have come to another end meanwhile, so the PSP's book decides.
-        found = await ask(calls, "void", look(self._psp, charge, intent_id))
+        found = await ask(calls, turn, "void", look(self._psp, payment.charge, intent_id))
         return found if isinstance(found, Voided | Captured) else answer
 
-    def _gone(self, progress: Progress) -> None:
-        # A payer who never confirmed has declined; every other payment was good until somebody else said no.
-        unconfirmed = progress.reason in {"action_abandoned", "no_action_page"}
-        declined = progress.state == State.ACCEPTED and unconfirmed
-        progress.state = State.DECLINED if declined else State.VOIDED
-
-    async def _late_success(self, progress: Progress) -> None:
+    async def _recheck(self, progress: Progress) -> str | None:
         # The money was taken after we had given up. Is the bill marked, it is a success; if not, the money goes back.
-        payment = progress.payment
-        if payment.bill.settled_by == "file":
-            progress.state, progress.reason = State.SUCCEEDED, None
-            return
+        payment, turn = progress.payment, progress.turn
         connector = await self._connectors.of(payment.bill.biller_id)
-        match await ask(progress.calls, "void", connector.query(payment.serial)):
+        match await ask(progress.calls, turn, "apply", connector.query(payment.application)):
             case Applied():
                 progress.state, progress.reason = State.SUCCEEDED, None
             case NotApplied() | Unapplied():
-                await self._give_back(progress, progress.reason or "late_success")
+                return "refund"
             case _:
-                progress.wait("void")
+                turn.unknown()
+        return None
 
-    async def _give_back(self, progress: Progress, reason: str) -> None:
-        payment, intent_id = progress.payment, progress.intent_id
-        assert intent_id is not None
-        progress.reason = reason
-        answer = await ask(
+    async def _refund(self, progress: Progress) -> str | None:
+        payment, turn = progress.payment, progress.turn
+        assert progress.intent_id is not None
+        match await self._give_back.run(
             progress.calls,
-            "refund",
-            self._psp.find_refund(payment.subject, intent_id, payment.amount_minor),
-        )
-        if answer is None:
-            refund = self._psp.refund(payment.subject, intent_id, payment.amount_minor)
-            answer = await ask(progress.calls, "refund", refund)
-        match answer:
+            turn,
+            payment.subject,
+            progress.intent_id,
+            payment.amount_minor,
+            payment.currency,
+        ):
             case Refunded(psp_refund_id):
                 # Our ledger never saw this money: the PSP's statement will show it coming and going.
                 progress.case = f"captured after we gave up; given back as {psp_refund_id}"
                 progress.state = State.VOIDED
-            case Refused(code, said):
-                progress.case = f"captured after we gave up, and can't be given back: {code} {said}"
-                progress.wait("refund")
-            case RefundPending() | Unknown():
-                progress.wait("refund")
+            case Stuck(code, text):
+                progress.case = f"captured after we gave up, and can't be given back: {code} {text}"
+                turn.unknown()
+            case _:
+                pass
+        return None
+
+
+def _gone(progress: Progress) -> None:
+    # A payer who never confirmed has declined; every other payment was good until somebody else said no.
+    unconfirmed = progress.reason in {"action_abandoned", "no_action_page"}
+    declined = progress.state == State.ACCEPTED and unconfirmed
+    progress.reason = progress.reason or "undone"
+    progress.state = State.DECLINED if declined else State.VOIDED

@@ -1,7 +1,7 @@
 """The PSP's webhooks: verified, kept once for ever, and taken as a hint to look now.
 
-Events come duplicated and in any order, so none is believed: the payment or top-up is made due, and the timer asks
-the PSP for its state.
+Events come duplicated and in any order, so none is believed: the errand of the payment or top-up is made due, and
+whoever claims it asks the PSP for the state.
 """
 
 import time
@@ -11,8 +11,10 @@ from fastapi import APIRouter, Request
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+import errands
 from chassis.problems import Problem
 from events import bounds
+from services.billing.institutions import PSP
 from services.billing.payments.cases import NewCase, open_cases
 from services.billing.psp import BadSignature, subject_in, verify_webhook
 from services.billing.subject import Kind, Subject
@@ -23,18 +25,6 @@ _KEEP = text("""
     INSERT INTO psp_webhooks (event_id, type, object_id) VALUES (:event_id, :type, :object_id)
     ON CONFLICT DO NOTHING RETURNING event_id
 """)
-# Only what waits for an answer: a payment that its worker still has in hand needs no second one.
-_MAKE_DUE = {
-    kind: text(f"""
-        UPDATE {table} SET next_attempt_at = now()
-        WHERE id = :id AND next_attempt_at > now() AND ({waits})
-    """)  # noqa: S608 - both are written here
-    for kind, table, waits in (
-        (Kind.PAYMENT, "payments", "unknown_leg IS NOT NULL OR action_url IS NOT NULL"),
-        (Kind.TOP_UP, "top_ups", "unknown_leg IS NOT NULL OR action_url IS NOT NULL"),
-        (Kind.REFUND, "refunds", "unknown_leg IS NOT NULL"),
-    )
-}
 _SUCCEEDED_REFUND = text("SELECT 1 FROM refunds WHERE id = :id AND state = 'succeeded'")
 
 
@@ -72,7 +62,8 @@ async def keep(connection: AsyncConnection, event: dict[str, Any]) -> bool:
     subject = _subject_of(thing.get("metadata"))
     if subject is None:
         return True
-    await connection.execute(_MAKE_DUE[subject.kind], {"id": subject.id})
+    # One that a process has in hand is left to it: the PSP's echo of our calls must not send a second one.
+    await errands.make_due(connection, [subject], PSP)
     if event.get("type") == "refund.failed" and subject.kind == Kind.REFUND:
         await _failed_late(connection, subject)
     return True

@@ -1,7 +1,8 @@
 """The PSP's client: Stripe's API, and of that only what moves a bill's money.
 
-Every POST carries an Idempotency-Key made from the subject's kind and id and the operation, so that the same call,
-repeated by anyone within a day, moves money once. The subject stands in the metadata, too, by which it is found again.
+Every POST carries an Idempotency-Key made from the subject's kind and id, the operation and the attempt, so that the
+same call, repeated by anyone within a day, moves money once. The subject stands in the metadata, too, by which it is
+found again.
 Nothing here raises for trouble on the way: that is `Unknown`. An answer that does not name our subject, amount and
 currency again is not believed.
 """
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
+from services.billing.psp.listing import listed, no_state
 from services.billing.psp.outcomes import (
     ActionRequired,
     Authorized,
@@ -24,14 +26,13 @@ from services.billing.psp.outcomes import (
     Unknown,
     Voided,
 )
+from services.billing.psp.sweep import Sweep
 from services.billing.psp.transport import Params, Request, Transport
 from services.billing.psp.wire import (
-    Item,
     WireBalancePage,
     WireError,
     WireIntent,
     WireIntents,
-    WirePage,
     WireRefund,
     WireRefunds,
     declined,
@@ -39,10 +40,6 @@ from services.billing.psp.wire import (
 from services.billing.subject import Subject
 
 _INTENTS = "/v1/payment_intents"
-# Stripe's largest page.
-_PAGE = "100"
-# Two million lines: many days of a busy account. A PSP that still has more is going round in circles.
-_MOST_PAGES = 20_000
 # A PSP keeps even its own 500 under a key for a day. What an intent's state allows only once needs no key for that, so
 # the keys of capture and void change this often: a kept error is not in the way for longer.
 _KEPT_ERROR_SECONDS = 60
@@ -64,9 +61,11 @@ class Psp:
         self._transport = Transport(url, api_key, timeout_seconds)
         self._return_url = return_url
         self._clock = clock
+        self._sweep = Sweep(self._intents)
 
     async def aclose(self) -> None:
-        """Close the connections."""
+        """Close the connections; whoever waits for a sweep gets Unknown."""
+        await self._sweep.aclose()
         await self._transport.aclose()
 
     async def authorize(self, charge: Charge) -> Authorized | ActionRequired | Declined | Unknown:
@@ -80,39 +79,50 @@ class Psp:
         return _odd(outcome) if isinstance(outcome, Authorized) else outcome
 
     async def capture(
-        self, intent_id: str, subject: Subject, amount_minor: int
+        self, intent_id: str, subject: Subject, amount_minor: int, currency: str
     ) -> Captured | Refused | Unknown:
         """Take what was held. Captured also when it had been captured before, with the same amount."""
         path = f"{_INTENTS}/{intent_id}/capture"
         params = [("amount_to_capture", str(amount_minor))]
         answer = await self._post("capture", path, params, self._state_key(subject, "capture"))
-        intent = _mine(answer, intent_id, subject)
+        intent = _mine(answer, intent_id, subject, currency)
         if isinstance(intent, Intent) and isinstance(intent.outcome, Captured):
             if intent.captured_minor == amount_minor:
                 return intent.outcome
             return Unknown(f"wrong_amount: {intent.captured_minor} captured, not {amount_minor}")
         return _refused_or_odd(answer, intent)
 
-    async def void(self, intent_id: str, subject: Subject) -> Voided | Refused | Unknown:
+    async def void(
+        self, intent_id: str, subject: Subject, currency: str
+    ) -> Voided | Refused | Unknown:
         """Release what was held. Voided also when it had been voided, or had expired, before."""
         path = f"{_INTENTS}/{intent_id}/cancel"
         answer = await self._post("void", path, [], self._state_key(subject, "void"))
-        intent = _mine(answer, intent_id, subject)
+        intent = _mine(answer, intent_id, subject, currency)
         if isinstance(intent, Intent) and isinstance(intent.outcome, Voided):
             return intent.outcome
         return _refused_or_odd(answer, intent)
 
     async def refund(
-        self, subject: Subject, intent_id: str, amount_minor: int
+        self,
+        subject: Subject,
+        intent_id: str,
+        amount_minor: int,
+        currency: str,
+        *,
+        attempt: int = 1,
     ) -> Refunded | RefundPending | Refused | Unknown:
-        """Give captured money back, all or a part of it: for a refund, or for a payment that we gave up."""
+        """Give captured money back, all or a part of it: for a refund, or for a payment that we gave up.
+
+        `attempt` as in Charge."""
         params = [
             ("payment_intent", intent_id),
             ("amount", str(amount_minor)),
             ("metadata[refund_id]", str(subject.id)),
             ("metadata[kind]", subject.kind),
         ]
-        request = Request("refund", "POST", "/v1/refunds", params, f"{subject}:refund")
+        key = _key(str(subject), "refund", attempt)
+        request = Request("refund", "POST", "/v1/refunds", params, key)
         answer = await self._transport.send(request, WireRefund)
         if isinstance(answer, WireError):
             return _refused(answer)
@@ -120,25 +130,16 @@ class Psp:
             return answer
         if not answer.is_of(subject) or answer.payment_intent != intent_id:
             return Unknown(f"not_ours: {answer.id} does not name our refund")
-        if answer.amount != amount_minor:
-            return Unknown(f"wrong_amount: {answer.amount} refunded, not {amount_minor}")
-        return answer.outcome()
+        return answer.difference(amount_minor, currency) or answer.outcome()
 
-    async def find(self, subject: Subject) -> Intent | Unknown | None:
-        """The charge of this subject. None proves its absence only an hour or more after the call: the search lags
-        behind the books, by a minute as a rule and by more in an outage (docs.stripe.com/search)."""
-        asked = f"metadata['charge_id']:'{subject.id}' AND metadata['kind']:'{subject.kind}'"
-        query = [("query", asked)]
-        request = Request("find", "GET", f"{_INTENTS}/search", query)
-        answer = await self._transport.send(request, WireIntents)
-        if isinstance(answer, WireError):
-            return _no_state(answer)
-        if isinstance(answer, Unknown):
-            return answer
-        found = [wire.intent() for wire in answer.data]
-        # Whatever else the search found is somebody's, and a search that errs cannot prove anything.
-        if any(intent.subject != subject for intent in found):
-            return Unknown("not_ours: the search found another's charge")
+    async def find(
+        self, charge: Charge, since: datetime, until: datetime
+    ) -> Intent | Unknown | None:
+        """The charge among the intents that were created from `since` to `until`. The list does not lag behind the
+        PSP's books: None proves that none was created then. What many look for at the same time is one sweep."""
+        found = await self._sweep.find(charge.subject, since, until)
+        if isinstance(found, Unknown):
+            return found
         live = [one for one in found if not isinstance(one.outcome, Declined | Voided)]
         if len(live) > 1:
             return Unknown(f"doubled: {', '.join(intent.id for intent in live)} are one charge")
@@ -149,7 +150,7 @@ class Psp:
         request = Request("retrieve", "GET", f"{_INTENTS}/{intent_id}")
         answer = await self._transport.send(request, WireIntent)
         if isinstance(answer, WireError):
-            return _no_state(answer)
+            return no_state(answer)
         if isinstance(answer, Unknown):
             return answer
         if answer.id != intent_id:
@@ -157,12 +158,17 @@ class Psp:
         return answer.intent()
 
     async def find_refund(
-        self, subject: Subject, intent_id: str, amount_minor: int | None = None
+        self,
+        subject: Subject,
+        intent_id: str,
+        amount_minor: int | None = None,
+        currency: str | None = None,
     ) -> Refunded | RefundPending | Refused | Unknown | None:
-        """The refund for this subject among the charge's refunds, of this amount. A list does not lag: None proves its
-        absence."""
-        refunds = await self._list(
-            "find_refund", "/v1/refunds", [("payment_intent", intent_id)], WireRefunds
+        """The refund for this subject among the charge's refunds, by whatever attempt, of this amount and currency. A
+        list does not lag: None proves its absence."""
+        params = [("payment_intent", intent_id)]
+        refunds = await listed(
+            self._transport, "find_refund", "/v1/refunds", params, shape=WireRefunds
         )
         if isinstance(refunds, Unknown):
             return refunds
@@ -171,9 +177,9 @@ class Psp:
             return Unknown("not_ours: the list told of a refund of another charge")
         if len(ours) > 1:
             return Unknown(f"doubled: {', '.join(one.id for one in ours)} are one refund")
-        if any(one.amount != (amount_minor or one.amount) for one in ours):
-            return Unknown(f"wrong_amount: {ours[0].amount} refunded, not {amount_minor}")
-        return ours[0].outcome() if ours else None
+        if not ours:
+            return None
+        return ours[0].difference(amount_minor, currency) or ours[0].outcome()
 
     async def balance_transactions(
         self, since: datetime, until: datetime
@@ -186,8 +192,9 @@ class Psp:
             ("created[lt]", str(int(until.timestamp()))),
             ("expand[]", "data.source"),
         ]
-        lines = await self._list(
-            "balance_transactions", "/v1/balance_transactions", params, WireBalancePage
+        path = "/v1/balance_transactions"
+        lines = await listed(
+            self._transport, "balance_transactions", path, params, shape=WireBalancePage
         )
         return lines if isinstance(lines, Unknown) else [line.line() for line in lines]
 
@@ -206,10 +213,12 @@ class Psp:
         ]
         if self._return_url:
             params.append(("return_url", self._return_url))
-        named = subject.id if charge.former_key else subject
-        answer = await self._post(operation, _INTENTS, params, f"{named}:{operation}")
+        # Only the first attempt can have been made under the former key.
+        former = charge.former_key and charge.attempt == 1
+        key = _key(str(subject.id if former else subject), operation, charge.attempt)
+        answer = await self._post(operation, _INTENTS, params, key)
         if isinstance(answer, WireError):
-            return _turned_down(answer, subject)
+            return _turned_down(answer, charge)
         if isinstance(answer, Unknown):
             return answer
         outcome = answer.intent().outcome_for(subject, charge.amount_minor, charge.currency)
@@ -222,45 +231,36 @@ class Psp:
     ) -> WireIntent | WireError | Unknown:
         return await self._transport.send(Request(operation, "POST", path, params, key), WireIntent)
 
-    async def _list(
-        self, operation: str, path: str, params: Params, shape: type[WirePage[Item]]
-    ) -> list[Item] | Unknown:
-        items: list[Item] = []
-        after: Params = []
-        for _ in range(_MOST_PAGES):
-            request = Request(operation, "GET", path, [*params, ("limit", _PAGE), *after])
-            answer = await self._transport.send(request, shape)
-            if isinstance(answer, WireError):
-                return _no_state(answer)
-            if isinstance(answer, Unknown):
-                return answer
-            items += answer.data
-            if not answer.has_more:
-                return items
-            cursor = [("starting_after", answer.data[-1].id)] if answer.data else after
-            if cursor == after:
-                return Unknown("endless: there is more, but the page did not move on")
-            after = cursor
-        return Unknown(f"endless: there is more after {_MOST_PAGES} pages")
+    async def _intents(
+        self, params: Params, wanted: Callable[[WireIntent], bool]
+    ) -> list[WireIntent] | Unknown:
+        return await listed(
+            self._transport, "find", _INTENTS, params, shape=WireIntents, wanted=wanted
+        )
 
     def _state_key(self, subject: Subject, operation: str) -> str:
         return f"{subject}:{operation}:{int(self._clock()) // _KEPT_ERROR_SECONDS}"
 
 
-def _turned_down(error: WireError, subject: Subject) -> Declined | Unknown:
+def _key(named: str, operation: str, attempt: int) -> str:
+    return f"{named}:{operation}" if attempt == 1 else f"{named}:{operation}:{attempt}"
+
+
+def _turned_down(error: WireError, charge: Charge) -> Declined | Unknown:
     """400 and 402 alike: nothing was taken, and asking again with these parameters would not help."""
     if error.payment_intent is None:
         return declined(None, error)
     intent = error.payment_intent.intent()
-    if intent.subject != subject:
-        return Unknown(f"not_ours: {intent.id} does not name our charge")
-    if not isinstance(intent.outcome, Declined | Voided):
+    outcome = intent.outcome_for(charge.subject, charge.amount_minor, charge.currency)
+    if isinstance(outcome, Unknown):
+        return outcome
+    if not isinstance(outcome, Declined | Voided):
         return _odd(intent)
     return declined(intent.id, error)
 
 
 def _mine(
-    answer: WireIntent | WireError | Unknown, intent_id: str, subject: Subject
+    answer: WireIntent | WireError | Unknown, intent_id: str, subject: Subject, currency: str
 ) -> Intent | Unknown | None:
     """The intent that an answer tells of; a rejection may tell of it too, with the state that was in the way."""
     if isinstance(answer, Unknown):
@@ -271,6 +271,8 @@ def _mine(
     intent = wire.intent()
     if intent.id != intent_id or intent.subject != subject:
         return Unknown(f"not_ours: {intent.id} is not the intent of our charge")
+    if intent.currency != currency:
+        return Unknown(f"wrong_currency: {intent.id} is in {intent.currency}, not {currency}")
     return intent
 
 
@@ -294,7 +296,3 @@ def _refused(error: WireError) -> Refused:
 def _odd(intent: Intent | Authorized | Captured) -> Unknown:
     said = intent.status if isinstance(intent, Intent) else type(intent).__name__.lower()
     return Unknown(f"odd: the PSP says {said}, which this call cannot lead to")
-
-
-def _no_state(error: WireError) -> Unknown:
-    return Unknown(f"rejected: {error.code or error.type}: {error.message}")

@@ -1,7 +1,8 @@
 """What can come of a call to the PSP. Each outcome is a type; `Unknown` is an answer of its own and never a failure.
 
 Unknown means: the money may or may not have moved. Ask again with the same call (it carries the same key) within
-23 hours, afterwards only with `retrieve`, `find` and `find_refund`.
+23 hours, or until the PSP has replayed its kept answer (`Unknown.over`); afterwards only with `retrieve`, `find` and
+`find_refund`. What these prove absent may be asked for with the next `attempt`, under a key of its own.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ class Charge:
     """What a payer is to be charged. `subject` is the payment or top-up, and names the charge at the PSP.
 
     `former_key`: the PSP may know the charge under the key that had no kind in it, because it was asked for before keys
-    named the kind.
+    named the kind. `attempt` counts from 1 and decides which key the call carries: a later attempt is a new call to the
+    PSP, so it may be made only when nothing can come of the one before.
     """
 
     subject: Subject
@@ -23,6 +25,7 @@ class Charge:
     currency: str
     payment_method: str
     former_key: bool = False
+    attempt: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +90,13 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """No answer that could be trusted. `why` is for people and logs, it starts with a short stable word."""
+    """No answer that could be trusted. `why` is for people and logs, it starts with a short stable word.
+
+    `over`: the PSP has replayed its kept answer. The call under this key is over, and whatever it did is done.
+    """
 
     why: str
+    over: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,9 @@ Certain are only a 2xx and a rejection that the PSP itself wrote (400, 402). Eve
 answer in time, a reset, 5xx, a key in use, an answer cut short. A refused connection counts as unknown as well, which
 costs one more call and needs no proof about what had been sent; so does a 404, which only says that we ask the wrong
 account or the wrong address for what we know to exist.
+
+Stripe keeps even a 500 under the idempotency key and gives it again with `Idempotent-Replayed: true`. That header, and
+not a second 500, proves that the call under the key is over (docs.stripe.com/api/idempotent_requests).
 """
 
 import asyncio
@@ -109,7 +112,8 @@ class Transport:
             if status != 429 or tries == TRIES_WHEN_LIMITED:
                 break
             await asyncio.sleep(_pause_seconds(headers.get("Retry-After"), tries))
-        return _believe(status, body, shape)
+        replayed = headers.get("Idempotent-Replayed", "").lower() == "true"
+        return _believe(status, body, shape, replayed)
 
     async def _exchange(self, request: Request) -> tuple[int, httpx.Headers, bytes]:
         query = urlencode(request.params)
@@ -136,12 +140,14 @@ class Transport:
             await response.aclose()
 
 
-def _believe(status: int, body: bytes, shape: type[Shape]) -> Shape | WireError | Unknown:
+def _believe(
+    status: int, body: bytes, shape: type[Shape], replayed: bool
+) -> Shape | WireError | Unknown:
     try:
         if 200 <= status < 300:
             return shape.model_validate_json(body)
         if status not in {400, 402}:
-            return Unknown(f"status: {status} {_message(body)}".rstrip())
+            return Unknown(f"status: {status} {_message(body)}".rstrip(), over=replayed)
         rejection = WireProblem.model_validate_json(body).error
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]

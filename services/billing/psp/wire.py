@@ -80,6 +80,11 @@ class WireIntent(_WithId):
     next_action: dict[str, Any] | None = None
     last_payment_error: _PaymentError | None = None
 
+    @property
+    def subject(self) -> Subject | None:
+        """The payment or top-up that it charges."""
+        return subject_in(self.metadata, "charge_id")
+
     def intent(self) -> Intent:
         """The same in our words."""
         return Intent(
@@ -89,7 +94,7 @@ class WireIntent(_WithId):
             self.amount_capturable,
             self.amount_received,
             self.currency.upper(),
-            subject_in(self.metadata, "charge_id"),
+            self.subject,
             self._outcome(),
         )
 
@@ -117,6 +122,7 @@ class WireRefund(_WithId):
     object: Literal["refund"]
     amount: Amount
     status: Code
+    currency: Code | None = None
     payment_intent: str | None = None
     metadata: dict[str, str] = {}
     failure_reason: Code | None = None
@@ -124,6 +130,14 @@ class WireRefund(_WithId):
     def is_of(self, subject: Subject) -> bool:
         """Whether this is the refund for that subject."""
         return subject_in(self.metadata, "refund_id", subject.kind) == subject
+
+    def difference(self, amount_minor: int | None, currency: str | None) -> Unknown | None:
+        """Why this is not a refund of that amount and currency; what is not given, or not named, is not compared."""
+        if amount_minor is not None and self.amount != amount_minor:
+            return Unknown(f"wrong_amount: {self.amount} refunded, not {amount_minor}")
+        if currency and self.currency and self.currency.upper() != currency:
+            return Unknown(f"wrong_currency: {self.currency.upper()} refunded, not {currency}")
+        return None
 
     def outcome(self) -> Refunded | RefundPending | Refused | Unknown:
         """What the refund's status means."""
@@ -195,13 +209,7 @@ class WirePage(_Wire, Generic[Item]):
 
 WireBalancePage = WirePage[WireBalanceTransaction]
 WireRefunds = WirePage[WireRefund]
-
-
-class WireIntents(_Wire):
-    """What a search found."""
-
-    object: Literal["search_result"]
-    data: list[WireIntent]
+WireIntents = WirePage[WireIntent]
 
 
 class WireError(_Wire):

@@ -109,19 +109,21 @@ MADE: dict[str, tuple[str, ...]] = {
         ) AS numbered WHERE sequence <> before + 1
         """,
     ),
-    # I13 Whatever is open will be asked about again.
+    # I13 Whatever is open has an errand, so that it will be asked about again; or a case that a person has to end.
     "I13": (
         """
-        SELECT kind || ' ' || id AS subject, state || ' since ' || created_at || ', next attempt never' AS what
+        SELECT kind || ' ' || id AS subject, state || ' since ' || created_at || ', and nobody will ask' AS what
         FROM (
-            SELECT 'payment' AS kind, id, state, created_at, next_attempt_at FROM {made} AS made
+            SELECT 'payment' AS kind, id, state, created_at FROM {made} AS made
             WHERE state IN ('accepted', 'authorized', 'applied')
             UNION ALL
-            SELECT 'refund', id, state, created_at, next_attempt_at FROM {refunds} AS refunds
-            WHERE state IN ('accepted', 'unapplied')
+            SELECT 'refund', id, state, created_at FROM {refunds} AS refunds WHERE state IN ('accepted', 'unapplied')
             UNION ALL
-            SELECT 'top_up', id, state, created_at, next_attempt_at FROM {top_ups} AS top_ups WHERE state = 'accepted'
-        ) AS still_open WHERE next_attempt_at IS NULL
+            SELECT 'top_up', id, state, created_at FROM {top_ups} AS top_ups WHERE state = 'accepted'
+        ) AS still_open
+        WHERE NOT EXISTS (SELECT FROM errands e WHERE e.kind = still_open.kind AND e.subject = still_open.id)
+          AND NOT EXISTS (SELECT FROM cases c WHERE c.subject = still_open.id AND c.subject_kind = still_open.kind
+              AND c.kind = 'refund_stuck' AND c.closed_at IS NULL)
         """,
     ),
     # What the HTTP door promised was accepted as it was promised, or has failed and says why. A refund of all that is

@@ -44,25 +44,40 @@ STANDING: dict[str, tuple[str, ...]] = {
         """,  # noqa: S608 - our own text
     ),
     # I13 Nothing stays open past its deadline without an open case. The deadline is a day of asking and an hour for the
-    # next attempt; a due time 15 minutes past means that no timer runs.
+    # next attempt; an errand that is due for 15 minutes, while nobody asked its institution, means that nobody claims.
     "I13": (
         """
-        SELECT kind || ' ' || id AS subject, state || ' since ' || created_at || ', next attempt '
-            || next_attempt_at AS what
+        SELECT e.kind || ' ' || e.subject AS subject, e.leg || ' at ' || e.institution || ' due since ' || e.due_at
+            || ', and nobody asks there' AS what
+        FROM errands e WHERE e.due_at < now() - interval '15 minutes'
+          AND NOT EXISTS (SELECT FROM paused_institutions p WHERE p.institution = e.institution)
+          AND NOT EXISTS (SELECT FROM errands o WHERE o.institution = e.institution
+              AND (o.sent_at > now() - interval '15 minutes' OR (o.held AND o.due_at > now())))
+        """,
+        """
+        SELECT kind || ' ' || id AS subject, state || ' since ' || created_at || ', without a case' AS what
         FROM (
-            SELECT 'payment' AS kind, id, state, created_at, next_attempt_at FROM payments
-            WHERE next_attempt_at IS NOT NULL AND state IN ('accepted', 'authorized', 'applied')
+            SELECT 'payment' AS kind, id, state, created_at FROM payments
+            WHERE state IN ('accepted', 'authorized', 'applied')
             UNION ALL
-            SELECT 'refund', id, state, created_at, next_attempt_at FROM refunds
-            WHERE next_attempt_at IS NOT NULL AND state IN ('accepted', 'unapplied')
+            SELECT 'refund', id, state, created_at FROM refunds WHERE state IN ('accepted', 'unapplied')
             UNION ALL
-            SELECT 'top_up', id, state, created_at, next_attempt_at FROM top_ups
-            WHERE next_attempt_at IS NOT NULL AND state = 'accepted'
+            SELECT 'top_up', id, state, created_at FROM top_ups WHERE state = 'accepted'
         ) AS still_open
-        WHERE next_attempt_at < now() - interval '15 minutes'
-           OR (created_at < now() - interval '25 hours' AND NOT EXISTS (
-               SELECT FROM cases c WHERE c.subject = still_open.id AND c.subject_kind = still_open.kind
-               AND c.closed_at IS NULL))
+        JOIN errands e ON e.kind = still_open.kind AND e.subject = still_open.id
+        WHERE created_at < now() - interval '25 hours' AND NOT EXISTS (
+            SELECT FROM cases c WHERE c.subject = still_open.id AND c.subject_kind = still_open.kind
+            AND c.closed_at IS NULL)
+        """,
+        """
+        SELECT 'errand ' || e.kind || ' ' || e.subject AS subject, 'what it is about is not open' AS what FROM errands e
+        WHERE NOT CASE e.kind
+            WHEN 'payment' THEN EXISTS (SELECT FROM payments p WHERE p.id = e.subject
+                AND p.state IN ('accepted', 'authorized', 'applied'))
+            WHEN 'refund' THEN EXISTS (SELECT FROM refunds r WHERE r.id = e.subject
+                AND r.state IN ('accepted', 'unapplied'))
+            WHEN 'top_up' THEN EXISTS (SELECT FROM top_ups t WHERE t.id = e.subject AND t.state = 'accepted')
+            ELSE EXISTS (SELECT FROM lookups l WHERE l.id = e.subject AND l.state = 'pending') END
         """,
     ),
     # A case that is about nothing.

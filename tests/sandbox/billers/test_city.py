@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from sandbox.billers import city
-from sandbox.billers.desk import Asked, Bill, Desk, allows
+from sandbox.billers.desk import Asked, Bill, Desk, Reply, allows
+from sandbox.billers.faults import spoiled
 from sandbox.billers.institutions import BY_ID, INSTITUTIONS
 from sandbox.billers.store import Store
 from services.billing.bills.connectors.http import HttpClient
@@ -99,6 +100,24 @@ def test_an_applied_bill_of_any_rule_is_paid(tmp_path: Path) -> None:
     assert len(desk.lines()) == len(INSTITUTIONS)
 
 
+def test_what_is_known_of_a_serial_is_named_and_a_wrong_echo_spoils_it(tmp_path: Path) -> None:
+    store = founded(tmp_path, 7)
+    desk, biller = Desk(store), "hz-water"
+    account, bill, amount = store.query(
+        "SELECT account_number, bill_number, amount_minor FROM bills WHERE biller = ? LIMIT 1",
+        biller,
+    )[0]
+    assert desk.answer(Asked(biller, "query", serial="s")) == Reply("NOT_APPLIED", serial="s")
+    desk.answer(Asked(biller, "apply", account, bill, "s", amount))
+    for operation, status in (("query", "OK"), ("unapply", "UNAPPLIED"), ("query", "UNAPPLIED")):
+        reply = desk.answer(Asked(biller, operation, serial="s"))
+        wrong = spoiled(reply)
+        assert reply.status == wrong.status == status
+        names = ("account_number", "serial", "bill_number", "amount_minor", "currency")
+        assert [getattr(reply, name) for name in names] == [account, "s", bill, amount, "CNY"]
+        assert all(getattr(reply, name) != getattr(wrong, name) for name in names)
+
+
 async def test_what_was_answered_survives_a_power_cut(tmp_path: Path) -> None:
     before, after = HttpClient(), HttpClient()
     with SandboxBillers(tmp_path, seed=5, accounts_per_biller=20) as own:
@@ -109,7 +128,7 @@ async def test_what_was_answered_survives_a_power_cut(tmp_path: Path) -> None:
         who = Customer(connector, accounts[0], found.bills[0])
         application = who.application()
         first = await connector.apply(application)
-        blocked = uuid.uuid4().hex
+        blocked = who.application(serial=uuid.uuid4().hex)
         assert await connector.unapply(blocked) == Unapplied()
         own.add_fault("bj-water", "query", "down", times=1)
         own.kill()
@@ -117,12 +136,10 @@ async def test_what_was_answered_survives_a_power_cut(tmp_path: Path) -> None:
         connector = speaker(own, after, "bj-water")
         assert isinstance(first, Applied)
         assert await connector.apply(application) == first
-        assert await connector.apply(who.application(serial=blocked)) == BillerRefused(
-            "serial_unapplied"
-        )
+        assert await connector.apply(blocked) == BillerRefused("serial_unapplied")
         assert [line["serial"] for line in own.book()] == [application.serial]
         assert own.accounts("bj-water") == accounts[len(found.bills) == 1 :]
-        await connector.query(application.serial)
+        await connector.query(application)
         assert own.fired() == {"bj-water:query:down": 1}
     await before.aclose()
     await after.aclose()

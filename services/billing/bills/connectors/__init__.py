@@ -20,7 +20,7 @@ from services.billing.bills.connectors.protocol import (
     Unapplied,
     UnapplyAnswer,
 )
-from services.billing.bills.connectors.registry import Bulkhead, Connectors, UnknownBillerError
+from services.billing.bills.connectors.registry import Connectors, Measured, UnknownBillerError
 
 __all__ = [
     "Application",
@@ -30,13 +30,13 @@ __all__ = [
     "BillerDown",
     "BillerRefused",
     "BillerUnknown",
-    "Bulkhead",
     "Connector",
     "Connectors",
     "DayFileError",
     "DayFileLine",
     "Found",
     "LookupAnswer",
+    "Measured",
     "NoSuchAccount",
     "NotApplied",
     "NothingOwed",

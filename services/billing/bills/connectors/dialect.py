@@ -1,8 +1,9 @@
 """What the dialects over HTTP have in common: which answer is believed, and what everything else means.
 
 A dialect turns a question into a request and an answer into a `Reply`. A reply that does not name again what we asked
-about (the account of a lookup, else our serial, and for an apply the amount) is somebody else's and not believed, not
-even a refusal: it could let money go for a bill that was marked paid.
+about (the account of a lookup, else our serial, and for a mark the amount), or that names another account, bill, amount
+or currency, is somebody else's and not believed, not even a refusal: it could let money go for a bill that was marked
+paid.
 """
 
 from abc import ABC, abstractmethod
@@ -63,13 +64,15 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a dialect has read. A refusal has a `code`."""
+    """What a dialect has read; what the biller did not name is empty. A refusal has a `code`."""
 
     status: Status
     code: str = ""
     account_number: str = ""
     serial: str = ""
+    bill_number: str = ""
     amount_minor: int | None = None
+    currency: str = ""
     reference: str = ""
     bills: Sequence[BillerBill] = ()
 
@@ -123,40 +126,38 @@ class Dialect(ABC):
             reply = await self._ask("apply", fields)
         except (TransportError, NonsenseError) as error:
             return BillerUnknown(str(error))
-        if reply.serial != application.serial:
-            return BillerUnknown("the answer does not name our serial")
+        if difference := _difference(reply, application):
+            return BillerUnknown(difference)
         if reply.status == "refused":
             return BillerRefused(reply.code)
         if reply.status != "ok":
             return BillerUnknown(f"unexpected: {reply.status}")
-        if reply.amount_minor != application.amount_minor:
-            return BillerUnknown("the answer does not name our amount")
-        return Applied(reply.reference)
+        return _applied(reply)
 
-    async def query(self, serial: str) -> QueryAnswer:
-        """What became of a serial."""
+    async def query(self, application: Application) -> QueryAnswer:
+        """What became of an application, found by its serial."""
         try:
-            reply = await self._ask("query", {"serial": serial})
+            reply = await self._ask("query", {"serial": application.serial})
         except (TransportError, NonsenseError) as error:
             return BillerUnknown(str(error))
-        if reply.serial != serial:
-            return BillerUnknown("the answer does not name our serial")
+        if difference := _difference(reply, application):
+            return BillerUnknown(difference)
         if reply.status == "not_applied":
             return NotApplied()
         if reply.status == "unapplied":
             return Unapplied()
         if reply.status != "ok":
             return BillerUnknown(f"{reply.status}: {reply.code}")
-        return Applied(reply.reference)
+        return _applied(reply)
 
-    async def unapply(self, serial: str) -> UnapplyAnswer:
+    async def unapply(self, application: Application) -> UnapplyAnswer:
         """Take the mark back."""
         try:
-            reply = await self._ask("unapply", {"serial": serial})
+            reply = await self._ask("unapply", {"serial": application.serial})
         except (TransportError, NonsenseError) as error:
             return BillerUnknown(str(error))
-        if reply.serial != serial:
-            return BillerUnknown("the answer does not name our serial")
+        if difference := _difference(reply, application):
+            return BillerUnknown(difference)
         if reply.status == "refused":
             return BillerRefused(reply.code)
         if reply.status not in {"ok", "unapplied"}:
@@ -193,3 +194,24 @@ class Dialect(ABC):
             timeout_seconds=DAY_FILE_SECONDS if file else self.endpoint.timeout_seconds,
             largest_bytes=LARGEST_FILE_BYTES if file else LARGEST_ANSWER_BYTES,
         )
+
+
+def _difference(reply: Reply, ours: Application) -> str | None:
+    """Why the reply is about another application than ours."""
+    if reply.serial != ours.serial:
+        return "the answer does not name our serial"
+    if reply.amount_minor not in {None, ours.amount_minor}:
+        return "the answer names another amount"
+    compared = (
+        ("account", reply.account_number, ours.account_number),
+        ("bill", reply.bill_number, ours.bill_number),
+        ("currency", reply.currency, ours.currency),
+    )
+    names = [name for name, said, wanted in compared if said not in {"", wanted}]
+    return f"the answer names another {names[0]}" if names else None
+
+
+def _applied(reply: Reply) -> Applied | BillerUnknown:
+    if reply.amount_minor is None:
+        return BillerUnknown("the answer does not name our amount")
+    return Applied(reply.reference)

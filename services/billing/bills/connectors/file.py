@@ -67,11 +67,11 @@ class FileConnector:
         """The day file says it."""
         return Applied(application.serial)
 
-    async def query(self, serial: str) -> QueryAnswer:
+    async def query(self, application: Application) -> QueryAnswer:
         """The day file says it."""
-        return Applied(serial)
+        return Applied(application.serial)
 
-    async def unapply(self, serial: str) -> UnapplyAnswer:
+    async def unapply(self, application: Application) -> UnapplyAnswer:
         """The day file says it."""
         return Unapplied()
 

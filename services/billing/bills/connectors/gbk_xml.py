@@ -1,5 +1,6 @@
 """The dialect `gbk-xml`: the classical collection protocol (代收费): GBK-encoded XML, a TranCode per operation, amounts
-in yuan with two decimals, `AAAAAAA` for success. A document type declaration is refused, whatever it says.
+in yuan with two decimals, `AAAAAAA` for success. No answer names a currency. A document type declaration is refused,
+whatever it says.
 """
 
 import hashlib
@@ -88,6 +89,7 @@ class GbkXml(Dialect):
             code=_REFUSALS.get(said, code(said)) if refused else "",
             account_number=root.findtext("Body/BillKey") or "",
             serial=root.findtext("Head/TranSeq") or "",
+            bill_number=root.findtext("Body/BillNo") or "",
             amount_minor=fen(amount) if amount else None,
             reference=text(reference) if reference else "",
             bills=[self._bill(each) for each in root.findall("Body/Bill")],

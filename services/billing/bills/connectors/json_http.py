@@ -56,13 +56,14 @@ def reply(answer: object) -> Reply:
     if not isinstance(answer, dict):
         raise NonsenseError("nonsense: an object is expected")
     status = _STATUS[answer["status"]]
-    amount = answer.get("amount_minor")
     return Reply(
         status,
         code=code(answer["code"]) if status == "refused" else "",
-        account_number=str(answer.get("account_number", "")),
-        serial=str(answer.get("serial", "")),
-        amount_minor=None if amount is None else integer(amount),
+        account_number=_name(answer, "account_number"),
+        serial=_name(answer, "serial"),
+        bill_number=_name(answer, "bill_number"),
+        amount_minor=_optional(answer.get("amount_minor")),
+        currency=_name(answer, "currency"),
         reference=text(answer["reference"]) if "reference" in answer else "",
         bills=[_bill(each) for each in answer.get("bills", ())],
     )
@@ -85,6 +86,11 @@ def _bill(said: object) -> BillerBill:
         multiple_minor=_optional(said.get("multiple_minor")),
         due_on=date.fromisoformat(due) if due else None,
     )
+
+
+def _name(answer: dict[str, Any], field: str) -> str:
+    said = answer.get(field)
+    return "" if said is None else str(said)
 
 
 def _optional(value: object) -> int | None:

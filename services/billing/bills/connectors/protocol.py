@@ -126,11 +126,11 @@ class Connector(Protocol):
         """Mark a bill paid; the same serial again brings the same answer."""
         ...
 
-    async def query(self, serial: str) -> QueryAnswer:
-        """What became of a serial."""
+    async def query(self, application: Application) -> QueryAnswer:
+        """What became of an application, found by its serial; an answer about another one is BillerUnknown."""
         ...
 
-    async def unapply(self, serial: str) -> UnapplyAnswer:
+    async def unapply(self, application: Application) -> UnapplyAnswer:
         """Take the mark back; may be repeated, and blocks a late original."""
         ...
 

@@ -1,23 +1,22 @@
-"""Connectors by biller: made from the catalogue, kept, and each behind a bulkhead of its own.
+"""Connectors by biller: made from the catalogue, kept, and each call measured.
 
-A bulkhead bounds how many calls a biller has at once and how long one waits for a place, so a slow biller fills its own
-places and nobody else's. Lookups are tried again and watched by a breaker; calls that mark a bill go out once, whatever
-the breaker says.
+How many calls a biller bears at once, and for how long one may last, is told to the process's institutions, which give
+errands their places.
 """
 
 import asyncio
 import json
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from datetime import date
 from typing import Any, TypeVar
 
-from prometheus_client import Gauge, Histogram
+from prometheus_client import Histogram
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.billing.bills.connectors.breaker import Breaker
+from errands import Institutions
 from services.billing.bills.connectors.dialect import Dialect, Endpoint
 from services.billing.bills.connectors.file import FileConnector
 from services.billing.bills.connectors.gbk_xml import GbkXml
@@ -35,69 +34,56 @@ from services.billing.bills.connectors.protocol import (
     UnapplyAnswer,
 )
 from services.billing.bills.connectors.signed_form import SignedForm
+from services.billing.institutions import of_biller
 from services.billing.settings import Settings
 
 DIALECTS: dict[str, type[Dialect]] = {"json": JsonHttp, "form": SignedForm, "gbk-xml": GbkXml}
 # How long a biller's row of the catalogue is believed.
 REFRESH_SECONDS = 30.0
 LOOKUP_TRIES = 2
-# How long a call waits for a place. Somebody looks at a lookup; the rest gives up before the timer resumes it
-# (after 20 s), so that it does not queue twice.
-LOOKUP_PATIENCE_SECONDS = 5.0
-PATIENCE_SECONDS = 15.0
 
 CALL_SECONDS = Histogram(
     "biller_call_seconds", "Calls to billers until they were answered", ["biller", "op", "outcome"]
 )
-BREAKER_OPEN = Gauge("breaker_open", "1 while a biller is left alone", ["biller"])
 
 _FIND = text("""
-    SELECT id, currency, settled_by, connector, timeout_ms, max_concurrency FROM billers WHERE id = :id
+    SELECT id, currency, settled_by, connector, timeout_ms, max_concurrency, late_effect_seconds
+    FROM billers WHERE id = :id
 """)
 AnswerT = TypeVar("AnswerT")
-# Nothing was sent; that is for a query to find out, as after every call without an answer.
-_BUSY = BillerUnknown("all places at this biller are taken")
 
 
 class UnknownBillerError(LookupError):
     """The catalogue has no such biller, or none that can be called."""
 
 
-class Bulkhead:
-    """A connector with bounds: places, time, and a breaker for lookups."""
+class Measured:
+    """A connector whose calls are measured. Lookups are asked twice when the first answer makes no sense."""
 
-    def __init__(self, biller_id: str, inner: Connector, places: int, breaker: Breaker) -> None:
+    def __init__(self, biller_id: str, inner: Connector) -> None:
         self.biller_id = biller_id
         self.inner = inner
-        self._places = asyncio.Semaphore(places)
-        self._breaker = breaker
 
     async def lookup(self, account_number: str) -> LookupAnswer:
-        """What the account owes; asked twice when the first answer makes no sense."""
-        answer: LookupAnswer = BillerDown(
-            "the biller has not answered lately; it is tried again shortly"
-        )
-        for attempt in range(LOOKUP_TRIES):
-            if attempt:
-                await asyncio.sleep(random.uniform(0.05, 0.2))
-            if not self._breaker.admits():
-                break
-            answer = await self._watched_lookup(account_number)
+        """What the account owes."""
+        for _ in range(LOOKUP_TRIES - 1):
+            answer = await self._call("lookup", self.inner.lookup(account_number))
             if not isinstance(answer, BillerDown):
-                break
-        return answer
+                return answer
+            await asyncio.sleep(random.uniform(0.05, 0.2))
+        return await self._call("lookup", self.inner.lookup(account_number))
 
     async def apply(self, application: Application) -> ApplyAnswer:
         """Mark a bill paid; asked once."""
-        return await self._call("apply", lambda: self.inner.apply(application), _BUSY)
+        return await self._call("apply", self.inner.apply(application))
 
-    async def query(self, serial: str) -> QueryAnswer:
-        """What became of a serial; asked once."""
-        return await self._call("query", lambda: self.inner.query(serial), _BUSY)
+    async def query(self, application: Application) -> QueryAnswer:
+        """What became of an apply; asked once."""
+        return await self._call("query", self.inner.query(application))
 
-    async def unapply(self, serial: str) -> UnapplyAnswer:
+    async def unapply(self, application: Application) -> UnapplyAnswer:
         """Take the mark back; asked once."""
-        return await self._call("unapply", lambda: self.inner.unapply(serial), _BUSY)
+        return await self._call("unapply", self.inner.unapply(application))
 
     async def day_file(self, day: date) -> bytes:
         """The biller's list of a day; raises OSError when it can't be had."""
@@ -107,36 +93,9 @@ class Bulkhead:
         """Read the list; raises DayFileError."""
         return self.inner.parse_day_file(content)
 
-    async def _watched_lookup(self, account_number: str) -> LookupAnswer:
-        busy: LookupAnswer = BillerDown("all places at this biller are taken")
-        try:
-            answer = await self._call("lookup", lambda: self.inner.lookup(account_number), busy)
-        except BaseException:
-            # Cancelled, or the database failed: a probe that nobody reports would keep the breaker open for good.
-            self._breaker.give_up()
-            raise
-        if answer is busy:
-            self._breaker.give_up()
-        else:
-            self._breaker.report(not isinstance(answer, BillerDown))
-        BREAKER_OPEN.labels(self.biller_id).set(self._breaker.state == "open")
-        return answer
-
-    async def _call(
-        self, operation: str, call: Callable[[], Awaitable[AnswerT]], busy: AnswerT
-    ) -> AnswerT:
-        patience = LOOKUP_PATIENCE_SECONDS if operation == "lookup" else PATIENCE_SECONDS
-        try:
-            async with asyncio.timeout(patience):
-                await self._places.acquire()
-        except TimeoutError:
-            CALL_SECONDS.labels(self.biller_id, operation, "busy").observe(patience)
-            return busy
+    async def _call(self, operation: str, call: Awaitable[AnswerT]) -> AnswerT:
         began = time.perf_counter()
-        try:
-            answer = await call()
-        finally:
-            self._places.release()
+        answer = await call
         unsure = isinstance(answer, BillerDown | BillerUnknown)
         CALL_SECONDS.labels(self.biller_id, operation, "unknown" if unsure else "ok").observe(
             time.perf_counter() - began
@@ -147,17 +106,18 @@ class Bulkhead:
 class Connectors:
     """The connectors of one process."""
 
-    def __init__(self, engine: AsyncEngine, settings: Settings) -> None:
+    def __init__(self, engine: AsyncEngine, settings: Settings, institutions: Institutions) -> None:
         self._engine = engine
+        self._institutions = institutions
         self._data_dir = settings.data_dir
         self._secrets: dict[str, str] = (
             json.loads(settings.biller_secrets.read_text()) if settings.biller_secrets else {}
         )
         self._client = HttpClient()
-        self._made: dict[str, tuple[float, object, Bulkhead]] = {}
+        self._made: dict[str, tuple[float, object, Measured]] = {}
         self._making: dict[str, asyncio.Lock] = {}
 
-    async def of(self, biller_id: str) -> Bulkhead:
+    async def of(self, biller_id: str) -> Measured:
         """The connector of this biller; raises UnknownBillerError."""
         made = self._made.get(biller_id)
         if made and made[0] > time.monotonic():
@@ -172,7 +132,7 @@ class Connectors:
         """Close the connections to billers."""
         await self._client.aclose()
 
-    async def _refresh(self, biller_id: str) -> Bulkhead:
+    async def _refresh(self, biller_id: str) -> Measured:
         async with self._engine.connect() as connection:
             row = (await connection.execute(_FIND, {"id": biller_id})).one_or_none()
         if row is None:
@@ -180,12 +140,20 @@ class Connectors:
         believed_until = time.monotonic() + REFRESH_SECONDS
         before = self._made.get(biller_id)
         if before and before[1] == row:
-            # Unchanged: the same places and the same breaker.
             self._made[biller_id] = (believed_until, row, before[2])
             return before[2]
-        bulkhead = Bulkhead(row.id, self._connector(row), row.max_concurrency, Breaker())
-        self._made[biller_id] = (believed_until, row, bulkhead)
-        return bulkhead
+        if row.settled_by == "call":
+            # Two tries of a lookup are one call.
+            self._institutions.describe(
+                of_biller(biller_id),
+                places=row.max_concurrency,
+                line=row.max_concurrency,
+                longest_call_seconds=row.timeout_ms / 1000,
+                late_effect_seconds=row.late_effect_seconds,
+            )
+        connector = Measured(row.id, self._connector(row))
+        self._made[biller_id] = (believed_until, row, connector)
+        return connector
 
     def _connector(self, row: Any) -> Connector:
         if row.settled_by == "file":

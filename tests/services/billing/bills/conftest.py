@@ -4,7 +4,6 @@ import itertools
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -17,13 +16,14 @@ from events.bills import LookUpBills
 from events.ids import uuid7
 from services.billing.bills.accounts import find_or_open_accounts
 from services.billing.bills.connectors import Connectors
-from services.billing.bills.lookup import Instruction, Lookups
+from services.billing.bills.lookup import Instruction
 from services.billing.catalog import import_catalogue
 from services.billing.catalog.read_file import read_lines
 from services.billing.channels import create_channel
 from services.billing.settings import Settings
 from tests.support.billers import SandboxBillers
 from tests.support.databases import Database
+from tests.support.errands import LookingUpProcess, institutions
 
 CHANNEL = "demo-wallet"
 # One biller for each dialect.
@@ -38,7 +38,7 @@ class Hall:
     engine: AsyncEngine
     billers: SandboxBillers
     connectors: Connectors
-    lookups: Lookups
+    lookups: LookingUpProcess
 
     async def account(self, biller: str, number: str) -> UUID:
         async with self.engine.begin() as connection:
@@ -98,8 +98,9 @@ async def hall(
         biller_secrets=billers.secrets_path,
         data_dir=billers.data_dir,
     )
-    connectors = Connectors(engine, settings)
-    lookups = Lookups(engine, connectors, timedelta(seconds=20))
+    at = institutions()
+    connectors = Connectors(engine, settings, at)
+    lookups = LookingUpProcess(engine, connectors, at)
     yield Hall(engine, billers, connectors, lookups)
     await lookups.drain()
     await lookups.aclose()

@@ -12,11 +12,11 @@ from messaging.dead_letters import unpack
 from messaging.relay import Relay
 from services.billing.bills import follow, request
 from services.billing.bills.consumer import register
-from services.billing.bills.lookup import Lookups
 from services.billing.channels import Guard
 from tests.services.billing.bills.conftest import CHANNEL, Hall
 from tests.support.commands import DOOR_KEY, TRUST, make_signing_key, send, signed
 from tests.support.databases import Database
+from tests.support.errands import LookingUpProcess
 
 
 async def test_commands_through_kafka_are_answered_once(hall: Hall, kafka: str) -> None:
@@ -26,7 +26,7 @@ async def test_commands_through_kafka_are_answered_once(hall: Hall, kafka: str) 
     sent = (*commands[:6], nobody, *commands[6:], commands[0])
     await send(kafka, *(signed(each, key, correlation_id="corr-7") for each in sent))
     broker = make_broker(kafka, "test-lookups")
-    lookups = Lookups(hall.engine, hall.connectors)
+    lookups = LookingUpProcess(hall.engine, hall.connectors)
     register(broker, hall.engine, lookups, Guard(hall.engine, TRUST))
     await broker.start()
     try:
@@ -68,7 +68,7 @@ async def test_a_lookup_of_the_http_door_whose_command_is_a_dead_letter_has_fail
         )
     relay = Relay(database.billing_url, "billing", kafka)
     broker = make_broker(kafka, "test-lookups")
-    lookups = Lookups(hall.engine, hall.connectors)
+    lookups = LookingUpProcess(hall.engine, hall.connectors)
     register(broker, hall.engine, lookups, Guard(hall.engine, TRUST))
     await send(kafka, signed(good, None))
     await broker.start()

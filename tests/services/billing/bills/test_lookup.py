@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import text
@@ -10,10 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.bills import LookUpBills
 from events.ids import uuid7
-from services.billing.bills import request
 from services.billing.bills.connectors import Application
-from services.billing.bills.lookup import Instruction, Lookups
+from services.billing.bills.lookup import Instruction
 from tests.services.billing.bills.conftest import CHANNEL, SPEAKERS, Hall
+from tests.support.errands import LookingUpProcess
 
 
 @pytest.mark.parametrize("biller", SPEAKERS)
@@ -179,7 +179,7 @@ async def test_a_biller_that_is_not_active_is_not_asked(hall: Hall) -> None:
 async def test_what_a_dead_process_left_is_taken_up_once(hall: Hall) -> None:
     """Continues from tx1: the lookups are kept, the process that kept them is gone before any biller has answered."""
     commands = [await hall.command("hz-water", hall.fresh("hz-water")) for _ in range(5)]
-    dead = Lookups(hall.engine, hall.connectors)
+    dead = LookingUpProcess(hall.engine, hall.connectors)
     hall.billers.add_fault("hz-water", "lookup", "timeout_before", times=5, seconds=0.6)
     await dead.look_up([Instruction(each) for each in commands])
     await dead.aclose()
@@ -187,10 +187,8 @@ async def test_what_a_dead_process_left_is_taken_up_once(hall: Hall) -> None:
     hall.billers.clear_faults()
     assert await hall.lookups.resume() == 0, "too early: another process may be at it"
     async with hall.engine.begin() as connection:
-        await connection.execute(
-            text("UPDATE lookups SET taken_at = now() - interval '21 seconds'")
-        )
-    timers = [Lookups(hall.engine, hall.connectors, timedelta(seconds=20)) for _ in range(3)]
+        await connection.execute(text("UPDATE errands SET due_at = now()"))
+    timers = [LookingUpProcess(hall.engine, hall.connectors) for _ in range(3)]
     assert sum(await asyncio.gather(*(each.resume() for each in timers))) == 5
     for each in timers:
         await each.drain()
@@ -242,19 +240,3 @@ async def test_a_call_that_breaks_ends_the_lookup(hall: Hall) -> None:
     await hall.look_up(command)
     lookup = await hall.row(command.lookup_id)
     assert (lookup.state, lookup.reason) == ("failed", "lookup_broke")
-
-
-async def test_a_lookup_of_the_http_door_whose_command_never_arrives_is_asked_for(
-    hall: Hall,
-) -> None:
-    """Its command is a dead letter, or lost: the row is there, and the timer takes it."""
-    command = await hall.command("hz-water", hall.fresh("hz-water"))
-    async with hall.engine.begin() as connection:
-        await request.ask(connection, command, None, "corr-9")
-        await connection.execute(
-            text("UPDATE lookups SET taken_at = now() - interval '21 seconds'")
-        )
-    assert await hall.lookups.resume() == 1
-    await hall.lookups.drain()
-    lookup = await hall.row(command.lookup_id)
-    assert (lookup.state, lookup.correlation_id) == ("found", "corr-9")

@@ -259,9 +259,9 @@ async def test_a_bill_is_payable_while_nothing_speaks_against_it(
         )
         await connection.execute(
             text("""INSERT INTO payments (id, channel_id, payer, bill_id, biller_id, account_id, amount_minor, currency,
-                    funding, payment_method, request_hash, state, captured_minor, version, next_attempt_at)
+                    funding, payment_method, request_hash, state, captured_minor, version)
                 VALUES (gen_random_uuid(), 'demo-wallet', 'p', :bill, 'hz-water', :account, 300, 'CNY', 'psp',
-                    'pm_card_visa', sha256('x'), 'accepted', 0, 1, now())"""),
+                    'pm_card_visa', sha256('x'), 'accepted', 0, 1)"""),
             {"bill": bills[300], "account": account_id},
         )
     answer = (await wallet.http.get(address)).json()

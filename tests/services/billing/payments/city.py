@@ -7,21 +7,42 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from errands import Booking, Institutions
+from errands.queue import claim
 from events.payments import PayBill
 from services.billing.bills.connectors import Connectors
-from services.billing.payments import Instruction, Payments, resume
+from services.billing.institutions import LEDGER, PSP, of_biller
+from services.billing.payments import Instruction
 from services.billing.payments.accept import accept
 from services.billing.payments.legs import Legs
-from services.billing.payments.model import Payment, serial_of
+from services.billing.payments.model import Payment, Progress, serial_of
+from services.billing.payments.read import read_open
 from services.billing.payments.record import record
+from services.billing.payments.refund_legs import RefundLegs
+from services.billing.payments.refund_model import Refund, RefundProgress
+from services.billing.payments.top_up import TopUp, TopUpProgress
+from services.billing.payments.top_up_legs import TopUpLegs
 from services.billing.psp import Psp
 from tests.services.billing.payments import books
 from tests.support.billers import SandboxBillers
+from tests.support.errands import PayingProcess, institutions, turn
 from tests.support.factories import make_bill, make_biller
 from tests.support.psp import SandboxPsp
 
 BILLER = "north-power"
 BY_FILE = "lz-water"
+
+# As a process claims that has many places.
+EVERYWHERE = dict.fromkeys((PSP, LEDGER, of_biller(BILLER)), (200, 60.0))
+# Let the time pass until everything is due.
+_PASS_TIME = text("""
+    UPDATE errands SET due_at = now(), sent_at = sent_at - greatest(due_at - now(), interval '0'),
+        leg_since = leg_since - greatest(due_at - now(), interval '0')
+""")
+_AGE = text("""
+    UPDATE errands SET unknown_since = unknown_since - CAST(:by AS interval),
+        sent_at = sent_at - CAST(:by AS interval), leg_since = leg_since - CAST(:by AS interval) WHERE subject = :id
+""")
 
 
 class City:
@@ -35,13 +56,15 @@ class City:
         billers: SandboxBillers,
         client: Psp,
         connectors: Connectors,
+        at: Institutions,
     ) -> None:
         self.engine = engine
         self.psp = psp
         self.billers = billers
         self.client = client
         self.connectors = connectors
-        self.payments = Payments(engine, client, connectors)
+        self.institutions = at
+        self.payments = PayingProcess(engine, client, connectors, at)
         self.legs = Legs(client, connectors)
         self._owner_engine = owner_engine
         self._used: set[str] = set()
@@ -72,8 +95,8 @@ class City:
     async def accept(self, instruction: Instruction[PayBill]) -> Payment:
         """Accept a payment, and have its worker die before it asks anybody; as that worker had it in hand."""
         async with self.engine.begin() as connection:
-            accepted = await accept(connection, [instruction], timedelta(seconds=20))
-        return accepted.open[0]
+            accepted = await accept(connection, [instruction], Booking(institutions()))
+        return accepted.held[0]
 
     async def pay(self, instruction: Instruction[PayBill]) -> dict[str, Any]:
         """Pay, and wait for what came of the first attempt: the payment's row."""
@@ -82,7 +105,7 @@ class City:
         return await books.payment(self.engine, instruction.command.payment_id)
 
     async def settle(self, rounds: int = 12) -> int:
-        """Resume until nothing is open; how many rounds it took. The waits are made due, so nothing sleeps."""
+        """Claim until nothing is open; how many rounds it took. The waits are made due, so nothing sleeps."""
         for round in range(rounds):
             await self.payments.drain()
             if not await self.make_due():
@@ -93,50 +116,65 @@ class City:
 
     async def make_due(self) -> int:
         """Let the time pass until the next attempts; how much is open."""
-        found = 0
         async with self.engine.begin() as connection:
-            for table in ("payments", "refunds", "top_ups"):
-                due = await connection.execute(
-                    text(
-                        f"UPDATE {table} SET next_attempt_at = now() WHERE next_attempt_at IS NOT NULL"
-                    )
-                )
-                found += int(due.rowcount)
-        return found
+            due = await connection.execute(_PASS_TIME)
+            return int(due.rowcount)
 
     async def age(self, table: str, id: UUID, by: timedelta) -> None:
         """Make it older than it is."""
         async with self._owner_engine.begin() as connection:
             await connection.execute(
                 text(
-                    f"UPDATE {table} SET created_at = created_at - CAST(:by AS interval),"
-                    " unknown_since = unknown_since - CAST(:by AS interval) WHERE id = :id"
+                    f"UPDATE {table} SET created_at = created_at - CAST(:by AS interval) WHERE id = :id"
                 ),
                 {"id": id, "by": by},
             )
+            await connection.execute(_AGE, {"id": id, "by": by})
 
     async def take_up(self, id: UUID) -> Payment:
         """The payment as a timer that takes it up now would see it."""
         await self.make_due()
         async with self.engine.begin() as connection:
-            claimed = await resume.read_open(
-                connection, await resume.claim(connection, "payments", 200)
-            )
+            claimed = await read_open(connection, await claim(connection, EVERYWHERE))
         return next(each for each in claimed if each.id == id)
 
     async def run_and_die(self, id: UUID) -> None:
         """A timer takes the payment up, asks everybody outside, and dies before it records the answers."""
-        await self.legs.run(await self.take_up(id))
+        await self.run(await self.take_up(id))
 
     async def run_and_record(self, payment: Payment) -> int:
         """Ask outside and record, as the runner does."""
-        progress = await self.legs.run(payment)
+        progress = await self.run(payment)
         async with self.engine.begin() as connection:
             return await record(connection, [progress])
 
+    async def run(self, payment: Payment) -> Progress:
+        """Ask outside, and record nothing."""
+        mine = turn(payment.errand, self.institutions)
+        try:
+            return await self.legs.run(payment, mine)
+        finally:
+            mine.leave()
+
+    async def run_refund(self, refund: Refund) -> RefundProgress:
+        """Ask outside, and record nothing."""
+        mine = turn(refund.errand, self.institutions)
+        try:
+            return await RefundLegs(self.client, self.connectors).run(refund, mine)
+        finally:
+            mine.leave()
+
+    async def run_top_up(self, top_up: TopUp) -> TopUpProgress:
+        """Ask outside, and record nothing."""
+        mine = turn(top_up.errand, self.institutions)
+        try:
+            return await TopUpLegs(self.client).run(top_up, mine)
+        finally:
+            mine.leave()
+
     def new_process(self) -> None:
         """Another process goes on; what this one had in hand is lost."""
-        self.payments = Payments(self.engine, self.client, self.connectors)
+        self.payments = PayingProcess(self.engine, self.client, self.connectors, self.institutions)
 
     def charged_minor(self, id: UUID) -> int:
         """What the PSP took for this charge and did not give back."""

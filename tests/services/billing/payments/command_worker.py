@@ -16,13 +16,13 @@ from messaging.consume import make_broker
 from messaging.dead_letters import unpack
 from services.billing.bills import consumer as bills_consumer
 from services.billing.bills.connectors import Connectors
-from services.billing.bills.lookup import Lookups
 from services.billing.channels import Guard, Trust
 from services.billing.channels.guard import BELIEVED_SECONDS
-from services.billing.payments import Payments, consumer
+from services.billing.payments import consumer
 from services.billing.payments.promises import Promises
 from tests.services.billing.payments.conftest import settings
 from tests.support.commands import DOOR_KEY, TRUST, CommandRecord, send, signed
+from tests.support.errands import LookingUpProcess, PayingProcess, institutions
 from tests.support.factories import make_bill, pay_bill
 
 PATIENCE_SECONDS = 30.0
@@ -92,11 +92,12 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
 
 @asynccontextmanager
 async def working(
-    kafka: str, payments: Payments, engine: AsyncEngine, folder: Path, trust: Trust = TRUST
+    kafka: str, payments: PayingProcess, engine: AsyncEngine, folder: Path, trust: Trust = TRUST
 ) -> AsyncIterator[CommandWorker]:
     """The consumers of both command topics, as the worker process has them."""
-    connectors = Connectors(engine, settings(folder))
-    lookups = Lookups(engine, connectors)
+    at = institutions()
+    connectors = Connectors(engine, settings(folder), at)
+    lookups = LookingUpProcess(engine, connectors, at)
     broker = make_broker(kafka, "test-guard")
     guard = Guard(engine, trust)
     consumer.register(broker, engine, payments, Promises(engine, DOOR_KEY), guard)

@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,12 +9,12 @@ from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.billing.bills.connectors import Connectors
-from services.billing.payments import Payments
 from services.billing.psp import Psp
 from services.billing.settings import Settings
 from tests.services.billing.payments.city import City
 from tests.services.billing.payments.web import Wallet, serve
 from tests.support.billers import SandboxBillers
+from tests.support.errands import PayingProcess, institutions
 from tests.support.factories import make_biller, make_channel
 from tests.support.psp import SandboxPsp
 
@@ -30,12 +29,13 @@ def settings(data_dir: Path, biller_secrets: Path | None = None) -> Settings:
 
 
 @pytest.fixture
-async def payments(engine: AsyncEngine, tmp_path: Path) -> AsyncIterator[Payments]:
+async def payments(engine: AsyncEngine, tmp_path: Path) -> AsyncIterator[PayingProcess]:
     """A process whose PSP and billers can't be reached: for what needs nobody outside."""
     await make_channel(engine)
     psp = Psp(NOWHERE, secrets.token_hex(8), timeout_seconds=0.5)
-    connectors = Connectors(engine, settings(tmp_path))
-    made = Payments(engine, psp, connectors, timedelta(seconds=20))
+    at = institutions(0.5)
+    connectors = Connectors(engine, settings(tmp_path), at)
+    made = PayingProcess(engine, psp, connectors, at)
     yield made
     await made.aclose()
     await connectors.aclose()
@@ -53,8 +53,9 @@ async def city(
     """A process with the sandbox's PSP and billers around it, and the strings to pull."""
     await make_channel(engine)
     client = psp.client(timeout_seconds=0.6)
-    connectors = Connectors(engine, settings(tmp_path, billers.secrets_path))
-    made = City(engine, owner_engine, psp, billers, client, connectors)
+    at = institutions(0.6)
+    connectors = Connectors(engine, settings(tmp_path, billers.secrets_path), at)
+    made = City(engine, owner_engine, psp, billers, client, connectors, at)
     yield made
     await made.aclose()
     await connectors.aclose()
@@ -64,7 +65,7 @@ async def city(
 
 
 @pytest.fixture
-async def wallet(engine: AsyncEngine, payments: Payments) -> AsyncIterator[Wallet]:
+async def wallet(engine: AsyncEngine, payments: PayingProcess) -> AsyncIterator[Wallet]:
     await make_biller(engine)
     key = await make_channel(engine)
     async with serve(engine) as url:

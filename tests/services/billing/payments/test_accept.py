@@ -8,10 +8,12 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from errands import Booking
 from events.ids import uuid7
-from services.billing.payments import Instruction, Payments
+from services.billing.payments import Instruction
 from services.billing.payments.accept import accept
 from tests.services.billing.payments import books
+from tests.support.errands import PayingProcess, institutions
 from tests.support.factories import (
     fund_wallet,
     make_bill,
@@ -24,24 +26,24 @@ WALLET = "wallet:city-app:payer-1"
 PAYABLE = "biller:power:payable"
 
 
-async def paid(engine: AsyncEngine, payments: Payments, *batch: Instruction[Any]) -> list[str]:
+async def paid(engine: AsyncEngine, payments: PayingProcess, *batch: Instruction[Any]) -> list[str]:
     """Pay them in one batch; the states that they came to, in order."""
     await payments.pay(batch)
     return [(await books.payment(engine, each.command.payment_id))["state"] for each in batch]
 
 
 async def test_paid_from_the_wallet_to_a_biller_by_file_it_is_finished_in_one_transaction(
-    engine: AsyncEngine, payments: Payments
+    engine: AsyncEngine, payments: PayingProcess
 ) -> None:
     await make_biller(engine)
     await fund_wallet(engine, 10_000)
     asked = pay_bill(await make_bill(engine))
     async with engine.begin() as connection:
-        accepted = await accept(connection, [asked], timedelta(seconds=20))
-    assert not accepted.open
+        accepted = await accept(connection, [asked], Booking(institutions()))
+    assert not accepted.held
     id = asked.command.payment_id
     row = await books.payment(engine, id)
-    assert (row["state"], row["captured_minor"], row["attempts"]) == ("succeeded", 8_850, 0)
+    assert (row["state"], row["captured_minor"], row["leg"]) == ("succeeded", 8_850, None)
     assert await books.events(engine, id) == ["PaymentSucceeded"]
     assert await books.receipt_events(engine, id) == ["ReceiptIssued"]
     assert await books.has_receipt(engine, id)
@@ -51,7 +53,7 @@ async def test_paid_from_the_wallet_to_a_biller_by_file_it_is_finished_in_one_tr
 
 
 async def test_the_same_command_again_changes_nothing(
-    engine: AsyncEngine, payments: Payments
+    engine: AsyncEngine, payments: PayingProcess
 ) -> None:
     await make_biller(engine)
     await fund_wallet(engine, 20_000)
@@ -66,7 +68,7 @@ async def test_the_same_command_again_changes_nothing(
 
 @pytest.mark.parametrize("in_one_batch", [True, False])
 async def test_an_id_with_other_content_is_reused_and_only_that_one(
-    engine: AsyncEngine, payments: Payments, in_one_batch: bool
+    engine: AsyncEngine, payments: PayingProcess, in_one_batch: bool
 ) -> None:
     await make_biller(engine)
     await fund_wallet(engine, 50_000)
@@ -85,7 +87,7 @@ async def test_an_id_with_other_content_is_reused_and_only_that_one(
 
 
 async def test_a_wallet_pays_what_it_can_in_the_order_of_the_batch(
-    engine: AsyncEngine, payments: Payments
+    engine: AsyncEngine, payments: PayingProcess
 ) -> None:
     await make_biller(engine)
     await fund_wallet(engine, 250)
@@ -111,15 +113,15 @@ async def test_a_wallet_pays_what_it_can_in_the_order_of_the_batch(
     await books.audit(engine)
 
 
-async def test_held_money_is_not_spent_twice(engine: AsyncEngine, payments: Payments) -> None:
+async def test_held_money_is_not_spent_twice(engine: AsyncEngine, payments: PayingProcess) -> None:
     await make_biller(engine, "called", settled_by="call", dialect="json", url="http://127.0.0.1:9")
     await make_biller(engine)
     await fund_wallet(engine, 10_000)
     held = pay_bill(await make_bill(engine, "called"))
     other = pay_bill(await make_bill(engine))
     async with engine.begin() as connection:
-        accepted = await accept(connection, [held, other], timedelta(seconds=20))
-    assert [each.id for each in accepted.open] == [held.command.payment_id]
+        accepted = await accept(connection, [held, other], Booking(institutions()))
+    assert [each.id for each in accepted.held] == [held.command.payment_id]
     assert await books.balance(engine, WALLET) == (10_000, 8_850)
     assert (await books.payment(engine, other.command.payment_id))["state"] == "rejected"
     assert await books.events(engine, held.command.payment_id) == ["PaymentAccepted"]
@@ -142,7 +144,7 @@ async def test_held_money_is_not_spent_twice(engine: AsyncEngine, payments: Paym
 )
 async def test_what_is_refused_says_why_and_moves_nothing(
     engine: AsyncEngine,
-    payments: Payments,
+    payments: PayingProcess,
     bill: dict[str, Any],
     command: dict[str, Any],
     reason: str,
@@ -161,7 +163,7 @@ async def test_what_is_refused_says_why_and_moves_nothing(
 
 
 async def test_a_flood_of_unknown_bills_spoils_nothing_for_the_one_in_its_midst(
-    engine: AsyncEngine, payments: Payments
+    engine: AsyncEngine, payments: PayingProcess
 ) -> None:
     await make_biller(engine)
     await fund_wallet(engine, 10_000)
@@ -182,7 +184,7 @@ async def test_a_flood_of_unknown_bills_spoils_nothing_for_the_one_in_its_midst(
 
 
 async def test_a_bill_can_be_paid_after_a_payment_of_it_was_rejected(
-    engine: AsyncEngine, payments: Payments
+    engine: AsyncEngine, payments: PayingProcess
 ) -> None:
     """A command that is known under its id must not make its bill look taken."""
     await make_biller(engine)
@@ -196,7 +198,7 @@ async def test_a_bill_can_be_paid_after_a_payment_of_it_was_rejected(
 
 
 async def test_a_bill_is_paid_once_within_a_batch_and_afterwards(
-    engine: AsyncEngine, payments: Payments
+    engine: AsyncEngine, payments: PayingProcess
 ) -> None:
     await make_biller(engine)
     await fund_wallet(engine, 100_000)
@@ -210,7 +212,7 @@ async def test_a_bill_is_paid_once_within_a_batch_and_afterwards(
 
 
 async def test_the_index_refuses_a_second_live_payment_of_a_bill_whoever_writes_it(
-    engine: AsyncEngine, payments: Payments
+    engine: AsyncEngine, payments: PayingProcess
 ) -> None:
     await make_biller(engine)
     await fund_wallet(engine, 10_000)

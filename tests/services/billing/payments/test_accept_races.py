@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,9 +9,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 import services.billing.payments.accept as accepting
-from services.billing.payments import Payments
+from errands import Booking
 from services.billing.payments.accept import accept
 from tests.services.billing.payments import books
+from tests.support.errands import PayingProcess, institutions
 from tests.support.factories import (
     fund_wallet,
     make_bill,
@@ -25,7 +25,9 @@ from tests.support.factories import (
 PAYABLE = "biller:power:payable"
 
 
-async def test_sixteen_racers_pay_one_bill_once(engine: AsyncEngine, payments: Payments) -> None:
+async def test_sixteen_racers_pay_one_bill_once(
+    engine: AsyncEngine, payments: PayingProcess
+) -> None:
     await make_biller(engine)
     racers = [f"racer-{n}" for n in range(16)]
     for payer in racers:
@@ -42,7 +44,7 @@ async def test_sixteen_racers_pay_one_bill_once(engine: AsyncEngine, payments: P
 
 
 async def test_the_same_batch_by_many_workers_at_once_is_accepted_once(
-    engine: AsyncEngine, payments: Payments
+    engine: AsyncEngine, payments: PayingProcess
 ) -> None:
     """Same ids, same bills, same wallets, shuffled: no deadlock, no race that decides twice."""
     await make_biller(engine)
@@ -62,7 +64,7 @@ async def test_the_same_batch_by_many_workers_at_once_is_accepted_once(
 
 
 async def test_whoever_loses_a_race_is_decided_afresh_with_its_money_free(
-    engine: AsyncEngine, payments: Payments
+    engine: AsyncEngine, payments: PayingProcess
 ) -> None:
     """A lost race gives its money back to the batch: the next bill of the same wallet can be paid."""
     await make_biller(engine)
@@ -71,7 +73,7 @@ async def test_whoever_loses_a_race_is_decided_afresh_with_its_money_free(
     contested, other = await make_bill(engine), await make_bill(engine)
     async with engine.connect() as rival:
         transaction = await rival.begin()
-        await accept(rival, [pay_bill(contested, payer="rival")], timedelta(seconds=20))
+        await accept(rival, [pay_bill(contested, payer="rival")], Booking(institutions()))
         batch = [pay_bill(contested), pay_bill(other)]
         waiting = asyncio.create_task(payments.pay(batch))
         await blocked(engine)
@@ -83,7 +85,7 @@ async def test_whoever_loses_a_race_is_decided_afresh_with_its_money_free(
 
 
 async def test_a_wallet_that_is_spent_while_we_decide_is_not_spent_twice(
-    engine: AsyncEngine, payments: Payments
+    engine: AsyncEngine, payments: PayingProcess
 ) -> None:
     """Wallets are locked last, so what was seen is looked at again: one of the two is refused, and nothing is lost."""
     await make_biller(engine)
@@ -91,7 +93,7 @@ async def test_a_wallet_that_is_spent_while_we_decide_is_not_spent_twice(
     first, second = pay_bill(await make_bill(engine)), pay_bill(await make_bill(engine))
     async with engine.connect() as rival:
         transaction = await rival.begin()
-        await accept(rival, [first], timedelta(seconds=20))
+        await accept(rival, [first], Booking(institutions()))
         waiting = asyncio.create_task(payments.pay([second]))
         await blocked(engine)
         await transaction.commit()
@@ -126,7 +128,7 @@ async def test_batches_of_the_same_wallets_wait_for_each_other_only_at_the_end(
 
         async def run(batch: Sequence[Any]) -> None:
             async with engine.begin() as connection:
-                await accept(connection, batch, timedelta(seconds=20))
+                await accept(connection, batch, Booking(institutions()))
 
         await asyncio.gather(*(run(batch) for batch in batches))
     assert await books.balance(engine, PAYABLE) == (2 * 8_850, 0)

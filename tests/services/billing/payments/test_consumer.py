@@ -4,13 +4,13 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.ids import uuid7
-from services.billing.payments import Payments
 from services.billing.payments.consumer import take
 from services.billing.payments.promises import Promises
 from tests.services.billing.payments import books
 from tests.services.billing.payments.city import City
 from tests.services.billing.payments.web import message
 from tests.support.commands import DOOR_KEY
+from tests.support.errands import PayingProcess
 from tests.support.factories import (
     fund_wallet,
     make_bill,
@@ -40,7 +40,7 @@ async def test_a_mixed_batch_delivered_three_times_is_carried_out_once(city: Cit
 
 
 async def test_only_the_message_that_reuses_an_id_is_rejected(
-    engine: AsyncEngine, payments: Payments
+    engine: AsyncEngine, payments: PayingProcess
 ) -> None:
     await make_biller(engine)
     await fund_wallet(engine, 50_000)

@@ -15,7 +15,6 @@ from events.topics import PAYMENT_COMMANDS
 from messaging.dead_letter_tools import read, replay
 from messaging.relay import Relay
 from services.billing.channels import Trust, door_key
-from services.billing.payments import Payments
 from tests.services.billing.payments import books
 from tests.services.billing.payments.command_worker import CommandWorker, until, working
 from tests.services.billing.payments.test_promised_refunds import promised
@@ -23,6 +22,7 @@ from tests.services.billing.payments.web import Wallet
 from tests.support.command_line import meterhall
 from tests.support.commands import make_signing_key, send, signed
 from tests.support.databases import Database
+from tests.support.errands import PayingProcess
 from tests.support.factories import (
     CHANNEL,
     fund_wallet,
@@ -65,7 +65,7 @@ async def street(  # noqa: PLR0917
     kafka: str,
     database: Database,
     engine: AsyncEngine,
-    payments: Payments,
+    payments: PayingProcess,
     wallet: Wallet,
     stranger: Wallet,
     tmp_path: Path,

@@ -13,13 +13,14 @@ from sqlalchemy import text
 from events.payments import PayBill, RefundPayment, TopUpWallet
 from services.billing.bills.connectors import Connectors
 from services.billing.database import connect
-from services.billing.payments import Instruction, Payments
+from services.billing.payments import Instruction
 from services.billing.reconciliation import audit
 from tests.services.billing.payments import books
 from tests.services.billing.payments.city import BILLER, BY_FILE, City
 from tests.services.billing.payments.conftest import settings as billing_settings
 from tests.support.billers import SandboxBillers
 from tests.support.databases import Database
+from tests.support.errands import PayingProcess, institutions
 from tests.support.factories import (
     fund_wallet,
     make_channel,
@@ -34,7 +35,7 @@ METHODS = (None, None, "pm_card_visa", "pm_card_visa", "pm_card_chargeDeclined",
 # Each answers at once, so that a history takes a second; what hangs is tested call by call elsewhere.
 PSP_FAULTS = [
     (operation, kind)
-    for operation in ("authorize", "capture", "void", "refund", "charge", "find", "retrieve")
+    for operation in ("authorize", "capture", "void", "refund", "charge", "retrieve")
     for kind in ("error_500_after", "reset_after", "truncate", "wrong_amount")
 ] + [("capture", "refuse"), ("authorize", "refuse")]
 BILLER_FAULTS = [
@@ -75,8 +76,9 @@ async def live_through(
 ) -> None:
     engine, owner = connect(database.billing_url, pool_size=16), connect(database.owner_url)
     client = psp.client(timeout_seconds=2.0)
-    connectors = Connectors(engine, billing_settings(folder, billers.secrets_path))
-    city = City(engine, owner, psp, billers, client, connectors)
+    at = institutions(2.0)
+    connectors = Connectors(engine, billing_settings(folder, billers.secrets_path), at)
+    city = City(engine, owner, psp, billers, client, connectors, at)
     try:
         await make_channel(engine)
         history = History(city)
@@ -169,7 +171,7 @@ class History:
 
     async def race(self, _: random.Random) -> None:
         # Another timer takes up what this process still has in hand.
-        other = Payments(self.city.engine, self.city.client, self.city.connectors)
+        other = PayingProcess(self.city.engine, self.city.client, self.city.connectors)
         await self.city.make_due()
         await other.resume()
         await other.drain()
@@ -211,11 +213,8 @@ class History:
         async with self.city.engine.connect() as connection:
             found = await connection.execute(
                 text("""
-                    SELECT id FROM (
-                        SELECT id FROM payments WHERE next_attempt_at IS NOT NULL
-                        UNION ALL SELECT id FROM refunds WHERE next_attempt_at IS NOT NULL
-                        UNION ALL SELECT id FROM top_ups WHERE next_attempt_at IS NOT NULL) o
-                    WHERE NOT EXISTS (SELECT FROM cases c WHERE c.subject = o.id AND c.closed_at IS NULL)
+                    SELECT subject FROM errands e
+                    WHERE NOT EXISTS (SELECT FROM cases c WHERE c.subject = e.subject AND c.closed_at IS NULL)
                 """)
             )
             return list(found.scalars())

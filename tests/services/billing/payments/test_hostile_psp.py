@@ -14,7 +14,6 @@ from aiohttp import web
 from pydantic import BaseModel
 from sqlalchemy import text
 
-from services.billing.payments import Payments
 from services.billing.psp import Psp
 from services.billing.psp.wire import (
     WireBalanceTransaction,
@@ -24,6 +23,7 @@ from services.billing.psp.wire import (
 )
 from tests.services.billing.payments import books
 from tests.services.billing.payments.city import City
+from tests.support.errands import PayingProcess
 from tests.support.factories import pay_bill, refund_payment, top_up_wallet
 from tests.support.psp import RETURN_URL
 
@@ -110,7 +110,7 @@ async def proxy(city: City) -> AsyncIterator[Proxy]:
     port = runner.addresses[0][1]
     client = Psp(f"http://127.0.0.1:{port}", city.psp.api_key, return_url=RETURN_URL)
     city.client = client
-    city.payments = Payments(city.engine, client, city.connectors)
+    city.payments = PayingProcess(city.engine, client, city.connectors, city.institutions)
     yield made
     await city.payments.drain()
     await client.aclose()

@@ -10,7 +10,6 @@ from sqlalchemy import text
 
 from events.ids import derived_id, uuid7
 from services.billing.payments.consumer import take
-from services.billing.payments.model import serial_of
 from services.billing.payments.promises import Promises
 from services.billing.payments.refund import Reversal
 from tests.services.billing.payments import books
@@ -137,10 +136,10 @@ async def test_what_we_give_back_ourselves_is_not_a_refund_of_the_same_id(city: 
     """A payment is captured after we gave it up, so its money goes back; a refund of another payment has its id."""
     other = await paid(city)
     lost = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
-    progress = await city.legs.run(lost)
+    progress = await city.run(lost)
     assert progress.state == "succeeded", "captured, and nobody wrote it down"
     connector = await city.connectors.of(BILLER)
-    await connector.unapply(serial_of(lost.id))
+    await connector.unapply(lost.application)
     await city.settle()
     assert (await books.payment(city.engine, lost.id))["state"] == "voided"
     assert city.charged_minor(lost.id) == 0
@@ -170,7 +169,7 @@ async def test_a_caller_can_not_take_the_id_of_a_reversal(city: City) -> None:
     ]
     await city.settle()
     connector = await city.connectors.of(BILLER)
-    await connector.unapply(serial_of(id))
+    await connector.unapply(await books.application(city.engine, id))
     assert await city.payments.reverse([reversal]) == 1
     await city.settle()
     assert (await books.payment(city.engine, id))["state"] == "reversed"

@@ -10,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.signature import SigningKey
 from messaging.relay import Relay
-from services.billing.payments import Payments
 from tests.services.billing.payments import books
 from tests.services.billing.payments.command_worker import (
     CommandWorker,
@@ -21,6 +20,7 @@ from tests.services.billing.payments.command_worker import (
 from tests.services.billing.payments.web import Wallet, deliver, problem
 from tests.support.commands import make_signing_key, send, signed
 from tests.support.databases import Database
+from tests.support.errands import PayingProcess
 from tests.support.factories import (
     CHANNEL,
     fund_wallet,
@@ -35,7 +35,7 @@ STRANGER = "other-app"
 
 @pytest.fixture
 async def worker(
-    kafka: str, engine: AsyncEngine, payments: Payments, wallet: Wallet, tmp_path: Path
+    kafka: str, engine: AsyncEngine, payments: PayingProcess, wallet: Wallet, tmp_path: Path
 ) -> AsyncIterator[CommandWorker]:
     """A worker beside the HTTP door, and money in a wallet. The relay stands still unless a test runs it."""
     await fund_wallet(engine, 100_000)
@@ -69,7 +69,7 @@ async def commands(engine: AsyncEngine, payment: UUID) -> list[tuple[str, str, i
 
 
 async def test_the_door_promises_the_refund_of_a_promised_payment(
-    engine: AsyncEngine, payments: Payments, wallet: Wallet, stranger: Wallet
+    engine: AsyncEngine, payments: PayingProcess, wallet: Wallet, stranger: Wallet
 ) -> None:
     await fund_wallet(engine, 10_000)
     id = await promised(wallet, engine)
@@ -89,7 +89,7 @@ async def test_the_door_promises_the_refund_of_a_promised_payment(
 
 
 async def test_a_refund_without_an_amount_gives_all_of_the_promise_back(
-    engine: AsyncEngine, payments: Payments, wallet: Wallet
+    engine: AsyncEngine, payments: PayingProcess, wallet: Wallet
 ) -> None:
     await fund_wallet(engine, 10_000)
     id = await promised(wallet, engine)
@@ -100,7 +100,7 @@ async def test_a_refund_without_an_amount_gives_all_of_the_promise_back(
 
 
 async def test_the_refund_of_a_promise_that_is_rejected_fails(
-    engine: AsyncEngine, payments: Payments, wallet: Wallet
+    engine: AsyncEngine, payments: PayingProcess, wallet: Wallet
 ) -> None:
     id = await promised(wallet, engine)  # the wallet is empty
     refund = (await wallet.post(f"/v1/payments/{id}/refunds", {})).json()

@@ -9,8 +9,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.ids import uuid7
-from services.billing.payments import Payments
 from tests.services.billing.payments import books
+from tests.support.errands import PayingProcess
 from tests.support.factories import (
     fund_wallet,
     make_bill,
@@ -22,7 +22,7 @@ from tests.support.factories import (
 WALLET = "wallet:city-app:payer-1"
 
 
-async def paid_from_wallet(engine: AsyncEngine, payments: Payments) -> UUID:
+async def paid_from_wallet(engine: AsyncEngine, payments: PayingProcess) -> UUID:
     """A payment from the wallet to a biller by file."""
     await make_biller(engine)
     await fund_wallet(engine, 10_000)
@@ -31,7 +31,9 @@ async def paid_from_wallet(engine: AsyncEngine, payments: Payments) -> UUID:
     return asked.command.payment_id
 
 
-async def test_all_of_it_goes_back_to_the_wallet(engine: AsyncEngine, payments: Payments) -> None:
+async def test_all_of_it_goes_back_to_the_wallet(
+    engine: AsyncEngine, payments: PayingProcess
+) -> None:
     id = await paid_from_wallet(engine, payments)
     asked = refund_payment(id)
     assert await payments.refund([asked, asked]) == {}
@@ -48,7 +50,7 @@ async def test_all_of_it_goes_back_to_the_wallet(engine: AsyncEngine, payments: 
 
 
 async def test_parts_add_up_and_the_last_one_completes(
-    engine: AsyncEngine, payments: Payments
+    engine: AsyncEngine, payments: PayingProcess
 ) -> None:
     id = await paid_from_wallet(engine, payments)
     await payments.refund([refund_payment(id, 1_000), refund_payment(id, 2_000)])
@@ -73,7 +75,7 @@ async def test_parts_add_up_and_the_last_one_completes(
 
 @pytest.mark.parametrize("amount_minor", [8_851, 2**53 - 1])
 async def test_more_than_was_taken_fails_and_moves_nothing(
-    engine: AsyncEngine, payments: Payments, amount_minor: int
+    engine: AsyncEngine, payments: PayingProcess, amount_minor: int
 ) -> None:
     id = await paid_from_wallet(engine, payments)
     asked = refund_payment(id, amount_minor)
@@ -89,7 +91,7 @@ async def test_more_than_was_taken_fails_and_moves_nothing(
     ("amount_minor", "reason"), [(None, "not_succeeded"), (5, "not_succeeded")]
 )
 async def test_a_payment_that_took_nothing_is_not_refunded(
-    engine: AsyncEngine, payments: Payments, amount_minor: int | None, reason: str
+    engine: AsyncEngine, payments: PayingProcess, amount_minor: int | None, reason: str
 ) -> None:
     await make_biller(engine)
     rejected = pay_bill(await make_bill(engine))
@@ -104,7 +106,7 @@ async def test_a_payment_that_took_nothing_is_not_refunded(
 
 
 async def test_what_cannot_be_kept_says_why_at_its_position(
-    engine: AsyncEngine, payments: Payments
+    engine: AsyncEngine, payments: PayingProcess
 ) -> None:
     id = await paid_from_wallet(engine, payments)
     first = refund_payment(id, 100)
@@ -120,7 +122,7 @@ async def test_what_cannot_be_kept_says_why_at_its_position(
 
 
 async def test_sixteen_at_once_never_give_back_more_than_was_taken(
-    engine: AsyncEngine, payments: Payments
+    engine: AsyncEngine, payments: PayingProcess
 ) -> None:
     id = await paid_from_wallet(engine, payments)
     batches = [[refund_payment(id, 1_000)] for _ in range(16)]
@@ -135,7 +137,7 @@ async def test_sixteen_at_once_never_give_back_more_than_was_taken(
 
 
 async def test_the_check_refuses_more_than_was_taken_whoever_writes_it(
-    engine: AsyncEngine, payments: Payments
+    engine: AsyncEngine, payments: PayingProcess
 ) -> None:
     await paid_from_wallet(engine, payments)
     for change in ("refunded_minor = 8851", "refund_pending_minor = 8851", "refunded_minor = -1"):

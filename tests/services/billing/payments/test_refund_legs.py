@@ -1,19 +1,18 @@
 """Refunds with the PSP and a biller: a bill is never refunded and still marked paid, whatever happens on the way."""
 
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from errands import Booking
 from events.ids import uuid7
-from services.billing.payments.model import serial_of
 from services.billing.payments.record import record
 from services.billing.payments.record_refund import record_refunds
 from services.billing.payments.refund import Reversal, accept_refunds
-from services.billing.payments.refund_legs import RefundLegs
 from tests.services.billing.payments import books
 from tests.services.billing.payments.city import BILLER, City
+from tests.support.errands import institutions
 from tests.support.factories import (
     fund_wallet,
     pay_bill,
@@ -45,7 +44,7 @@ async def refund(city: City, payment_id: UUID, amount_minor: int | None = None) 
 async def test_a_refund_of_an_open_payment_fails_and_the_payment_goes_on(city: City) -> None:
     """Its event takes the payment's next number, and the worker that has the payment in hand still records."""
     payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
-    progress = await city.legs.run(payment)
+    progress = await city.run(payment)
     row = await refund(city, payment.id)
     assert (row["state"], row["reason"]) == ("failed", "not_succeeded")
     async with city.engine.begin() as connection:
@@ -180,12 +179,14 @@ async def test_continues_from(city: City, died_after: str) -> None:
     id = await paid(city)
     asked = refund_payment(id)
     async with city.engine.begin() as connection:
-        accepted = await accept_refunds(connection, [asked], timedelta(seconds=20))
+        accepted = await accept_refunds(connection, [asked], Booking(institutions()))
     if died_after == "unapply":
         connector = await city.connectors.of(BILLER)
-        await connector.unapply(accepted.open[0].serial)
+        application = accepted.held[0].application
+        assert application
+        await connector.unapply(application)
     if died_after == "refund":
-        await RefundLegs(city.client, city.connectors).run(accepted.open[0])
+        await city.run_refund(accepted.held[0])
     await city.settle()
     assert city.applied(id) == ["apply", "unapply"]
     assert city.given_back_minor(id) == 8_850
@@ -196,8 +197,8 @@ async def test_two_processes_refund_once(city: City) -> None:
     id = await paid(city)
     asked = refund_payment(id)
     async with city.engine.begin() as connection:
-        accepted = await accept_refunds(connection, [asked], timedelta(seconds=20))
-    slow = await RefundLegs(city.client, city.connectors).run(accepted.open[0])
+        accepted = await accept_refunds(connection, [asked], Booking(institutions()))
+    slow = await city.run_refund(accepted.held[0])
     await city.settle()
     async with city.engine.begin() as connection:
         assert await record_refunds(connection, [slow, slow]) == 0
@@ -212,7 +213,7 @@ class TestReversal:
     async def test_all_of_it_goes_back_once(self, city: City, method: str | None) -> None:
         id = await paid(city, method)
         connector = await city.connectors.of(BILLER)
-        await connector.unapply(serial_of(id))
+        await connector.unapply(await books.application(city.engine, id))
         assert await city.payments.reverse([Reversal(id), Reversal(id)]) == 1
         assert await city.payments.reverse([Reversal(id)]) == 0
         await city.settle()
@@ -230,7 +231,7 @@ class TestReversal:
         id = await paid(city)
         await refund(city, id, 850)
         connector = await city.connectors.of(BILLER)
-        await connector.unapply(serial_of(id))
+        await connector.unapply(await books.application(city.engine, id))
         assert await city.payments.reverse([Reversal(id)]) == 1
         await city.settle()
         assert (await books.payment(city.engine, id))["state"] == "reversed"

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from services.billing.bills.connectors import Application, Applied, BillerRefused, Unapplied
-from services.billing.payments import resume
+from errands.queue import claim
+from services.billing.bills.connectors import Applied, BillerRefused, Unapplied
 from services.billing.payments.model import Payment
 from services.billing.payments.record import record
 from services.billing.payments.tables import State
 from services.billing.psp import Authorized, Captured, Voided
 from tests.services.billing.payments import books
-from tests.services.billing.payments.city import BILLER, City
+from tests.services.billing.payments.city import BILLER, EVERYWHERE, City
 from tests.support.factories import fund_wallet, pay_bill
 
 
@@ -25,19 +25,12 @@ async def authorize(city: City, payment: Payment) -> str:
 
 async def apply(city: City, payment: Payment) -> None:
     connector = await city.connectors.of(BILLER)
-    assert isinstance(await connector.apply(application(payment)), Applied)
-
-
-def application(payment: Payment) -> Application:
-    bill = payment.bill
-    return Application(
-        payment.serial, bill.account_number, bill.bill_number, payment.amount_minor, "CNY"
-    )
+    assert isinstance(await connector.apply(payment.application), Applied)
 
 
 async def unapply(city: City, payment: Payment) -> None:
     connector = await city.connectors.of(BILLER)
-    assert isinstance(await connector.unapply(payment.serial), Unapplied)
+    assert isinstance(await connector.unapply(payment.application), Unapplied)
 
 
 @pytest.mark.parametrize("died_after", ["accept", "authorize", "apply", "capture"])
@@ -48,11 +41,13 @@ async def test_continues_from(city: City, died_after: str) -> None:
     if died_after in {"apply", "capture"}:
         await apply(city, payment)
     if died_after == "capture":
-        captured = await city.client.capture(intent_id, payment.subject, payment.amount_minor)
+        captured = await city.client.capture(
+            intent_id, payment.subject, payment.amount_minor, "CNY"
+        )
         assert isinstance(captured, Captured)
     await city.settle()
     row = await books.payment(city.engine, payment.id)
-    assert (row["state"], row["attempts"]) == ("succeeded", 1)
+    assert row["state"] == "succeeded"
     assert city.applied(payment.id) == ["apply"]
     assert await books.events(city.engine, payment.id) == ["PaymentAccepted", "PaymentSucceeded"]
     await city.agree(payment.id)
@@ -79,7 +74,7 @@ async def test_continues_an_undo_from(city: City, died_after: str) -> None:
     await apply(city, payment)
     await unapply(city, payment)
     if died_after == "void":
-        assert isinstance(await city.client.void(intent_id, payment.subject), Voided)
+        assert isinstance(await city.client.void(intent_id, payment.subject, "CNY"), Voided)
     await city.settle()
     row = await books.payment(city.engine, payment.id)
     assert row["state"] == "voided"
@@ -94,7 +89,7 @@ async def test_a_hold_that_was_let_go_while_the_bill_is_marked_takes_the_mark_ba
     payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
     intent_id = await authorize(city, payment)
     await apply(city, payment)
-    assert isinstance(await city.client.void(intent_id, payment.subject), Voided)
+    assert isinstance(await city.client.void(intent_id, payment.subject, "CNY"), Voided)
     await city.settle()
     row = await books.payment(city.engine, payment.id)
     assert (row["state"], row["reason"]) == ("voided", "voided_at_psp")
@@ -111,7 +106,7 @@ async def test_a_refusal_after_a_restart_blocks_the_call_that_is_still_on_its_wa
     city.billers.add_fault(BILLER, "apply", "refuse")
     await city.settle()
     assert (await books.payment(city.engine, payment.id))["state"] == "voided"
-    late = await (await city.connectors.of(BILLER)).apply(application(payment))
+    late = await (await city.connectors.of(BILLER)).apply(payment.application)
     assert isinstance(late, BillerRefused)
     await city.agree(payment.id)
 
@@ -120,8 +115,8 @@ async def test_dying_again_and_again_changes_nothing(city: City) -> None:
     payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
     for _ in range(4):
         await city.run_and_die(payment.id)
+    assert (await books.payment(city.engine, payment.id))["fence"] == 4
     await city.settle()
-    assert (await books.payment(city.engine, payment.id))["attempts"] == 5
     assert city.applied(payment.id) == ["apply"]
     await city.agree(payment.id)
 
@@ -129,17 +124,17 @@ async def test_dying_again_and_again_changes_nothing(city: City) -> None:
 async def test_a_timer_leaves_alone_what_another_one_has(city: City) -> None:
     payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
     async with city.engine.begin() as connection:
-        assert await resume.claim(connection, "payments") == [], "its worker has it for 20 s"
+        assert await claim(connection, EVERYWHERE) == [], "its worker has it until its lease ends"
     await city.make_due()
     async with city.engine.begin() as one, city.engine.begin() as other:
-        assert await resume.claim(one, "payments") == [payment.id]
-        assert await resume.claim(other, "payments") == [], "locked by the first"
+        assert [each.subject for each in await claim(one, EVERYWHERE)] == [payment.id]
+        assert await claim(other, EVERYWHERE) == [], "locked by the first"
     async with city.engine.begin() as connection:
-        assert await resume.claim(connection, "payments") == [], "leased by the first"
+        assert await claim(connection, EVERYWHERE) == [], "leased by the first"
         wait = await connection.scalar(
-            text("SELECT next_attempt_at - now() FROM payments WHERE id = :id"), {"id": payment.id}
+            text("SELECT due_at - now() FROM errands WHERE subject = :id"), {"id": payment.id}
         )
-    assert timedelta(seconds=50) < wait <= resume.LEASE
+    assert timedelta(seconds=50) < wait <= timedelta(seconds=60)
     await city.settle()
     await city.agree(payment.id)
 
@@ -149,7 +144,7 @@ class TestTwoProcesses:
 
     async def test_both_succeed(self, city: City) -> None:
         payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
-        slow = await city.legs.run(payment)
+        slow = await city.run(payment)
         assert await city.run_and_record(await city.take_up(payment.id)) == 1
         async with city.engine.begin() as connection:
             assert await record(connection, [slow]) == 0
@@ -157,8 +152,8 @@ class TestTwoProcesses:
 
     async def test_both_in_one_batch(self, city: City) -> None:
         payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
-        slow = await city.legs.run(payment)
-        quick = await city.legs.run(await city.take_up(payment.id))
+        slow = await city.run(payment)
+        quick = await city.run(await city.take_up(payment.id))
         async with city.engine.begin() as connection:
             assert await record(connection, [slow, quick, slow]) == 1
         await city.agree(payment.id)
@@ -168,11 +163,11 @@ class TestTwoProcesses:
         self, city: City, timer_first: bool
     ) -> None:
         payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
-        slow = await city.legs.run(payment)
+        slow = await city.run(payment)
         assert slow.state == State.SUCCEEDED
-        city.psp.add_fault("find", "timeout_before")
-        timer = await city.legs.run(await city.take_up(payment.id))
-        assert timer.unknown_leg == "authorize"
+        city.psp.add_fault("authorize", "timeout_before")
+        timer = await city.run(await city.take_up(payment.id))
+        assert timer.turn.unanswered and timer.turn.leg == "authorize"
         order = [timer, slow] if timer_first else [slow, timer]
         told = []
         for each in order:
@@ -180,17 +175,13 @@ class TestTwoProcesses:
                 told.append(await record(connection, [each]))
         assert told == ([1, 1] if timer_first else [1, 0])
         row = await books.payment(city.engine, payment.id)
-        assert (row["state"], row["unknown_leg"], row["next_attempt_at"]) == (
-            "succeeded",
-            None,
-            None,
-        )
+        assert (row["state"], row["due_at"]) == ("succeeded", None)
         await city.agree(payment.id)
 
     async def test_an_older_unknown_does_not_undo_a_step(self, city: City) -> None:
         payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
         city.psp.add_fault("authorize", "timeout_before")
-        slow = await city.legs.run(payment)
+        slow = await city.run(payment)
         city.psp.add_fault("capture", "timeout_before")
         assert await city.run_and_record(await city.take_up(payment.id)) == 1
         async with city.engine.begin() as connection:
@@ -205,7 +196,7 @@ class TestTwoProcesses:
         """The slow one was refused by the biller; the one that took it up since decides, and comes to the same end."""
         payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
         city.billers.add_fault(BILLER, "apply", "refuse", code="closed_for_today")
-        slow = await city.legs.run(payment)
+        slow = await city.run(payment)
         assert slow.state == State.VOIDED
         taken_up = await city.take_up(payment.id)
         async with city.engine.begin() as connection:
@@ -219,7 +210,7 @@ class TestTwoProcesses:
         await fund_wallet(city.engine, 10_000)
         payment = await city.accept(pay_bill(await city.bill()))
         city.billers.add_fault(BILLER, "apply", "refuse")
-        slow = await city.legs.run(payment)
+        slow = await city.run(payment)
         taken_up = await city.take_up(payment.id)
         async with city.engine.begin() as connection:
             assert await record(connection, [slow]) == 0
@@ -230,7 +221,7 @@ class TestTwoProcesses:
 
     async def test_two_ends_that_contradict_each_other_are_a_case(self, city: City) -> None:
         payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
-        slow = await city.legs.run(payment)
+        slow = await city.run(payment)
         await city.run_and_record(await city.take_up(payment.id))
         slow.state, slow.reason = State.VOIDED, "made_up"
         async with city.engine.begin() as connection:
@@ -246,18 +237,24 @@ class TestLateSuccess:
         # As a timer writes it whose void was not answered.
         async with city.engine.begin() as connection:
             await connection.execute(
-                text("""
-                    UPDATE payments SET state = :state, unknown_leg = 'void', unknown_since = now(), reason = :reason,
-                        psp_intent_id = :intent WHERE id = :id
-                """),
+                text(
+                    "UPDATE payments SET state = :state, reason = :reason, psp_intent_id = :intent WHERE id = :id"
+                ),
                 {"id": payment.id, "intent": intent_id, "state": "accepted", **more},
+            )
+            await connection.execute(
+                text("""
+                    UPDATE errands SET leg = 'void', unknown_since = now(), sent_at = now(), held = false
+                    WHERE subject = :id
+                """),
+                {"id": payment.id},
             )
 
     async def capture(self, city: City, payment: Payment, *, applied: bool) -> str:
         intent_id = await authorize(city, payment)
         if applied:
             await apply(city, payment)
-        await city.client.capture(intent_id, payment.subject, payment.amount_minor)
+        await city.client.capture(intent_id, payment.subject, payment.amount_minor, "CNY")
         return intent_id
 
     async def test_with_the_bill_marked_it_is_a_success(self, city: City) -> None:

@@ -10,10 +10,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.ids import uuid7
-from services.billing.payments import Payments
 from services.billing.payments.objections import ADVICE
 from tests.services.billing.payments import books
 from tests.services.billing.payments.web import Wallet, deliver, problem
+from tests.support.errands import PayingProcess
 from tests.support.factories import (
     fund_wallet,
     make_bill,
@@ -22,7 +22,7 @@ from tests.support.factories import (
 
 
 async def test_a_payment_is_seen_from_its_promise_to_its_receipt(
-    engine: AsyncEngine, payments: Payments, wallet: Wallet
+    engine: AsyncEngine, payments: PayingProcess, wallet: Wallet
 ) -> None:
     await fund_wallet(engine, 10_000)
     answer = await wallet.pay(await make_bill(engine))
@@ -44,7 +44,7 @@ async def test_a_payment_is_seen_from_its_promise_to_its_receipt(
 
 
 async def test_the_same_key_is_the_same_payment(
-    engine: AsyncEngine, payments: Payments, wallet: Wallet
+    engine: AsyncEngine, payments: PayingProcess, wallet: Wallet
 ) -> None:
     await fund_wallet(engine, 20_000)
     bill = await make_bill(engine)
@@ -134,7 +134,7 @@ async def test_each_objection_has_its_problem(
 
 
 async def test_a_bill_that_is_paid_already_is_an_objection(
-    engine: AsyncEngine, payments: Payments, wallet: Wallet
+    engine: AsyncEngine, payments: PayingProcess, wallet: Wallet
 ) -> None:
     await fund_wallet(engine, 10_000)
     bill = await make_bill(engine)
@@ -170,7 +170,7 @@ async def test_what_is_against_the_contract_is_named_and_not_repeated(
 
 
 async def test_another_channels_payment_does_not_exist(
-    engine: AsyncEngine, payments: Payments, wallet: Wallet, stranger: Wallet
+    engine: AsyncEngine, payments: PayingProcess, wallet: Wallet, stranger: Wallet
 ) -> None:
     await fund_wallet(engine, 20_000)
     open_one = (await wallet.pay(await make_bill(engine))).json()["id"]
@@ -185,7 +185,7 @@ async def test_another_channels_payment_does_not_exist(
 
 
 async def test_pages_hold_every_payment_once_newest_first(
-    engine: AsyncEngine, payments: Payments, wallet: Wallet
+    engine: AsyncEngine, payments: PayingProcess, wallet: Wallet
 ) -> None:
     await fund_wallet(engine, 100_000)
     made = [(await wallet.pay(await make_bill(engine))).json()["id"] for _ in range(5)]

@@ -2,9 +2,9 @@
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.billing.payments import Payments
 from tests.services.billing.payments import books
 from tests.services.billing.payments.web import Wallet, deliver, problem
+from tests.support.errands import PayingProcess
 from tests.support.factories import (
     fund_wallet,
     make_bill,
@@ -14,7 +14,7 @@ from tests.support.factories import (
 
 
 async def test_a_refund_is_promised_kept_and_seen(
-    engine: AsyncEngine, payments: Payments, wallet: Wallet
+    engine: AsyncEngine, payments: PayingProcess, wallet: Wallet
 ) -> None:
     await fund_wallet(engine, 10_000)
     id = (await wallet.pay(await make_bill(engine))).json()["id"]
@@ -38,7 +38,7 @@ async def test_a_refund_is_promised_kept_and_seen(
 
 
 async def test_a_payment_that_took_nothing_is_not_refundable(
-    engine: AsyncEngine, payments: Payments, wallet: Wallet
+    engine: AsyncEngine, payments: PayingProcess, wallet: Wallet
 ) -> None:
     id = (await wallet.pay(await make_bill(engine))).json()["id"]
     await deliver(engine, payments)
@@ -49,7 +49,7 @@ async def test_a_payment_that_took_nothing_is_not_refundable(
 
 
 async def test_a_top_up_is_promised_and_seen_by_its_channel(
-    engine: AsyncEngine, payments: Payments, wallet: Wallet, stranger: Wallet
+    engine: AsyncEngine, payments: PayingProcess, wallet: Wallet, stranger: Wallet
 ) -> None:
     body = {
         "payer": "payer-1",
@@ -70,7 +70,7 @@ async def test_a_top_up_is_promised_and_seen_by_its_channel(
 
 
 async def test_a_wallet_shows_what_it_has_and_what_is_held(
-    engine: AsyncEngine, payments: Payments, wallet: Wallet
+    engine: AsyncEngine, payments: PayingProcess, wallet: Wallet
 ) -> None:
     assert (await wallet.get("/v1/wallets/payer-1")).json() == []
     await fund_wallet(engine, 10_000)

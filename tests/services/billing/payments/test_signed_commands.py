@@ -18,7 +18,6 @@ from messaging import metrics
 from messaging.consumption import ATTEMPTS
 from messaging.relay import Relay
 from services.billing.channels import Trust, revoke_signing_key
-from services.billing.payments import Payments
 from tests.services.billing.payments import books
 from tests.services.billing.payments.command_worker import (
     CommandWorker,
@@ -38,6 +37,7 @@ from tests.support.commands import (
     signed,
 )
 from tests.support.databases import Database
+from tests.support.errands import PayingProcess
 from tests.support.factories import (
     CHANNEL,
     fund_wallet,
@@ -56,7 +56,7 @@ WALLET = f"wallet:{CHANNEL}:payer-1"
 
 @pytest.fixture
 async def worker(
-    kafka: str, engine: AsyncEngine, payments: Payments, tmp_path: Path
+    kafka: str, engine: AsyncEngine, payments: PayingProcess, tmp_path: Path
 ) -> AsyncIterator[CommandWorker]:
     """A worker, two channels (one with money in a wallet), and a biller that settles by file."""
     await make_biller(engine)
@@ -201,7 +201,7 @@ async def test_the_keys_of_a_closed_channel_open_nothing(
 
 
 async def test_a_trusted_topic_takes_what_is_not_signed_and_the_other_topic_does_not(
-    kafka: str, engine: AsyncEngine, payments: Payments, tmp_path: Path
+    kafka: str, engine: AsyncEngine, payments: PayingProcess, tmp_path: Path
 ) -> None:
     await make_biller(engine)
     await fund_wallet(engine, 50_000)

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from services.billing.payments.ask import ABSENCE_PROVEN_AFTER
+from errands import Booking
 from services.billing.payments.record_top_up import record_top_ups
 from services.billing.payments.top_up import accept_top_ups
-from services.billing.payments.top_up_legs import TopUpLegs
 from tests.services.billing.payments import books
 from tests.services.billing.payments.city import City
+from tests.support.errands import institutions
 from tests.support.factories import make_channel, top_up_wallet
 
 WALLET = "wallet:city-app:payer-1"
@@ -90,8 +90,8 @@ async def test_an_id_with_other_content_is_reused(city: City) -> None:
 async def test_continues_from(city: City, died_after: str) -> None:
     asked = top_up_wallet()
     async with city.engine.begin() as connection:
-        fresh, _ = await accept_top_ups(connection, [asked], timedelta(seconds=20))
-    slow = await TopUpLegs(city.client).run(fresh[0]) if died_after == "charge" else None
+        fresh, _ = await accept_top_ups(connection, [asked], Booking(institutions()))
+    slow = await city.run_top_up(fresh[0]) if died_after == "charge" else None
     await city.settle()
     assert await books.balance(city.engine, WALLET) == (10_000, 0)
     assert city.charged_minor(fresh[0].id) == 10_000
@@ -104,7 +104,7 @@ async def test_continues_from(city: City, died_after: str) -> None:
 async def test_a_charge_that_the_psp_never_made_ends_when_its_absence_is_proven(city: City) -> None:
     city.psp.add_fault("charge", "error_500_before")
     row = await top_up(city)
-    await city.age("top_ups", row["id"], ABSENCE_PROVEN_AFTER + timedelta(minutes=1))
+    await city.age("top_ups", row["id"], timedelta(hours=24))
     await city.settle()
     row = await books.top_up(city.engine, row["id"])
     assert (row["state"], row["reason"]) == ("declined", "never_charged")
@@ -114,8 +114,8 @@ async def test_a_charge_that_the_psp_never_made_ends_when_its_absence_is_proven(
 async def test_a_charge_without_an_answer_for_a_day_is_a_case(city: City) -> None:
     city.psp.add_fault("charge", "timeout_after")
     row = await top_up(city)
-    await city.age("top_ups", row["id"], timedelta(hours=25))
-    city.psp.add_fault("find", "timeout_before")
+    await city.age("top_ups", row["id"], timedelta(hours=24))
+    city.psp.add_fault("*", "timeout_before")
     await city.settle(rounds=1)
     assert await books.cases(city.engine, row["id"]) == ["unknown_charge"]
     await city.settle()

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.ids import derived_id, uuid7
 from migrations.apply import config_of
-from services.billing.payments import resume
+from services.billing.payments.read import read_open
 from tests.services.billing.payments import books
 from tests.services.billing.payments.city import City
 from tests.support.databases import Database
@@ -59,7 +59,8 @@ async def test_a_refund_that_could_never_be_booked_is_booked(
     await before(database)
     await run(owner_engine, _REFUND, id=id, payment=id, state="accepted")
     await run(owner_engine, "UPDATE payments SET refund_pending_minor = 8850 WHERE id = :id", id=id)
-    await (await city.connectors.of("north-power")).unapply(id.hex.upper())
+    connector = await city.connectors.of("north-power")
+    await connector.unapply(await books.application(city.engine, id))
     intent_id = (await run(owner_engine, "SELECT psp_intent_id FROM payments"))[0][0]
     city.psp.http.post(
         "/v1/refunds",
@@ -110,7 +111,7 @@ async def test_what_is_booked_keeps_its_transfer_and_what_is_open_its_key(
         ("charge", "top_up"),
     ]
     async with city.engine.begin() as connection:
-        [found] = await resume.read_open(connection, [open_payment.id])
+        [found] = await read_open(connection, [open_payment.errand])
     assert found.charge.former_key
     fresh = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
     assert not fresh.charge.former_key

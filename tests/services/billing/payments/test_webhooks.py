@@ -54,9 +54,7 @@ async def send(
 
 async def due(engine: AsyncEngine) -> int:
     async with engine.connect() as connection:
-        found = await connection.scalar(
-            text("SELECT count(*) FROM payments WHERE next_attempt_at <= now()")
-        )
+        found = await connection.scalar(text("SELECT count(*) FROM errands WHERE due_at <= now()"))
         return int(found or 0)
 
 

@@ -18,11 +18,12 @@ from events.topics import PAYMENT_COMMANDS
 from messaging.consume import Message, Rejected
 from sandbox.ports import HOST, free_port, listens, wait_until
 from services.billing.bills import routes as bills
-from services.billing.payments import Payments, routes, webhooks
+from services.billing.payments import routes, webhooks
 from services.billing.payments.consumer import take
 from services.billing.payments.promises import Promises
 from services.billing.settings import Settings
 from tests.support.commands import DOOR_KEY
+from tests.support.errands import PayingProcess
 
 
 @asynccontextmanager
@@ -42,7 +43,7 @@ async def serve(engine: AsyncEngine, webhook_secret: str = "") -> AsyncIterator[
     await serving
 
 
-async def deliver(engine: AsyncEngine, payments: Payments) -> list[Rejected]:
+async def deliver(engine: AsyncEngine, payments: PayingProcess) -> list[Rejected]:
     """Hand the worker every command that is in the outbox, as Kafka would: all of them again each time."""
     async with engine.connect() as connection:
         rows = await connection.execute(

@@ -2,10 +2,11 @@
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.billing.psp import Authorized, Captured, Charge, Psp
+from services.billing.psp import Authorized, Captured, Charge, Intent, Psp, Unknown
 from services.billing.subject import Subject
 from tests.support.factories import a_payment
 from tests.support.psp import RETURN_URL, SandboxPsp
@@ -39,6 +40,11 @@ class Till:
         outcome = await self.client.authorize(charge)
         assert isinstance(outcome, Authorized), outcome
         return charge.subject, outcome.intent_id
+
+    async def find(self, charge: Charge) -> Intent | Unknown | None:
+        """The charge among all of today's."""
+        now = datetime.now(UTC)
+        return await self.client.find(charge, now - timedelta(hours=1), now)
 
     async def taken(self) -> tuple[Subject, str]:
         """Our id and the PSP's of a charge that is captured."""

@@ -5,12 +5,22 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
 
-from services.billing.psp import ActionRequired, Charge, Declined, Psp, Refused, Unknown
+from services.billing.psp import (
+    ActionRequired,
+    Charge,
+    Declined,
+    Intent,
+    Psp,
+    Refused,
+    Unknown,
+    Voided,
+)
 from services.billing.psp.transport import LARGEST_ANSWER_BYTES
 from services.billing.subject import Kind, Subject
 from tests.support.factories import a_refund
@@ -18,6 +28,7 @@ from tests.support.factories import a_refund
 Json = dict[str, object]
 PAYMENT = Subject(Kind.PAYMENT, UUID("00000000-0000-4000-8000-000000000001"))
 CHARGE = Charge(PAYMENT, 8850, "CNY", "pm_card_visa")
+NOW = datetime(2026, 9, 1, tzinfo=UTC)
 OURS = {"charge_id": str(PAYMENT.id), "kind": "payment"}
 
 
@@ -79,6 +90,14 @@ def an_intent(**changed: object) -> Json:
     }
 
 
+def keys_in(head: bytes) -> str:
+    """The Idempotency-Key of a request."""
+    lines = head.decode().split("\r\n")
+    return next(
+        line.partition(": ")[2] for line in lines if line.lower().startswith("idempotency-key")
+    )
+
+
 def an_error(type: str = "invalid_request_error", **more: object) -> Json:
     return {"error": {"type": type, "code": "any_code", "message": "No.", **more}}
 
@@ -117,12 +136,13 @@ async def test_an_authorization_that_is_not_ours(liar: Liar, client: Psp, change
         {"amount_received": 8850, "id": "pi_2"},
         {"amount_received": 8850, "metadata": OURS | {"charge_id": str(uuid4())}},
         {"amount_received": 8850, "status": "requires_capture"},
+        {"amount_received": 8850, "currency": "usd"},
     ],
 )
 async def test_a_capture_that_is_not_ours(liar: Liar, client: Psp, changed: Json) -> None:
     told = an_intent(**{"status": "succeeded", "amount_capturable": 0, **changed})
     liar.answers(told)
-    assert isinstance(await client.capture("pi_1", CHARGE.subject, 8850), Unknown)
+    assert isinstance(await client.capture("pi_1", CHARGE.subject, 8850, "CNY"), Unknown)
 
 
 async def test_a_rejection_that_tells_of_anothers_intent(liar: Liar, client: Psp) -> None:
@@ -132,8 +152,8 @@ async def test_a_rejection_that_tells_of_anothers_intent(liar: Liar, client: Psp
         )
         liar.answers(an_error("card_error", payment_intent=others), code)
         assert isinstance(await client.authorize(CHARGE), Unknown)
-        assert isinstance(await client.capture("pi_1", CHARGE.subject, 8850), Unknown)
-        assert isinstance(await client.void("pi_1", CHARGE.subject), Unknown)
+        assert isinstance(await client.capture("pi_1", CHARGE.subject, 8850, "CNY"), Unknown)
+        assert isinstance(await client.void("pi_1", CHARGE.subject, "CNY"), Unknown)
 
 
 async def test_a_decline_of_what_is_held_contradicts_itself(liar: Liar, client: Psp) -> None:
@@ -141,12 +161,63 @@ async def test_a_decline_of_what_is_held_contradicts_itself(liar: Liar, client: 
     assert isinstance(await client.authorize(CHARGE), Unknown)
 
 
+@pytest.mark.parametrize("changed", [{"amount": 8851}, {"currency": "usd"}])
+async def test_a_decline_of_another_amount_is_not_ours(
+    liar: Liar, client: Psp, changed: Json
+) -> None:
+    declined = an_intent(status="requires_payment_method", amount_capturable=0, **changed)
+    liar.answers(an_error("card_error", payment_intent=declined), 402)
+    assert isinstance(await client.authorize(CHARGE), Unknown)
+
+
+async def test_a_void_in_another_currency_is_not_ours(liar: Liar, client: Psp) -> None:
+    liar.answers(an_intent(status="canceled", amount_capturable=0))
+    assert await client.void("pi_1", PAYMENT, "CNY") == Voided("pi_1")
+    outcome = await client.void("pi_1", PAYMENT, "USD")
+    assert isinstance(outcome, Unknown)
+    assert outcome.why.startswith("wrong_currency")
+
+
+@pytest.mark.parametrize("status", [401, 404, 409, 429, 500, 503])
+async def test_only_an_error_that_is_replayed_is_over(liar: Liar, client: Psp, status: int) -> None:
+    for headers, over in (
+        ("", False),
+        ("Idempotent-Replayed: false\r\n", False),
+        ("Idempotent-Replayed: true\r\n", True),
+    ):
+        liar.answers(an_error("api_error"), status, headers)
+        answers = [
+            await client.authorize(CHARGE),
+            await client.refund(a_refund(), "pi_1", 5, "CNY"),
+        ]
+        for answer in answers:
+            assert isinstance(answer, Unknown)
+            assert answer.over is over
+
+
+@pytest.mark.parametrize(("attempt", "key"), [(1, ""), (2, ":2"), (12, ":12")])
+async def test_each_attempt_has_its_own_key(
+    liar: Liar, client: Psp, attempt: int, key: str
+) -> None:
+    liar.answers(an_error("api_error"), 500)
+    refund = a_refund()
+    await client.authorize(replace(CHARGE, attempt=attempt))
+    await client.charge(replace(CHARGE, attempt=attempt, former_key=True))
+    await client.refund(refund, "pi_1", 5, "CNY", attempt=attempt)
+    former = PAYMENT.id if attempt == 1 else PAYMENT
+    assert [keys_in(head) for head in liar.requests] == [
+        f"{PAYMENT}:authorize{key}",
+        f"{former}:charge{key}",
+        f"{refund}:refund{key}",
+    ]
+
+
 async def test_a_rejection_is_an_answer(liar: Liar, client: Psp) -> None:
     declined = an_intent(status="requires_payment_method", amount_capturable=0)
     liar.answers(an_error("card_error", decline_code="lost_card", payment_intent=declined), 402)
     assert await client.authorize(CHARGE) == Declined("pi_1", "lost_card", "No.")
     liar.answers(an_error(), 400)
-    assert await client.refund(a_refund(), "pi_1", 5) == Refused("any_code", "No.")
+    assert await client.refund(a_refund(), "pi_1", 5, "CNY") == Refused("any_code", "No.")
 
 
 @pytest.mark.parametrize("status", [204, 301, 302, 401, 403, 404, 409, 418, 500, 502, 503, 504])
@@ -154,7 +225,7 @@ async def test_every_other_status_is_unknown(liar: Liar, client: Psp, status: in
     for body in (an_error(), b"<html>gateway</html>", b""):
         liar.answers(body, status, "Location: /v1/elsewhere\r\n")
         assert isinstance(await client.authorize(CHARGE), Unknown)
-        assert isinstance(await client.refund(a_refund(), "pi_1", 5), Unknown)
+        assert isinstance(await client.refund(a_refund(), "pi_1", 5, "CNY"), Unknown)
     assert len(liar.requests) == 6  # a redirect is not followed
 
 
@@ -201,11 +272,11 @@ async def test_an_answer_that_stops_in_the_middle_is_given_up(liar: Liar, client
     calls: list[Callable[[], Awaitable[object]]] = [
         lambda: client.authorize(CHARGE),
         lambda: client.charge(CHARGE),
-        lambda: client.capture("pi_1", CHARGE.subject, 8850),
-        lambda: client.void("pi_1", CHARGE.subject),
-        lambda: client.refund(a_refund(), "pi_1", 1),
+        lambda: client.capture("pi_1", CHARGE.subject, 8850, "CNY"),
+        lambda: client.void("pi_1", CHARGE.subject, "CNY"),
+        lambda: client.refund(a_refund(), "pi_1", 1, "CNY"),
         lambda: client.retrieve("pi_1"),
-        lambda: client.find(CHARGE.subject),
+        lambda: client.find(CHARGE, day, day),
         lambda: client.find_refund(a_refund(), "pi_1"),
         lambda: client.balance_transactions(day, day.replace(day=2)),
     ]
@@ -225,16 +296,25 @@ async def test_a_list_that_does_not_move_on_is_given_up(liar: Liar, client: Psp)
 
 async def test_one_charge_found_twice_is_unknown(liar: Liar, client: Psp) -> None:
     both = [an_intent(), an_intent(id="pi_2")]
-    liar.answers({"object": "search_result", "data": both})
-    outcome = await client.find(CHARGE.subject)
+    liar.answers({"object": "list", "data": both, "has_more": False})
+    outcome = await client.find(CHARGE, NOW, NOW)
     assert isinstance(outcome, Unknown)
     assert outcome.why.startswith("doubled")
 
 
-async def test_a_search_that_finds_anothers_charge_proves_nothing(liar: Liar, client: Psp) -> None:
-    other = an_intent(metadata=OURS | {"charge_id": str(uuid4())})
-    liar.answers({"object": "search_result", "data": [other]})
-    assert isinstance(await client.find(CHARGE.subject), Unknown)
+async def test_of_two_that_name_the_charge_the_live_one_is_found(liar: Liar, client: Psp) -> None:
+    declined = an_intent(id="pi_2", status="requires_payment_method", amount_capturable=0)
+    other = an_intent(id="pi_3", metadata=OURS | {"charge_id": str(uuid4())})
+    nobodys = an_intent(id="pi_4", metadata={})
+    for both in ([declined, an_intent()], [an_intent(), declined]):
+        liar.answers({"object": "list", "data": [other, *both, nobodys], "has_more": False})
+        found = await client.find(CHARGE, NOW, NOW)
+        assert isinstance(found, Intent)
+        assert found.id == "pi_1"
+    liar.answers({"object": "list", "data": [declined], "has_more": False})
+    found = await client.find(CHARGE, NOW, NOW)
+    assert isinstance(found, Intent)
+    assert isinstance(found.outcome, Declined)
 
 
 @pytest.mark.parametrize(
@@ -259,6 +339,7 @@ async def test_a_page_that_no_payer_can_be_shown_is_none(
         {"metadata": {}},
         {"metadata": {"refund_id": str(PAYMENT.id), "kind": "refund"}},
         {"status": "undecided"},
+        {"currency": "usd"},
     ],
 )
 async def test_a_refund_that_is_not_ours(liar: Liar, client: Psp, changed: Json) -> None:
@@ -268,12 +349,16 @@ async def test_a_refund_that_is_not_ours(liar: Liar, client: Psp, changed: Json)
         "object": "refund",
         "amount": 5,
         "status": "succeeded",
+        "currency": "cny",
         "payment_intent": "pi_1",
         "metadata": {"refund_id": str(refund.id), "kind": "refund"},
         **changed,
     }
     liar.answers(told)
-    assert isinstance(await client.refund(refund, "pi_1", 5), Unknown)
+    assert isinstance(await client.refund(refund, "pi_1", 5, "CNY"), Unknown)
+    liar.answers({"object": "list", "data": [told], "has_more": False})
+    found = await client.find_refund(refund, "pi_1", 5, "CNY")
+    assert found is None or isinstance(found, Unknown)
 
 
 async def test_the_key_is_not_told_in_what_went_wrong(liar: Liar) -> None:

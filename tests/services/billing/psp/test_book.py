@@ -11,7 +11,7 @@ async def test_the_book_of_our_money(client: Psp, till: Till) -> None:
     since = datetime.now(UTC) - timedelta(days=1)
     payment, intent_id = await till.taken()
     refund = a_refund()
-    await client.refund(refund, intent_id, 850)
+    await client.refund(refund, intent_id, 850, "CNY")
     lines = await client.balance_transactions(since, since + timedelta(days=10))
     assert isinstance(lines, list)
     ours = [line for line in lines if line.intent_id == intent_id]

@@ -35,8 +35,8 @@ async def test_hold_then_take(client: Psp, till: Till, psp: SandboxPsp) -> None:
     [hold] = psp.book(payment)["holds"]
     assert (hold["status"], hold["amount_minor"], hold["currency"]) == ("held", 8850, "CNY")
 
-    assert await client.capture(intent_id, payment, 8850) == Captured(intent_id)
-    assert await client.capture(intent_id, payment, 8850) == Captured(intent_id)
+    assert await client.capture(intent_id, payment, 8850, "CNY") == Captured(intent_id)
+    assert await client.capture(intent_id, payment, 8850, "CNY") == Captured(intent_id)
 
     book = psp.book(payment)
     assert [hold["status"] for hold in book["holds"]] == ["captured"]
@@ -45,9 +45,9 @@ async def test_hold_then_take(client: Psp, till: Till, psp: SandboxPsp) -> None:
 
 async def test_hold_then_let_go(client: Psp, till: Till, psp: SandboxPsp) -> None:
     payment, intent_id = await till.held()
-    assert await client.void(intent_id, payment) == Voided(intent_id)
-    assert await client.void(intent_id, payment) == Voided(intent_id)
-    assert isinstance(await client.capture(intent_id, payment, 8850), Refused)
+    assert await client.void(intent_id, payment, "CNY") == Voided(intent_id)
+    assert await client.void(intent_id, payment, "CNY") == Voided(intent_id)
+    assert isinstance(await client.capture(intent_id, payment, 8850, "CNY"), Refused)
     book = psp.book(payment)
     assert [hold["status"] for hold in book["holds"]] == ["released"]
     assert not book["captures"]
@@ -55,13 +55,13 @@ async def test_hold_then_let_go(client: Psp, till: Till, psp: SandboxPsp) -> Non
 
 async def test_what_is_taken_cannot_be_let_go(client: Psp, till: Till, psp: SandboxPsp) -> None:
     payment, intent_id = await till.taken()
-    assert isinstance(await client.void(intent_id, payment), Refused)
+    assert isinstance(await client.void(intent_id, payment, "CNY"), Refused)
     assert len(psp.book(payment)["captures"]) == 1
 
 
 async def test_more_than_was_held_cannot_be_taken(client: Psp, till: Till, psp: SandboxPsp) -> None:
     payment, intent_id = await till.held()
-    outcome = await client.capture(intent_id, payment, 8851)
+    outcome = await client.capture(intent_id, payment, 8851, "CNY")
     assert isinstance(outcome, Refused)
     assert outcome.code == "amount_too_large"
     assert not psp.book(payment)["captures"]
@@ -69,8 +69,8 @@ async def test_more_than_was_held_cannot_be_taken(client: Psp, till: Till, psp: 
 
 async def test_a_capture_of_another_amount_is_not_ours(client: Psp, till: Till) -> None:
     payment, intent_id = await till.held()
-    assert isinstance(await client.capture(intent_id, payment, 8000), Captured)
-    outcome = await client.capture(intent_id, payment, 8850)
+    assert isinstance(await client.capture(intent_id, payment, 8000, "CNY"), Captured)
+    outcome = await client.capture(intent_id, payment, 8850, "CNY")
     assert isinstance(outcome, Unknown)
 
 
@@ -131,7 +131,7 @@ async def test_a_payer_who_never_came_back_pays_nothing(
     charge = till.charge("pm_alipay")
     asked = await client.charge(charge)
     assert isinstance(asked, ActionRequired)
-    assert await client.void(asked.intent_id, charge.subject) == Voided(asked.intent_id)
+    assert await client.void(asked.intent_id, charge.subject, "CNY") == Voided(asked.intent_id)
     psp.decide(str(asked.url), "approve")
     assert psp.book(charge.subject)["captures"] == []
 
@@ -158,14 +158,14 @@ async def test_the_same_charge_over_another_amount_is_unknown(
 async def test_refunds_stay_within_the_capture(client: Psp, till: Till, psp: SandboxPsp) -> None:
     payment, intent_id = await till.taken()
     first, second = a_refund(), a_refund()
-    assert isinstance(await client.refund(first, intent_id, 8000), Refunded)
-    assert isinstance(await client.refund(first, intent_id, 8000), Refunded)
-    refused = await client.refund(second, intent_id, 851)
+    assert isinstance(await client.refund(first, intent_id, 8000, "CNY"), Refunded)
+    assert isinstance(await client.refund(first, intent_id, 8000, "CNY"), Refunded)
+    refused = await client.refund(second, intent_id, 851, "CNY")
     assert isinstance(refused, Refused)
     assert refused.code == "amount_too_large"
     rest = a_refund()
-    assert isinstance(await client.refund(rest, intent_id, 850), Refunded)
-    refused = await client.refund(a_refund(), intent_id, 1)
+    assert isinstance(await client.refund(rest, intent_id, 850, "CNY"), Refunded)
+    refused = await client.refund(a_refund(), intent_id, 1, "CNY")
     assert isinstance(refused, Refused)
     assert refused.code == "charge_already_refunded"
     refunds = psp.book(payment)["refunds"]
@@ -177,7 +177,7 @@ async def test_refunds_stay_within_the_capture(client: Psp, till: Till, psp: San
 
 async def test_what_is_only_held_cannot_be_refunded(client: Psp, till: Till) -> None:
     _, intent_id = await till.held()
-    assert isinstance(await client.refund(a_refund(), intent_id, 1), Refused)
+    assert isinstance(await client.refund(a_refund(), intent_id, 1, "CNY"), Refused)
 
 
 async def test_a_refund_that_is_decided_later(client: Psp, till: Till, psp: SandboxPsp) -> None:
@@ -186,7 +186,7 @@ async def test_a_refund_that_is_decided_later(client: Psp, till: Till, psp: Sand
         taken = await client.charge(charge)
         assert isinstance(taken, Captured)
         refund = a_refund()
-        pending = await client.refund(refund, taken.intent_id, 850)
+        pending = await client.refund(refund, taken.intent_id, 850, "CNY")
         assert isinstance(pending, RefundPending)
         assert await client.find_refund(refund, taken.intent_id, 850) == pending
         psp.settle_refund(pending.psp_refund_id, end)
@@ -198,7 +198,7 @@ async def test_a_refund_that_fails_on_its_way(client: Psp, till: Till, psp: Sand
     taken = await client.charge(charge)
     assert isinstance(taken, Captured)
     refund = a_refund()
-    assert isinstance(await client.refund(refund, taken.intent_id, 8850), RefundPending)
+    assert isinstance(await client.refund(refund, taken.intent_id, 8850, "CNY"), RefundPending)
     assert isinstance(await client.find_refund(refund, taken.intent_id), Refused)
     assert [line["status"] for line in psp.book(charge.subject)["refunds"]] == ["failed"]
 
@@ -206,13 +206,14 @@ async def test_a_refund_that_fails_on_its_way(client: Psp, till: Till, psp: Sand
 async def test_find_by_our_own_ids(client: Psp, till: Till) -> None:
     payment, intent_id = await till.taken()
     refund = a_refund()
-    await client.refund(refund, intent_id, 850)
-    found = await client.find(payment)
+    await client.refund(refund, intent_id, 850, "CNY")
+    found = await till.find(till.charges[-1])
     assert isinstance(found, Intent)
     assert (found.id, found.subject, found.captured_minor) == (intent_id, payment, 8850)
-    assert await client.find(a_payment()) is None
+    assert await till.find(till.charge()) is None
     assert isinstance(await client.find_refund(refund, intent_id, 850), Refunded)
     assert isinstance(await client.find_refund(refund, intent_id, 851), Unknown)
+    assert isinstance(await client.find_refund(refund, intent_id, 850, "USD"), Unknown)
     assert await client.find_refund(a_refund(), intent_id) is None
 
 
@@ -220,9 +221,9 @@ async def test_what_the_psp_does_not_know_is_unknown(client: Psp) -> None:
     nobodys = "pi_nobodys"
     for outcome in (
         await client.retrieve(nobodys),
-        await client.capture(nobodys, a_payment(), 1),
-        await client.void(nobodys, a_payment()),
-        await client.refund(a_refund(), nobodys, 1),
+        await client.capture(nobodys, a_payment(), 1, "CNY"),
+        await client.void(nobodys, a_payment(), "CNY"),
+        await client.refund(a_refund(), nobodys, 1, "CNY"),
     ):
         assert isinstance(outcome, Unknown)
         assert outcome.why.startswith("status: 404")
@@ -235,7 +236,7 @@ async def test_another_charges_intent_is_unknown(client: Psp, till: Till, psp: S
     assert isinstance(found.outcome_for(a_payment(), 8850, "CNY"), Unknown)
     assert isinstance(found.outcome_for(payment, 8851, "CNY"), Unknown)
     assert isinstance(found.outcome_for(payment, 8850, "USD"), Unknown)
-    assert isinstance(await client.void(intent_id, a_payment()), Unknown)
+    assert isinstance(await client.void(intent_id, a_payment(), "CNY"), Unknown)
 
 
 async def test_a_wrong_api_key_is_unknown(till: Till, psp: SandboxPsp) -> None:

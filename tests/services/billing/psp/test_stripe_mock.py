@@ -60,11 +60,11 @@ async def test_every_request_is_accepted_and_its_answer_is_read(
     day = datetime(2026, 9, 1, tzinfo=UTC)
     await client.authorize(a_charge())
     await client.charge(a_charge())
-    await client.capture("pi_1", a_payment(), 8850)
-    await client.void("pi_1", a_payment())
-    await client.refund(a_refund(), "pi_1", 50)
+    await client.capture("pi_1", a_payment(), 8850, "CNY")
+    await client.void("pi_1", a_payment(), "CNY")
+    await client.refund(a_refund(), "pi_1", 50, "CNY")
     await client.retrieve("pi_1")
-    await client.find(a_payment())
+    await client.find(a_charge(), day, day)
     await client.find_refund(a_refund(), "pi_1")
     await client.balance_transactions(day, day.replace(day=2))
 
@@ -83,7 +83,7 @@ async def test_every_request_is_accepted_and_its_answer_is_read(
 
 
 async def test_the_next_page_is_asked_for_as_stripe_wants_it(transport: Recording) -> None:
-    for path in ("/v1/balance_transactions", "/v1/refunds"):
+    for path in ("/v1/balance_transactions", "/v1/refunds", "/v1/payment_intents"):
         params = [("limit", "100"), ("starting_after", "txn_1")]
         answer = await transport.send(Request("page", "GET", path, params), WirePage)
         assert isinstance(answer, WirePage), answer
@@ -109,7 +109,7 @@ async def test_what_is_told_again_is_what_was_asked(transport: Recording) -> Non
         ("POST", "/v1/refunds", [("payment_intent", "pi_1"), ("amount_minor", "5")]),
         ("GET", "/v1/refunds", [("intent", "pi_1")]),
         ("GET", "/v1/balance_transactions", [("since", "5")]),
-        ("GET", "/v1/payment_intents/search", [("limit", "5")]),
+        ("GET", "/v1/payment_intents", [("since", "5")]),
         ("GET", "/v1/payment_intent/pi_1", []),
     ],
 )
@@ -142,7 +142,7 @@ async def test_the_sandbox_tells_nothing_that_stripe_does_not(
     charge = a_charge()
     held = await client.charge(charge)
     intent_id = getattr(held, "intent_id")  # noqa: B009 - any outcome but this one fails here
-    await client.refund(a_refund(), intent_id, 50)
+    await client.refund(a_refund(), intent_id, 50, "CNY")
     await client.aclose()
     psp.pay_out()
     async with httpx.AsyncClient(headers={"Authorization": f"Bearer {psp.api_key}"}) as ours:

@@ -35,14 +35,17 @@ _BILLS = text("""
 """)
 _PAYMENTS = text("""
     INSERT INTO payments (id, channel_id, payer, bill_id, biller_id, account_id, amount_minor, currency, funding,
-        payment_method, request_hash, state, captured_minor, version, finished_at, next_attempt_at)
+        payment_method, request_hash, state, captured_minor, version, finished_at)
     SELECT p.id, 'app', 'payer', p.bill, :biller, p.account, p.amount, 'CNY', CAST(:funding AS text),
         CASE WHEN :funding = 'psp' THEN 'pm_card_visa' END, '', CAST(:state AS text),
         CASE WHEN :state = 'succeeded' THEN p.amount ELSE 0 END, 1,
-        CASE WHEN :state IN ('succeeded', 'voided') THEN CAST(:at AS timestamptz) END,
-        CASE WHEN :state NOT IN ('succeeded', 'voided') THEN now() END
+        CASE WHEN :state IN ('succeeded', 'voided') THEN CAST(:at AS timestamptz) END
     FROM unnest(CAST(:ids AS uuid[]), CAST(:bills AS uuid[]), CAST(:accounts AS uuid[]), CAST(:amounts AS bigint[]))
         AS p (id, bill, account, amount)
+""")
+_ERRANDS = text("""
+    INSERT INTO errands (kind, subject, institution, leg)
+    SELECT 'payment', id, 'psp', 'capture' FROM unnest(CAST(:ids AS uuid[])) AS p (id)
 """)
 _REFUND = text("""
     INSERT INTO refunds (id, transfer_id, payment_id, amount_minor, request_hash, state, finished_at)
@@ -98,6 +101,8 @@ async def pay(
             _PAYMENTS, {**about, "biller": biller, "funding": funding, "state": state, "at": at}
         )
         if state != "succeeded":
+            if state != "voided":
+                await connection.execute(_ERRANDS, {"ids": ids})
             return ids
         await receipts.issue(
             connection,

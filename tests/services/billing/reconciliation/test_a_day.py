@@ -24,6 +24,7 @@ from services.billing.settings import Settings
 from tests.services.billing.payments.city import BILLER, City
 from tests.services.billing.reconciliation import books
 from tests.support.billers import SandboxBillers
+from tests.support.errands import institutions
 from tests.support.factories import make_channel, pay_bill, refund_payment, top_up_wallet
 from tests.support.psp import SandboxPsp
 
@@ -42,8 +43,9 @@ async def city(
             data_dir=billers.data_dir,
             biller_secrets=billers.secrets_path,
         )
-        connectors = Connectors(engine, settings)
-        made = City(engine, owner_engine, psp, billers, client, connectors)
+        at = institutions()
+        connectors = Connectors(engine, settings, at)
+        made = City(engine, owner_engine, psp, billers, client, connectors, at)
         yield made
         await made.aclose()
         await connectors.aclose()

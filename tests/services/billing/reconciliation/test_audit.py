@@ -72,8 +72,9 @@ FAULTS: dict[str, list[str]] = {
     ],
     "I13": [
         "UPDATE payments SET created_at = now() - interval '26 hours' WHERE state = 'applied'",
-        "UPDATE payments SET next_attempt_at = now() - interval '16 minutes' WHERE state = 'applied'",
-        "UPDATE payments SET next_attempt_at = NULL WHERE state = 'applied'",
+        "UPDATE errands SET due_at = now() - interval '16 minutes'",
+        "DELETE FROM errands",
+        "INSERT INTO errands (kind, subject, institution, leg) VALUES ('payment', gen_random_uuid(), 'psp', 'void')",
         "UPDATE refunds SET state = 'accepted', finished_at = NULL",
     ],
     "promises": [

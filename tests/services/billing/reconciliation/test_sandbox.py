@@ -33,6 +33,7 @@ from services.billing.settings import Settings
 from services.billing.subject import Kind, Subject
 from tests.services.billing.reconciliation import books
 from tests.support.billers import SandboxBillers
+from tests.support.errands import institutions
 from tests.support.psp import SandboxPsp
 
 _CATALOGUE = text("""
@@ -85,7 +86,7 @@ async def test_the_psps_book_of_a_day_matches_item_by_item_and_its_fees_and_payo
         for subject, amount in zip(subjects, [10_000, 20_000, 5_000], strict=True)
     ]
     refund = Subject(Kind.REFUND, back)
-    assert isinstance(await psp.refund(refund, intents[0], 4_000), Refunded)
+    assert isinstance(await psp.refund(refund, intents[0], 4_000, "CNY"), Refunded)
     assert provider.pay_out() is not None
 
     found = await import_psp(engine, psp, today())
@@ -141,7 +142,9 @@ async def connectors(
     async with engine.begin() as connection:
         for row in rows:
             await connection.execute(_CATALOGUE, {**row, "connector": json.dumps(row["connector"])})
-    made = Connectors(engine, Settings(database_url=SecretStr("postgresql+asyncpg://")))
+    made = Connectors(
+        engine, Settings(database_url=SecretStr("postgresql+asyncpg://")), institutions()
+    )
     yield made
     await made.aclose()
 
@@ -165,13 +168,14 @@ async def test_day_files_of_every_dialect_match_what_was_applied_and_unapplied(
         amounts = [1_200, 3_400, 5_600]
         paid = await books.pay(engine, amounts[:2], biller=biller, at=datetime.now(UTC))
         (voided,) = await books.pay(engine, amounts[2:], biller=biller, state="voided")
+        marks = {}
         for id, amount in zip([*paid, voided], amounts, strict=True):
             bill = billers.issue_bill(biller, account, amount)
-            application = Application(serial_of(id), account, bill, amount, "CNY")
-            assert isinstance(await connector.apply(application), Applied)
-        assert isinstance(await connector.unapply(serial_of(voided)), Unapplied)
+            marks[id] = Application(serial_of(id), account, bill, amount, "CNY")
+            assert isinstance(await connector.apply(marks[id]), Applied)
+        assert isinstance(await connector.unapply(marks[voided]), Unapplied)
         await books.refund(engine, paid[1], 3_400, at=datetime.now(UTC))
-        assert isinstance(await connector.unapply(serial_of(paid[1])), Unapplied)
+        assert isinstance(await connector.unapply(marks[paid[1]]), Unapplied)
     imported = await import_billers(engine, connectors, today(), ids)
     assert [type(each) for each in imported] == [Imported] * 3
     found = {each.source.id: each for each in (await reconcile(engine, today())).sources}

@@ -81,7 +81,7 @@ async def test_a_bill_is_marked_paid_once_however_often_the_serial_is_sent(
     assert isinstance(first, Applied)
     assert first.biller_reference
     assert await who.dialect.apply(application) == first
-    assert await who.dialect.query(application.serial) == first
+    assert await who.dialect.query(application) == first
     assert booked(billers, who) == [("apply", 8_000)]
     assert not await owes(who)
 
@@ -121,8 +121,8 @@ async def test_an_unapply_may_be_repeated_and_the_bill_is_owed_again(
     application = who.application()
     await who.dialect.apply(application)
     for _ in range(2):
-        assert await who.dialect.unapply(application.serial) == Unapplied()
-    assert await who.dialect.query(application.serial) == Unapplied()
+        assert await who.dialect.unapply(application) == Unapplied()
+    assert await who.dialect.query(application) == Unapplied()
     assert await who.dialect.apply(application) == BillerRefused("serial_unapplied")
     assert await owes(who)
     assert isinstance(await who.dialect.apply(who.application()), Applied)
@@ -134,8 +134,8 @@ async def test_an_unapply_that_overtakes_its_apply_blocks_it(
 ) -> None:
     who = await customer(dialect)
     application = who.application()
-    assert await who.dialect.query(application.serial) == NotApplied()
-    assert await who.dialect.unapply(application.serial) == Unapplied()
+    assert await who.dialect.query(application) == NotApplied()
+    assert await who.dialect.unapply(application) == Unapplied()
     assert await who.dialect.apply(application) == BillerRefused("serial_unapplied")
     assert booked(billers, who) == []
 
@@ -146,7 +146,7 @@ async def test_the_day_file_says_what_the_book_says(
     who = await customer(dialect)
     first, second = who.application(), who.application()
     await who.dialect.apply(first)
-    await who.dialect.unapply(first.serial)
+    await who.dialect.unapply(first)
     await who.dialect.apply(second)
     book = billers.book(who.biller)
     day = datetime.fromisoformat(book[-1]["at"]).date()
@@ -172,8 +172,8 @@ async def test_with_another_secret_nothing_is_told_and_nothing_happens(
     )
     assert await forger.lookup(who.account_number) == BillerDown("status 401")
     assert await forger.apply(who.application()) == BillerUnknown("status 401")
-    assert await forger.query("x") == BillerUnknown("status 401")
-    assert await forger.unapply("x") == BillerUnknown("status 401")
+    assert await forger.query(who.application()) == BillerUnknown("status 401")
+    assert await forger.unapply(who.application()) == BillerUnknown("status 401")
     with pytest.raises(OSError, match="status 401"):
         await forger.day_file(datetime.now(UTC).date())
     assert booked(billers, who) == []
@@ -203,5 +203,5 @@ async def test_yesterdays_apply_is_not_taken_back(
         application = who.application(serial=uuid.uuid4().hex)
         assert isinstance(await connector.apply(application), Applied)
         own.advance_clock(86_400)
-        assert await connector.unapply(application.serial) == BillerRefused("not_same_day")
-        assert isinstance(await connector.query(application.serial), Applied)
+        assert await connector.unapply(application) == BillerRefused("not_same_day")
+        assert isinstance(await connector.query(application), Applied)

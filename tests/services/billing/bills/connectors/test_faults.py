@@ -1,6 +1,5 @@
 """What our side makes of every fault, in every dialect and operation: unknown is never failed."""
 
-import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
@@ -88,7 +87,7 @@ async def test_apply(dialect: str, kind: str, billers: SandboxBillers, struck: S
     happened = kind in AFTER
     assert booked(billers, application.serial) == (["apply"] if happened else [])
     # The truth comes out by asking, and asking for it once more settles it.
-    asked = await who.dialect.query(application.serial)
+    asked = await who.dialect.query(application)
     assert isinstance(asked, Applied if happened else NotApplied)
     assert isinstance(await who.dialect.apply(application), Applied)
     assert booked(billers, application.serial) == ["apply"]
@@ -96,17 +95,17 @@ async def test_apply(dialect: str, kind: str, billers: SandboxBillers, struck: S
 
 async def test_query(dialect: str, kind: str, billers: SandboxBillers, struck: Strike) -> None:
     who = await struck(dialect, "query", kind)
-    serial = uuid.uuid4().hex
-    answer = await who.hasty.query(serial)
+    application = who.application()
+    answer = await who.hasty.query(application)
     assert isinstance(answer, NotApplied if kind == "delay" else BillerUnknown)
-    assert await who.dialect.query(serial) == NotApplied()
+    assert await who.dialect.query(application) == NotApplied()
 
 
 async def test_unapply(dialect: str, kind: str, billers: SandboxBillers, struck: Strike) -> None:
     who = await struck(dialect, "unapply", kind)
     application = who.application()
     await who.dialect.apply(application)
-    answer = await who.hasty.unapply(application.serial)
+    answer = await who.hasty.unapply(application)
     match kind:
         case "refuse":
             assert answer == BillerRefused("bill_already_paid")
@@ -116,5 +115,5 @@ async def test_unapply(dialect: str, kind: str, billers: SandboxBillers, struck:
             assert isinstance(answer, BillerUnknown)
     happened = ["unapply"] if kind in AFTER else []
     assert booked(billers, application.serial) == ["apply", *happened]
-    assert await who.dialect.unapply(application.serial) == Unapplied()
+    assert await who.dialect.unapply(application) == Unapplied()
     assert booked(billers, application.serial) == ["apply", "unapply"]

@@ -83,8 +83,8 @@ async def test_nothing_is_asked_one_by_one(engine: AsyncEngine, tmp_path: Path) 
     connector = FileConnector(engine, BILLER, "CNY", tmp_path)
     application = Application("s-1", "1000000001", "open", 8_850, "CNY")
     assert await connector.apply(application) == Applied("s-1")
-    assert await connector.query("s-1") == Applied("s-1")
-    assert await connector.unapply("s-1") == Unapplied()
+    assert await connector.query(application) == Applied("s-1")
+    assert await connector.unapply(application) == Unapplied()
 
 
 async def test_the_biller_answers_our_day_file_with_its_own(

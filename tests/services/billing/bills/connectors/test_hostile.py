@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections.abc import Callable
 from urllib.parse import urlencode
 from xml.sax.saxutils import escape
 
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.billing.bills.connectors.dialect import Dialect, Endpoint
+from services.billing.bills.connectors.gbk_xml import yuan
 from services.billing.bills.connectors.http import HttpClient
 from services.billing.bills.connectors.protocol import (
     Application,
@@ -60,6 +62,8 @@ fields = st.fixed_dictionaries(
         "status": statuses | anything,
         "serial": st.just(SERIAL) | anything,
         "account_number": st.just("1000000001") | anything,
+        "bill_number": st.just("bill-1") | anything,
+        "currency": st.just("CNY") | anything,
         "amount_minor": (st.integers() | anything).filter(lambda said: said != AMOUNT_MINOR),
         "code": st.just("bill_already_paid") | anything,
         "reference": st.text(max_size=80) | anything,
@@ -83,7 +87,8 @@ def as_form(said: dict[str, object]) -> bytes:
 
 def as_xml(said: dict[str, object]) -> bytes:
     names = {"status": "RetCode", "serial": "TranSeq", "code": "RetMsg"}
-    others = {"account_number": "BillKey", "amount_minor": "PayAmount", "reference": "RefNo"}
+    others = {"account_number": "BillKey", "bill_number": "BillNo"}
+    others |= {"amount_minor": "PayAmount", "reference": "RefNo"}
     head, body = (
         "".join(
             f"<{tag}>{escape(str(said[name]))}</{tag}>"
@@ -127,11 +132,39 @@ async def judge(connector: Dialect, answer: bytes) -> None:
     looked_up = await connector.lookup("1000000001")
     assert isinstance(looked_up, Found | NothingOwed | NoSuchAccount | BillerDown)
     assert isinstance(await connector.apply(APPLICATION), BillerRefused | BillerUnknown)
-    asked = await connector.query(SERIAL)
-    assert isinstance(asked, Applied | NotApplied | Unapplied | BillerUnknown)
-    assert isinstance(await connector.unapply(SERIAL), Unapplied | BillerRefused | BillerUnknown)
+    asked = await connector.query(APPLICATION)
+    assert isinstance(asked, NotApplied | Unapplied | BillerUnknown)
+    taken_back = await connector.unapply(APPLICATION)
+    assert isinstance(taken_back, Unapplied | BillerRefused | BillerUnknown)
     with contextlib.suppress(DayFileError):
         connector.parse_day_file(answer)
+
+
+Answer = dict[str, object]
+Speaking = Callable[[str, Answer], Dialect]
+# What an answer may name beside the serial and the amount.
+OURS: Answer = {"account_number": "1000000001", "bill_number": "bill-1", "currency": "CNY"}
+_RET_CODES = {
+    "OK": "AAAAAAA",
+    "UNAPPLIED": "E000003",
+    "NOT_APPLIED": "E000002",
+    "REFUSED": "E000101",
+}
+
+
+def right(dialect: str, status: str = "OK", named: Answer | None = None) -> Answer:
+    """The answer to our application, in the fields that `WRITERS` take; `named` is added or another."""
+    said: Answer = {"status": status, "serial": SERIAL, "reference": "R1", "code": "no"}
+    said |= {"amount_minor": AMOUNT_MINOR, **(named or {})}
+    if dialect == "gbk-xml":
+        said |= {"status": _RET_CODES[status], "amount_minor": yuan(int(str(said["amount_minor"])))}
+    return said
+
+
+@pytest.fixture
+def customer_of(client: HttpClient, stranger: Stranger) -> Speaking:
+    """A connector to a biller that gives this answer in its dialect."""
+    return lambda dialect, said: speaking(dialect, client, stranger, WRITERS[dialect](said))
 
 
 small = settings(
@@ -162,12 +195,43 @@ async def test_the_right_answer_is_believed(
     dialect: str, client: HttpClient, stranger: Stranger
 ) -> None:
     # So that the tests above are not right about a connector that believes nothing.
-    said: dict[str, object] = {"status": "OK", "serial": SERIAL, "reference": "R1"}
-    said["amount_minor"] = AMOUNT_MINOR
-    if dialect == "gbk-xml":
-        said |= {"status": "AAAAAAA", "amount_minor": "80.00"}
-    connector = speaking(dialect, client, stranger, WRITERS[dialect](said))
-    assert await connector.apply(APPLICATION) == Applied("R1")
+    for answer in (right(dialect), right(dialect, named=OURS)):
+        connector = speaking(dialect, client, stranger, WRITERS[dialect](answer))
+        assert await connector.apply(APPLICATION) == Applied("R1")
+        assert await connector.query(APPLICATION) == Applied("R1")
+        assert await connector.unapply(APPLICATION) == Unapplied()
+
+
+@pytest.mark.parametrize("status", ["OK", "UNAPPLIED", "NOT_APPLIED", "REFUSED"])
+@pytest.mark.parametrize(
+    ("named", "why"),
+    [
+        ({"serial": "serial-2"}, "the answer does not name our serial"),
+        ({"amount_minor": AMOUNT_MINOR + 1}, "the answer names another amount"),
+        ({"account_number": "1000000002"}, "the answer names another account"),
+        ({"bill_number": "bill-2"}, "the answer names another bill"),
+        ({"currency": "USD"}, "the answer names another currency"),
+    ],
+)
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_an_answer_about_another_application_is_unknown(
+    dialect: str, named: Answer, why: str, status: str, customer_of: Speaking
+) -> None:
+    if dialect == "gbk-xml" and "currency" in named:
+        pytest.skip("the dialect names no currency")
+    connector = customer_of(dialect, right(dialect, status, OURS | named))
+    for ask in (connector.apply, connector.query, connector.unapply):
+        assert await ask(APPLICATION) == BillerUnknown(why)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_a_mark_without_an_amount_is_unknown(dialect: str, customer_of: Speaking) -> None:
+    said = right(dialect, named=OURS)
+    del said["amount_minor"]
+    connector = customer_of(dialect, said)
+    for ask in (connector.apply, connector.query):
+        assert await ask(APPLICATION) == BillerUnknown("the answer does not name our amount")
+    assert await connector.unapply(APPLICATION) == Unapplied()
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

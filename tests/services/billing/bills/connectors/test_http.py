@@ -56,8 +56,8 @@ async def test_what_is_no_answer_leaves_us_not_knowing(
     assert isinstance(await connector.apply(APPLICATION), BillerUnknown)
     assert stranger.requests == 1
     assert isinstance(await connector.lookup("1000000001"), BillerDown)
-    assert isinstance(await connector.query("serial-1"), BillerUnknown)
-    assert isinstance(await connector.unapply("serial-1"), BillerUnknown)
+    assert isinstance(await connector.query(APPLICATION), BillerUnknown)
+    assert isinstance(await connector.unapply(APPLICATION), BillerUnknown)
 
 
 async def test_an_answer_that_drips_does_not_outlast_its_time(

@@ -1,20 +1,31 @@
-"""The runner of outside calls: bounded, losing no result to a database that is away, and none to a bad neighbour."""
+"""The runner of outside calls: it loses no result to a database that is away, and none to a bad neighbour."""
 
 import asyncio
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+from uuid import uuid4
 
-import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from services.billing.runner import Runner
+from errands import Errand, Institution, Institutions, Trade, Turn
+from errands.runner import Runner
+
+PLACES = 64
+
+
+class Item(NamedTuple):
+    """What is worked on."""
+
+    number: int
+    errand: Errand
 
 
 class Calls:
     """Outside calls of a test: `run` answers with the item, `record` keeps what came."""
 
     def __init__(self) -> None:
-        self.under_way = self.most = 0
         self.recorded: list[int] = []
         self.away = 0
         self.poison: int | None = None
@@ -23,18 +34,18 @@ class Calls:
         self.broken: list[tuple[int, str]] = []
         self.unrecordable: list[tuple[int, str]] = []
 
-    async def run(self, item: int) -> int:
-        self.under_way += 1
-        self.most = max(self.most, self.under_way)
-        await asyncio.sleep(0.005)
-        self.under_way -= 1
-        if item < 0:
-            raise ConnectionResetError if self.passing else ValueError("a defect of ours")
-        return item
+    async def read(self, _: AsyncConnection, __: Sequence[Errand]) -> list[Item]:
+        return []
 
-    async def broke(self, item: int, error: Exception) -> None:
-        self.broken.append((item, type(error).__name__))
-        if item == -1:
+    async def run(self, item: Item, _: Turn) -> int:
+        await asyncio.sleep(0.005)
+        if item.number < 0:
+            raise ConnectionResetError if self.passing else ValueError("a defect of ours")
+        return item.number
+
+    async def broke(self, item: Item, error: Exception) -> None:
+        self.broken.append((item.number, type(error).__name__))
+        if item.number == -1:
             raise ValueError("and nor can that be told")
 
     async def unrecorded(self, result: int, error: Exception) -> None:
@@ -54,27 +65,33 @@ class Calls:
         return len(results)
 
 
-async def ran(engine: AsyncEngine, calls: Calls, items: Sequence[int], most_open: int = 8) -> None:
-    runner: Runner[int, int] = Runner(
-        engine, calls.run, calls.record, calls.broke, calls.unrecorded, most_open
+def started(
+    engine: AsyncEngine, calls: Calls, items: Sequence[int]
+) -> tuple[Runner[Item, int], Institution]:
+    institutions = Institutions()
+    at = institutions.describe(
+        "psp", places=PLACES, longest_call_seconds=1.0, late_effect_seconds=1.0
     )
-    await asyncio.wait_for(runner.submit(items), 10)
+    assert at.take(len(items)) == len(items)
+    trade = Trade("test", calls.read, calls.run, calls.record, calls.broke, calls.unrecorded)
+    runner: Runner[Item, int] = Runner(engine, trade)
+    new = [
+        Item(each, Errand("test", uuid4(), "psp", "authorize", datetime.now(UTC))) for each in items
+    ]
+    runner.start([(each, Turn(each.errand, institutions)) for each in new])
+    return runner, at
+
+
+async def ran(engine: AsyncEngine, calls: Calls, items: Sequence[int]) -> None:
+    runner, at = started(engine, calls, items)
     await asyncio.wait_for(runner.drain(), 10)
-    assert runner.room == most_open, "every place is free again"
+    assert at.taken == 0, "every place is free again"
     await runner.aclose()
-
-
-@pytest.mark.parametrize("most_open", [1, 3, 64])
-async def test_so_many_are_under_way_and_no_more(engine: AsyncEngine, most_open: int) -> None:
-    calls = Calls()
-    await ran(engine, calls, range(40), most_open)
-    assert sorted(calls.recorded) == list(range(40))
-    assert calls.most == min(most_open, 40)
 
 
 async def test_a_call_that_breaks_gives_its_place_back(engine: AsyncEngine) -> None:
     calls = Calls()
-    await ran(engine, calls, [*range(10), *range(-20, 0), *range(10, 20)], most_open=4)
+    await ran(engine, calls, [*range(10), *range(-20, 0), *range(10, 20)])
     assert sorted(calls.recorded) == list(range(20))
     assert sorted(calls.broken) == [(each, "ValueError") for each in range(-20, 0)]
 
@@ -97,7 +114,7 @@ async def test_results_are_kept_while_the_database_is_away(engine: AsyncEngine) 
 async def test_one_that_cannot_be_recorded_spoils_it_for_nobody(engine: AsyncEngine) -> None:
     calls = Calls()
     calls.poison = 7
-    await ran(engine, calls, range(20), most_open=64)
+    await ran(engine, calls, range(20))
     assert sorted(calls.recorded) == [each for each in range(20) if each != 7]
     assert calls.unrecordable == [(7, "ValueError")]
 
@@ -113,9 +130,6 @@ async def test_what_can_not_be_recorded_waits_for_a_database_that_is_away(
 
 async def test_stopping_waits_for_nobody(engine: AsyncEngine) -> None:
     calls = Calls()
-    runner: Runner[int, int] = Runner(
-        engine, calls.run, calls.record, calls.broke, calls.unrecorded
-    )
-    await runner.submit(range(20))
+    runner, _ = started(engine, calls, range(20))
     await asyncio.wait_for(runner.aclose(), 2)
     assert calls.recorded == []

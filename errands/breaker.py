@@ -1,6 +1,6 @@
-"""A circuit breaker: a biller that keeps failing is left alone for a while, and then tried with one call.
+"""A circuit breaker: an institution that keeps failing is left alone for a while, and then tried with one call.
 
-Closed: calls go through. Open: lookups are answered at once with "biller down". Half open: one call decides.
+Closed: calls go through. Open: nothing is sent. Half open: one call decides.
 """
 
 import time
@@ -43,7 +43,7 @@ class Breaker:
             self._open_until = self._clock() + self._pause_seconds
 
     def give_up(self) -> None:
-        """A call that was let through says nothing about the biller: it never went out, or nobody waited for it."""
+        """A call that was let through says nothing about the institution: it never went out, or was not awaited."""
         self._probing = False
 
     @property

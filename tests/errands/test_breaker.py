@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.billing.bills.connectors.breaker import Breaker
+from errands.breaker import Breaker
 
 
 class Clock:

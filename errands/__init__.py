@@ -1,0 +1,45 @@
+"""Errands: calls that somebody outside must still answer. One mechanism for payments, refunds, top-ups and look-ups.
+
+A row of the service's table `errands` stands for one aggregate under way. It is written in the transaction that makes
+the call necessary, held by one process at a time (`fence`), and goes when the aggregate has ended.
+"""
+
+from errands.desk import Desk
+from errands.institutions import Booking, Institution, Institutions
+from errands.model import NO_ERRAND, Errand, Key
+from errands.queue import (
+    NewErrand,
+    Waiting,
+    add,
+    end,
+    lock,
+    make_due,
+    redirect,
+    settle,
+    unsent,
+)
+from errands.runner import Trade
+from errands.tables import errands_tables
+from errands.turn import Turn
+
+__all__ = [
+    "NO_ERRAND",
+    "Booking",
+    "Desk",
+    "Errand",
+    "Institution",
+    "Institutions",
+    "Key",
+    "NewErrand",
+    "Trade",
+    "Turn",
+    "Waiting",
+    "add",
+    "end",
+    "errands_tables",
+    "lock",
+    "make_due",
+    "redirect",
+    "settle",
+    "unsent",
+]

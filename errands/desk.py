@@ -1,0 +1,154 @@
+"""The desk of a process: takes errands that are due, as many as it has places for, and runs them.
+
+Worker and timer each have one. Rows that found no place are taken in the order in which they became due, each
+institution's by itself.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from prometheus_client import Counter
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from errands import queue
+from errands.institutions import Booking, Institutions
+from errands.model import Errand
+from errands.runner import AnyRunner, HasErrand, Runner, Trade
+from errands.turn import Turn
+from messaging.transient import backoff_seconds
+
+# One transaction claims at most this many at one institution.
+LARGEST_CLAIM = 256
+# How often the table is looked into while no place gets free where rows wait.
+LOOK_SECONDS = 0.25
+# Places that get free within this time are filled by one claim.
+GATHER_SECONDS = 0.01
+
+FAILED = Counter("errand_claims_failed_total", "Claims of errands that failed; each is tried again")
+
+log = structlog.get_logger()
+
+
+class Desk:
+    """Claims and runs the errands of all kinds that this process knows of."""
+
+    def __init__(self, engine: AsyncEngine, institutions: Institutions) -> None:
+        self.institutions = institutions
+        self._engine = engine
+        self._trades: dict[str, Trade[Any, Any]] = {}
+        self._runners: dict[str, AnyRunner] = {}
+        # Institutions whose breaker was open when we last looked.
+        self._away: set[str] = set()
+
+    def register(self, trade: Trade[Any, Any]) -> None:
+        """Carry out errands of this kind."""
+        self._trades[trade.kind] = trade
+        self._runners[trade.kind] = Runner(self._engine, trade)
+
+    def booking(self) -> Booking:
+        """Places for errands that a transaction is about to write."""
+        return Booking(self.institutions)
+
+    def start(self, kind: str, items: Sequence[HasErrand]) -> None:
+        """Run these; each has a place already, by a booking."""
+        self._runners[kind].start([(each, Turn(each.errand, self.institutions)) for each in items])
+
+    async def claim(self) -> int:
+        """Take what is due and has a place, and start it; how many errands that were."""
+        taken: dict[str, int] = {}
+        try:
+            async with self._engine.begin() as connection:
+                await self._look(connection, taken)
+                leases = {
+                    name: (count, self.institutions.of(name).lease_seconds)
+                    for name, count in taken.items()
+                }
+                claimed = await queue.claim(connection, leases)
+                items = await self._read(connection, claimed)
+        except BaseException:
+            for name, count in taken.items():
+                self.institutions.of(name).leave(count)
+            raise
+        self._start(items, claimed, taken)
+        return len(claimed)
+
+    async def run(self) -> None:
+        """Claim for ever: when a place gets free where rows wait, and at least every LOOK_SECONDS."""
+        failures = 0
+        while True:
+            try:
+                await self.claim()
+                failures = 0
+            except Exception:
+                failures += 1
+                FAILED.inc()
+                log.exception("claim_failed")
+                await asyncio.sleep(backoff_seconds(failures))
+            try:
+                await asyncio.wait_for(self.institutions.freed.wait(), LOOK_SECONDS)
+                await asyncio.sleep(GATHER_SECONDS)
+            except TimeoutError:
+                pass
+            self.institutions.freed.clear()
+
+    async def drain(self) -> None:
+        """Wait until the calls under way are answered and recorded."""
+        for runner in self._runners.values():
+            await runner.drain()
+
+    async def aclose(self) -> None:
+        """Stop; what is under way is left to others."""
+        for runner in self._runners.values():
+            await runner.aclose()
+
+    async def _look(self, connection: AsyncConnection, taken: dict[str, int]) -> None:
+        found = await queue.look(connection)
+        self.institutions.note(
+            paused={each.institution for each in found if each.paused},
+            due={each.institution for each in found if not each.paused},
+        )
+        for name in [each.institution for each in found if not each.paused]:
+            at = self.institutions.of(name)
+            if name in self._away and at.answers:
+                self._away.discard(name)
+                await queue.recall(connection, name)
+            if at.breaker.state != "closed":
+                self._away.add(name)
+            if count := at.take(LARGEST_CLAIM):
+                taken[name] = count
+
+    async def _read(
+        self, connection: AsyncConnection, claimed: Sequence[Errand]
+    ) -> dict[str, Sequence[HasErrand]]:
+        kinds: dict[str, list[Errand]] = defaultdict(list)
+        for each in claimed:
+            kinds[each.kind].append(each)
+        for strange in kinds.keys() - self._trades.keys():
+            # Of a newer version of us: it is left to processes that know it.
+            log.error("errand_of_unknown_kind", kind=strange, errands=len(kinds.pop(strange)))
+        return {
+            kind: await self._trades[kind].read(connection, errands)
+            for kind, errands in kinds.items()
+        }
+
+    def _start(
+        self,
+        items: dict[str, Sequence[HasErrand]],
+        claimed: Sequence[Errand],
+        taken: dict[str, int],
+    ) -> None:
+        got: dict[str, int] = defaultdict(int)
+        for each in claimed:
+            got[each.institution] += 1
+        for name, count in taken.items():
+            self.institutions.of(name).rows_wait = got[name] == count
+        left = dict(taken)
+        for kind, some in items.items():
+            for item in some:
+                left[item.errand.institution] -= 1
+            self.start(kind, some)
+        for name, count in left.items():
+            self.institutions.of(name).leave(count)

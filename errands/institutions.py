@@ -1,0 +1,212 @@
+"""Institutions as one process sees them: how many errands it may have at each, and whether each answers at all.
+
+Places bound what a slow institution can take of a process, so that it holds up nobody else. A run that comes from
+another institution may wait in a short line; everything else that finds no place waits as a row.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Self
+
+from prometheus_client import Gauge
+
+from errands.breaker import Breaker
+
+# Of an institution that nobody has described yet.
+PLACES = 8
+CALL_SECONDS = 5.0
+# A run goes on beginning calls for this long.
+RUN_SECONDS = 15.0
+# One leg makes at most so many calls, one after the other: look, ask, look again.
+CALLS_OF_A_LEG = 3
+
+PLACES_TAKEN = Gauge(
+    "errand_places_taken",
+    "Errands that this process has in hand at an institution",
+    ["institution"],
+)
+BREAKER_OPEN = Gauge("breaker_open", "1 while an institution is left alone", ["institution"])
+
+
+@dataclass(slots=True)
+class Institution:
+    """One institution: its places in this process, its bounds of time, its breaker.
+
+    `longest_call_seconds` bounds one call; `late_effect_seconds` is how long after a call that was not answered its
+    effect may still come.
+    """
+
+    name: str
+    places: int = PLACES
+    line: int = 0
+    longest_call_seconds: float = CALL_SECONDS
+    late_effect_seconds: float = 60.0
+    breaker: Breaker = field(default_factory=Breaker)
+    rows_wait: bool = False  # there are due errands in the table that found no place
+    paused: bool = False  # by an operator
+    on_free: Callable[[], None] = lambda: None
+    _taken: int = 0
+    _line: deque["asyncio.Future[None]"] = field(default_factory=deque)
+
+    @property
+    def lease_seconds(self) -> float:
+        """How long a process has an errand to itself: longer than its longest run of legs.
+
+        A run begins a leg only while there is time for all calls of that leg, so it is over when the lease ends.
+        """
+        return RUN_SECONDS + self.leg_seconds
+
+    @property
+    def leg_seconds(self) -> float:
+        """The longest that one leg takes here."""
+        return CALLS_OF_A_LEG * self.longest_call_seconds
+
+    @property
+    def taken(self) -> int:
+        """How many places are taken."""
+        return self._taken
+
+    @property
+    def answers(self) -> bool:
+        """Whether it may be asked at all: not paused, and its breaker is closed."""
+        return not self.paused and self.breaker.state == "closed"
+
+    def reserve(self, wanted: int) -> int:
+        """Take places for errands that are about to be written; none while others wait, so that nobody overtakes."""
+        return self.take(wanted) if self.answers and not self.rows_wait else 0
+
+    def take(self, wanted: int) -> int:
+        """Take up to so many places, one for a probe after a pause; how many were taken."""
+        found = min(wanted, self.places - self._taken)
+        if self.paused or found <= 0:
+            return 0
+        if self.breaker.state != "closed":
+            found = int(self.breaker.admits())
+        self._count(found)
+        return found
+
+    async def enter(self, patience_seconds: float) -> bool:
+        """Take a place for a run that comes from another institution; waits in line for so long at most."""
+        if self.take(1):
+            return True
+        if not self.answers or len(self._line) >= self.line:
+            return False
+        mine = asyncio.get_running_loop().create_future()
+        self._line.append(mine)
+        try:
+            async with asyncio.timeout(patience_seconds):
+                await asyncio.shield(mine)
+        except BaseException as error:
+            if mine.done():
+                self.leave()  # the place came in the same moment
+            mine.cancel()
+            if isinstance(error, TimeoutError):
+                return False
+            raise
+        if not self.answers:
+            self.leave()
+        return self.answers
+
+    def leave(self, count: int = 1) -> None:
+        """Give places back: to those in line first."""
+        for _ in range(count):
+            # A probe that was not reported on must not keep the breaker half open for ever.
+            self.breaker.give_up()
+            while self._line and self._line[0].done():
+                self._line.popleft()
+            if self._line and self._taken <= self.places:
+                self._line.popleft().set_result(None)
+            else:
+                self._count(-1)
+        if self.rows_wait:
+            self.on_free()
+
+    def report(self, *, answered: bool) -> None:
+        """Tell the breaker how a call ended."""
+        self.breaker.report(answered)
+        BREAKER_OPEN.labels(self.name).set(self.breaker.state != "closed")
+
+    def _count(self, change: int) -> None:
+        self._taken += change
+        PLACES_TAKEN.labels(self.name).set(self._taken)
+
+
+class Institutions:
+    """The institutions of one process, by name. One that nobody described has a few places."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Institution] = {}
+        # Set when a place is free at an institution where rows wait.
+        self.freed = asyncio.Event()
+
+    def of(self, name: str) -> Institution:
+        """The institution of this name."""
+        found = self._known.get(name)
+        if found is None:
+            found = self._known[name] = Institution(name, on_free=self.freed.set)
+        return found
+
+    def describe(
+        self,
+        name: str,
+        *,
+        places: int,
+        longest_call_seconds: float,
+        late_effect_seconds: float,
+        line: int = 0,
+    ) -> Institution:
+        """Say how much an institution bears; what is under way there goes on."""
+        found = self.of(name)
+        found.places, found.line = places, line
+        found.longest_call_seconds = longest_call_seconds
+        found.late_effect_seconds = late_effect_seconds
+        return found
+
+    def note(self, *, paused: set[str], due: set[str]) -> None:
+        """Keep what a look into the table found: which are paused, and where due errands wait."""
+        for name in paused | due:
+            self.of(name)
+        for each in self._known.values():
+            each.paused = each.name in paused
+            each.rows_wait = each.name in due
+
+
+class Booking:
+    """Places for errands that a transaction is about to write. Given back when the block around it raises."""
+
+    def __init__(self, institutions: Institutions) -> None:
+        self._institutions = institutions
+        self._left: dict[str, int] = {}
+
+    def hold(self, institution: str, wanted: int) -> int:
+        """Reserve up to so many places; the errands that have none are due at once, for whoever has a place."""
+        at = self._institutions.of(institution)
+        found = at.reserve(wanted)
+        if found < wanted:
+            at.rows_wait = True
+        self._left[institution] = self._left.get(institution, 0) + found
+        return found
+
+    def lease_seconds(self, institution: str) -> float:
+        """The lease of an errand that has a place there."""
+        return self._institutions.of(institution).lease_seconds
+
+    def leave(self, institution: str) -> None:
+        """Give one place back: its errand is another process's."""
+        self._left[institution] -= 1
+        self._institutions.of(institution).leave()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.release()
+
+    def release(self) -> None:
+        """Give all places back: the transaction was rolled back."""
+        for name, count in self._left.items():
+            self._institutions.of(name).leave(count)
+        self._left.clear()

@@ -1,0 +1,238 @@
+"""The rows of errands: add, claim, lock, settle, end. Each takes a list, in the caller's transaction.
+
+Whoever locks errands holds their aggregates' rows already, or waits for nobody (SKIP LOCKED); keys are locked in order.
+All times are the database's.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from errands.model import Errand, Key
+from errands.turn import Turn
+
+_ADD = text("""
+    INSERT INTO errands (kind, subject, institution, leg, held, due_at)
+    SELECT kind, subject, institution, leg, lease IS NOT NULL,
+        clock_timestamp() + coalesce(lease, 0) * interval '1 second'
+    FROM unnest(CAST(:kinds AS text[]), CAST(:subjects AS uuid[]), CAST(:institutions AS text[]),
+        CAST(:legs AS text[]), CAST(:leases AS float8[])) AS n (kind, subject, institution, leg, lease)
+    ON CONFLICT DO NOTHING RETURNING kind, subject
+""")
+# A loose scan: one look into the index for each institution that has errands, however many it has.
+_DUE = text("""
+    WITH RECURSIVE asked (institution) AS (
+        (SELECT institution FROM errands ORDER BY institution LIMIT 1)
+        UNION ALL
+        SELECT (SELECT e.institution FROM errands e WHERE e.institution > a.institution ORDER BY e.institution LIMIT 1)
+        FROM asked a WHERE a.institution IS NOT NULL)
+    SELECT institution, false AS paused FROM asked a
+    WHERE institution IS NOT NULL
+      AND NOT EXISTS (SELECT FROM paused_institutions p WHERE p.institution = a.institution)
+      AND EXISTS (SELECT FROM errands e WHERE e.institution = a.institution AND e.due_at <= now())
+    UNION ALL SELECT institution, true FROM paused_institutions
+""")
+# What was held has outlived its lease: from now on it is contested, and a call may have gone out until this moment.
+_CLAIM = text("""
+    WITH due AS MATERIALIZED (
+        SELECT e.kind, e.subject, w.lease
+        FROM unnest(CAST(:institutions AS text[]), CAST(:places AS int[]), CAST(:leases AS float8[]))
+            AS w (institution, places, lease)
+        CROSS JOIN LATERAL (
+            SELECT kind, subject FROM errands WHERE institution = w.institution AND due_at <= now()
+            ORDER BY due_at LIMIT w.places FOR UPDATE SKIP LOCKED) e)
+    UPDATE errands e SET fence = e.fence + 1, contested = e.contested OR e.held,
+        sent_at = CASE WHEN e.held THEN now() ELSE e.sent_at END,
+        held = true, due_at = clock_timestamp() + due.lease * interval '1 second'
+    FROM due WHERE e.kind = due.kind AND e.subject = due.subject
+    RETURNING e.kind, e.subject, e.institution, e.leg, now() AS claimed_at, e.fence, e.contested, e.tries, e.attempt,
+        e.unknown_since, e.sent_at
+""")
+_LOCK = text("""
+    SELECT e.kind, e.subject, e.fence, e.leg, e.tries, e.contested, e.unknown_since, now() AS now
+    FROM errands e JOIN unnest(CAST(:kinds AS text[]), CAST(:subjects AS uuid[])) AS k (kind, subject)
+        ON e.kind = k.kind AND e.subject = k.subject
+    ORDER BY e.kind, e.subject FOR UPDATE OF e
+""")
+_SETTLE = text("""
+    UPDATE errands e
+    SET institution = n.institution, leg = n.leg, attempt = n.attempt, tries = n.tries, held = false,
+        leg_since = CASE WHEN e.leg = n.leg THEN e.leg_since ELSE now() END,
+        unknown_since = CASE WHEN n.unanswered
+            THEN CASE WHEN e.leg = n.leg THEN coalesce(e.unknown_since, now()) ELSE now() END END,
+        sent_at = CASE WHEN n.unanswered THEN now() WHEN n.sent THEN coalesce(e.sent_at, now()) END,
+        due_at = clock_timestamp() + n.wait * interval '1 second'
+    FROM unnest(CAST(:kinds AS text[]), CAST(:subjects AS uuid[]), CAST(:institutions AS text[]),
+        CAST(:legs AS text[]), CAST(:attempts AS int[]), CAST(:tries AS int[]), CAST(:unanswered AS bool[]),
+        CAST(:sent AS bool[]), CAST(:waits AS float8[]))
+        AS n (kind, subject, institution, leg, attempt, tries, unanswered, sent, wait)
+    WHERE e.kind = n.kind AND e.subject = n.subject
+""")
+_END = text("""
+    DELETE FROM errands e USING unnest(CAST(:kinds AS text[]), CAST(:subjects AS uuid[])) AS k (kind, subject)
+    WHERE e.kind = k.kind AND e.subject = k.subject
+""")
+_MAKE_DUE = text("""
+    UPDATE errands e SET due_at = now()
+    FROM unnest(CAST(:kinds AS text[]), CAST(:subjects AS uuid[])) AS k (kind, subject)
+    WHERE e.kind = k.kind AND e.subject = k.subject AND NOT e.held AND e.due_at > now()
+      AND e.institution = coalesce(CAST(:institution AS text), e.institution)
+""")
+# In the order in which they came to wait for it.
+_RECALL = text("""
+    UPDATE errands SET due_at = leg_since
+    WHERE institution = :institution AND NOT held AND unknown_since IS NOT NULL AND due_at > now()
+""")
+_UNSENT = text("""
+    SELECT kind, subject, institution, leg, extract(epoch FROM now() - due_at) AS waited FROM errands
+    WHERE kind = :kind AND leg = ANY(CAST(:legs AS text[])) AND due_at < now() AND NOT held AND NOT contested
+      AND sent_at IS NULL
+""")
+_REDIRECT = text("""
+    UPDATE errands e SET institution = n.institution, leg = n.leg, leg_since = now(), due_at = now()
+    FROM unnest(CAST(:subjects AS uuid[]), CAST(:institutions AS text[]), CAST(:legs AS text[]))
+        AS n (subject, institution, leg)
+    WHERE e.kind = :kind AND e.subject = n.subject AND NOT e.held AND NOT e.contested AND e.sent_at IS NULL
+    RETURNING e.subject
+""")
+
+
+class NewErrand(NamedTuple):
+    """An errand to be written. `lease_seconds`: this process has it for so long; None: whoever has a place takes it."""
+
+    kind: str
+    subject: UUID
+    institution: str
+    leg: str
+    lease_seconds: float | None = None
+
+
+class Waiting(NamedTuple):
+    """An errand for which nothing was ever sent, and for how long it has waited for a place."""
+
+    subject: UUID
+    institution: str
+    leg: str
+    seconds: float
+
+
+class Found(NamedTuple):
+    """An institution that is paused, or at which errands are due."""
+
+    institution: str
+    paused: bool
+
+
+async def add(connection: AsyncConnection, new: Sequence[NewErrand]) -> set[Key]:
+    """Write these errands; the keys of those that are new. What is under way already stays as it is."""
+    if not new:
+        return set()
+    added = await connection.execute(
+        _ADD,
+        {
+            "kinds": [each.kind for each in new],
+            "subjects": [each.subject for each in new],
+            "institutions": [each.institution for each in new],
+            "legs": [each.leg for each in new],
+            "leases": [each.lease_seconds for each in new],
+        },
+    )
+    return {(row.kind, row.subject) for row in added}
+
+
+async def look(connection: AsyncConnection) -> list[Found]:
+    """The institutions at which errands are due, and those that are paused."""
+    return [Found(*row) for row in await connection.execute(_DUE)]
+
+
+async def claim(
+    connection: AsyncConnection, wanted: Mapping[str, tuple[int, float]]
+) -> list[Errand]:
+    """Claim errands that are due: at each institution up to so many, for so many seconds."""
+    if not wanted:
+        return []
+    rows = await connection.execute(
+        _CLAIM,
+        {
+            "institutions": list(wanted),
+            "places": [places for places, _ in wanted.values()],
+            "leases": [lease for _, lease in wanted.values()],
+        },
+    )
+    return [Errand._make(row) for row in rows]
+
+
+async def lock(connection: AsyncConnection, errands: Sequence[Errand]) -> dict[Key, Row[Any]]:
+    """Lock the rows of these errands, their aggregates' rows being locked; those that have gone are missing."""
+    rows = await connection.execute(_LOCK, _keys([each.key for each in errands]))
+    return {(row.kind, row.subject): row for row in rows}
+
+
+async def settle(connection: AsyncConnection, turns: Sequence[Turn]) -> None:
+    """Write where these errands stand after a run: they are held no more, and due when their turn says."""
+    if not turns:
+        return
+    await connection.execute(
+        _SETTLE,
+        {
+            **_keys([each.errand.key for each in turns]),
+            "institutions": [each.institution for each in turns],
+            "legs": [each.leg for each in turns],
+            "attempts": [each.attempt for each in turns],
+            "tries": [each.tries for each in turns],
+            "unanswered": [each.unanswered for each in turns],
+            "sent": [each.was_sent for each in turns],
+            "waits": [each.wait_seconds for each in turns],
+        },
+    )
+
+
+async def end(connection: AsyncConnection, keys: Sequence[Key]) -> None:
+    """Take these errands away: their aggregates have ended."""
+    if keys:
+        await connection.execute(_END, _keys(keys))
+
+
+async def make_due(
+    connection: AsyncConnection, keys: Sequence[Key], institution: str | None = None
+) -> int:
+    """Have these errands asked for at once, unless a process has them in hand; how many that changed.
+
+    With an institution, only those that wait there.
+    """
+    where = {**_keys(keys), "institution": institution}
+    return int((await connection.execute(_MAKE_DUE, where)).rowcount)
+
+
+async def recall(connection: AsyncConnection, institution: str) -> int:
+    """The institution answers again: what waits there for another try is due now, in the order in which it came."""
+    return int((await connection.execute(_RECALL, {"institution": institution})).rowcount)
+
+
+async def unsent(connection: AsyncConnection, kind: str, legs: Sequence[str]) -> list[Waiting]:
+    """The errands at these legs that wait for a place and for which nothing was ever sent."""
+    rows = await connection.execute(_UNSENT, {"kind": kind, "legs": list(legs)})
+    return [Waiting(row.subject, row.institution, row.leg, float(row.waited)) for row in rows]
+
+
+async def redirect(
+    connection: AsyncConnection, kind: str, to: Mapping[UUID, tuple[str, str]]
+) -> set[UUID]:
+    """Send errands for which nothing was ever sent to another (institution, leg); those that could be."""
+    rows = await connection.execute(
+        _REDIRECT,
+        {
+            "kind": kind,
+            "subjects": list(to),
+            "institutions": [institution for institution, _ in to.values()],
+            "legs": [leg for _, leg in to.values()],
+        },
+    )
+    return set(rows.scalars())
+
+
+def _keys(keys: Sequence[Key]) -> dict[str, list[Any]]:
+    return {"kinds": [kind for kind, _ in keys], "subjects": [subject for _, subject in keys]}

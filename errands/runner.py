@@ -1,0 +1,167 @@
+"""Run the errands of one kind concurrently, and record what came of them in batches.
+
+A place was taken for each errand before it starts, so starting waits for nobody; the place is given back when the
+result is recorded. What is lost when the process dies is claimed again when its lease ends. A call that breaks, and a
+result that can't be recorded, are handed to the trade: they must never be only a line in a log.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, Generic, Protocol, TypeVar
+
+import structlog
+from prometheus_client import Counter
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from errands.model import Errand
+from errands.turn import Turn
+from messaging.transient import backoff_seconds, is_transient
+
+
+class HasErrand(Protocol):
+    """What is worked on: a payment, a refund, a top-up, a look-up, with its errand."""
+
+    @property
+    def errand(self) -> Errand: ...
+
+
+ItemT = TypeVar("ItemT", bound=HasErrand)
+ResultT = TypeVar("ResultT")
+ThingT = TypeVar("ThingT")
+
+# One transaction records at most this many results; a larger one would make the first of them wait for the last.
+LARGEST_RECORD = 500
+
+UNRECORDED = Counter(
+    "outside_results_unrecorded_total",
+    "Calls to the outside that broke, and results that could not be recorded",
+    ["item", "what"],
+)
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Trade(Generic[ItemT, ResultT]):
+    """How errands of one kind are carried out.
+
+    `read` finds the aggregates of claimed errands; one that has ended needs no errand any more. `broke` gets an item
+    whose call raised, `unrecorded` a result that can't be recorded even alone, each with its error. Neither is called
+    for trouble that passes by itself (messaging.transient).
+    """
+
+    kind: str
+    read: Callable[[AsyncConnection, Sequence[Errand]], Awaitable[Sequence[ItemT]]]
+    run: Callable[[ItemT, Turn], Awaitable[ResultT]]
+    record: Callable[[AsyncConnection, Sequence[ResultT]], Awaitable[int]]
+    broke: Callable[[ItemT, Exception], Awaitable[None]]
+    unrecorded: Callable[[ResultT, Exception], Awaitable[None]]
+
+
+class Runner(Generic[ItemT, ResultT]):
+    """The errands of one kind that this process has in hand."""
+
+    def __init__(self, engine: AsyncEngine, trade: Trade[ItemT, ResultT]) -> None:
+        self._engine = engine
+        self._trade = trade
+        self._open = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._results: asyncio.Queue[tuple[ResultT, Turn]] = asyncio.Queue()
+        self._running: set[asyncio.Task[None]] = set()
+        self._recorder: asyncio.Task[None] | None = None
+
+    def start(self, items: Sequence[tuple[ItemT, Turn]]) -> None:
+        """Start the calls of these items, each with a place."""
+        if items and self._recorder is None:
+            self._recorder = asyncio.create_task(self._record_for_ever())
+        for item, turn in items:
+            self._open += 1
+            self._idle.clear()
+            task = asyncio.create_task(self._run_one(item, turn))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+
+    async def drain(self) -> None:
+        """Wait until everything that was started is recorded."""
+        await self._idle.wait()
+
+    async def aclose(self) -> None:
+        """Stop without waiting; whatever is under way is claimed by others when its lease ends."""
+        tasks = [*self._running, *([self._recorder] if self._recorder else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run_one(self, item: ItemT, turn: Turn) -> None:
+        try:
+            self._results.put_nowait((await self._trade.run(item, turn), turn))
+        except Exception as error:
+            # A defect of ours must not lose the payment: it stays open, and is claimed again.
+            log.exception("outside_call_failed", item=type(item).__name__)
+            if not is_transient(error):
+                await self._hand_over("call_broke", self._trade.broke, item, error)
+            self._release([turn])
+
+    def _release(self, turns: Sequence[Turn]) -> None:
+        for each in turns:
+            each.leave()
+        self._open -= len(turns)
+        if not self._open:
+            self._idle.set()
+
+    async def _record_for_ever(self) -> None:
+        while True:
+            batch = [await self._results.get()]
+            while len(batch) < LARGEST_RECORD and not self._results.empty():
+                batch.append(self._results.get_nowait())
+            await self._record_batch([result for result, _ in batch])
+            self._release([turn for _, turn in batch])
+
+    async def _record_batch(self, batch: Sequence[ResultT]) -> None:
+        for attempt in count(1):
+            try:
+                async with self._engine.begin() as connection:
+                    await self._trade.record(connection, batch)
+            except Exception as error:
+                if is_transient(error):
+                    # The database is away: what was brought from outside is kept until it is back.
+                    log.warning("record_waits", attempt=attempt, results=len(batch))
+                    await asyncio.sleep(backoff_seconds(attempt))
+                    continue
+                await self._narrow_down(batch, error)
+            return
+
+    async def _narrow_down(self, batch: Sequence[ResultT], error: Exception) -> None:
+        # One result may be what spoils it for all. Alone it is handed over, and its errand is claimed again.
+        if len(batch) == 1:
+            log.exception("record_failed", result=type(batch[0]).__name__)
+            await self._hand_over("unrecorded", self._trade.unrecorded, batch[0], error)
+            return
+        middle = len(batch) // 2
+        await self._record_batch(batch[:middle])
+        await self._record_batch(batch[middle:])
+
+    async def _hand_over(
+        self,
+        what: str,
+        take: Callable[[ThingT, Exception], Awaitable[None]],
+        thing: ThingT,
+        error: Exception,
+    ) -> None:
+        UNRECORDED.labels(type(thing).__name__, what).inc()
+        for attempt in count(1):
+            try:
+                await take(thing, error)
+            except Exception as again:
+                if is_transient(again):
+                    await asyncio.sleep(backoff_seconds(attempt))
+                    continue
+                # It is claimed again, fails at the same place and is handed over again.
+                log.exception("not_handed_over", what=what, item=type(thing).__name__)
+            return
+
+
+AnyRunner = Runner[Any, Any]

@@ -1,0 +1,110 @@
+"""One run of an errand: where it stands, whose place it has, and until when it may begin calls.
+
+The legs tell the turn what came of each call; the transaction that records the result writes it to the errand's row.
+"""
+
+import time
+
+from errands.institutions import Institutions
+from errands.model import Errand
+
+# Asking again: 2 s, 4 s, 8 s … and then every 10 minutes for as long as it takes.
+FIRST_RETRY_SECONDS = 2.0
+LONGEST_RETRY_SECONDS = 600.0
+
+
+def retry_seconds(tries: int) -> float:
+    """How long to wait before asking again after so many calls in a row without an answer."""
+    return min(FIRST_RETRY_SECONDS * 2.0 ** min(tries - 1, 20), LONGEST_RETRY_SECONDS)
+
+
+class Turn:
+    """A run of one errand. It has a place at the errand's institution when it begins."""
+
+    def __init__(self, errand: Errand, institutions: Institutions) -> None:
+        at = institutions.of(errand.institution)
+        self.errand = errand
+        self.institution = errand.institution
+        self.leg = errand.leg
+        self.attempt = errand.attempt
+        self.unanswered = False
+        self._anew = False
+        self._wait_seconds: float | None = None
+        self._institutions = institutions
+        self._ends = time.monotonic() + at.lease_seconds
+        self._sent = errand.sent_at is not None
+        self._has_place = True
+
+    @property
+    def maybe_sent(self) -> bool:
+        """Whether a call of this leg may have gone out before: look before asking, and believe no refusal alone."""
+        return self._sent or self.errand.contested
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing that was sent here before can still take effect."""
+        return self.quiet_in_seconds <= 0
+
+    @property
+    def quiet_in_seconds(self) -> float:
+        """After how long nothing that was sent here before can take effect any more."""
+        if self.errand.sent_at is None or not self._sent:
+            return 0.0
+        age = (self.errand.claimed_at - self.errand.sent_at).total_seconds()
+        return max(0.0, self._institutions.of(self.institution).late_effect_seconds - age)
+
+    async def begin(self, leg: str, institution: str) -> bool:
+        """Go on with this leg there. False: no place or no time, so the errand is to wait there as a row."""
+        if leg != self.leg:
+            self.leg, self.attempt = leg, 1
+        there = self._institutions.of(institution)
+        left = self._ends - time.monotonic() - there.leg_seconds
+        if institution != self.institution:
+            self.leave()
+            self._sent = False
+            self.institution = institution
+            self._has_place = left > 0 and await there.enter(left)
+        return self._has_place and left > 0
+
+    def report(self, *, answered: bool) -> None:
+        """Tell the institution's breaker how a call ended."""
+        self._institutions.of(self.institution).report(answered=answered)
+
+    def answered(self) -> None:
+        """What was sent before is over: its answer is known and believed."""
+        self._sent = False
+
+    def unknown(self) -> None:
+        """The call of this leg was not answered, or its answer can't be believed."""
+        self.unanswered = self._sent = True
+
+    def try_anew(self) -> None:
+        """The call is over and did nothing: the next one carries a new key, which is written down before it is used."""
+        self.attempt, self._anew, self._sent = self.errand.attempt + 1, True, False
+
+    def wait(self, seconds: float) -> None:
+        """Go on with this leg after so long."""
+        self._wait_seconds = seconds
+
+    @property
+    def was_sent(self) -> bool:
+        """Whether a call here has still no answer."""
+        return self._sent
+
+    @property
+    def tries(self) -> int:
+        """Calls in a row that came to nothing, this one included."""
+        return self.errand.tries + 1 if self.unanswered or self._anew else 0
+
+    @property
+    def wait_seconds(self) -> float:
+        """When the errand is due again."""
+        if self._wait_seconds is not None:
+            return self._wait_seconds
+        return retry_seconds(self.tries) if self.tries else 0.0
+
+    def leave(self) -> None:
+        """Give the place back."""
+        if self._has_place:
+            self._has_place = False
+            self._institutions.of(self.institution).leave()

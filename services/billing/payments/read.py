@@ -1,0 +1,57 @@
+"""Read the payments of claimed errands: left open by a process that died, or by an answer that never came."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+import errands
+from errands import Errand
+from services.billing.bills import find_bills
+from services.billing.payments.cases import NewCase, open_cases
+from services.billing.payments.model import Payment
+from services.billing.payments.tables import IS_OPEN, State
+from services.billing.subject import Kind, Subject
+
+_READ = text(f"""
+    SELECT id, channel_id, payer, bill_id, amount_minor, currency, payment_method, state, created_at, psp_intent_id,
+        action_url, reason, correlation_id, former_psp_key
+    FROM payments WHERE id = ANY(CAST(:ids AS uuid[])) AND {IS_OPEN}
+""")  # noqa: S608 - the states are our own constants
+
+
+async def read_open(connection: AsyncConnection, claimed: Sequence[Errand]) -> list[Payment]:
+    """The payments of these errands that are still under way, with their bills.
+
+    An errand whose payment has ended goes. A payment whose bill does not exist becomes a case: nobody can be asked
+    about it, and it must not stop the others.
+    """
+    found = {each.subject: each for each in claimed}
+    rows = (await connection.execute(_READ, {"ids": list(found)})).all()
+    still_open = {row.id for row in rows}
+    await errands.end(connection, [each.key for each in claimed if each.subject not in still_open])
+    bills = await find_bills(connection, [row.bill_id for row in rows])
+    lost = [Subject(Kind.PAYMENT, row.id) for row in rows if row.bill_id not in bills]
+    note = "its bill does not exist, so nobody can be asked: restore the bill, or see what the PSP holds"
+    await open_cases(connection, [NewCase(each, "bill_missing", note) for each in lost])
+    return [
+        Payment(
+            id=row.id,
+            channel=row.channel_id,
+            payer=row.payer,
+            bill=bills[row.bill_id],
+            amount_minor=row.amount_minor,
+            currency=row.currency,
+            payment_method=row.payment_method,
+            state=State(row.state),
+            created_at=row.created_at,
+            intent_id=row.psp_intent_id,
+            action_url=row.action_url,
+            errand=found[row.id],
+            reason=row.reason,
+            correlation_id=row.correlation_id,
+            former_key=bool(row.former_psp_key),
+        )
+        for row in rows
+        if row.bill_id in bills
+    ]

@@ -1,0 +1,113 @@
+"""Look for charges in the PSP's list of intents: all that are looked for at the same time in one sweep.
+
+In an outage hundreds of payments ask at once, and each asks about a span of time. Spans that overlap are listed once,
+spans that are far apart are listed apart: an old charge must not make us list all days since.
+"""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from chassis.gather import Gather, LostBatchError
+from services.billing.psp.outcomes import Intent, Unknown
+from services.billing.psp.transport import Params
+from services.billing.psp.wire import WireIntent
+from services.billing.subject import Subject
+
+# The PSP's clock says when an intent was created, ours says when we asked for it.
+SLACK_SECONDS = 60
+# Listing what lies between two spans costs fewer requests than another list, up to about this.
+NEAR_SECONDS = 60
+# How long a sweep waits for others to come.
+GATHER_SECONDS = 0.05
+# A sweep that takes longer does not hold up those who come later: the next one starts beside it.
+USUAL_SECONDS = 5.0
+# The PSP limits requests per second, and payments need them.
+LISTS_AT_ONCE = 4
+# More than a process has under way.
+MOST_SOUGHT = 10_000
+
+ListIntents = Callable[
+    [Params, Callable[[WireIntent], bool]], Awaitable[list[WireIntent] | Unknown]
+]
+
+
+class Sought(NamedTuple):
+    """A charge that somebody looks for among the intents of a span: whole Unix seconds, both included."""
+
+    subject: Subject
+    since: int
+    until: int
+
+
+class Sweep:
+    """The sweeps of one PSP account. `list_intents` lists the intents that parameters ask for and a condition wants."""
+
+    def __init__(self, list_intents: ListIntents) -> None:
+        self._list_intents = list_intents
+        self._gather: Gather[Sought, list[Intent] | Unknown] = Gather(
+            self._run,
+            concerns_all=lambda _: True,
+            most=MOST_SOUGHT,
+            usual_seconds=USUAL_SECONDS,
+            wait_seconds=GATHER_SECONDS,
+        )
+
+    async def aclose(self) -> None:
+        """Cut short what is under way."""
+        await self._gather.aclose()
+
+    async def find(
+        self, subject: Subject, since: datetime, until: datetime
+    ) -> list[Intent] | Unknown:
+        """The intents of the span that name the subject, from a list that was begun after this call."""
+        if since.tzinfo is None or until.tzinfo is None:
+            raise ValueError("the bounds need a time zone")
+        first = math.floor(since.timestamp()) - SLACK_SECONDS
+        last = math.ceil(until.timestamp()) + SLACK_SECONDS
+        try:
+            # A key of its own: the same charge may be looked for twice at a time.
+            return await self._gather.ask(Sought(subject, first, last), key=object())
+        except LostBatchError:
+            return Unknown("cut_short: the sweep ended before it had looked at everything")
+
+    async def _run(self, sought: Sequence[Sought]) -> list[list[Intent] | Unknown]:
+        places = asyncio.Semaphore(LISTS_AT_ONCE)
+        groups = near(sought)
+        swept = await asyncio.gather(*(self._sweep(group, places) for group in groups))
+        found = {
+            one: intents if isinstance(intents, Unknown) else intents[one.subject]
+            for group, intents in zip(groups, swept, strict=True)
+            for one in group
+        }
+        return [found[one] for one in sought]
+
+    async def _sweep(
+        self, group: Sequence[Sought], places: asyncio.Semaphore
+    ) -> dict[Subject, list[Intent]] | Unknown:
+        found: dict[Subject | None, list[Intent]] = {one.subject: [] for one in group}
+        span = [
+            ("created[gte]", str(min(one.since for one in group))),
+            ("created[lte]", str(max(one.until for one in group))),
+        ]
+        async with places:
+            wires = await self._list_intents(span, lambda wire: wire.subject in found)
+        if isinstance(wires, Unknown):
+            return wires
+        for wire in wires:
+            found[wire.subject].append(wire.intent())
+        return {subject: intents for subject, intents in found.items() if subject}
+
+
+def near(sought: Iterable[Sought]) -> list[list[Sought]]:
+    """The charges in groups whose spans overlap or nearly do, the earliest first."""
+    groups: list[list[Sought]] = []
+    reached = -math.inf
+    for one in sorted(sought, key=lambda one: one.since):
+        if not groups or one.since > reached + NEAR_SECONDS:
+            groups.append([])
+        groups[-1].append(one)
+        reached = max(reached, one.until)
+    return groups
