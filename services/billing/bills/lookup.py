@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 import errands
 from errands import Booking, Desk, Errand, NewErrand, Trade, Turn
 from events.bills import LookUpBills
+from messaging.burial import Dead
 from services.billing.bills.connectors import BillerDown, Connectors, Found
 from services.billing.bills.record import KIND, Answered, Lookup, record_lookups
 from services.billing.bills.statement import nonsense_in
@@ -39,6 +40,11 @@ _READ = text("""
         l.version, l.correlation_id
     FROM lookups l JOIN accounts a ON a.id = l.account_id JOIN billers b ON b.id = a.biller_id
     WHERE l.id = ANY(CAST(:ids AS uuid[]))
+""")
+_PROMISED = text("""
+    SELECT l.id, d.reason
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:commands AS uuid[]), CAST(:reasons AS text[])) AS d (id, command_id, reason)
+    JOIN lookups l ON l.id = d.id AND l.command_id = d.command_id AND l.state = 'pending'
 """)
 _ACCOUNTS = text("SELECT id FROM accounts WHERE id = ANY(CAST(:ids AS uuid[]))")
 Refusal = Literal["id_reused", "account_unknown", "channel_unknown"]
@@ -125,6 +131,21 @@ class Lookups:
                 "biller_down", biller=lookup.biller_id, lookup=str(lookup.id), why=answer.why
             )
         return Answered(lookup, asked_at, answer)
+
+    async def fail(self, connection: AsyncConnection, dead: Sequence[Dead]) -> None:
+        """End lookups of the HTTP door whose commands died, in the transaction that writes the dead letters."""
+        deaths = {
+            "ids": [each.key_id for each in dead],
+            "commands": [each.message_id for each in dead],
+            "reasons": [each.told_reason for each in dead],
+        }
+        found = await connection.execute(_PROMISED, deaths)
+        reasons: dict[UUID, str] = {row.id: row.reason for row in found}
+        rows = await _read(connection, list(reasons))
+        answer, now = BillerDown("its command is a dead letter"), datetime.now(UTC)
+        if rows:
+            ended = [Answered(row, now, answer, reasons[id]) for id, row in rows.items()]
+            await record_lookups(connection, ended)
 
     async def _broke(self, lookup: Lookup, error: Exception) -> None:
         await self._fail(lookup, "lookup_broke", error)

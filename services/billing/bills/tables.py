@@ -82,6 +82,8 @@ lookups = Table(
     Column("bill_ids", ARRAY(Uuid)),  # of what was found, in the biller's order
     Column("version", Integer, nullable=False, server_default="0"),
     Column("correlation_id", String(bounds.CORRELATION_ID)),
+    # Of the HTTP door's: the ce_id of the command that is to carry it out.
+    Column("command_id", Uuid),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("finished_at", DateTime(timezone=True)),
     CheckConstraint(one_of("state", LOOKUP_STATES), name="state_is_declared"),

@@ -10,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.bills import LookUpBills
 from events.ids import uuid7
-from services.billing.bills import request
 from services.billing.bills.connectors import Application
 from services.billing.bills.lookup import Instruction
 from tests.services.billing.bills.conftest import CHANNEL, SPEAKERS, Hall
@@ -241,19 +240,3 @@ async def test_a_call_that_breaks_ends_the_lookup(hall: Hall) -> None:
     await hall.look_up(command)
     lookup = await hall.row(command.lookup_id)
     assert (lookup.state, lookup.reason) == ("failed", "lookup_broke")
-
-
-async def test_a_lookup_of_the_http_door_whose_command_never_arrives_is_asked_for(
-    hall: Hall,
-) -> None:
-    """Its command is a dead letter, or lost: the row is there, and the timer takes it."""
-    command = await hall.command("hz-water", hall.fresh("hz-water"))
-    async with hall.engine.begin() as connection:
-        await request.ask(connection, command, None, "corr-9")
-        await connection.execute(
-            text("UPDATE lookups SET taken_at = now() - interval '21 seconds'")
-        )
-    assert await hall.lookups.resume() == 1
-    await hall.lookups.drain()
-    lookup = await hall.row(command.lookup_id)
-    assert (lookup.state, lookup.correlation_id) == ("found", "corr-9")
