@@ -57,6 +57,7 @@ ALTER TABLE refunds DROP COLUMN unknown_leg, DROP COLUMN unknown_since, DROP COL
 ALTER TABLE top_ups DROP COLUMN unknown_leg, DROP COLUMN unknown_since, DROP COLUMN attempts,
     DROP COLUMN next_attempt_at;
 ALTER TABLE lookups DROP COLUMN taken_at;
+CREATE INDEX ix_lookups_pending ON lookups (created_at) WHERE state = 'pending';
 ALTER TABLE cases ADD COLUMN closed_because varchar(1000);
 GRANT UPDATE (closed_because) ON cases TO billing_app;
 ALTER TABLE billers ADD COLUMN late_effect_seconds integer NOT NULL DEFAULT 120
@@ -65,6 +66,7 @@ GRANT UPDATE (late_effect_seconds) ON billers TO billing_app
 """
 
 _COLUMNS_BACK = """
+DROP INDEX ix_lookups_pending;
 ALTER TABLE {table} ADD COLUMN unknown_leg varchar(64), ADD COLUMN unknown_since timestamptz,
     ADD COLUMN attempts integer NOT NULL DEFAULT 0, ADD COLUMN next_attempt_at timestamptz;
 GRANT UPDATE (unknown_leg, unknown_since, attempts, next_attempt_at) ON {table} TO billing_app;
@@ -74,6 +76,7 @@ FROM errands e WHERE e.kind = '{kind}' AND e.subject = t.id;
 CREATE INDEX ix_{table}_next_attempt_at ON {table} (next_attempt_at) WHERE next_attempt_at IS NOT NULL
 """
 _BACK = """
+DROP INDEX ix_lookups_pending;
 ALTER TABLE payments ADD CONSTRAINT ck_payments_unknown_since_when CHECK (
     (unknown_leg IS NULL) = (unknown_since IS NULL));
 ALTER TABLE lookups ADD COLUMN taken_at timestamptz NOT NULL DEFAULT now();

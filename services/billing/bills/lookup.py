@@ -47,6 +47,13 @@ _PROMISED = text("""
     JOIN lookups l ON l.id = d.id AND l.command_id = d.command_id AND l.state = 'pending'
 """)
 _ACCOUNTS = text("SELECT id FROM accounts WHERE id = ANY(CAST(:ids AS uuid[]))")
+_OVERDUE = text("""
+    SELECT id FROM lookups WHERE state = 'pending' AND created_at < now() - :after * interval '1 second'
+    ORDER BY created_at LIMIT 500
+""")
+# A command takes less than a second from the door to the worker.
+COMMAND_SECONDS = 20.0
+
 Refusal = Literal["id_reused", "account_unknown", "channel_unknown"]
 
 
@@ -94,12 +101,14 @@ class Lookups:
         return refused
 
     async def give_up_waiting(self) -> int:
-        """Have lookups answered that waited for a place for too long; how many those were."""
+        """Have lookups answered that waited for a place for too long, and look up what the HTTP door promised and whose
+        command did not come; how many those were."""
         async with self._engine.begin() as connection:
+            adopted = await _adopt(connection)
             waiting = await errands.unsent(connection, KIND, ["lookup"])
             late = [each.subject for each in waiting if each.seconds > PATIENCE_SECONDS]
             to = dict.fromkeys(late, (LEDGER, "give_up"))
-            return len(await errands.redirect(connection, KIND, to))
+            return adopted + len(await errands.redirect(connection, KIND, to))
 
     def _is_away(self, lookup: Lookup) -> bool:
         return self._desk.institutions.of(lookup.institution).breaker.state == "open"
@@ -212,6 +221,14 @@ async def _read(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, 
         )
         for row in rows
     }
+
+
+async def _adopt(connection: AsyncConnection) -> int:
+    # No money hangs on a lookup, so it need not wait for its command: to ask a biller twice changes nothing.
+    old = await connection.execute(_OVERDUE, {"after": COMMAND_SECONDS})
+    rows = await _read(connection, list(old.scalars()))
+    new = [NewErrand(KIND, id, row.institution, "lookup") for id, row in rows.items()]
+    return len(await errands.add(connection, new))
 
 
 async def _refusals(

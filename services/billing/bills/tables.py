@@ -9,6 +9,7 @@ from sqlalchemy import (
     Date,
     DateTime,
     ForeignKey,
+    Index,
     Integer,
     String,
     Table,
@@ -16,6 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
     Uuid,
     func,
+    text,
 )
 
 from chassis.database import one_of
@@ -91,4 +93,5 @@ lookups = Table(
         "(state = 'pending') = (finished_at IS NULL)", name="finished_when_not_pending"
     ),
     CheckConstraint("(state = 'found') = (bill_ids IS NOT NULL)", name="bills_when_found"),
+    Index("ix_lookups_pending", "created_at", postgresql_where=text("state = 'pending'")),
 )

@@ -32,6 +32,7 @@ async def test_commands_through_kafka_are_answered_once(hall: Hall, kafka: str) 
     try:
         deadline = asyncio.get_running_loop().time() + 30
         while True:
+            await lookups.resume()
             rows = await hall.rows("SELECT id, state, correlation_id FROM lookups")
             letters = await hall.rows(
                 "SELECT raw FROM outbox WHERE topic > 100 AND key = :key", key=str(nobody.lookup_id)

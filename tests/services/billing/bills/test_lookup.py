@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.bills import LookUpBills
 from events.ids import uuid7
+from services.billing.bills import request
 from services.billing.bills.connectors import Application
 from services.billing.bills.lookup import Instruction
 from tests.services.billing.bills.conftest import CHANNEL, SPEAKERS, Hall
@@ -111,6 +112,7 @@ async def test_a_slow_biller_holds_up_nobody_else(hall: Hall) -> None:
     await hall.lookups.look_up([Instruction(each) for each in (*slow, *quick)])
     deadline = asyncio.get_running_loop().time() + 10
     while True:
+        await hall.lookups.resume()
         rows = await hall.rows("SELECT state, count(*) AS n FROM lookups GROUP BY state")
         states = {row.state: row.n for row in rows}
         if states.get("found") == 10:
@@ -240,3 +242,21 @@ async def test_a_call_that_breaks_ends_the_lookup(hall: Hall) -> None:
     await hall.look_up(command)
     lookup = await hall.row(command.lookup_id)
     assert (lookup.state, lookup.reason) == ("failed", "lookup_broke")
+
+
+async def test_a_lookup_of_the_http_door_whose_command_never_arrives_is_asked_for(
+    hall: Hall, owner_engine: AsyncEngine
+) -> None:
+    """Its command is lost: the row is there, and the timer takes it."""
+    command = await hall.command("hz-water", hall.fresh("hz-water"))
+    async with hall.engine.begin() as connection:
+        await request.ask(connection, command, None, "corr-9")
+    assert await hall.lookups.give_up_waiting() == 0, "too early: its command is on its way"
+    async with owner_engine.begin() as connection:
+        await connection.execute(
+            text("UPDATE lookups SET created_at = now() - interval '21 seconds'")
+        )
+    assert await hall.lookups.give_up_waiting() == 1
+    await hall.lookups.drain()
+    lookup = await hall.row(command.lookup_id)
+    assert (lookup.state, lookup.correlation_id) == ("found", "corr-9")
