@@ -6,6 +6,7 @@ What is compared are the others' records with ours, never our tables with themse
 import json
 import urllib.request
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -61,6 +62,16 @@ def fetch(url: str) -> Any:
     """JSON from a part of the city."""
     with urllib.request.urlopen(url, timeout=60) as answer:
         return json.load(answer)
+
+
+def ask(city: City, method: str, part: str, path: str, body: Any = None) -> None:
+    """Pull one of the strings of a part of the sandbox."""
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json"}
+    url = city.home.url(part) + path
+    request = urllib.request.Request(url, data, headers, method=method)
+    with urllib.request.urlopen(request, timeout=60):
+        pass
 
 
 async def disagreements(city: City) -> list[str]:
@@ -174,23 +185,36 @@ class _Topic:
     order: dict[str, list[str]]
 
 
+def events(city: City, topic: str) -> list[tuple[str, str, float]]:
+    """Every event of a topic, oldest first per key: its key, its name without version, and when it was published."""
+    found = []
+    for record in _records(city.environment["METERHALL_KAFKA"], topic):
+        name = dict(record.headers)["ce_type"].decode().split(".")[1]
+        found.append((record.key.decode(), name, record.timestamp / 1000))
+    return found
+
+
 def _read(bootstrap: str, topic: str) -> _Topic:
+    values: dict[str, bytes | None] = {}
+    order: dict[str, list[str]] = defaultdict(list)
+    for record in _records(bootstrap, topic):
+        said = dict(record.headers)
+        id = (said.get("dlq-id") or said.get("ce_id") or b"").decode()
+        if id and id not in values:
+            values[id] = record.value
+            order[(record.key or b"").decode(errors="replace")].append(id)
+    return _Topic(values, order)
+
+
+def _records(bootstrap: str, topic: str) -> Iterator[Any]:
     consumer = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
     try:
         parts = [TopicPartition(topic, each) for each in consumer.partitions_for_topic(topic)]
         consumer.assign(parts)
         consumer.seek_to_beginning(*parts)
         ends = consumer.end_offsets(parts)
-        values: dict[str, bytes | None] = {}
-        order: dict[str, list[str]] = defaultdict(list)
         while any(consumer.position(part) < ends[part] for part in parts):
             for records in consumer.poll(timeout_ms=500).values():
-                for record in records:
-                    said = dict(record.headers)
-                    id = (said.get("dlq-id") or said.get("ce_id") or b"").decode()
-                    if id and id not in values:
-                        values[id] = record.value
-                        order[(record.key or b"").decode(errors="replace")].append(id)
-        return _Topic(values, order)
+                yield from records
     finally:
         consumer.close()

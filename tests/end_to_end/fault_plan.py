@@ -4,8 +4,6 @@ Payments and top-ups bring the faults of the calls that move money with their me
 that ask for a state, and the billers', wait for the next call.
 """
 
-import json
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -82,13 +80,13 @@ def install(city: City) -> None:
     """Have the institutions err from now on."""
     for part, faults in (("psp", psp_faults()), ("billers", biller_faults())):
         for fault in faults:
-            _ask(city, "POST", part, fault)
+            books.ask(city, "POST", part, "/sandbox/faults", fault)
 
 
 def clear(city: City) -> None:
     """Have all institutions be well again."""
-    _ask(city, "DELETE", "psp")
-    _ask(city, "DELETE", "billers")
+    books.ask(city, "DELETE", "psp", "/sandbox/faults")
+    books.ask(city, "DELETE", "billers", "/sandbox/faults")
 
 
 def fired(city: City) -> Counter[str]:
@@ -104,12 +102,3 @@ def fired(city: City) -> Counter[str]:
 def _report(city: City, part: str) -> dict[str, int]:
     told: dict[str, int] = books.fetch(f"{city.home.url(part)}/sandbox/faults")["fired"]
     return told
-
-
-def _ask(city: City, method: str, part: str, body: Fault | None = None) -> None:
-    url = f"{city.home.url(part)}/sandbox/faults"
-    data = None if body is None else json.dumps(body).encode()
-    headers = {"Content-Type": "application/json"}
-    request = urllib.request.Request(url, data, headers, method=method)
-    with urllib.request.urlopen(request, timeout=30):
-        pass
