@@ -212,10 +212,9 @@ async def test_every_process_sees_a_pause_within_a_second(engine: AsyncEngine) -
 
     async def until(paused: bool) -> None:
         async with asyncio.timeout(1.0):
-            while any(
-                each.institutions.of("biller:new").paused is not paused for each in processes
-            ):  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+            for each in processes:
+                while each.institutions.of("biller:new").paused is not paused:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
 
     async with engine.begin() as connection:
         await pause(connection, "biller:new")

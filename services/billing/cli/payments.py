@@ -75,14 +75,12 @@ def open_(
     now = datetime.now(UTC)
     table(
         "Under way",
-        ("what", "state", "age>", "waits for", "tries>", "next>"),
+        ("what", "age>", "waits for", "next>"),
         (
             (
                 _what(each, now),
-                each.state,
                 span((now - each.created_at).total_seconds()),
                 "payer" if each.waits_for_payer else each.leg,
-                each.tries,
                 "under way" if each.held else span((each.due_at - now).total_seconds()),
             )
             for each in found
@@ -162,7 +160,8 @@ def _closed(each: "Case") -> str:
 
 
 def _what(each: "Open", now: datetime) -> str:
-    where = f"at {each.institution}"
+    # The id stays in one piece, to be copied; tries are in `meterhall errands list`.
+    where = f"{each.state}, at {each.institution}"
     if each.unknown_since:
         where += f", no answer for {span((now - each.unknown_since).total_seconds())}"
     return f"{each.kind}:{each.id}\n{where}"
