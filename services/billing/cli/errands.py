@@ -82,15 +82,14 @@ def institutions(
         return
     table(
         "Institutions (times in UTC)",
-        ("institution", "waiting>", "due for>", "under way>", "unknown>", "paused"),
+        ("institution", "waiting>", "due for>", "under way>", "unknown>"),
         (
             (
-                each.institution,
+                each.institution + _paused(each),
                 each.waiting,
                 "" if each.oldest_seconds is None else span(max(each.oldest_seconds, 1)),
                 each.under_way,
                 each.unknown,
-                _paused(each),
             )
             for each in shown
         ),
@@ -102,7 +101,7 @@ def retry(
     targets: Annotated[
         list[str],
         typer.Argument(
-            metavar="(INSTITUTION | KIND:ID)…",
+            metavar="INSTITUTION|KIND:ID",
             help="All that wait at psp, biller:ID or ledger; or single errands, as `errands list` names them.",
         ),
     ],
@@ -158,11 +157,13 @@ def pause(
     if not made.is_new:
         print(f"{institution} is paused since {_time(made.paused_at)}{_because(made.note)}.")
         return
+    minutes = round(PATIENCE_SECONDS / 60)
     print(
-        f"{institution} is paused: within a second no process begins anything there; calls under way finish.\n"
-        "Payments, refunds and top-ups that need it wait. For which nothing was ever sent there, payments and top-ups"
-        f" end after\n{PATIENCE_SECONDS / 60:.0f} minutes as {REASON}, and the payer's money is let go; look-ups are"
-        f" answered at once that the biller is away.\nEnd it with: meterhall errands resume {institution}"
+        f"{institution} is paused: within a second no process begins anything there; calls under\n"
+        f"way finish. What needs it waits. But a payment or top-up that waits for {minutes} minutes,\n"
+        f"and for which nothing was sent there, ends as {REASON}, and its payer's\n"
+        f"money is let go; a bill's look-up is answered at once: the biller is away.\n"
+        f"End the pause with: meterhall errands resume {institution}"
     )
 
 
@@ -239,7 +240,7 @@ def _row(each: "Listed", now: datetime) -> tuple[object, ...]:
 
 
 def _paused(each: "Backlog") -> str:
-    return f"{_time(each.paused_at)}{_because(each.note)}" if each.paused_at else ""
+    return f"\npaused since {_time(each.paused_at)}{_because(each.note)}" if each.paused_at else ""
 
 
 def _because(note: str | None) -> str:
