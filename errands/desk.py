@@ -105,6 +105,7 @@ class Desk:
             await runner.aclose()
 
     async def _look(self, connection: AsyncConnection, taken: dict[str, int]) -> None:
+        # Which institutions are paused, where errands are due; takes places there, and adds them to `taken`.
         found = await queue.look(connection)
         self.institutions.note(
             paused={each.institution for each in found if each.paused},
@@ -138,11 +139,13 @@ class Desk:
         claimed: Sequence[Errand],
         taken: dict[str, int],
     ) -> None:
+        # A claim that filled all places that it had may have left errands behind.
         got: dict[str, int] = defaultdict(int)
         for each in claimed:
             got[each.institution] += 1
         for name, count in taken.items():
             self.institutions.of(name).rows_wait = got[name] == count
+        # Given back are places that no errand came for, or one whose aggregate has ended.
         left = dict(taken)
         for kind, some in items.items():
             for item in some:

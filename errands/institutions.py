@@ -169,7 +169,10 @@ class Institutions:
         return {each.name for each in self._known.values() if each.breaker.state != "closed"}
 
     def note(self, *, paused: set[str], due: set[str]) -> None:
-        """Keep what a look into the table found: which are paused, and where due errands wait."""
+        """Keep what a look into the table found: which are paused, and where due errands wait.
+
+        A pause counts for institutions that nobody has asked yet, too.
+        """
         for name in paused | due:
             self.of(name)
         for each in self._known.values():

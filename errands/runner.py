@@ -47,7 +47,7 @@ log = structlog.get_logger()
 class Trade(Generic[ItemT, ResultT]):
     """How errands of one kind are carried out.
 
-    `read` finds the aggregates of claimed errands; one that has ended needs no errand any more. `broke` gets an item
+    `read` finds the aggregates of claimed errands, and ends the errands of those that have ended. `broke` gets an item
     whose call raised, `unrecorded` a result that can't be recorded even alone, each with its error. Neither is called
     for trouble that passes by itself (messaging.transient).
     """

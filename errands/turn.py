@@ -76,11 +76,11 @@ class Turn:
         self._institutions.of(self.institution).report(answered=answered)
 
     def answered(self) -> None:
-        """What was sent before is over: its answer is known and believed."""
+        """Note that what was sent before is over: its answer is known and believed."""
         self._sent = False
 
     def unknown(self) -> None:
-        """The call of this leg was not answered, or its answer can't be believed."""
+        """Note that the call of this leg was not answered, or that its answer can't be believed."""
         self.unanswered = self._sent = True
 
     def try_anew(self) -> None:
@@ -88,12 +88,12 @@ class Turn:
         self.attempt, self._anew, self._sent = self.errand.attempt + 1, True, False
 
     def wait(self, seconds: float) -> None:
-        """Go on with this leg after so long."""
+        """Have this leg go on after so long."""
         self._wait_seconds = seconds
 
     @property
     def was_sent(self) -> bool:
-        """Whether a call here has still no answer."""
+        """Whether a call at this institution has no answer yet: the errand's `sent_at` is kept."""
         return self._sent
 
     @property
@@ -103,7 +103,7 @@ class Turn:
 
     @property
     def wait_seconds(self) -> float:
-        """When the errand is due again."""
+        """After how long the errand is due again."""
         if self._wait_seconds is not None:
             return self._wait_seconds
         return retry_seconds(self.tries) if self.tries else 0.0

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chassis.frozen import ending_frozen
 from chassis.probes import Probes, until_stopped
 from chassis.telemetry import configure_logging
+from errands.gauges import count_errands
 from messaging.ddl import drop_old_partitions, ensure_partitions
 from services.billing import ledger
 from services.billing.database import connect, summarize_new_blocks
@@ -65,6 +66,7 @@ async def run(settings: Settings) -> None:
             asyncio.create_task(every(1.0, "busy_lookups", shop.lookups.give_up_waiting)),
             asyncio.create_task(every(5.0, "busy_payments", shop.payments.give_up_waiting)),
             asyncio.create_task(every(5.0, "count_cases", partial(count_open, shop.engine))),
+            asyncio.create_task(every(5.0, "count_errands", partial(count_errands, shop.engine))),
             asyncio.create_task(every(60.0, "seal", partial(seal, reading))),
             asyncio.create_task(every(AUDIT_SECONDS, "audit", partial(audit_job, reading))),
             asyncio.create_task(every(600.0, "upkeep", partial(upkeep, shop.engine))),

@@ -68,7 +68,7 @@ class Instruction:
 # A person who waits for the answer has given up after this.
 PATIENCE_SECONDS = 5.0
 BUSY = BillerDown("all places at this biller are taken")
-AWAY = BillerDown("the biller has not answered lately; it is tried again shortly")
+AWAY = BillerDown("the biller has not answered lately, or is paused; it is tried again later")
 
 
 class Lookups:
@@ -111,7 +111,8 @@ class Lookups:
             return adopted + len(await errands.redirect(connection, KIND, to))
 
     def _is_away(self, lookup: Lookup) -> bool:
-        return self._desk.institutions.of(lookup.institution).breaker.state == "open"
+        at = self._desk.institutions.of(lookup.institution)
+        return at.paused or at.breaker.state == "open"
 
     async def _read_open(
         self, connection: AsyncConnection, claimed: Sequence[Errand]

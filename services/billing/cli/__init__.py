@@ -19,6 +19,7 @@ GROUPS = (
     "catalog",
     "bills",
     "payments",
+    "errands",
     "ledger",
     "reconcile",
     "dead_letters",

@@ -8,11 +8,13 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from errands.operate import pause
 from events.bills import LookUpBills
 from events.ids import uuid7
 from services.billing.bills import request
 from services.billing.bills.connectors import Application
 from services.billing.bills.lookup import Instruction
+from services.billing.institutions import of_biller
 from tests.services.billing.bills.conftest import CHANNEL, SPEAKERS, Hall
 from tests.support.errands import LookingUpProcess
 
@@ -176,6 +178,20 @@ async def test_a_biller_that_is_not_active_is_not_asked(hall: Hall) -> None:
     lookup = await hall.row(command.lookup_id)
     assert (lookup.state, lookup.reason) == ("failed", "biller_inactive")
     assert hall.billers.fired() == fired
+
+
+async def test_a_paused_biller_is_not_asked_and_the_answer_comes_at_once(hall: Hall) -> None:
+    async with hall.engine.begin() as connection:
+        await pause(connection, of_biller("hz-water"))
+    assert await hall.lookups.resume() == 0, "a look at the table finds the pause"
+    command, other = [
+        await hall.command(each, hall.fresh(each)) for each in ("hz-water", "south-gas")
+    ]
+    await hall.look_up(command, other)
+    lookup = await hall.row(command.lookup_id)
+    assert (lookup.state, lookup.reason) == ("failed", "biller_down")
+    assert (await hall.row(other.lookup_id)).state == "found"
+    assert (await hall.rows("SELECT count(*) AS errands FROM errands"))[0].errands == 0
 
 
 async def test_what_a_dead_process_left_is_taken_up_once(hall: Hall) -> None:
