@@ -83,7 +83,8 @@ class Institution:
         if self.paused or found <= 0:
             return 0
         if self.breaker.state != "closed":
-            found = int(self.breaker.admits())
+            # The probe is alone here, so that no other run that leaves is taken for it.
+            found = int(self._taken == 0 and self.breaker.admits())
         self._count(found)
         return found
 
@@ -101,7 +102,8 @@ class Institution:
         except BaseException as error:
             if mine.done():
                 self.leave()  # the place came in the same moment
-            mine.cancel()
+            else:
+                self._line.remove(mine)
             if isinstance(error, TimeoutError):
                 return False
             raise
@@ -114,19 +116,25 @@ class Institution:
         for _ in range(count):
             # A probe that was not reported on must not keep the breaker half open for ever.
             self.breaker.give_up()
-            while self._line and self._line[0].done():
-                self._line.popleft()
-            if self._line and self._taken <= self.places:
-                self._line.popleft().set_result(None)
-            else:
-                self._count(-1)
+            self._count(-1)
+            self._admit_line()
         if self.rows_wait:
             self.on_free()
+
+    def resize(self, places: int, line: int) -> None:
+        """Bear so much from now on; runs that have a place keep it."""
+        self.places, self.line = places, line
+        self._admit_line()
 
     def report(self, *, answered: bool) -> None:
         """Tell the breaker how a call ended."""
         self.breaker.report(answered)
         BREAKER_OPEN.labels(self.name).set(self.breaker.state != "closed")
+
+    def _admit_line(self) -> None:
+        while self._line and self._taken < self.places:
+            self._count(1)
+            self._line.popleft().set_result(None)
 
     def _count(self, change: int) -> None:
         self._taken += change
@@ -159,9 +167,9 @@ class Institutions:
     ) -> Institution:
         """Say how much an institution bears; what is under way there goes on."""
         found = self.of(name)
-        found.places, found.line = places, line
         found.longest_call_seconds = longest_call_seconds
         found.late_effect_seconds = late_effect_seconds
+        found.resize(places, line)
         return found
 
     def note(self, *, paused: set[str], due: set[str]) -> None:
