@@ -57,7 +57,10 @@ class Desk:
         self._runners[kind].start([(each, Turn(each.errand, self.institutions)) for each in items])
 
     async def claim(self) -> int:
-        """Take what is due and has a place, and start it; how many errands that were."""
+        """Take what is due and has a place, and start it; how many errands that were.
+
+        A kind that this process does not know is of a newer version of us, and left to processes that know it.
+        """
         taken: dict[str, int] = {}
         try:
             async with self._engine.begin() as connection:
@@ -66,7 +69,7 @@ class Desk:
                     name: (count, self.institutions.of(name).lease_seconds)
                     for name, count in taken.items()
                 }
-                claimed = await queue.claim(connection, leases)
+                claimed = await queue.claim(connection, leases, list(self._trades))
                 items = await self._read(connection, claimed)
         except BaseException:
             for name, count in taken.items():
@@ -126,9 +129,6 @@ class Desk:
         kinds: dict[str, list[Errand]] = defaultdict(list)
         for each in claimed:
             kinds[each.kind].append(each)
-        for strange in kinds.keys() - self._trades.keys():
-            # Of a newer version of us: it is left to processes that know it.
-            log.error("errand_of_unknown_kind", kind=strange, errands=len(kinds.pop(strange)))
         return {
             kind: await self._trades[kind].read(connection, errands)
             for kind, errands in kinds.items()

@@ -106,7 +106,7 @@ class TestLine:
         await settled()
         assert (first.done(), second.done()) == (True, False)
         psp.leave()
-        assert await asyncio.gather(first, second) == [True, True]
+        assert [await first, await second] == [True, True]
         assert psp.taken == 2
 
     async def test_it_is_bounded(self, psp: Institution) -> None:
@@ -123,7 +123,7 @@ class TestLine:
 
     async def test_patience_ends_and_makes_room_for_others(self, psp: Institution) -> None:
         psp.take(2)
-        assert await asyncio.gather(psp.enter(0.01), psp.enter(0.01)) == [False, False]
+        assert not any(await asyncio.gather(psp.enter(0.01), psp.enter(0.01)))
         [other] = await in_line(psp.enter(PATIENT))
         assert not other.done(), "those who have left are in nobody's way"
         psp.leave()

@@ -93,7 +93,7 @@ class Lookups:
             waiting = await errands.unsent(connection, KIND, ["lookup"])
             late = [each.subject for each in waiting if each.seconds > PATIENCE_SECONDS]
             to = dict.fromkeys(late, (LEDGER, "give_up"))
-            return len(await errands.redirect(connection, KIND, to))
+            return len(await errands.redirect(connection, KIND, to, ["lookup"]))
 
     def _is_away(self, lookup: Lookup) -> bool:
         return self._desk.institutions.of(lookup.institution).breaker.state == "open"
