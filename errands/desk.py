@@ -40,8 +40,6 @@ class Desk:
         self._engine = engine
         self._trades: dict[str, Trade[Any, Any]] = {}
         self._runners: dict[str, AnyRunner] = {}
-        # Institutions whose breaker was open when we last looked.
-        self._away: set[str] = set()
 
     def register(self, trade: Trade[Any, Any]) -> None:
         """Carry out errands of this kind."""
@@ -62,8 +60,11 @@ class Desk:
         A kind that this process does not know is of a newer version of us, and left to processes that know it.
         """
         taken: dict[str, int] = {}
+        back = self.institutions.back()
         try:
             async with self._engine.begin() as connection:
+                for each in back:
+                    await queue.recall(connection, each.name)
                 await self._look(connection, taken)
                 leases = {
                     name: (count, self.institutions.of(name).lease_seconds)
@@ -75,6 +76,8 @@ class Desk:
             for name, count in taken.items():
                 self.institutions.of(name).leave(count)
             raise
+        for each in back:
+            each.back = False
         self._start(items, claimed, taken)
         return len(claimed)
 
@@ -114,13 +117,7 @@ class Desk:
             due={each.institution for each in found if not each.paused},
         )
         for name in [each.institution for each in found if not each.paused]:
-            at = self.institutions.of(name)
-            if name in self._away and at.answers:
-                self._away.discard(name)
-                await queue.recall(connection, name)
-            if at.breaker.state != "closed":
-                self._away.add(name)
-            if count := at.take(LARGEST_CLAIM):
+            if count := self.institutions.of(name).take(LARGEST_CLAIM):
                 taken[name] = count
 
     async def _read(

@@ -46,6 +46,7 @@ class Institution:
     breaker: Breaker = field(default_factory=Breaker)
     rows_wait: bool = False  # there are due errands in the table that found no place
     paused: bool = False  # by an operator
+    back: bool = False  # it answers again, and what waits there for another try does not know yet
     on_free: Callable[[], None] = lambda: None
     _taken: int = 0
     _line: deque["asyncio.Future[None]"] = field(default_factory=deque)
@@ -127,8 +128,12 @@ class Institution:
         self._admit_line()
 
     def report(self, *, answered: bool) -> None:
-        """Tell the breaker how a call ended."""
+        """Tell the breaker how a call ended; when it closes again, the desk recalls what waits for another try."""
+        was_closed = self.breaker.state == "closed"
         self.breaker.report(answered)
+        if answered and not was_closed:
+            self.back = True
+            self.on_free()
         BREAKER_OPEN.labels(self.name).set(self.breaker.state != "closed")
 
     def _admit_line(self) -> None:
@@ -171,6 +176,10 @@ class Institutions:
         found.late_effect_seconds = late_effect_seconds
         found.resize(places, line)
         return found
+
+    def back(self) -> list[Institution]:
+        """Those that answer again since they were last recalled from."""
+        return [each for each in self._known.values() if each.back]
 
     def note(self, *, paused: set[str], due: set[str]) -> None:
         """Keep what a look into the table found: which are paused, and where due errands wait."""
