@@ -242,7 +242,8 @@ async def test_after_its_breaker_has_closed_all_that_waits_there_is_due_in_order
     await run(
         engine,
         """
-        UPDATE errands SET due_at = now() + (10 - n) * interval '1 minute', leg_since = now() - (10 - n) * interval '1 s'
+        UPDATE errands SET due_at = now() + (10 - n) * interval '1 minute',
+            leg_since = now() - (10 - n) * interval '1 second'
         FROM unnest(CAST(:ids AS uuid[])) WITH ORDINALITY AS o (id, n) WHERE subject = o.id
         """,
         ids=ids,
