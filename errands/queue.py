@@ -94,6 +94,7 @@ _UNSENT = text("""
     SELECT kind, subject, institution, leg, extract(epoch FROM now() - due_at) AS waited FROM errands
     WHERE kind = :kind AND leg = ANY(CAST(:legs AS text[])) AND due_at < now() AND NOT held AND NOT contested
       AND sent_at IS NULL
+    ORDER BY due_at LIMIT :most
 """)
 _REDIRECT = text("""
     UPDATE errands e SET institution = n.institution, leg = n.leg, leg_since = now(), due_at = now()
@@ -220,9 +221,11 @@ async def recall(connection: AsyncConnection, institution: str) -> int:
     return int((await connection.execute(_RECALL, {"institution": institution})).rowcount)
 
 
-async def unsent(connection: AsyncConnection, kind: str, legs: Sequence[str]) -> list[Waiting]:
-    """The errands at these legs that wait for a place and for which nothing was ever sent."""
-    rows = await connection.execute(_UNSENT, {"kind": kind, "legs": list(legs)})
+async def unsent(
+    connection: AsyncConnection, kind: str, legs: Sequence[str], most: int = 5_000
+) -> list[Waiting]:
+    """The errands at these legs that wait for a place and for which nothing was ever sent; the oldest so many."""
+    rows = await connection.execute(_UNSENT, {"kind": kind, "legs": list(legs), "most": most})
     return [Waiting(row.subject, row.institution, row.leg, float(row.waited)) for row in rows]
 
 

@@ -36,6 +36,11 @@ class Turn:
         self._has_place = True
 
     @property
+    def seconds_left(self) -> float:
+        """How long until the lease of this run ends."""
+        return self._ends - time.monotonic()
+
+    @property
     def maybe_sent(self) -> bool:
         """Whether a call of this leg may have gone out before: look before asking, and believe no refusal alone."""
         return self._sent or self.errand.contested
@@ -58,7 +63,7 @@ class Turn:
         if leg != self.leg:
             self.leg, self.attempt = leg, 1
         there = self._institutions.of(institution)
-        left = self._ends - time.monotonic() - there.leg_seconds
+        left = self.seconds_left - there.leg_seconds
         if institution != self.institution:
             self.leave()
             self._sent = False

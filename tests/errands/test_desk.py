@@ -3,7 +3,6 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
@@ -16,6 +15,7 @@ from errands import Desk, Errand, Institutions, NewErrand, Trade, Turn
 from errands import desk as desk_module
 from errands.breaker import Breaker
 from tests.errands.test_breaker import Clock
+from tests.support.errands import claiming
 
 HANGS, WELL, OTHER = "biller:hangs", "biller:well", "psp"
 PATIENCE_SECONDS = 10.0
@@ -111,15 +111,6 @@ async def desk(
     await made.aclose()
 
 
-@asynccontextmanager
-async def open_desk(desk: Desk) -> AsyncIterator[None]:
-    """The desk claims for itself, as in a worker."""
-    claiming = asyncio.create_task(desk.run())
-    yield
-    claiming.cancel()
-    await asyncio.gather(claiming, return_exceptions=True)
-
-
 async def until(condition: object, what: str) -> None:
     deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
     assert callable(condition)
@@ -160,7 +151,7 @@ async def test_one_that_hangs_holds_up_nobody(
 ) -> None:
     gate = work.hang(HANGS)
     stuck = await plant(engine, HANGS, 20)
-    async with open_desk(desk):
+    async with claiming(desk):
         await until(lambda: len(work.begun[HANGS]) == 4, "it has its four places")
         for kind in ("payment", "refund"):
             for name in (WELL, OTHER):
@@ -184,7 +175,7 @@ async def test_a_place_that_gets_free_is_filled_at_once(
     """The desk does not wait for its next look, which is far off here."""
     ids = await plant(engine, WELL, 40)
     monkeypatch.setattr(desk_module, "LOOK_SECONDS", 3_600.0)
-    async with open_desk(desk):
+    async with claiming(desk):
         await until(lambda: len(work.ended[WELL]) == 40, "one claim leads to the next")
     assert work.begun[WELL] == ids
 
@@ -201,7 +192,7 @@ async def test_rows_that_are_written_while_others_wait_overtake_nobody(
     async with engine.begin() as connection:
         await errands.add(connection, [NewErrand("payment", late, WELL, "call")])
     gate.set()
-    async with open_desk(desk):
+    async with claiming(desk):
         await until(lambda: len(work.ended[WELL]) == 7, "all are done")
     assert work.begun[WELL] == [*early, late]
 
@@ -212,7 +203,7 @@ async def test_one_that_is_paused_is_left_alone_and_goes_on_after(
     await run(engine, "INSERT INTO paused_institutions (institution) VALUES (:name)", name=WELL)
     ids = await plant(engine, WELL, 6)
     await plant(engine, OTHER, 6)
-    async with open_desk(desk):
+    async with claiming(desk):
         await until(lambda: len(work.ended[OTHER]) == 6, "the others go on")
         async with desk.booking() as booking:
             assert booking.hold(WELL, 1) == 0
@@ -307,7 +298,7 @@ async def test_a_desk_outlives_claims_that_fail(
     work.broken = True
     await plant(engine, WELL, 2)
     failed = desk_module.FAILED._value.get()
-    async with open_desk(desk):
+    async with claiming(desk):
         await until(lambda: desk_module.FAILED._value.get() >= failed + 2, "it tries again")
         work.broken = False
         await until(lambda: len(work.ended[WELL]) == 2, "and works when it can")

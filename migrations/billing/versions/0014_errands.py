@@ -57,6 +57,7 @@ ALTER TABLE refunds DROP COLUMN unknown_leg, DROP COLUMN unknown_since, DROP COL
 ALTER TABLE top_ups DROP COLUMN unknown_leg, DROP COLUMN unknown_since, DROP COLUMN attempts,
     DROP COLUMN next_attempt_at;
 ALTER TABLE lookups DROP COLUMN taken_at;
+CREATE INDEX ix_lookups_pending ON lookups (created_at) WHERE state = 'pending';
 ALTER TABLE cases ADD COLUMN closed_because varchar(1000);
 GRANT UPDATE (closed_because) ON cases TO billing_app;
 ALTER TABLE billers ADD COLUMN late_effect_seconds integer NOT NULL DEFAULT 120
@@ -76,6 +77,7 @@ CREATE INDEX ix_{table}_next_attempt_at ON {table} (next_attempt_at) WHERE next_
 _BACK = """
 ALTER TABLE payments ADD CONSTRAINT ck_payments_unknown_since_when CHECK (
     (unknown_leg IS NULL) = (unknown_since IS NULL));
+DROP INDEX ix_lookups_pending;
 ALTER TABLE lookups ADD COLUMN taken_at timestamptz NOT NULL DEFAULT now();
 GRANT UPDATE (taken_at) ON lookups TO billing_app;
 CREATE INDEX ix_lookups_pending ON lookups (taken_at) WHERE state = 'pending';

@@ -40,6 +40,12 @@ _READ = text("""
     FROM lookups l JOIN accounts a ON a.id = l.account_id JOIN billers b ON b.id = a.biller_id
     WHERE l.id = ANY(CAST(:ids AS uuid[]))
 """)
+# Of the HTTP door, whose commands have not arrived: they are dead letters, or lost.
+_FORGOTTEN = text("""
+    SELECT id FROM lookups l WHERE state = 'pending' AND created_at < now() - :seconds * interval '1 second'
+      AND NOT EXISTS (SELECT FROM errands e WHERE e.kind = :kind AND e.subject = l.id)
+    ORDER BY created_at LIMIT 1000
+""")
 _ACCOUNTS = text("SELECT id FROM accounts WHERE id = ANY(CAST(:ids AS uuid[]))")
 Refusal = Literal["id_reused", "account_unknown", "channel_unknown"]
 
@@ -54,6 +60,8 @@ class Instruction:
 
 # A person who waits for the answer has given up after this.
 PATIENCE_SECONDS = 5.0
+# A command takes less to come through Kafka.
+COMMAND_SECONDS = 20.0
 BUSY = BillerDown("all places at this biller are taken")
 AWAY = BillerDown("the biller has not answered lately; it is tried again shortly")
 
@@ -94,6 +102,15 @@ class Lookups:
             late = [each.subject for each in waiting if each.seconds > PATIENCE_SECONDS]
             to = dict.fromkeys(late, (LEDGER, "give_up"))
             return len(await errands.redirect(connection, KIND, to, ["lookup"]))
+
+    async def take_up_forgotten(self) -> int:
+        """Write the errands of lookups that the HTTP door kept and whose commands have not arrived; how many."""
+        asked = {"seconds": COMMAND_SECONDS, "kind": KIND}
+        async with self._engine.begin() as connection:
+            ids = list((await connection.execute(_FORGOTTEN, asked)).scalars())
+            rows = await _read(connection, ids)
+            new = [NewErrand(KIND, id, row.institution, "lookup") for id, row in rows.items()]
+            return len(await errands.add(connection, new))
 
     def _is_away(self, lookup: Lookup) -> bool:
         return self._desk.institutions.of(lookup.institution).breaker.state == "open"

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from datetime import timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -12,9 +11,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis.frozen import LOOK_SECONDS
+from errands import Booking, Institutions
 from messaging.consume import SESSION_SECONDS
 from sandbox.ports import HOST, free_port
 from sandbox.process import Process
+from services.billing.institutions import PSP
 from services.billing.payments.accept import accept
 from services.billing.reconciliation import audit_database
 from tests.services.billing.payments import books
@@ -130,15 +131,17 @@ async def test_a_frozen_timer_lets_go_of_what_it_has_claimed(
     outside = {"METERHALL_PSP_URL": psp.url, "METERHALL_PSP_API_KEY": psp.api_key}
 
     async def leave_a_payment_open() -> None:
+        full = Institutions()
+        full.of(PSP).rows_wait = True
         async with engine.begin() as connection:
-            await accept(connection, [command], timedelta())
+            await accept(connection, [command], Booking(full))
 
     async def is_paid() -> bool:
         return await found(engine, id) == "succeeded"
 
     first = start("timer", **outside)
-    # It claims refunds after payments.
-    lock = "LOCK TABLE refunds IN ACCESS EXCLUSIVE MODE"
+    # It reads the bills of the errands that it has claimed.
+    lock = "LOCK TABLE bills IN ACCESS EXCLUSIVE MODE"
     pids = {first.name: first.pid}
     await asyncio.to_thread(first.wait_ready)
     await leave_a_payment_open()
