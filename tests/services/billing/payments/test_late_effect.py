@@ -1,4 +1,4 @@
-"""Effects that come after their caller has gone: what was refused meanwhile proves nothing until none can come any more."""
+"""Effects that come after their caller has gone: a refusal meanwhile proves nothing until none can come any more."""
 
 import asyncio
 import time
