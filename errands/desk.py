@@ -66,11 +66,9 @@ class Desk:
                 for each in back:
                     await queue.recall(connection, each.name)
                 await self._look(connection, taken)
-                leases = {
-                    name: (count, self.institutions.of(name).lease_seconds)
-                    for name, count in taken.items()
-                }
-                claimed = await queue.claim(connection, leases, list(self._trades))
+                lease = self.institutions.lease_seconds
+                wanted = {name: (count, lease) for name, count in taken.items()}
+                claimed = await queue.claim(connection, wanted, list(self._trades))
                 items = await self._read(connection, claimed)
         except BaseException:
             for name, count in taken.items():

@@ -52,14 +52,6 @@ class Institution:
     _line: deque["asyncio.Future[None]"] = field(default_factory=deque)
 
     @property
-    def lease_seconds(self) -> float:
-        """How long a process has an errand to itself: longer than its longest run of legs.
-
-        A run begins a leg only while there is time for all calls of that leg, so it is over when the lease ends.
-        """
-        return RUN_SECONDS + self.leg_seconds
-
-    @property
     def leg_seconds(self) -> float:
         """The longest that one leg takes here."""
         return CALLS_OF_A_LEG * self.longest_call_seconds
@@ -151,8 +143,17 @@ class Institutions:
 
     def __init__(self) -> None:
         self._known: dict[str, Institution] = {}
+        self._longest_leg_seconds = CALLS_OF_A_LEG * CALL_SECONDS
         # Set when a place is free at an institution where rows wait.
         self.freed = asyncio.Event()
+
+    @property
+    def lease_seconds(self) -> float:
+        """How long a process has an errand to itself: longer than the longest run of legs, wherever it leads.
+
+        A run begins a leg only while there is time for all calls of that leg, so it is over when the lease ends.
+        """
+        return RUN_SECONDS + self._longest_leg_seconds
 
     def of(self, name: str) -> Institution:
         """The institution of this name."""
@@ -175,6 +176,7 @@ class Institutions:
         found.longest_call_seconds = longest_call_seconds
         found.late_effect_seconds = late_effect_seconds
         found.resize(places, line)
+        self._longest_leg_seconds = max(each.leg_seconds for each in self._known.values())
         return found
 
     def back(self) -> list[Institution]:
@@ -206,9 +208,10 @@ class Booking:
         self._left[institution] = self._left.get(institution, 0) + found
         return found
 
-    def lease_seconds(self, institution: str) -> float:
-        """The lease of an errand that has a place there."""
-        return self._institutions.of(institution).lease_seconds
+    @property
+    def lease_seconds(self) -> float:
+        """The lease of an errand that has a place."""
+        return self._institutions.lease_seconds
 
     def leave(self, institution: str) -> None:
         """Give one place back: its errand is another process's."""

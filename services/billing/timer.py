@@ -63,7 +63,6 @@ async def run(settings: Settings) -> None:
     ):
         jobs = [
             asyncio.create_task(every(1.0, "busy_lookups", shop.lookups.give_up_waiting)),
-            asyncio.create_task(every(5.0, "lost_lookups", shop.lookups.take_up_forgotten)),
             asyncio.create_task(every(5.0, "busy_payments", shop.payments.give_up_waiting)),
             asyncio.create_task(every(5.0, "count_cases", partial(count_open, shop.engine))),
             asyncio.create_task(every(60.0, "seal", partial(seal, reading))),

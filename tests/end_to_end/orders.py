@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 from events.ids import uuid7
 from events.payments import RefundPayment, TopUpWallet
+from sandbox.billers.institutions import INSTITUTIONS
 from sandbox.city import CHANNEL
 from sandbox.demo.wallet import Wallet
 from sandbox.psp.faults import KINDS
@@ -18,6 +19,7 @@ from tests.end_to_end.traffic import Bill, insist, pay_bill
 PAYERS = [f"trouble-{number:02d}" for number in range(20)]
 # A payment that has not succeeded so long after the last one was sent gets no refund.
 REFUND_SECONDS = 60.0
+_BY_FILE = {each.id for each in INSTITUTIONS if each.settled_by == "file"}
 
 
 @dataclass
@@ -49,6 +51,8 @@ def make_orders(bills: dict[str, list[Bill]], chance: random.Random) -> list[Ord
     orders += [Order(bill, "pm_card_visa", "full") for bill in kept]
     rest = list(chain.from_iterable(bills.values()))
     chance.shuffle(rest)
+    # Those that bring a fault are taken from the end, where the billers are that are called.
+    rest.sort(key=lambda bill: bill["biller_id"] not in _BY_FILE)
     orders += [_with_fault(*each, rest.pop()) for each in _money_faults()]
     for number, bill in enumerate(rest):
         refund = {0: "full", 3: "part"}.get(number % 6)

@@ -7,7 +7,7 @@ at billers by file. A payment's clock starts when its command was due, whether o
 import asyncio
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, cycle, islice
@@ -37,8 +37,10 @@ CALLED = [each.id for each in INSTITUTIONS if each.settled_by == "call"][:10]
 BY_FILE = [each.id for each in INSTITUTIONS if each.settled_by == "file"]
 DARK, HEALTHY = CALLED[0], CALLED[1:]
 OF_EACH = ceil(SECONDS * RATE / 3)
-# An account owes 1.15 bills as a rule.
-ACCOUNTS = max(400, OF_EACH)
+# Billers by file say beforehand what is owed, 1.15 bills an account as a rule.
+ACCOUNTS = max(400, ceil(OF_EACH / len(BY_FILE)))
+# The others are asked: an account that owes many bills is one lookup.
+BILLS_AN_ACCOUNT = 20
 # So many of the dark biller's bills expire when it has been away for three quarters of the time.
 EXPIRING = 10
 EXPIRE_AFTER_SECONDS = WARM_UP_SECONDS + BEFORE_SECONDS + 0.75 * DARK_SECONDS
@@ -82,10 +84,10 @@ class Times:
 
 async def make_load(city: City, wallet: Wallet) -> Load:
     """Bills, filled wallets, and the commands that pay and look up."""
-    wanted = {DARK: OF_EACH}
-    for billers in (HEALTHY, BY_FILE):
-        wanted |= dict.fromkeys(billers, ceil(OF_EACH / len(billers)))
+    wanted = {DARK: OF_EACH, **dict.fromkeys(HEALTHY, ceil(OF_EACH / len(HEALTHY)))}
+    await asyncio.to_thread(_issue, city, wanted)
     found = await owed_bills(city, wallet, wanted)
+    found |= {each: await _bills_by_file(city, each) for each in BY_FILE}
     bills = {
         "dark": found[DARK],
         "called": _in_turn([found[each] for each in HEALTHY]),
@@ -128,9 +130,8 @@ def _in_turn(bills: list[list[Bill]]) -> list[Bill]:
 
 
 def _lookups(bills: list[Bill]) -> list[LookUpBills]:
-    accounts = islice(
-        cycle(UUID(bill["account_id"]) for bill in bills), ceil(LOOKUP_RATE * SECONDS)
-    )
+    known = dict.fromkeys(UUID(bill["account_id"]) for bill in bills)
+    accounts = islice(cycle(known), ceil(LOOKUP_RATE * SECONDS))
     return [
         LookUpBills(lookup_id=uuid7(), channel=CHANNEL, account_id=account) for account in accounts
     ]
@@ -144,6 +145,25 @@ def _merged(streams: list[list[Any]]) -> list[Event]:
         for place, command in enumerate(stream)
     ]
     return [command for _, _, command in sorted(due, key=lambda each: each[:2])]
+
+
+def _issue(city: City, wanted: Mapping[str, int]) -> None:
+    """Have the first accounts of each biller owe more."""
+    url = f"{city.home.url('billers')}/sandbox/accounts?owing=true&limit=100000&biller="
+    for biller, count in wanted.items():
+        for account in books.fetch(url + biller)[: ceil(count / BILLS_AN_ACCOUNT)]:
+            bill = {"biller": biller, "account_number": account, "amount_minor": 7_000}
+            for _ in range(BILLS_AN_ACCOUNT):
+                books.ask(city, "POST", "billers", "/sandbox/bills", bill)
+
+
+async def _bills_by_file(city: City, biller: str) -> list[Bill]:
+    rows = await books.query(
+        city,
+        "SELECT b.* FROM bills b JOIN accounts a ON a.id = b.account_id"
+        f" WHERE a.biller_id = '{biller}' ORDER BY b.id LIMIT {ceil(OF_EACH / len(BY_FILE))}",
+    )
+    return [{**row, "expires_at": row["expires_at"].isoformat()} for row in rows]
 
 
 async def _fill(wallet: Wallet, bills: Iterable[Bill]) -> None:
@@ -166,7 +186,7 @@ async def _expiring(city: City, wallet: Wallet, like: list[Bill]) -> list[Bill]:
     """A bill that soon expires for each of these bills' accounts."""
     issued = []
     for number, bill in enumerate(like):
-        amount_minor = 7_001 + number
+        amount_minor = 9_001 + number
         asked = {
             "biller": DARK,
             "account_number": bill["account_number"],

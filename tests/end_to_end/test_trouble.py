@@ -103,7 +103,8 @@ async def _all_at_once(
     disruption: Disruption, wallet: Wallet, orders: list[Order], sent: Sent, chance: random.Random
 ) -> None:
     events = ["kill_postgres"] * KILLS + ["kill_kafka", "stop_kafka"]
-    events += ["freeze_in_transaction"] * min(FREEZES, 1) + ["freeze_process"] * (FREEZES - 1)
+    inside = -(-FREEZES // 3)
+    events += ["freeze_in_transaction"] * inside + ["freeze_process"] * (FREEZES - inside)
     chance.shuffle(events)
     apart_seconds = len(events) * DISRUPTION_SECONDS / len(orders)
     async with asyncio.TaskGroup() as group:

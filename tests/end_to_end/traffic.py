@@ -59,7 +59,7 @@ def pay_bill(bill: Bill, payer: str, payment_method: str | None = None) -> PayBi
         payment_id=uuid7(),
         channel=CHANNEL,
         payer=payer,
-        bill_id=UUID(bill["id"]),
+        bill_id=UUID(str(bill["id"])),
         amount_minor=amount_for(bill),
         currency=bill["currency"],
         funding=PspFunding(payment_method=payment_method) if payment_method else WalletFunding(),

@@ -74,8 +74,10 @@ class LookingUpProcess(Lookups):
         return await self.desk.claim()
 
     async def drain(self) -> None:
-        """Wait until the calls under way are answered and recorded."""
+        """Claim, and wait for answers, until nothing is due."""
         await self.desk.drain()
+        while await self.desk.claim():
+            await self.desk.drain()
 
     async def aclose(self) -> None:
         """Stop; what is under way is left to others."""

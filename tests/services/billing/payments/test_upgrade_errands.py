@@ -13,7 +13,7 @@ from services.billing.payments.model import Payment
 from services.billing.payments.refund import accept_refunds
 from services.billing.payments.refund_model import Refund
 from services.billing.payments.top_up import TopUp, accept_top_ups
-from services.billing.psp import ActionRequired, Authorized, Captured, Refunded
+from services.billing.psp import ActionRequired, Captured, Refunded
 from tests.services.billing.payments import books
 from tests.services.billing.payments.city import BILLER, City
 from tests.services.billing.payments.test_resume import apply, authorize, unapply
@@ -290,6 +290,11 @@ async def test_what_is_open_goes_on(
         ] == [len(former.payments) + 1, len(refunds), len(top_ups)]
         await after(database, city.engine, owner_engine)
 
+    parts = await run(
+        city.engine,
+        "SELECT DISTINCT e.leg FROM errands e JOIN refunds r ON r.id = e.subject WHERE r.amount_minor = 850",
+    )
+    assert [row.leg for row in parts] == ["refund"], "a part is not asked of the biller"
     await settle(city)
     city.psp.decide(url, "approve")
     await settle(city)
@@ -300,7 +305,7 @@ async def test_what_is_open_goes_on(
     ended = {}
     for id, (name, _) in former.payments.items():
         ended[name] = (await books.payment(city.engine, id))["state"]
-    assert ended == {name: ends for name, ends in former.payments.values()}
+    assert ended == dict(former.payments.values())
     assert (await books.payment(city.engine, confirming))["state"] == "succeeded"
     for id in (*former.payments, confirming):
         await city.agree(id)
