@@ -14,7 +14,7 @@ import errands
 from errands import Errand, Institutions, NewErrand, Turn, queue
 from errands.turn import FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS, retry_seconds
 from services.billing.payments.recording import record_errands
-from services.billing.subject import Subject
+from services.billing.subject import Kind, Subject
 from tests.support.errands import turn
 
 PSP = "psp"
@@ -64,7 +64,7 @@ async def row(engine: AsyncEngine, id: UUID) -> Mapping[str, Any]:
             text("SELECT e.*, due_at - now() AS due_in FROM errands e WHERE subject = :id"),
             {"id": id},
         )
-        return found.mappings().one()
+        return dict(found.mappings().one())
 
 
 async def claim(engine: AsyncEngine, places: int = 100, institution: str = PSP) -> list[Errand]:
@@ -370,17 +370,19 @@ class TestSettle:
             assert await connection.scalar(text("SELECT count(*) FROM errands")) == 0
 
 
+class Result:
+    """How far an aggregate came."""
+
+    def __init__(self, turn: Turn) -> None:
+        self.turn = turn
+        self.case: str | None = None
+        self.subject = Subject(Kind(turn.errand.kind), turn.errand.subject)
+
+
 async def record(
     connection: AsyncConnection, turns: Sequence[Turn], *, ended: bool = False
 ) -> None:
     """As a use case records, with the aggregates' rows locked."""
-
-    class Result:
-        case = None
-
-        def __init__(self, turn: Turn) -> None:
-            self.turn = turn
-            self.subject = Subject(*turn.errand.key)  # type: ignore[arg-type]
 
     locked = await errands.lock(connection, [each.errand for each in turns])
     results = [Result(each) for each in turns]
