@@ -40,8 +40,6 @@ class Desk:
         self._engine = engine
         self._trades: dict[str, Trade[Any, Any]] = {}
         self._runners: dict[str, AnyRunner] = {}
-        # Institutions whose breaker was open when we last looked.
-        self._away: set[str] = set()
 
     def register(self, trade: Trade[Any, Any]) -> None:
         """Carry out errands of this kind."""
@@ -57,21 +55,27 @@ class Desk:
         self._runners[kind].start([(each, Turn(each.errand, self.institutions)) for each in items])
 
     async def claim(self) -> int:
-        """Take what is due and has a place, and start it; how many errands that were."""
+        """Take what is due and has a place, and start it; how many errands that were.
+
+        A kind that this process does not know is of a newer version of us, and left to processes that know it.
+        """
         taken: dict[str, int] = {}
+        back = self.institutions.back()
         try:
             async with self._engine.begin() as connection:
+                for each in back:
+                    await queue.recall(connection, each.name)
                 await self._look(connection, taken)
-                leases = {
-                    name: (count, self.institutions.of(name).lease_seconds)
-                    for name, count in taken.items()
-                }
-                claimed = await queue.claim(connection, leases)
+                lease = self.institutions.lease_seconds
+                wanted = {name: (count, lease) for name, count in taken.items()}
+                claimed = await queue.claim(connection, wanted, list(self._trades))
                 items = await self._read(connection, claimed)
         except BaseException:
             for name, count in taken.items():
                 self.institutions.of(name).leave(count)
             raise
+        for each in back:
+            each.back = False
         self._start(items, claimed, taken)
         return len(claimed)
 
@@ -111,10 +115,6 @@ class Desk:
             paused={each.institution for each in found if each.paused},
             due={each.institution for each in found if not each.paused},
         )
-        away = self.institutions.away()
-        for name in self._away - away:
-            await queue.recall(connection, name)
-        self._away = away
         for name in [each.institution for each in found if not each.paused]:
             if count := self.institutions.of(name).take(LARGEST_CLAIM):
                 taken[name] = count
@@ -125,9 +125,6 @@ class Desk:
         kinds: dict[str, list[Errand]] = defaultdict(list)
         for each in claimed:
             kinds[each.kind].append(each)
-        for strange in kinds.keys() - self._trades.keys():
-            # Of a newer version of us: it is left to processes that know it.
-            log.error("errand_of_unknown_kind", kind=strange, errands=len(kinds.pop(strange)))
         return {
             kind: await self._trades[kind].read(connection, errands)
             for kind, errands in kinds.items()

@@ -22,7 +22,6 @@ class Turn:
     """A run of one errand. It has a place at the errand's institution when it begins."""
 
     def __init__(self, errand: Errand, institutions: Institutions) -> None:
-        at = institutions.of(errand.institution)
         self.errand = errand
         self.institution = errand.institution
         self.leg = errand.leg
@@ -31,7 +30,7 @@ class Turn:
         self._anew = False
         self._wait_seconds: float | None = None
         self._institutions = institutions
-        self._ends = time.monotonic() + at.lease_seconds
+        self._ends = time.monotonic() + institutions.lease_seconds
         self._sent = errand.sent_at is not None
         self._has_place = True
 

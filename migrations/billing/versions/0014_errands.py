@@ -26,6 +26,7 @@ FROM (
             ELSE CASE WHEN b.settled_by = 'call' THEN 'apply' ELSE 'capture' END END) AS leg
     FROM payments p JOIN billers b ON b.id = p.biller_id WHERE p.next_attempt_at IS NOT NULL) open_ones
 """
+# Only a refund that completes its payment asks the biller.
 _REFUNDS = """
 INSERT INTO errands (kind, subject, institution, leg, leg_since, fence, contested, unknown_since, sent_at, due_at)
 SELECT 'refund', id,
@@ -34,7 +35,8 @@ SELECT 'refund', id,
     leg, coalesce(unknown_since, created_at), attempts, true, unknown_since, now(), next_attempt_at
 FROM (
     SELECT r.id, r.unknown_since, r.created_at, r.attempts, r.next_attempt_at, p.funding, p.biller_id, b.settled_by,
-        coalesce(r.unknown_leg, CASE r.state WHEN 'accepted' THEN 'unapply' ELSE 'refund' END) AS leg
+        coalesce(r.unknown_leg, CASE WHEN r.state = 'accepted' AND b.settled_by = 'call'
+            AND p.refunded_minor + p.refund_pending_minor = p.captured_minor THEN 'unapply' ELSE 'refund' END) AS leg
     FROM refunds r JOIN payments p ON p.id = r.payment_id JOIN billers b ON b.id = p.biller_id
     WHERE r.next_attempt_at IS NOT NULL) open_ones
 """
@@ -66,7 +68,6 @@ GRANT UPDATE (late_effect_seconds) ON billers TO billing_app
 """
 
 _COLUMNS_BACK = """
-DROP INDEX ix_lookups_pending;
 ALTER TABLE {table} ADD COLUMN unknown_leg varchar(64), ADD COLUMN unknown_since timestamptz,
     ADD COLUMN attempts integer NOT NULL DEFAULT 0, ADD COLUMN next_attempt_at timestamptz;
 GRANT UPDATE (unknown_leg, unknown_since, attempts, next_attempt_at) ON {table} TO billing_app;

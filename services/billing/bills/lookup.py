@@ -48,7 +48,8 @@ _PROMISED = text("""
 """)
 _ACCOUNTS = text("SELECT id FROM accounts WHERE id = ANY(CAST(:ids AS uuid[]))")
 _OVERDUE = text("""
-    SELECT id FROM lookups WHERE state = 'pending' AND created_at < now() - :after * interval '1 second'
+    SELECT id FROM lookups l WHERE state = 'pending' AND created_at < now() - :after * interval '1 second'
+      AND NOT EXISTS (SELECT FROM errands e WHERE e.kind = :kind AND e.subject = l.id)
     ORDER BY created_at LIMIT 500
 """)
 # A command takes less than a second from the door to the worker.
@@ -108,7 +109,7 @@ class Lookups:
             waiting = await errands.unsent(connection, KIND, ["lookup"])
             late = [each.subject for each in waiting if each.seconds > PATIENCE_SECONDS]
             to = dict.fromkeys(late, (LEDGER, "give_up"))
-            return adopted + len(await errands.redirect(connection, KIND, to))
+            return adopted + len(await errands.redirect(connection, KIND, to, ["lookup"]))
 
     def _is_away(self, lookup: Lookup) -> bool:
         at = self._desk.institutions.of(lookup.institution)
@@ -178,7 +179,7 @@ async def _write_errands(
     placed: dict[UUID, Lookup] = {}
     for each in pending:
         has_place = booking.hold(each.institution, 1)
-        lease = booking.lease_seconds(each.institution) if has_place else None
+        lease = booking.lease_seconds if has_place else None
         new.append(NewErrand(KIND, each.id, each.institution, "lookup", lease))
         if has_place:
             errand = Errand(KIND, each.id, each.institution, "lookup", datetime.now(UTC))
@@ -226,7 +227,7 @@ async def _read(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, 
 
 async def _adopt(connection: AsyncConnection) -> int:
     # No money hangs on a lookup, so it need not wait for its command: to ask a biller twice changes nothing.
-    old = await connection.execute(_OVERDUE, {"after": COMMAND_SECONDS})
+    old = await connection.execute(_OVERDUE, {"after": COMMAND_SECONDS, "kind": KIND})
     rows = await _read(connection, list(old.scalars()))
     new = [NewErrand(KIND, id, row.institution, "lookup") for id, row in rows.items()]
     return len(await errands.add(connection, new))

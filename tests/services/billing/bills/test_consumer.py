@@ -29,6 +29,7 @@ async def test_commands_through_kafka_are_answered_once(hall: Hall, kafka: str) 
     lookups = LookingUpProcess(hall.engine, hall.connectors)
     register(broker, hall.engine, lookups, Guard(hall.engine, TRUST))
     await broker.start()
+    working = asyncio.create_task(lookups.desk.run())
     try:
         deadline = asyncio.get_running_loop().time() + 30
         while True:
@@ -44,6 +45,7 @@ async def test_commands_through_kafka_are_answered_once(hall: Hall, kafka: str) 
             await asyncio.sleep(0.05)
     finally:
         await broker.stop()
+        working.cancel()
         await lookups.drain()
         await lookups.aclose()
     assert set(finished) == {each.lookup_id for each in commands}
