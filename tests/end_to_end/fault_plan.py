@@ -19,7 +19,7 @@ from tests.end_to_end import books
 # after the call has been repeated.
 PSP_SECONDS = {"delay": 1, "timeout_before": 4, "timeout_after": 4, LATE: 7}
 BILLER_SECONDS = {"delay": 1, "timeout_before": 1, "timeout_after": 1, LATE: 8}
-SETTINGS = {"METERHALL_PSP_TIMEOUT_SECONDS": "3", "METERHALL_RESUME_AFTER_SECONDS": "8"}
+SETTINGS = {"METERHALL_PSP_TIMEOUT_SECONDS": "3", "METERHALL_PSP_LATE_EFFECT_SECONDS": "20"}
 # Calls that move money and calls that ask what has become of one.
 PSP_MOVES = ("authorize", "charge", "capture", "void", "refund")
 PSP_LOOKS = ("retrieve", "list", "find_refund")

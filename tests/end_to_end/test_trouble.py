@@ -43,13 +43,15 @@ PAUSE_SECONDS = 2.5
 # How long one disruption takes, with the pause before it.
 DISRUPTION_SECONDS = 6.0
 _OPEN = """
-    SELECT 'payment' AS kind, id, state, unknown_leg, payment_method FROM payments
-    WHERE state IN ('accepted', 'authorized', 'applied')
-    UNION ALL
-    SELECT 'refund', r.id, r.state, r.unknown_leg, p.payment_method
-    FROM refunds r JOIN payments p ON p.id = r.payment_id WHERE r.state IN ('accepted', 'unapplied')
-    UNION ALL
-    SELECT 'top-up', id, state, unknown_leg, payment_method FROM top_ups WHERE state = 'accepted'
+    SELECT o.kind, o.id, o.state, e.leg || ' at ' || e.institution AS leg, o.payment_method FROM (
+        SELECT 'payment' AS kind, id, state, payment_method FROM payments
+        WHERE state IN ('accepted', 'authorized', 'applied')
+        UNION ALL
+        SELECT 'refund', r.id, r.state, p.payment_method
+        FROM refunds r JOIN payments p ON p.id = r.payment_id WHERE r.state IN ('accepted', 'unapplied')
+        UNION ALL
+        SELECT 'top_up', id, state, payment_method FROM top_ups WHERE state = 'accepted') o
+    LEFT JOIN errands e ON e.kind = o.kind AND e.subject = o.id
 """
 _KNOWN = "SELECT id FROM payments UNION ALL SELECT id FROM refunds UNION ALL SELECT id FROM top_ups"
 
