@@ -94,6 +94,8 @@ class Runner(Generic[ItemT, ResultT]):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._open = 0
+        self._idle.set()
 
     async def _run_one(self, item: ItemT, turn: Turn) -> None:
         try:

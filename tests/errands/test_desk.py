@@ -342,6 +342,7 @@ async def test_closing_waits_for_nobody_and_leaves_the_rest_to_others(
     assert await desk.claim() == 2
     await until(lambda: len(work.begun[WELL]) == 2, "both are under way")
     await asyncio.wait_for(desk.aclose(), 2)
+    await asyncio.wait_for(desk.drain(), 2)
     assert work.ended[WELL] == []
     async with engine.connect() as connection:
         rows = await connection.execute(text("SELECT held, due_at > now() FROM errands"))
