@@ -1,90 +1,28 @@
 """The desk of a process: institutions that hang, pause or break down hold up nobody else, and nobody loses a turn."""
 
 import asyncio
-from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
-from typing import NamedTuple
-from uuid import UUID, uuid4
+from collections.abc import AsyncIterator
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 import errands
-from errands import Desk, Errand, Institutions, NewErrand, Trade, Turn
+from errands import Desk, Institutions, NewErrand
 from errands import desk as desk_module
-from errands.breaker import Breaker
-from tests.errands.test_breaker import Clock
+from tests.errands.workplace import (
+    HANGS,
+    OTHER,
+    PATIENCE_SECONDS,
+    WELL,
+    Workplace,
+    left,
+    plant,
+    run,
+    until,
+)
 from tests.support.errands import claiming
-
-HANGS, WELL, OTHER = "biller:hangs", "biller:well", "psp"
-PATIENCE_SECONDS = 10.0
-
-
-class Job(NamedTuple):
-    """What is worked on."""
-
-    errand: Errand
-
-
-class Done(NamedTuple):
-    """A job that was run."""
-
-    job: Job
-    turn: Turn
-
-
-class Workplace:
-    """Two trades: `begun` and `ended` tell which errands were run, by institution, in order."""
-
-    def __init__(self) -> None:
-        self.begun: dict[str, list[UUID]] = defaultdict(list)
-        self.ended: dict[str, list[UUID]] = defaultdict(list)
-        self.unanswered: set[str] = set()
-        self.broken = False
-        self._gates: dict[str, asyncio.Event] = {}
-        self.at_once: dict[str, int] = defaultdict(int)
-        self.most: dict[str, int] = defaultdict(int)
-
-    def hang(self, institution: str) -> asyncio.Event:
-        """Its calls wait for the event."""
-        return self._gates.setdefault(institution, asyncio.Event())
-
-    def trade(self, kind: str) -> Trade[Job, Done]:
-        return Trade(kind, self._read, self._run, self._record, self._broke, self._broke)
-
-    async def _read(self, _: AsyncConnection, claimed: Sequence[Errand]) -> list[Job]:
-        if self.broken:
-            raise ValueError("a defect of ours")
-        return [Job(each) for each in claimed]
-
-    async def _run(self, job: Job, turn: Turn) -> Done:
-        name = turn.institution
-        self.begun[name].append(job.errand.subject)
-        self.at_once[name] += 1
-        self.most[name] = max(self.most[name], self.at_once[name])
-        try:
-            if gate := self._gates.get(name):
-                await gate.wait()
-        finally:
-            self.at_once[name] -= 1
-        turn.report(answered=name not in self.unanswered)
-        if name in self.unanswered:
-            turn.unknown()
-        return Done(job, turn)
-
-    async def _record(self, connection: AsyncConnection, results: Sequence[Done]) -> int:
-        await errands.lock(connection, [each.job.errand for each in results])
-        unanswered = [each.turn for each in results if each.turn.unanswered]
-        await errands.settle(connection, unanswered)
-        done = [each.job.errand for each in results if not each.turn.unanswered]
-        await errands.end(connection, [each.key for each in done])
-        for each in done:
-            self.ended[each.institution].append(each.subject)
-        return len(results)
-
-    async def _broke(self, _: object, error: Exception) -> None:
-        raise error
 
 
 @pytest.fixture
@@ -109,41 +47,6 @@ async def desk(
         made.register(work.trade(kind))
     yield made
     await made.aclose()
-
-
-async def until(condition: object, what: str) -> None:
-    deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
-    assert callable(condition)
-    while not condition():
-        assert asyncio.get_running_loop().time() < deadline, what
-        await asyncio.sleep(0.002)
-
-
-async def plant(
-    engine: AsyncEngine, institution: str, count: int, kind: str = "payment"
-) -> list[UUID]:
-    """So many errands that are due, in this order."""
-    ids = [uuid4() for _ in range(count)]
-    async with engine.begin() as connection:
-        await errands.add(connection, [NewErrand(kind, id, institution, "call") for id in ids])
-        await connection.execute(
-            text("""
-                UPDATE errands SET due_at = now() - interval '1 minute' + n * interval '1 millisecond'
-                FROM unnest(CAST(:ids AS uuid[])) WITH ORDINALITY AS o (id, n) WHERE subject = o.id
-            """),
-            {"ids": ids},
-        )
-    return ids
-
-
-async def run(engine: AsyncEngine, statement: str, **values: object) -> None:
-    async with engine.begin() as connection:
-        await connection.execute(text(statement), values)
-
-
-async def left(engine: AsyncEngine) -> int:
-    async with engine.connect() as connection:
-        return int(await connection.scalar(text("SELECT count(*) FROM errands")) or 0)
 
 
 async def test_one_that_hangs_holds_up_nobody(
@@ -211,70 +114,6 @@ async def test_one_that_is_paused_is_left_alone_and_goes_on_after(
         await run(engine, "DELETE FROM paused_institutions")
         await until(lambda: len(work.ended[WELL]) == 6, "and now this one")
     assert work.begun[WELL] == ids
-
-
-@pytest.fixture
-def clock(institutions: Institutions) -> Clock:
-    """The time of the breaker of HANGS, which opens after three failures for five seconds."""
-    made = Clock()
-    institutions.of(HANGS).breaker = Breaker(failures=3, pause_seconds=5.0, clock=made)
-    return made
-
-
-@pytest.mark.parametrize("fresh_ones_wait", [True, False])
-async def test_after_its_breaker_has_closed_all_that_waits_there_is_due_in_order(
-    engine: AsyncEngine, desk: Desk, work: Workplace, clock: Clock, fresh_ones_wait: bool
-) -> None:
-    work.unanswered.add(HANGS)
-    ids = await plant(engine, HANGS, 4)
-    assert await desk.claim() == 4
-    await desk.drain()
-    # Each waits for another try, the later ones by chance before the earlier ones; and the next one is far off.
-    await run(
-        engine,
-        """
-        UPDATE errands SET due_at = now() + (10 - n) * interval '1 minute',
-            leg_since = now() - (10 - n) * interval '1 second'
-        FROM unnest(CAST(:ids AS uuid[])) WITH ORDINALITY AS o (id, n) WHERE subject = o.id
-        """,
-        ids=ids,
-    )
-    fresh = await plant(engine, HANGS, 2) if fresh_ones_wait else []
-    await run(engine, "UPDATE errands SET due_at = now() WHERE subject = ANY(:ids)", ids=fresh)
-    assert await desk.claim() == 0, "it is open"
-    work.unanswered.clear()
-    work.begun.clear()
-    clock.now = 5.0
-    if not fresh_ones_wait:
-        assert await desk.claim() == 0, "nothing is due"
-        await run(engine, "UPDATE errands SET due_at = now() WHERE subject = :id", id=ids[0])
-    assert await desk.claim() == 1, "the probe"
-    await desk.drain()
-    for _ in range(3):
-        await desk.claim()
-        await desk.drain()
-    probe = work.begun[HANGS][0]
-    rest = [each for each in [*ids, *fresh] if each != probe]
-    assert work.begun[HANGS][1:] == rest
-    assert await left(engine) == 0
-
-
-@pytest.mark.usefixtures("clock")
-async def test_a_breaker_that_opened_while_nothing_was_due_is_noticed(
-    engine: AsyncEngine, desk: Desk, work: Workplace, clock: Clock, institutions: Institutions
-) -> None:
-    """A run from another institution was the probe: what waits for another try is due, although nothing else is."""
-    work.unanswered.add(HANGS)
-    await plant(engine, HANGS, 3)
-    await desk.claim()
-    await desk.drain()
-    assert await desk.claim() == 0
-    clock.now = 5.0
-    work.unanswered.clear()
-    assert await institutions.of(HANGS).enter(1.0)
-    institutions.of(HANGS).report(answered=True)
-    institutions.of(HANGS).leave()
-    assert await desk.claim() == 3
 
 
 async def test_a_claim_that_fails_gives_all_places_back(
