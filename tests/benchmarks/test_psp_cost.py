@@ -35,7 +35,7 @@ ACCEPT_STATEMENTS = 6
 # Calls; locks of payments and errands; the errands' end; payments; accounts and balances; COPY of transfers, receipts
 # and events.
 RECORD_STATEMENTS = 10
-# In batches of 500, with all indexes: the payment twice, its errand, three calls, three events, transfer and receipt. The
+# In batches of 500, with all indexes: payment (twice), errand, three calls, three events, transfer, receipt. The
 # errand is 390 of it.
 WAL_BYTES = 5_065
 WAL_TOLERANCE = 0.03
