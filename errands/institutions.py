@@ -22,6 +22,9 @@ RUN_SECONDS = 15.0
 # One leg makes at most so many calls, one after the other: look, ask, look again.
 CALLS_OF_A_LEG = 3
 
+# A claim is a transaction, so it waits until this share of the places is free (or until the next look).
+WORTH_A_CLAIM = 0.25
+
 PLACES_TAKEN = Gauge(
     "errand_places_taken",
     "Errands that this process has in hand at an institution",
@@ -49,6 +52,7 @@ class Institution:
     back: bool = False  # it answers again, and what waits there for another try does not know yet
     on_free: Callable[[], None] = lambda: None
     _taken: int = 0
+    _gauge: Gauge | None = None
     _line: deque["asyncio.Future[None]"] = field(default_factory=deque)
 
     @property
@@ -111,7 +115,7 @@ class Institution:
             self.breaker.give_up()
             self._count(-1)
             self._admit_line()
-        if self.rows_wait:
+        if self.rows_wait and self._taken <= self.places * (1 - WORTH_A_CLAIM):
             self.on_free()
 
     def resize(self, places: int, line: int) -> None:
@@ -135,7 +139,9 @@ class Institution:
 
     def _count(self, change: int) -> None:
         self._taken += change
-        PLACES_TAKEN.labels(self.name).set(self._taken)
+        if self._gauge is None:
+            self._gauge = PLACES_TAKEN.labels(self.name)
+        self._gauge.set(self._taken)
 
 
 class Institutions:
