@@ -55,7 +55,7 @@ STANDING: dict[str, tuple[str, ...]] = {
               AND (o.sent_at > now() - interval '15 minutes' OR (o.held AND o.due_at > now())))
         """,
         """
-        SELECT kind || ' ' || id AS subject, state || ' since ' || created_at || ', without a case' AS what
+        SELECT still_open.kind || ' ' || id AS subject, state || ' since ' || created_at || ', without a case' AS what
         FROM (
             SELECT 'payment' AS kind, id, state, created_at FROM payments
             WHERE state IN ('accepted', 'authorized', 'applied')
@@ -70,13 +70,17 @@ STANDING: dict[str, tuple[str, ...]] = {
             AND c.closed_at IS NULL)
         """,
         """
-        SELECT 'errand ' || e.kind || ' ' || e.subject AS subject, 'what it is about is not open' AS what FROM errands e
+        SELECT 'errand ' || e.kind || ' ' || e.subject AS subject, 'what it is about is not there for it' AS what FROM errands e
         WHERE NOT CASE e.kind
             WHEN 'payment' THEN EXISTS (SELECT FROM payments p WHERE p.id = e.subject
                 AND p.state IN ('accepted', 'authorized', 'applied'))
             WHEN 'refund' THEN EXISTS (SELECT FROM refunds r WHERE r.id = e.subject
                 AND r.state IN ('accepted', 'unapplied'))
             WHEN 'top_up' THEN EXISTS (SELECT FROM top_ups t WHERE t.id = e.subject AND t.state = 'accepted')
+            WHEN 'late_payment' THEN EXISTS (SELECT FROM payments p WHERE p.id = e.subject
+                AND p.state IN ('declined', 'voided', 'rejected'))
+            WHEN 'late_refund' THEN EXISTS (SELECT FROM refunds r WHERE r.id = e.subject AND r.state = 'succeeded')
+            WHEN 'late_top_up' THEN EXISTS (SELECT FROM top_ups t WHERE t.id = e.subject AND t.state = 'declined')
             ELSE EXISTS (SELECT FROM lookups l WHERE l.id = e.subject AND l.state = 'pending') END
         """,
     ),
