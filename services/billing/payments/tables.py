@@ -66,6 +66,8 @@ TRANSITIONS: dict[State, tuple[State, ...]] = {
 OPEN = (State.ACCEPTED, State.AUTHORIZED, State.APPLIED)
 # While a payment is in one of these, its bill can't be paid by another one.
 HOLDS_BILL = (*OPEN, State.SUCCEEDED, State.PARTIALLY_REFUNDED)
+# It has ended, and nobody has the payer's money.
+WITHOUT_MONEY = (State.VOIDED, State.REJECTED, State.DECLINED)
 
 # In characters; what is longer is cut. A case's note, and what an outside call was answered.
 LONGEST_NOTE = 1_000

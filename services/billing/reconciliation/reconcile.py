@@ -26,7 +26,8 @@ _BILLERS = text(f"""
     UNION
     SELECT split_part(a.address, ':', 2) FROM (
         SELECT unnest(ARRAY[debit_account, credit_account]) AS account FROM transfers
-        WHERE occurred_at >= :since AND occurred_at < :until AND (kind = 'pay_bill' OR {one_of("kind", ledger.TAKES_BACK)})
+        WHERE occurred_at >= :since AND occurred_at < :until
+          AND (kind = 'pay_bill' OR {one_of("kind", ledger.TAKES_BACK)})
         GROUP BY 1
     ) AS used JOIN ledger_accounts a ON a.id = used.account
     WHERE a.address LIKE 'biller:%'

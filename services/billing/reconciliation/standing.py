@@ -70,7 +70,8 @@ STANDING: dict[str, tuple[str, ...]] = {
             AND c.closed_at IS NULL)
         """,
         """
-        SELECT 'errand ' || e.kind || ' ' || e.subject AS subject, 'what it is about is not there for it' AS what FROM errands e
+        SELECT 'errand ' || e.kind || ' ' || e.subject AS subject, 'what it is about is in another state' AS what
+        FROM errands e
         WHERE NOT CASE e.kind
             WHEN 'payment' THEN EXISTS (SELECT FROM payments p WHERE p.id = e.subject
                 AND p.state IN ('accepted', 'authorized', 'applied'))
