@@ -19,6 +19,7 @@ GROUPS = (
     "catalog",
     "bills",
     "payments",
+    "refunds",
     "ledger",
     "reconcile",
     "dead_letters",

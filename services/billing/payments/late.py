@@ -45,14 +45,14 @@ _KEEP_INTENT: Mapping[Kind, TextClause] = {
 }
 _LOCK: Mapping[Kind, TextClause] = {
     Kind.PAYMENT: text(f"""
-        SELECT 1 FROM payments p WHERE p.id = :id AND p.psp_intent_id IS NOT NULL AND {_ENDED} FOR NO KEY UPDATE
+        SELECT p.id AS transfer_id FROM payments p WHERE p.id = :id AND p.psp_intent_id IS NOT NULL AND {_ENDED} FOR NO KEY UPDATE
     """),  # noqa: S608 - the states are our own constants
     Kind.REFUND: text("""
-        SELECT 1 FROM refunds r JOIN payments p ON p.id = r.payment_id
+        SELECT r.transfer_id FROM refunds r JOIN payments p ON p.id = r.payment_id
         WHERE r.id = :id AND r.state = 'succeeded' AND p.psp_intent_id IS NOT NULL FOR NO KEY UPDATE OF r
     """),
     Kind.TOP_UP: text("""
-        SELECT 1 FROM top_ups t WHERE t.id = :id AND t.state = 'declined' AND t.psp_intent_id IS NOT NULL
+        SELECT t.transfer_id FROM top_ups t WHERE t.id = :id AND t.state = 'declined' AND t.psp_intent_id IS NOT NULL
         FOR NO KEY UPDATE
     """),
 }
@@ -120,10 +120,15 @@ async def note_money(connection: AsyncConnection, subject: Subject, intent_id: s
 
 async def note_failed_refund(connection: AsyncConnection, subject: Subject) -> None:
     """The PSP says that what it gave back for this subject has failed: if it had succeeded here, have it looked for."""
-    if (await connection.execute(_LOCK[subject.kind], {"id": subject.id})).first() is None:
+    ended = (await connection.execute(_LOCK[subject.kind], {"id": subject.id})).one_or_none()
+    if ended is None or await _is_booked(
+        connection, ledger.refund_returned_id(subject), "refund_returned"
+    ):
         return
     if subject.kind == Kind.REFUND:
-        await _add(connection, subject, "find")
+        # What went to the wallet is not with the PSP.
+        if await _is_booked(connection, ended.transfer_id, "refund"):
+            await _add(connection, subject, "find")
         return
     given_back = await _is_booked(connection, ledger.late_return_id(subject), "late_return")
     await _add(connection, subject, "find" if given_back else "look")

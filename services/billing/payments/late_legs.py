@@ -85,6 +85,10 @@ class LateLegs:
 
     async def _void(self, progress: LateProgress) -> str | None:
         word, turn = progress.word, progress.turn
+        if turn.maybe_sent:
+            leg = await self._look(progress)
+            if leg != "void":
+                return leg
         call = self._psp.void(word.intent_id, word.subject, word.currency)
         match await ask(progress.calls, turn, "void", call):
             case Voided():
@@ -97,13 +101,12 @@ class LateLegs:
 
     async def _after_refused_void(self, progress: LateProgress, code: str, text: str) -> str | None:
         # It may have been captured meanwhile; only money that is still held is one for a person.
-        word, turn = progress.word, progress.turn
         leg = await self._look(progress)
         if leg != "void":
             return leg
-        note = f"the PSP holds money under {word.intent_id} and will not void it: {code} {text}"
+        intent_id = progress.word.intent_id
+        note = f"the PSP holds money under {intent_id} and will not void it: {code} {text}"
         progress.end("late_word", f"{note}. The hold ends by itself; see that it does")
-        turn.answered()
         return None
 
     async def _refund(self, progress: LateProgress) -> str | None:

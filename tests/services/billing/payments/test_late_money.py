@@ -106,6 +106,8 @@ async def test_a_hint_is_not_believed(city: City) -> None:
 async def test_trouble_at_the_psp_is_waited_out(city: City, operation: str, kind: str) -> None:
     row = await declined(city) if operation == "void" else await captured(city)
     if operation == "void":
+        if kind == "error_500_before":
+            pytest.skip("the PSP keeps it under the key, and the key lasts a minute")
         city.psp.confirm(row["psp_intent_id"])
     thing = city.psp.call("GET", f"/v1/payment_intents/{row['psp_intent_id']}")
     city.psp.add_fault(operation, kind)
