@@ -45,7 +45,8 @@ _KEEP_INTENT: Mapping[Kind, TextClause] = {
 }
 _LOCK: Mapping[Kind, TextClause] = {
     Kind.PAYMENT: text(f"""
-        SELECT p.id AS transfer_id FROM payments p WHERE p.id = :id AND p.psp_intent_id IS NOT NULL AND {_ENDED} FOR NO KEY UPDATE
+        SELECT p.id AS transfer_id FROM payments p
+        WHERE p.id = :id AND p.psp_intent_id IS NOT NULL AND {_ENDED} FOR NO KEY UPDATE
     """),  # noqa: S608 - the states are our own constants
     Kind.REFUND: text("""
         SELECT r.transfer_id FROM refunds r JOIN payments p ON p.id = r.payment_id

@@ -123,8 +123,8 @@ async def _end_stuck(connection: AsyncConnection, stuck: Sequence[RefundProgress
     }
     await connection.execute(_KEEP_ATTEMPTS, attempts)
     note = (
-        "the biller has taken its mark back, and the PSP will not give the money back: {0}. End it by `meterhall refunds"
-        " retry {1}` (the PSP is asked again) or `meterhall refunds to-wallet {1}` (the payer's wallet gets the money)"
+        "the biller has taken its mark back, and the PSP will not give the money back: {0}. End it by `meterhall"
+        " refunds retry {1}` (the PSP is asked again) or `meterhall refunds to-wallet {1}` (the payer's wallet gets it)"
     )
     cases = [
         NewCase(each.subject, "refund_stuck", note.format(each.stuck, each.refund.id))
