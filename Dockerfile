@@ -39,6 +39,7 @@ SCRIPT
 COPY pyproject.toml README.md alembic.ini ./
 COPY events events
 COPY chassis chassis
+COPY errands errands
 COPY messaging messaging
 COPY migrations migrations
 COPY services services

@@ -101,7 +101,8 @@ class Stage:
             f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} OWNER {OWNER} STRATEGY FILE_COPY"
         )
         billing_url = self._url("billing_app", name)
-        engine = connect(billing_url)
+        # The proofs at the end read millions of rows at once.
+        engine = connect(billing_url, transaction_seconds=None)
         try:
             yield City(name, self._url(OWNER, name), billing_url, engine)
         finally:

@@ -6,11 +6,18 @@ from uuid import UUID
 
 import asyncpg
 from asyncpg.pgproto import pgproto
-from sqlalchemy import MetaData, text
+from sqlalchemy import MetaData, event, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 PlanCacheMode = Literal["auto", "force_generic_plan"]
+# What PostgreSQL calls our sessions.
+APPLICATION = "meterhall"
+# A transaction that others wait for ends within this, whatever becomes of its process: before Kafka gives the
+# partitions of a process that is silent to others (messaging/consume.py). A batch of a thousand takes less than one.
+TRANSACTION_SECONDS = 8.0
+# The newest PostgreSQL that knows no transaction_timeout.
+_NEWEST_WITHOUT = 16
 
 
 def new_metadata() -> MetaData:
@@ -38,15 +45,23 @@ def one_of(column: str, values: Iterable[str]) -> str:
 
 
 def connect(
-    url: str, schema: str, *, pool_size: int = 8, plan_cache_mode: PlanCacheMode = "auto"
+    url: str,
+    schema: str,
+    *,
+    pool_size: int = 8,
+    plan_cache_mode: PlanCacheMode = "auto",
+    transaction_seconds: float | None = TRANSACTION_SECONDS,
 ) -> AsyncEngine:
     """An engine whose connections see one schema. `url` is postgresql+asyncpg://…; nothing is opened yet.
 
     `force_generic_plan` is for a process that finds everything by its keys: a statement is then planned once for each
     connection. Left to itself, PostgreSQL plans anew for each batch of another size, which takes half of its time when
     batches are small.
+
+    A transaction that is open for longer than `transaction_seconds` is rolled back, and its session ended
+    (decision 17). More is for work of minutes that nobody waits for; None is for work that may take any time.
     """
-    return create_async_engine(
+    engine = create_async_engine(
         url,
         pool_size=pool_size,
         max_overflow=pool_size,
@@ -59,11 +74,39 @@ def connect(
                 "search_path": schema,
                 "jit": "off",
                 "plan_cache_mode": plan_cache_mode,
-                "idle_in_transaction_session_timeout": "60s",
-                "application_name": "meterhall",
+                "application_name": APPLICATION,
+                # No timeout of PostgreSQL's sees a session that sends to a process which has stopped reading.
+                "tcp_user_timeout": _milliseconds(TRANSACTION_SECONDS),
             },
         },
     )
+
+    def bound(connection: Any, _: object) -> None:
+        # Only now is the version known, and a server refuses a connection that brings a setting which it does not know.
+        version = connection.driver_connection.get_server_version().major
+        bounds = _bounds(version, transaction_seconds)
+        said = "; ".join(f"SET {name} = {value}" for name, value in bounds.items())
+        connection.run_async(lambda driver: driver.execute(said))
+
+    event.listen(engine.sync_engine, "connect", bound)
+    return engine
+
+
+def _bounds(version: int, transaction_seconds: float | None) -> dict[str, str]:
+    """PostgreSQL's settings that end a transaction after this time, and one in which nothing happens sooner."""
+    idle_seconds = min(TRANSACTION_SECONDS, transaction_seconds or TRANSACTION_SECONDS)
+    if version > _NEWEST_WITHOUT:
+        total = {"transaction_timeout": _milliseconds(transaction_seconds or 0)}
+    else:
+        # The statement at which a process stops, and the time in which it sends no other, are together no longer.
+        idle_seconds /= 2
+        left = transaction_seconds - idle_seconds if transaction_seconds else 0
+        total = {"statement_timeout": _milliseconds(left)}
+    return {**total, "idle_in_transaction_session_timeout": _milliseconds(idle_seconds)}
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(round(seconds * 1000))
 
 
 _BEGIN = text("SELECT")
@@ -91,6 +134,20 @@ async def copy(
     except asyncpg.IntegrityConstraintViolationError as error:
         error.detail = None  # it quotes the row, and an error's text goes into logs
         raise IntegrityError(f"COPY {table}", None, error, hide_parameters=True) from error
+    except Exception as error:
+        if _ends_session(error):
+            # SQLAlchemy has not seen it, and would give the dead session to whoever comes next.
+            await connection.invalidate(error)
+        raise
+
+
+def _ends_session(error: Exception) -> bool:
+    if isinstance(error, asyncpg.PostgresError) and not isinstance(
+        error, asyncpg.PostgresConnectionError
+    ):
+        return getattr(error, "severity_en", None) in {"FATAL", "PANIC"}
+    # A value that can't be encoded is a ValueError, and leaves the session as it was.
+    return not isinstance(error, ValueError)
 
 
 def violated(error: IntegrityError) -> str | None:

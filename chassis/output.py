@@ -49,6 +49,16 @@ def money(amount_minor: int, currency: str) -> str:
     return f"{sign}{whole}{'.' + digits[-decimals:] if decimals else ''} {currency}"
 
 
+def span(seconds: float) -> str:
+    """A span of time in its largest unit: 90 is 1m, -5 is `due`."""
+    if seconds <= 0:
+        return "due"
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
+        if seconds >= size:
+            return f"{int(seconds // size)}{unit}"
+    return f"{int(seconds)}s"
+
+
 def fail(text: str, code: int = 1) -> NoReturn:
     """Say what is wrong and what to do, and exit."""
     print(text, file=sys.stderr)

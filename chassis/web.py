@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chassis import problems
 from chassis.edge import Edge
 from chassis.express import Lane
+from chassis.frozen import ending_frozen
 from chassis.process import calm_collector
 
 
@@ -24,7 +25,8 @@ def create(
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
+        async with ending_frozen(engine):
+            yield
         await engine.dispose()
 
     app = FastAPI(

@@ -1,7 +1,10 @@
 """Errands: calls that somebody outside must still answer. One mechanism for payments, refunds, top-ups and look-ups.
 
 A row of the service's table `errands` stands for one aggregate under way. It is written in the transaction that makes
-the call necessary, held by one process at a time (`fence`), and goes when the aggregate has ended.
+the call necessary, held by one process at a time, and deleted in the one that records the aggregate's end.
+
+tables.py explains the columns, queue.py has their SQL. A process's desk claims (desk.py), runs and records (runner.py);
+turn.py is one run, institutions.py and breaker.py bound how many there are. For operators: operate, listing, gauges.
 """
 
 from errands.desk import Desk

@@ -1,4 +1,7 @@
-"""The DDL of errands, for the migrations of each service: `create_errands(op, app_role)` in upgrade()."""
+"""The DDL of errands, for the migrations of each service: `create_errands(op, app_role)` in upgrade().
+
+tables.py explains the columns.
+"""
 
 from typing import Any
 

@@ -40,8 +40,6 @@ class Desk:
         self._engine = engine
         self._trades: dict[str, Trade[Any, Any]] = {}
         self._runners: dict[str, AnyRunner] = {}
-        # Institutions whose breaker was open when we last looked.
-        self._away: set[str] = set()
 
     def register(self, trade: Trade[Any, Any]) -> None:
         """Carry out errands of this kind."""
@@ -57,21 +55,27 @@ class Desk:
         self._runners[kind].start([(each, Turn(each.errand, self.institutions)) for each in items])
 
     async def claim(self) -> int:
-        """Take what is due and has a place, and start it; how many errands that were."""
+        """Take what is due and has a place, and start it; how many errands that were.
+
+        A kind that this process does not know is of a newer version of us, and left to processes that know it.
+        """
         taken: dict[str, int] = {}
+        back = self.institutions.back()
         try:
             async with self._engine.begin() as connection:
+                for each in back:
+                    await queue.recall(connection, each.name)
                 await self._look(connection, taken)
-                leases = {
-                    name: (count, self.institutions.of(name).lease_seconds)
-                    for name, count in taken.items()
-                }
-                claimed = await queue.claim(connection, leases)
+                lease = self.institutions.lease_seconds
+                wanted = {name: (count, lease) for name, count in taken.items()}
+                claimed = await queue.claim(connection, wanted, list(self._trades))
                 items = await self._read(connection, claimed)
         except BaseException:
             for name, count in taken.items():
                 self.institutions.of(name).leave(count)
             raise
+        for each in back:
+            each.back = False
         self._start(items, claimed, taken)
         return len(claimed)
 
@@ -105,19 +109,14 @@ class Desk:
             await runner.aclose()
 
     async def _look(self, connection: AsyncConnection, taken: dict[str, int]) -> None:
+        # Which institutions are paused, where errands are due; takes places there, and adds them to `taken`.
         found = await queue.look(connection)
         self.institutions.note(
             paused={each.institution for each in found if each.paused},
             due={each.institution for each in found if not each.paused},
         )
         for name in [each.institution for each in found if not each.paused]:
-            at = self.institutions.of(name)
-            if name in self._away and at.answers:
-                self._away.discard(name)
-                await queue.recall(connection, name)
-            if at.breaker.state != "closed":
-                self._away.add(name)
-            if count := at.take(LARGEST_CLAIM):
+            if count := self.institutions.of(name).take(LARGEST_CLAIM):
                 taken[name] = count
 
     async def _read(
@@ -126,9 +125,6 @@ class Desk:
         kinds: dict[str, list[Errand]] = defaultdict(list)
         for each in claimed:
             kinds[each.kind].append(each)
-        for strange in kinds.keys() - self._trades.keys():
-            # Of a newer version of us: it is left to processes that know it.
-            log.error("errand_of_unknown_kind", kind=strange, errands=len(kinds.pop(strange)))
         return {
             kind: await self._trades[kind].read(connection, errands)
             for kind, errands in kinds.items()
@@ -140,11 +136,13 @@ class Desk:
         claimed: Sequence[Errand],
         taken: dict[str, int],
     ) -> None:
+        # A claim that filled all places that it had may have left errands behind.
         got: dict[str, int] = defaultdict(int)
         for each in claimed:
             got[each.institution] += 1
         for name, count in taken.items():
             self.institutions.of(name).rows_wait = got[name] == count
+        # Given back are places that no errand came for, or one whose aggregate has ended.
         left = dict(taken)
         for kind, some in items.items():
             for item in some:

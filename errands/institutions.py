@@ -46,17 +46,10 @@ class Institution:
     breaker: Breaker = field(default_factory=Breaker)
     rows_wait: bool = False  # there are due errands in the table that found no place
     paused: bool = False  # by an operator
+    back: bool = False  # it answers again, and what waits there for another try does not know yet
     on_free: Callable[[], None] = lambda: None
     _taken: int = 0
     _line: deque["asyncio.Future[None]"] = field(default_factory=deque)
-
-    @property
-    def lease_seconds(self) -> float:
-        """How long a process has an errand to itself: longer than its longest run of legs.
-
-        A run begins a leg only while there is time for all calls of that leg, so it is over when the lease ends.
-        """
-        return RUN_SECONDS + self.leg_seconds
 
     @property
     def leg_seconds(self) -> float:
@@ -83,7 +76,8 @@ class Institution:
         if self.paused or found <= 0:
             return 0
         if self.breaker.state != "closed":
-            found = int(self.breaker.admits())
+            # The probe is alone here, so that no other run that leaves is taken for it.
+            found = int(self._taken == 0 and self.breaker.admits())
         self._count(found)
         return found
 
@@ -101,7 +95,8 @@ class Institution:
         except BaseException as error:
             if mine.done():
                 self.leave()  # the place came in the same moment
-            mine.cancel()
+            else:
+                self._line.remove(mine)
             if isinstance(error, TimeoutError):
                 return False
             raise
@@ -114,19 +109,29 @@ class Institution:
         for _ in range(count):
             # A probe that was not reported on must not keep the breaker half open for ever.
             self.breaker.give_up()
-            while self._line and self._line[0].done():
-                self._line.popleft()
-            if self._line and self._taken <= self.places:
-                self._line.popleft().set_result(None)
-            else:
-                self._count(-1)
+            self._count(-1)
+            self._admit_line()
         if self.rows_wait:
             self.on_free()
 
+    def resize(self, places: int, line: int) -> None:
+        """Bear so much from now on; runs that have a place keep it."""
+        self.places, self.line = places, line
+        self._admit_line()
+
     def report(self, *, answered: bool) -> None:
-        """Tell the breaker how a call ended."""
+        """Tell the breaker how a call ended; when it closes again, the desk recalls what waits for another try."""
+        was_closed = self.breaker.state == "closed"
         self.breaker.report(answered)
+        if answered and not was_closed:
+            self.back = True
+            self.on_free()
         BREAKER_OPEN.labels(self.name).set(self.breaker.state != "closed")
+
+    def _admit_line(self) -> None:
+        while self._line and self._taken < self.places:
+            self._count(1)
+            self._line.popleft().set_result(None)
 
     def _count(self, change: int) -> None:
         self._taken += change
@@ -138,8 +143,17 @@ class Institutions:
 
     def __init__(self) -> None:
         self._known: dict[str, Institution] = {}
+        self._longest_leg_seconds = CALLS_OF_A_LEG * CALL_SECONDS
         # Set when a place is free at an institution where rows wait.
         self.freed = asyncio.Event()
+
+    @property
+    def lease_seconds(self) -> float:
+        """How long a process has an errand to itself: longer than the longest run of legs, wherever it leads.
+
+        A run begins a leg only while there is time for all calls of that leg, so it is over when the lease ends.
+        """
+        return RUN_SECONDS + self._longest_leg_seconds
 
     def of(self, name: str) -> Institution:
         """The institution of this name."""
@@ -159,13 +173,21 @@ class Institutions:
     ) -> Institution:
         """Say how much an institution bears; what is under way there goes on."""
         found = self.of(name)
-        found.places, found.line = places, line
         found.longest_call_seconds = longest_call_seconds
         found.late_effect_seconds = late_effect_seconds
+        found.resize(places, line)
+        self._longest_leg_seconds = max(each.leg_seconds for each in self._known.values())
         return found
 
+    def back(self) -> list[Institution]:
+        """Those that answer again since they were last recalled from."""
+        return [each for each in self._known.values() if each.back]
+
     def note(self, *, paused: set[str], due: set[str]) -> None:
-        """Keep what a look into the table found: which are paused, and where due errands wait."""
+        """Keep what a look into the table found: which are paused, and where due errands wait.
+
+        A pause counts for institutions that nobody has asked yet, too.
+        """
         for name in paused | due:
             self.of(name)
         for each in self._known.values():
@@ -189,9 +211,10 @@ class Booking:
         self._left[institution] = self._left.get(institution, 0) + found
         return found
 
-    def lease_seconds(self, institution: str) -> float:
-        """The lease of an errand that has a place there."""
-        return self._institutions.of(institution).lease_seconds
+    @property
+    def lease_seconds(self) -> float:
+        """The lease of an errand that has a place."""
+        return self._institutions.lease_seconds
 
     def leave(self, institution: str) -> None:
         """Give one place back: its errand is another process's."""

@@ -36,19 +36,21 @@ _DUE = text("""
       AND EXISTS (SELECT FROM errands e WHERE e.institution = a.institution AND e.due_at <= now())
     UNION ALL SELECT institution, true FROM paused_institutions
 """)
-# What was held has outlived its lease: from now on it is contested, and a call may have gone out until this moment.
+# What was held has outlived its lease: from now on it is contested, and a call may have gone out until this moment. The
+# rows are found by their places in the table, so that a claim reads what it takes and not the whole backlog.
 _CLAIM = text("""
     WITH due AS MATERIALIZED (
-        SELECT e.kind, e.subject, w.lease
-        FROM unnest(CAST(:institutions AS text[]), CAST(:places AS int[]), CAST(:leases AS float8[]))
-            AS w (institution, places, lease)
+        SELECT e.place
+        FROM unnest(CAST(:institutions AS text[]), CAST(:places AS int[])) AS w (institution, places)
         CROSS JOIN LATERAL (
-            SELECT kind, subject FROM errands WHERE institution = w.institution AND due_at <= now()
+            SELECT ctid AS place FROM errands WHERE institution = w.institution AND due_at <= now()
+              AND (CAST(:kinds AS text[]) IS NULL OR kind = ANY(CAST(:kinds AS text[])))
             ORDER BY due_at LIMIT w.places FOR UPDATE SKIP LOCKED) e)
     UPDATE errands e SET fence = e.fence + 1, contested = e.contested OR e.held,
         sent_at = CASE WHEN e.held THEN now() ELSE e.sent_at END,
-        held = true, due_at = clock_timestamp() + due.lease * interval '1 second'
-    FROM due WHERE e.kind = due.kind AND e.subject = due.subject
+        held = true, due_at = clock_timestamp() + w.lease * interval '1 second'
+    FROM unnest(CAST(:institutions AS text[]), CAST(:leases AS float8[])) AS w (institution, lease)
+    WHERE e.ctid = ANY(ARRAY(SELECT place FROM due)) AND e.institution = w.institution
     RETURNING e.kind, e.subject, e.institution, e.leg, now() AS claimed_at, e.fence, e.contested, e.tries, e.attempt,
         e.unknown_since, e.sent_at
 """)
@@ -87,21 +89,25 @@ _MAKE_DUE = text("""
     WHERE e.kind = k.kind AND e.subject = k.subject AND NOT e.held AND e.due_at > now()
       AND e.institution = coalesce(CAST(:institution AS text), e.institution)
 """)
-# In the order in which they came to wait for it.
+# In the order in which they came to wait for it. What somebody has locked in this moment is about to change anyway.
 _RECALL = text("""
-    UPDATE errands SET due_at = leg_since
-    WHERE institution = :institution AND NOT held AND unknown_since IS NOT NULL AND due_at > now()
+    UPDATE errands SET due_at = leg_since WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM errands
+        WHERE institution = :institution AND NOT held AND unknown_since IS NOT NULL AND due_at > now()
+        FOR UPDATE SKIP LOCKED))
 """)
 _UNSENT = text("""
     SELECT kind, subject, institution, leg, extract(epoch FROM now() - due_at) AS waited FROM errands
     WHERE kind = :kind AND leg = ANY(CAST(:legs AS text[])) AND due_at < now() AND NOT held AND NOT contested
       AND sent_at IS NULL
+    ORDER BY due_at LIMIT :most
 """)
 _REDIRECT = text("""
     UPDATE errands e SET institution = n.institution, leg = n.leg, leg_since = now(), due_at = now()
     FROM unnest(CAST(:subjects AS uuid[]), CAST(:institutions AS text[]), CAST(:legs AS text[]))
         AS n (subject, institution, leg)
     WHERE e.kind = :kind AND e.subject = n.subject AND NOT e.held AND NOT e.contested AND e.sent_at IS NULL
+      AND e.leg = ANY(CAST(:from AS text[]))
     RETURNING e.subject
 """)
 
@@ -160,9 +166,11 @@ async def look(connection: AsyncConnection) -> list[Found]:
 
 
 async def claim(
-    connection: AsyncConnection, wanted: Mapping[str, tuple[int, float]]
+    connection: AsyncConnection,
+    wanted: Mapping[str, tuple[int, float]],
+    kinds: Sequence[str] | None = None,
 ) -> list[Errand]:
-    """Claim errands that are due: at each institution up to so many, for so many seconds."""
+    """Claim errands that are due: at each institution up to so many, for so many seconds; of these kinds, or of all."""
     if not wanted:
         return []
     rows = await connection.execute(
@@ -171,6 +179,7 @@ async def claim(
             "institutions": list(wanted),
             "places": [places for places, _ in wanted.values()],
             "leases": [lease for _, lease in wanted.values()],
+            "kinds": kinds,
         },
     )
     return [Errand._make(row) for row in rows]
@@ -229,20 +238,27 @@ async def recall(connection: AsyncConnection, institution: str) -> int:
     return int((await connection.execute(_RECALL, {"institution": institution})).rowcount)
 
 
-async def unsent(connection: AsyncConnection, kind: str, legs: Sequence[str]) -> list[Waiting]:
-    """The errands at these legs that wait for a place and for which nothing was ever sent."""
-    rows = await connection.execute(_UNSENT, {"kind": kind, "legs": list(legs)})
+async def unsent(
+    connection: AsyncConnection, kind: str, legs: Sequence[str], most: int = 5_000
+) -> list[Waiting]:
+    """The errands at these legs that wait for a place and for which nothing was ever sent; the oldest so many."""
+    rows = await connection.execute(_UNSENT, {"kind": kind, "legs": list(legs), "most": most})
     return [Waiting(row.subject, row.institution, row.leg, float(row.waited)) for row in rows]
 
 
 async def redirect(
-    connection: AsyncConnection, kind: str, to: Mapping[UUID, tuple[str, str]]
+    connection: AsyncConnection,
+    kind: str,
+    to: Mapping[UUID, tuple[str, str]],
+    legs: Sequence[str],
 ) -> set[UUID]:
-    """Send errands for which nothing was ever sent to another (institution, leg); those that could be."""
+    """Send errands that are still at these legs, and for which nothing was ever sent, to another (institution, leg);
+    those that could be."""
     rows = await connection.execute(
         _REDIRECT,
         {
             "kind": kind,
+            "from": list(legs),
             "subjects": list(to),
             "institutions": [institution for institution, _ in to.values()],
             "legs": [leg for _, leg in to.values()],

@@ -47,7 +47,7 @@ log = structlog.get_logger()
 class Trade(Generic[ItemT, ResultT]):
     """How errands of one kind are carried out.
 
-    `read` finds the aggregates of claimed errands; one that has ended needs no errand any more. `broke` gets an item
+    `read` finds the aggregates of claimed errands, and ends the errands of those that have ended. `broke` gets an item
     whose call raised, `unrecorded` a result that can't be recorded even alone, each with its error. Neither is called
     for trouble that passes by itself (messaging.transient).
     """
@@ -94,6 +94,8 @@ class Runner(Generic[ItemT, ResultT]):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._open = 0
+        self._idle.set()
 
     async def _run_one(self, item: ItemT, turn: Turn) -> None:
         try:

@@ -22,7 +22,6 @@ class Turn:
     """A run of one errand. It has a place at the errand's institution when it begins."""
 
     def __init__(self, errand: Errand, institutions: Institutions) -> None:
-        at = institutions.of(errand.institution)
         self.errand = errand
         self.institution = errand.institution
         self.leg = errand.leg
@@ -31,9 +30,14 @@ class Turn:
         self._anew = False
         self._wait_seconds: float | None = None
         self._institutions = institutions
-        self._ends = time.monotonic() + at.lease_seconds
+        self._ends = time.monotonic() + institutions.lease_seconds
         self._sent = errand.sent_at is not None
         self._has_place = True
+
+    @property
+    def seconds_left(self) -> float:
+        """How long until the lease of this run ends."""
+        return self._ends - time.monotonic()
 
     @property
     def maybe_sent(self) -> bool:
@@ -58,7 +62,7 @@ class Turn:
         if leg != self.leg:
             self.leg, self.attempt = leg, 1
         there = self._institutions.of(institution)
-        left = self._ends - time.monotonic() - there.leg_seconds
+        left = self.seconds_left - there.leg_seconds
         if institution != self.institution:
             self.leave()
             self._sent = False
@@ -71,11 +75,11 @@ class Turn:
         self._institutions.of(self.institution).report(answered=answered)
 
     def answered(self) -> None:
-        """What was sent before is over: its answer is known and believed."""
+        """Note that what was sent before is over: its answer is known and believed."""
         self._sent = False
 
     def unknown(self) -> None:
-        """The call of this leg was not answered, or its answer can't be believed."""
+        """Note that the call of this leg was not answered, or that its answer can't be believed."""
         self.unanswered = self._sent = True
 
     def try_anew(self) -> None:
@@ -83,12 +87,12 @@ class Turn:
         self.attempt, self._anew, self._sent = self.errand.attempt + 1, True, False
 
     def wait(self, seconds: float) -> None:
-        """Go on with this leg after so long."""
+        """Have this leg go on after so long."""
         self._wait_seconds = seconds
 
     @property
     def was_sent(self) -> bool:
-        """Whether a call here has still no answer."""
+        """Whether a call at this institution has no answer yet: the errand's `sent_at` is kept."""
         return self._sent
 
     @property
@@ -98,7 +102,7 @@ class Turn:
 
     @property
     def wait_seconds(self) -> float:
-        """When the errand is due again."""
+        """After how long the errand is due again."""
         if self._wait_seconds is not None:
             return self._wait_seconds
         return retry_seconds(self.tries) if self.tries else 0.0

@@ -6,10 +6,12 @@ What the records are about is not known here: a consumer gives `Buried` for that
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from uuid import UUID
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from events import bounds
 from messaging import metrics
 from messaging.dead_letters import Record, dead_letter
 from messaging.outbox import enqueue
@@ -27,6 +29,21 @@ class Dead:
     text: str
     attempts: int = 1
     first_failed_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def message_id(self) -> UUID | None:
+        """The record's ce_id. Who waits for a message compares it: anybody may write a record of any key."""
+        return uuid_in(dict(self.record.headers).get("ce_id"))
+
+    @property
+    def key_id(self) -> UUID | None:
+        """The record's key, when it is an id."""
+        return uuid_in(self.record.key)
+
+    @property
+    def told_reason(self) -> str:
+        """The reason as somebody outside may read it: the class of an unexpected error tells him nothing."""
+        return self.reason[: bounds.REASON] if self.reason.islower() else "command_failed"
 
 
 # Called in the transaction that writes the dead letters of these records, and again when that is done again.
@@ -66,6 +83,14 @@ async def bury(
             text=each.text,
         )
     metrics.RECORDS.labels(dead[0].record.topic, group, "dead").inc(len(dead))
+
+
+def uuid_in(raw: bytes | None) -> UUID | None:
+    """The id that these bytes spell, if they do."""
+    try:
+        return UUID((raw or b"").decode())
+    except ValueError:
+        return None
 
 
 async def _tell(

@@ -39,6 +39,9 @@ __all__ = [
 
 # The group waits this long for a batch in flight before the partitions move without it.
 DRAIN_SECONDS = 45.0
+# Partitions of a member that is silent for so long move to the others. No transaction may be open as long
+# (chassis/database.py), or what moved would wait for what it left behind.
+SESSION_SECONDS = 10.0
 
 
 def make_broker(bootstrap: str, client_id: str) -> KafkaBroker:
@@ -79,7 +82,7 @@ def subscribe(
         batch=True,
         max_records=max_records,
         group_id=group,
-        session_timeout_ms=10_000,
+        session_timeout_ms=int(SESSION_SECONDS * 1000),
         rebalance_timeout_ms=int(DRAIN_SECONDS * 1000) + 15_000,
         ack_policy=AckPolicy.MANUAL,
         auto_offset_reset="earliest",

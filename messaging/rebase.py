@@ -63,7 +63,8 @@ _CURSOR = text("""
 
 
 async def _main(schema: str, url: str) -> None:
-    engine = connect(url, schema, pool_size=1)
+    # It may write the whole outbox anew, once, while all processes are stopped.
+    engine = connect(url, schema, pool_size=1, transaction_seconds=None)
     try:
         async with engine.begin() as connection:
             waiting = await rebase(connection)

@@ -53,6 +53,7 @@ def biller_row(institution: Institution, billers_url: str) -> Row:
         "account_number_hint_zh": institution.hint_zh,
         "account_number_hint_en": institution.hint_en,
         "timeout_ms": 5_000,
+        "late_effect_seconds": 120,
         "max_concurrency": 32,
         "active": True,
     }

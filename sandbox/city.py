@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -45,12 +45,17 @@ SERVICES = {
 
 @dataclass
 class City:
-    """The city of one home, or some parts of it. `tell` hears what is being done, for whoever waits."""
+    """The city of one home, or some parts of it. `tell` hears what is being done, for whoever waits. `settings` are
+    Meterhall's, beside those that the city makes; `postgres` and `kafka` are its own servers, if it has them."""
 
     home: Home
     tell: Callable[[str], None] = lambda _: None
     seed: int = 1
     only: tuple[str, ...] = PARTS
+    settings: Mapping[str, str] = field(default_factory=dict)
+    accounts_per_biller: int = 400
+    postgres: Postgres | None = None
+    kafka: Kafka | None = None
     processes: dict[str, Process] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     _servers: list[Postgres | Kafka] = field(default_factory=list)
@@ -130,6 +135,7 @@ class City:
             port=self.home.ports["postgres"],
         )
         self._servers.append(server)
+        self.postgres = server
         return server.start().superuser_url()
 
     def _kafka(self) -> str:
@@ -148,6 +154,7 @@ class City:
             progress=fetching,
         )
         self._servers.append(broker)
+        self.kafka = broker
         return broker.start().bootstrap
 
     def _environment(self, superuser_url: str, kafka: str) -> dict[str, str]:
@@ -179,6 +186,7 @@ class City:
             "METERHALL_MAIL_FROM": "Meterhall <receipts@meterhall.example>",
             # The city's wallets listen on this machine; elsewhere a webhook must not lead inside.
             "METERHALL_WEBHOOK_ALLOW_LOOPBACK": "true",
+            **self.settings,
         }
 
     def billers(self) -> list[dict[str, object]]:
@@ -204,12 +212,13 @@ class City:
         self.tell(", ".join(part for part in self.only if part not in {"postgres", "kafka"}))
         home, ports, data = self.home, self.home.ports, self.environment["METERHALL_DATA_DIR"]
         secrets, seed = self.environment["METERHALL_BILLER_SECRETS"], str(self.seed)
+        accounts = ("--accounts-per-biller", str(self.accounts_per_biller))
         webhooks = f"{home.url('web')}/v1/psp/webhooks"
         parts: dict[str, tuple[str, tuple[str, ...]]] = {
             "psp": ("sandbox.psp", ("--webhook-url", webhooks, "--seed", seed)),
             "billers": (
                 "sandbox.billers",
-                ("--data-dir", data, "--secrets", secrets, "--seed", seed),
+                ("--data-dir", data, "--secrets", secrets, "--seed", seed, *accounts),
             ),
             "mailbox": ("sandbox.mailbox", ("--smtp-port", str(ports["smtp"]))),
         }

@@ -4,7 +4,7 @@ Each part of the sandbox says what else its faults are about (an operation, a bi
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import asdict, dataclass
 from typing import Any, Generic, TypeVar
 
@@ -16,6 +16,10 @@ from sandbox.store import DurableStore
 # Longer than any caller waits; and a delay that every caller survives.
 HANG_SECONDS = 30.0
 DELAY_SECONDS = 2.0
+# The call never answers, and has its effect after its caller has given up.
+LATE = "late_effect"
+# The longest time-out of our callers is ten seconds.
+LATE_SECONDS = 12.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -103,8 +107,16 @@ class FaultList(Generic[Fault]):
         self._store.set_setting("faults", to_json(self.report()).decode())
 
 
+def is_of(fault: BaseFault, asked: str, operation: str, moves: Container[str]) -> bool:
+    """Whether a fault that was asked for at an operation ("*" is any) befalls this one. Only the operations in `moves`
+    have an effect that can be late."""
+    return asked in {operation, "*"} and (fault.kind != LATE or operation in moves)
+
+
 def default_seconds(kind: str) -> float:
     """How long a fault takes when nobody says."""
     if kind == "delay":
         return DELAY_SECONDS
+    if kind == LATE:
+        return LATE_SECONDS
     return HANG_SECONDS if kind.startswith("timeout") else 0.0

@@ -58,8 +58,19 @@ class Kafka:
     def bootstrap(self) -> str:
         return f"{HOST}:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        assert self._broker is not None
+        return self._broker.pid
+
     def start(self) -> "Kafka":
         """Fetch what is missing, make the log folder if there is none, and serve it."""
+        self.launch()
+        self.wait_ready()
+        return self
+
+    def launch(self) -> None:
+        """Start it, without waiting until it is ready. It ends with the thread that calls this."""
         self.port = self.port or free_port()
         self.controller_port = self.controller_port or free_port()
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -91,11 +102,13 @@ class Kafka:
                 command, stdout=log, stderr=log, preexec_fn=with_parent()
             )
         self._pid_file.write_text(str(self._broker.pid))
+
+    def wait_ready(self) -> None:
+        """Raises NotReadyError, with the place of the log, when it does not come up."""
         try:
             wait_until(self._answers, "Kafka", 90, self.alive)
         except NotReadyError as error:
             raise NotReadyError(f"{error}; see {self.folder / 'kafka.log'}") from None
-        return self
 
     def alive(self) -> bool:
         return self._broker is not None and self._broker.poll() is None

@@ -43,6 +43,12 @@ class Postgres:
 
     def start(self) -> "Postgres":
         """Make the cluster if there is none, and serve it."""
+        self.launch()
+        self.wait_ready()
+        return self
+
+    def launch(self) -> None:
+        """Start it, without waiting until it is ready. It ends with the thread that calls this."""
         self.port = self.port or free_port()
         if not (self.folder / "data" / "PG_VERSION").exists():
             self._initialize()
@@ -60,11 +66,13 @@ class Postgres:
             self._server = subprocess.Popen(
                 command, stdout=log, stderr=log, preexec_fn=with_parent(signal.SIGINT)
             )
+
+    def wait_ready(self) -> None:
+        """Raises NotReadyError, with the place of the log, when it does not come up."""
         try:
             wait_until(self._accepts, "PostgreSQL", 60, self.alive)
         except NotReadyError as error:
             raise NotReadyError(f"{error}; see {self.folder / 'postgres.log'}") from None
-        return self
 
     def alive(self) -> bool:
         return self._server is not None and self._server.poll() is None

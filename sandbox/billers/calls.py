@@ -13,6 +13,8 @@ from sandbox.billers.institutions import BY_ID
 from sandbox.billers.store import Store
 from sandbox.billers.wire import BadRequestError, Dialect, Form, Json, Request
 from sandbox.connection import Cut, truncated
+from sandbox.faults import LATE
+from sandbox.late import have_late_effect
 
 DIALECTS: dict[str, Dialect] = {"json": Json(), "form": Form(), "gbk-xml": GbkXml()}
 # No honest question comes near it.
@@ -47,11 +49,22 @@ class Calls:
         if fault and fault.kind in BEFORE:
             await self._store.durable()
             return _instead(fault, asked, dialect, secret)
+        if fault and fault.kind == LATE:
+            await self._store.durable()
+            return self._late(asked, fault.seconds)
         if fault and fault.kind == "delay":
             await asyncio.sleep(fault.seconds)
         content = self._content(asked, fault, dialect, secret)
         await self._store.durable()
         return _on_the_wire(content, fault, dialect)
+
+    def _late(self, asked: Asked, seconds: float) -> Response:
+        def effect() -> None:
+            # Whatever is in its way by then, it meets as any other call would.
+            if self._desk.answer(asked).status != "REFUSED":
+                self._faults.count(f"{asked.biller}:{asked.operation}:{LATE}_done")
+
+        return have_late_effect(self._store, seconds, effect)
 
     def _content(self, asked: Asked, fault: Fault | None, dialect: Dialect, secret: str) -> bytes:
         if asked.operation == "day_file":

@@ -4,16 +4,16 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from fastapi import APIRouter, HTTPException, Query
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from sandbox.billers.city import INSERT_BILL, terms
 from sandbox.billers.desk import Desk
-from sandbox.billers.faults import KINDS, Fault, Faults
+from sandbox.billers.faults import KINDS, MOVES, Fault, Faults
 from sandbox.billers.files import FileBillers
 from sandbox.billers.institutions import BY_ID, Institution
 from sandbox.billers.store import Store, iso
 from sandbox.billers.wire import OPERATIONS
-from sandbox.faults import BaseFaultAsked
+from sandbox.faults import LATE, BaseFaultAsked
 
 _ACCOUNTS = """
     SELECT account_number FROM (
@@ -43,6 +43,12 @@ class FaultAsked(BaseFaultAsked):
         if biller not in {"*", *BY_ID}:
             raise ValueError("there is no such biller")
         return biller
+
+    @model_validator(mode="after")
+    def _has_an_effect(self) -> "FaultAsked":
+        if self.kind == LATE and self.operation not in {*MOVES, "*"}:
+            raise ValueError(f"{self.operation} has no effect that could be late")
+        return self
 
 
 class BillAsked(_Asked):

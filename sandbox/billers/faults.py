@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from sandbox.billers.desk import Reply
 from sandbox.billers.store import Store
-from sandbox.faults import BaseFault, FaultList
+from sandbox.faults import LATE, BaseFault, FaultList, is_of
 
 BEFORE = (
     "refuse",  # says no with a `code`, nothing happens
@@ -23,7 +23,10 @@ AFTER = (
     "oversize",  # it happened, the answer is two megabytes
     "wrong_echo",  # it happened, the answer names another serial, account, bill, amount and currency
 )
-KINDS = BEFORE + AFTER
+# LATE never answers, and it happens after the caller has gone.
+KINDS = (*BEFORE, *AFTER, LATE)
+# What these do can be done late.
+MOVES = ("apply", "unapply")
 GARBAGE = b'\xff\xfe{"status": <<OK>>,\x00\x81 status=OK&&sign'
 OVERSIZE_BYTES = 2_097_152
 
@@ -50,7 +53,9 @@ class Faults(FaultList[Fault]):
     def pick(self, biller: str, operation: str) -> Fault | None:
         """The fault that this call has to suffer."""
         fault = self.next(
-            lambda each: each.biller in {biller, "*"} and each.operation in {operation, "*"}
+            lambda each: (
+                each.biller in {biller, "*"} and is_of(each, each.operation, operation, MOVES)
+            )
         )
         if fault:
             self.count(f"{biller}:{operation}:{fault.kind}")

@@ -21,7 +21,11 @@ MOST_OPEN = 48
 
 
 class WalletError(Exception):
-    """The door said no; the text is the problem's own."""
+    """The door said no; the text is the problem's own. `status` is that of the response, if there was one."""
+
+    def __init__(self, said: str, status: int = 0) -> None:
+        super().__init__(said)
+        self.status = status
 
 
 class Wallet:
@@ -62,7 +66,7 @@ class Wallet:
     async def look_up(self, biller_id: str, account_number: str) -> Json:
         """Ask what an account owes, and wait for the answer."""
         asked = {"biller_id": biller_id, "account_number": account_number}
-        found = await self._post("/v1/lookups", asked, {"Prefer": "wait=10"})
+        found = await self.post("/v1/lookups", asked, {"Prefer": "wait=10"})
         while found.get("status") == "processing":
             await asyncio.sleep(0.2)
             found = await self.get(f"/v1/lookups/{found['id']}")
@@ -70,7 +74,7 @@ class Wallet:
 
     async def pay(self, payment: Json) -> UUID:
         """Pay by HTTP; the payment's id."""
-        promised = await self._post("/v1/payments", payment)
+        promised = await self.post("/v1/payments", payment)
         return UUID(promised["id"])
 
     async def send(self, command: Event, correlation_id: str | None = None) -> None:
@@ -91,7 +95,7 @@ class Wallet:
             "currency": "CNY",
             "payment_method": "pm_card_visa",
         }
-        promised = await self._post("/v1/top-ups", asked)
+        promised = await self.post("/v1/top-ups", asked)
         while (found := await self.get(f"/v1/top-ups/{promised['id']}"))["status"] != "succeeded":
             if found["status"] != "processing":
                 raise WalletError(f"the top-up ended as {found['status']}: {found['reason']}")
@@ -100,7 +104,7 @@ class Wallet:
     async def refund(self, payment_id: UUID, amount_minor: int | None = None) -> UUID:
         """Ask for the money back; the refund's id."""
         asked = {} if amount_minor is None else {"amount_minor": amount_minor}
-        promised = await self._post(f"/v1/payments/{payment_id}/refunds", asked)
+        promised = await self.post(f"/v1/payments/{payment_id}/refunds", asked)
         return UUID(promised["id"])
 
     async def refunded(self, refund_id: UUID) -> str:
@@ -131,7 +135,8 @@ class Wallet:
                 return items
             cursor = f"&cursor={page['next_cursor']}"
 
-    async def _post(self, path: str, body: Json, more: Mapping[str, str] | None = None) -> Json:
+    async def post(self, path: str, body: Json, more: Mapping[str, str] | None = None) -> Json:
+        """Ask for something, under a fresh Idempotency-Key unless the headers in `more` have one."""
         fresh = {"Idempotency-Key": str(uuid4()), **(more or {})}
         answer = await self._send("POST", self._billing + path, body, self._key, fresh)
         assert isinstance(answer, dict)
@@ -148,5 +153,6 @@ class Wallet:
         said = {"Authorization": f"Bearer {secret}", **(more or {})}
         async with self._http.request(method, url, json=body, headers=said) as answer:
             if answer.status >= 400:
-                raise WalletError(f"{method} {url}: {answer.status} {await answer.text()}")
+                problem = f"{method} {url}: {answer.status} {await answer.text()}"
+                raise WalletError(problem, answer.status)
             return await answer.json() if answer.status != 204 else None

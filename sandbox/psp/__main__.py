@@ -17,11 +17,21 @@ def main() -> None:
     parser.add_argument("--public-url", help="where payers reach its pages, when not at host:port")
     parser.add_argument("--webhook-url", help="where events are sent")
     parser.add_argument("--seed", type=int, help="the same seed draws the same ids")
+    parser.add_argument(
+        "--search-lag-seconds", type=int, help="how old a payment must be to be found; 60 at first"
+    )
     asked = parser.parse_args()
     secrets = Secrets(_secret("METERHALL_PSP_API_KEY"), _secret("METERHALL_PSP_WEBHOOK_SECRET"))
     listener = listen(asked.host, asked.port)
     url = asked.public_url or f"http://{address(listener)}"
-    app = create_app(asked.state, url, secrets, webhook_url=asked.webhook_url, seed=asked.seed)
+    app = create_app(
+        asked.state,
+        url,
+        secrets,
+        webhook_url=asked.webhook_url,
+        seed=asked.seed,
+        search_lag_seconds=asked.search_lag_seconds,
+    )
     serve(app, listener, url)
 
 

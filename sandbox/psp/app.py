@@ -41,9 +41,12 @@ def create_app(
     *,
     webhook_url: str | None = None,
     seed: int | None = None,
+    search_lag_seconds: int | None = None,
 ) -> WithTransport:
     """The PSP that remembers in `state`; `base_url` is where payers find its pages."""
     provider = Provider(Store(state), base_url, seed)
+    if search_lag_seconds is not None:
+        provider.set_search_lag(search_lag_seconds)
     faults = Faults(provider.store, seed)
     webhooks = Webhooks(provider, secrets.webhook)
     if webhook_url is not None:

@@ -6,6 +6,7 @@ import base64
 import binascii
 import secrets
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sandbox.connection import Cut, truncated
+from sandbox.faults import LATE
+from sandbox.late import have_late_effect
 from sandbox.psp import errors
 from sandbox.psp.faults import Fault, Faults, refusal, spoiled
 from sandbox.psp.idempotency import Answer, Keys
@@ -105,6 +108,7 @@ class Calls:
             raise errors.unauthorized(given)
 
     async def _suffer(self, call: _Call) -> Response:
+        self._keys.need_free(call.key)
         fault = self._faults.pick(call.operation, call.params, call.target)
         kind = fault.kind if fault else ""
         if kind == "rate_limit":
@@ -112,6 +116,9 @@ class Calls:
         if fault and kind in {"timeout_before", "reset_before"}:
             await self._store.durable()
             return Cut(seconds=fault.seconds)
+        if fault and kind == LATE:
+            await self._store.durable()
+            return self._late(call, fault.seconds)
         with self._keys.used(call.key):
             if fault and kind == "delay":
                 await self._store.durable()
@@ -119,6 +126,22 @@ class Calls:
             answer = self._once(call, kind)
             await self._store.durable()
         return _on_the_wire(answer, fault, call.key)
+
+    def _late(self, call: _Call, seconds: float) -> Response:
+        key = ExitStack()
+        key.enter_context(self._keys.used(call.key))
+
+        def effect() -> None:
+            # Whatever is in its way by then, it meets as any other call would.
+            with key:
+                try:
+                    answer = self._once(call, "")
+                except errors.ApiError:
+                    return
+            if answer.status == 200 and not answer.replayed:
+                self._faults.count(f"{call.operation}:{LATE}_done")
+
+        return have_late_effect(self._store, seconds, effect)
 
     def _once(self, call: _Call, kind: str) -> Answer:
         if call.endpoint.method == "GET":

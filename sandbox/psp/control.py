@@ -3,11 +3,11 @@
 from typing import Any, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from sandbox.faults import BaseFaultAsked
+from sandbox.faults import LATE, BaseFaultAsked
 from sandbox.psp import balance, book, refunds
-from sandbox.psp.faults import KINDS, OPERATIONS, Fault, Faults
+from sandbox.psp.faults import KINDS, MOVES, OPERATIONS, Fault, Faults
 from sandbox.psp.provider import Provider
 from sandbox.psp.webhooks import Webhooks, WebhookSettings
 
@@ -22,6 +22,12 @@ class FaultAsked(BaseFaultAsked):
     operation: Literal[(*OPERATIONS, "*")]  # type: ignore[valid-type]
     kind: Literal[KINDS]  # type: ignore[valid-type]
 
+    @model_validator(mode="after")
+    def _has_an_effect(self) -> "FaultAsked":
+        if self.kind == LATE and self.operation not in {*MOVES, "*"}:
+            raise ValueError(f"{self.operation} has no effect that could be late")
+        return self
+
 
 class ClockAsked(_Asked):
     """How far to put the PSP's clock forward."""
@@ -30,9 +36,16 @@ class ClockAsked(_Asked):
 
 
 class RefundAsked(_Asked):
-    """How a refund ends."""
+    """How a refund ends. `event` tells of a failure; Stripe has used each of these."""
 
     status: Literal["succeeded", "failed"]
+    event: Literal[refunds.FAILED_EVENTS] = "refund.failed"  # type: ignore[valid-type]
+
+
+class SearchAsked(_Asked):
+    """How old a payment must be to be found."""
+
+    lag_seconds: int = Field(ge=0)
 
 
 class PayoutAsked(_Asked):
@@ -87,10 +100,17 @@ def _time_and_money_routes(router: APIRouter, provider: Provider) -> None:
         await store.durable()
         return {"now": now}
 
+    @router.post("/search")
+    async def _search(asked: SearchAsked) -> dict[str, int]:
+        provider.set_search_lag(asked.lag_seconds)
+        await store.durable()
+        return {"lag_seconds": asked.lag_seconds}
+
     @router.post("/refunds/{refund_id}")
     async def _settle(refund_id: str, asked: RefundAsked) -> dict[str, Any]:
         with store.undone_on_error():
-            refund = refunds.settle(provider, refund_id, succeeded=asked.status == "succeeded")
+            failed_event = None if asked.status == "succeeded" else asked.event
+            refund = refunds.settle(provider, refund_id, failed_event)
         await store.durable()
         return refund
 

@@ -52,7 +52,10 @@ def _search(provider: Provider, _: str, params: Params) -> Object:
     alike = " INTERSECT ".join(
         ["SELECT id FROM metadata WHERE name = ? AND value = ?"] * len(fields)
     )
-    rows = provider.store.query(f"{alike} LIMIT ?", *wanted, params.get("limit", 10))
+    rows = provider.store.query(
+        f"SELECT id FROM objects WHERE id IN ({alike}) AND created <= ? LIMIT ?",  # noqa: S608 - fixed words
+        *(*wanted, provider.now() - provider.search_lag_seconds, params.get("limit", 10)),
+    )
     found = [intents.load(provider, row[0]) for row in rows]
     return {
         "object": "search_result",
@@ -140,7 +143,7 @@ ENDPOINTS = [
     Endpoint(
         "GET",
         "/v1/payment_intents",
-        "other",
+        "list",
         lambda provider, _, params: _listed(provider, "payment_intent", params),
         _LIST,
     ),

@@ -1,13 +1,14 @@
 """Faults on request: for an operation by number or by chance, or for one payment by its method or metadata.
 
-A payment asks for its own fault with the method `pm_fault_<kind>_<operation>` or the metadata
+A payment asks for its own fault with the method `pm_fault_<kind>_<operation>[_<seconds>s]` or the metadata
 `sandbox_fault=<kind>:<operation>[:<seconds>]`; it fires at the first such call for that payment, and never again.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox.faults import BaseFault, FaultList, default_seconds
+from sandbox.faults import LATE, BaseFault, FaultList, default_seconds, is_of
 from sandbox.psp.errors import ApiError, declined, refused
 from sandbox.psp.store import Object, Store
 
@@ -23,6 +24,7 @@ KINDS = (
     "rate_limit",  # answers 429
     "truncate",  # it happened, the answer is cut short
     "wrong_amount",  # it happened, the answer tells of another amount
+    LATE,  # never answers, and it happens after the caller has gone; its key is in use until then
 )
 OPERATIONS = (
     "authorize",
@@ -32,10 +34,16 @@ OPERATIONS = (
     "void",
     "refund",
     "retrieve",
+    "list",
     "find",
     "find_refund",
     "balance_transactions",
     "other",
+)
+# Those that move money: what they do can be done late.
+MOVES = ("authorize", "charge", "capture", "void", "refund")
+_METHOD = re.compile(
+    rf"pm_fault_({'|'.join(KINDS)})_({'|'.join(OPERATIONS)})(?:_([0-9]+(?:\.[0-9]+)?)s)?"
 )
 
 
@@ -55,7 +63,7 @@ class Faults(FaultList[Fault]):
     def pick(self, operation: str, params: Object, target: str) -> Fault | None:
         """The fault that this call has to suffer. `target` is the intent's id, or what names the payment before."""
         fault = self._of_payment(operation, params, target) or self.next(
-            lambda each: each.operation in {operation, "*"}
+            lambda each: is_of(each, each.operation, operation, MOVES)
         )
         if fault:
             self.count(f"{operation}:{fault.kind}")
@@ -120,11 +128,8 @@ def spoiled(body: Any) -> Any:
 
 def of_method(name: str) -> Fault | None:
     """The fault that a payment method asks for."""
-    if not name.startswith("pm_fault_"):
-        return None
-    asked = name.removeprefix("pm_fault_")
-    kind = next((one for one in KINDS if asked.startswith(f"{one}_")), "")
-    return _fault(kind, asked.removeprefix(f"{kind}_"), "")
+    asked = _METHOD.fullmatch(name)
+    return _fault(asked[1], asked[2], asked[3] or "") if asked else None
 
 
 def _asked(params: Object) -> Fault | None:
@@ -140,6 +145,8 @@ def _asked(params: Object) -> Fault | None:
 
 def _fault(kind: str, operation: str, seconds: str) -> Fault | None:
     if kind not in KINDS or operation not in OPERATIONS:
+        return None
+    if kind == LATE and operation not in MOVES:
         return None
     try:
         given = float(seconds or default_seconds(kind))

@@ -33,6 +33,11 @@ class Keys:
         self._store = store
         self._in_use: set[str] = set()
 
+    def need_free(self, key: str | None) -> None:
+        """Raises the conflict when a call with this key is being worked on."""
+        if key in self._in_use:
+            raise key_in_use(key)
+
     @contextmanager
     def used(self, key: str | None) -> Iterator[None]:
         """Nobody else can use the key meanwhile."""
@@ -41,8 +46,7 @@ class Keys:
             return
         if len(key) > LONGEST_KEY:
             raise invalid(f"The Idempotency-Key is longer than {LONGEST_KEY} characters.")
-        if key in self._in_use:
-            raise key_in_use(key)
+        self.need_free(key)
         self._in_use.add(key)
         try:
             yield

@@ -26,6 +26,8 @@ _NAMES = {
     "payout": "payout",
     "event": "event",
 }
+# The search shows what is a minute old, as Stripe's does as a rule (docs.stripe.com/search).
+SEARCH_LAG_SECONDS = 60
 # Objects that do not say whether their money is real.
 _WITHOUT_MODE = frozenset(("refund", "balance_transaction"))
 
@@ -41,6 +43,7 @@ class Provider:
         start = int(store.setting("starts", "0")) + 1
         store.set_setting("seed", self.seed)
         store.set_setting("starts", str(start))
+        self.search_lag_seconds = int(store.setting("search_lag_seconds", str(SEARCH_LAG_SECONDS)))
         store.commit()
         self._start = start
         self._count = 0
@@ -48,6 +51,11 @@ class Provider:
     def now(self) -> int:
         """The PSP's own time, Unix seconds."""
         return self.store.now()
+
+    def set_search_lag(self, seconds: int) -> None:
+        """Have the search find only what is older than this, from now on."""
+        self.search_lag_seconds = seconds
+        self.store.set_setting("search_lag_seconds", str(seconds))
 
     def new_id(self, kind: str) -> str:
         """An id in Stripe's manner; the same seed draws the same ones in the same order."""

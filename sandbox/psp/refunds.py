@@ -8,6 +8,9 @@ from sandbox.psp.methods import method
 from sandbox.psp.provider import Provider
 from sandbox.psp.store import Object
 
+# The events that tell of a refund that failed, each with the refund: today's, and those of earlier versions of the API.
+FAILED_EVENTS = ("refund.failed", "refund.updated", "charge.refund.updated")
+
 
 def create(provider: Provider, params: dict[str, Any]) -> Object:
     """`POST /v1/refunds`."""
@@ -46,21 +49,24 @@ def create(provider: Provider, params: dict[str, Any]) -> Object:
     provider.emit("charge.refunded", charge)
     if method(charge["payment_method"]).refunds == "failed":
         # The answer says pending; the failure comes by webhook and shows from the next read on.
-        settle(provider, refund["id"], succeeded=False)
+        settle(provider, refund["id"], "refund.failed")
     return refund
 
 
-def settle(provider: Provider, refund_id: str, *, succeeded: bool) -> Object:
-    """Decide a refund: a pending one either way; a succeeded one can still fail, as a bank's return does."""
+def settle(provider: Provider, refund_id: str, failed_event: str | None) -> Object:
+    """Decide a refund: a pending one either way; a succeeded one can still fail, as a bank's return does.
+
+    `failed_event` tells that it failed; None when it succeeds.
+    """
     refund = provider.require("refund", refund_id)
-    wanted = "succeeded" if succeeded else "failed"
+    wanted = "failed" if failed_event else "succeeded"
     if refund["status"] == wanted:
         return refund
     if refund["status"] == "failed":
         raise errors.refused(f"Refund {refund_id} has failed for good.", "refund_already_failed")
     refund["status"] = wanted
     intent = provider.require("payment_intent", refund["payment_intent"])
-    if not succeeded:
+    if failed_event:
         refund["failure_reason"] = "declined"
         refund["failure_balance_transaction"] = balance.enter(
             provider, "refund_failure", refund["amount"], refund
@@ -71,7 +77,7 @@ def settle(provider: Provider, refund_id: str, *, succeeded: bool) -> Object:
         provider.store.put("charge", charge)
     provider.store.put("refund", refund)
     _enter(provider, refund, intent)
-    provider.emit("refund.updated" if succeeded else "refund.failed", refund)
+    provider.emit(failed_event or "refund.updated", refund)
     return refund
 
 

@@ -12,10 +12,20 @@ errands_tables(metadata)
 
 
 def connect(
-    url: str, *, pool_size: int = 8, plan_cache_mode: database.PlanCacheMode = "auto"
+    url: str,
+    *,
+    pool_size: int = 8,
+    plan_cache_mode: database.PlanCacheMode = "auto",
+    transaction_seconds: float | None = database.TRANSACTION_SECONDS,
 ) -> AsyncEngine:
     """An engine of billing. `url` is postgresql+asyncpg://…; nothing is opened yet."""
-    return database.connect(url, SCHEMA, pool_size=pool_size, plan_cache_mode=plan_cache_mode)
+    return database.connect(
+        url,
+        SCHEMA,
+        pool_size=pool_size,
+        plan_cache_mode=plan_cache_mode,
+        transaction_seconds=transaction_seconds,
+    )
 
 
 async def summarize_new_blocks(connection: AsyncConnection) -> int:

@@ -13,11 +13,13 @@ import structlog
 from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from chassis.frozen import ending_frozen
 from chassis.probes import Probes, until_stopped
 from chassis.telemetry import configure_logging
+from errands.gauges import count_errands
 from messaging.ddl import drop_old_partitions, ensure_partitions
 from services.billing import ledger
-from services.billing.database import summarize_new_blocks
+from services.billing.database import connect, summarize_new_blocks
 from services.billing.payments.cases import count_open
 from services.billing.reconciliation import AUDIT_SECONDS, REST, audit_job
 from services.billing.settings import Settings
@@ -26,6 +28,9 @@ from services.billing.workshop import open_workshop
 Job = Callable[[], Awaitable[int]]
 # A job that failed is tried again after this at most: what was in its way (a lock) is gone in a moment.
 RETRY_SECONDS = 5.0
+# Sealing and auditing read for minutes when there is much to read (an hour's seals of a past are one transaction), and
+# lock nothing that a payment waits for. Upkeep is not among them: dropping a partition locks the outbox for everybody.
+READING_SECONDS = 1_800.0
 
 FAILED = Counter(
     "timer_jobs_failed_total", "Jobs of the timer that failed; each is tried again", ["job"]
@@ -50,19 +55,27 @@ async def every(seconds: float, name: str, job: Job) -> None:
 
 async def run(settings: Settings) -> None:
     """Run the jobs until told to stop."""
-    async with open_workshop(settings) as shop, Probes(settings.metrics_port, shop.engine):
+    url = settings.database_url.get_secret_value()
+    reading = connect(url, pool_size=2, transaction_seconds=READING_SECONDS)
+    async with (
+        open_workshop(settings) as shop,
+        Probes(settings.metrics_port, shop.engine),
+        ending_frozen(shop.engine),
+    ):
         jobs = [
             asyncio.create_task(every(1.0, "busy_lookups", shop.lookups.give_up_waiting)),
             asyncio.create_task(every(5.0, "busy_payments", shop.payments.give_up_waiting)),
             asyncio.create_task(every(5.0, "count_cases", partial(count_open, shop.engine))),
-            asyncio.create_task(every(60.0, "seal", partial(seal, shop.engine))),
-            asyncio.create_task(every(AUDIT_SECONDS, "audit", partial(audit_job, shop.engine))),
+            asyncio.create_task(every(5.0, "count_errands", partial(count_errands, shop.engine))),
+            asyncio.create_task(every(60.0, "seal", partial(seal, reading))),
+            asyncio.create_task(every(AUDIT_SECONDS, "audit", partial(audit_job, reading))),
             asyncio.create_task(every(600.0, "upkeep", partial(upkeep, shop.engine))),
         ]
         await until_stopped()
         for job in jobs:
             job.cancel()
         await asyncio.gather(*jobs, return_exceptions=True)
+    await reading.dispose()
 
 
 async def seal(engine: AsyncEngine) -> int:

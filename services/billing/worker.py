@@ -7,6 +7,7 @@ import sys
 
 import structlog
 
+from chassis.frozen import ending_frozen
 from chassis.probes import Probes, until_stopped
 from chassis.process import run_process
 from chassis.telemetry import configure_logging
@@ -38,7 +39,7 @@ async def run(settings: Settings, trust: Trust) -> None:
             bills.register(broker, shop.engine, shop.lookups, guard),
         )
         stuck = [each.progress for each in consumptions]
-        async with Probes(settings.metrics_port, shop.engine, stuck):
+        async with Probes(settings.metrics_port, shop.engine, stuck), ending_frozen(shop.engine):
             await broker.start()
             try:
                 await until_stopped()

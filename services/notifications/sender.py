@@ -11,6 +11,7 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from chassis.frozen import ending_frozen
 from chassis.probes import Probes, until_stopped
 from chassis.telemetry import configure_logging
 from messaging.ddl import drop_old_partitions, ensure_partitions
@@ -50,7 +51,7 @@ async def run(settings: Settings) -> None:
         {"mail": mail, "webhook": webhooks},
         {"mail": settings.mail_concurrency, "webhook": settings.webhook_concurrency},
     )
-    async with Probes(settings.metrics_port, engine):
+    async with Probes(settings.metrics_port, engine), ending_frozen(engine):
         sending = asyncio.create_task(sender.run())
         upkeep = asyncio.create_task(keep(engine, settings.deliveries_kept_days))
         try:

@@ -5,6 +5,7 @@ It only plans deliveries, a statement a batch; sending them is the sender's, so 
 
 import asyncio
 
+from chassis.frozen import ending_frozen
 from chassis.probes import Probes, until_stopped
 from chassis.telemetry import configure_logging
 from messaging.consume import make_broker
@@ -20,7 +21,7 @@ async def run(settings: Settings) -> None:
     )
     broker = make_broker(settings.kafka, "meterhall-notifications-worker")
     consumer.register(broker, engine)
-    async with Probes(settings.metrics_port, engine):
+    async with Probes(settings.metrics_port, engine), ending_frozen(engine):
         await broker.start()
         try:
             await until_stopped()

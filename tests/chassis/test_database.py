@@ -3,7 +3,7 @@
 import asyncpg
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis.database import copy, violated
@@ -58,7 +58,7 @@ async def test_an_error_does_not_quote_the_rows(owner_engine: AsyncEngine) -> No
 async def test_a_session_that_dies_under_a_copy_is_transient_trouble_and_the_next_one_works(
     owner_engine: AsyncEngine,
 ) -> None:
-    with pytest.raises((asyncpg.PostgresError, DBAPIError)) as trouble:
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)) as trouble:
         async with owner_engine.begin() as connection:
             victim = await connection.scalar(text("SELECT pg_backend_pid()"))
             async with owner_engine.connect() as other:

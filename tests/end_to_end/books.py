@@ -6,6 +6,7 @@ What is compared are the others' records with ours, never our tables with themse
 import json
 import urllib.request
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -63,18 +64,31 @@ def fetch(url: str) -> Any:
         return json.load(answer)
 
 
+def ask(city: City, method: str, part: str, path: str, body: Any = None) -> None:
+    """Pull one of the strings of a part of the sandbox."""
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json"}
+    url = city.home.url(part) + path
+    request = urllib.request.Request(url, data, headers, method=method)
+    with urllib.request.urlopen(request, timeout=60):
+        pass
+
+
 async def disagreements(city: City) -> list[str]:
     """Where the PSP's or a biller's own book differs from ours; nothing when every payment has come to its end."""
     ours = await payments(city)
-    return [*_at_the_psp(city, ours), *_at_the_billers(city, ours)]
-
-
-def _at_the_psp(city: City, ours: dict[UUID, Row]) -> list[str]:
+    top_ups = await query(city, "SELECT id, state, amount_minor FROM top_ups")
     book = fetch(f"{city.home.url('psp')}/sandbox/book")
-    captured: dict[str, list[int]] = defaultdict(list)
-    for each in book["captures"]:
-        if each["metadata"].get("kind") == "payment":
-            captured[each["charge_id"]].append(each["amount_minor"])
+    return [
+        *_payments_at_the_psp(book, ours),
+        *_top_ups_at_the_psp(book, {str(row["id"]): row for row in top_ups}),
+        *_holds_at_the_psp(book, ours),
+        *_at_the_billers(city, ours),
+    ]
+
+
+def _payments_at_the_psp(book: Any, ours: dict[UUID, Row]) -> list[str]:
+    captured = _captured(book, "payment")
     refunded: Counter[str] = Counter()
     for each in book["refunds"]:
         if each["status"] == "succeeded":
@@ -82,11 +96,38 @@ def _at_the_psp(city: City, ours: dict[UUID, Row]) -> list[str]:
     found = []
     for id, row in ours.items():
         paid = row.funding == "psp" and row.state in _PAID
-        if captured.pop(str(id), []) != ([row.amount_minor] if paid else []):
-            found.append(f"{id} is {row.state} and the PSP captured otherwise")
-        if paid and refunded[str(id)] != row.refunded_minor:
-            found.append(f"{id}: refunded {row.refunded_minor}, at the PSP {refunded[str(id)]}")
+        taken, back = captured.pop(str(id), []), refunded[str(id)]
+        # What was taken after we had given up goes back, and our books never have it.
+        given_up = not paid and len(taken) == 1 and sum(taken) == back
+        if taken != ([row.amount_minor] if paid else []) and not given_up:
+            found.append(f"{id} is {row.state} and the PSP captured {taken}, refunded {back}")
+        if paid and back != row.refunded_minor:
+            found.append(f"{id}: refunded {row.refunded_minor}, at the PSP {back}")
     return found + [f"the PSP captured {id}, unknown to us" for id in captured]
+
+
+def _top_ups_at_the_psp(book: Any, ours: dict[str, Any]) -> list[str]:
+    captured = _captured(book, "top_up")
+    found = []
+    for id, row in ours.items():
+        taken = captured.pop(id, [])
+        if taken != ([row["amount_minor"]] if row["state"] == "succeeded" else []):
+            found.append(f"top-up {id} is {row['state']} and the PSP captured {taken}")
+    return found + [f"the PSP captured top-up {id}, unknown to us" for id in captured]
+
+
+def _holds_at_the_psp(book: Any, ours: dict[UUID, Row]) -> list[str]:
+    held = [each["charge_id"] for each in book["holds"] if each["status"] == "held"]
+    states = {str(id): row.state for id, row in ours.items()}
+    return [f"the PSP still holds the money of {id}, which is {states.get(id)}" for id in held]
+
+
+def _captured(book: Any, kind: str) -> dict[str, list[int]]:
+    captured: dict[str, list[int]] = defaultdict(list)
+    for each in book["captures"]:
+        if each["metadata"].get("kind") == kind:
+            captured[each["charge_id"]].append(each["amount_minor"])
+    return captured
 
 
 def _at_the_billers(city: City, ours: dict[UUID, Row]) -> list[str]:
@@ -144,23 +185,36 @@ class _Topic:
     order: dict[str, list[str]]
 
 
+def events(city: City, topic: str) -> list[tuple[str, str, float]]:
+    """Every event of a topic, oldest first per key: its key, its name without version, and when it was published."""
+    found = []
+    for record in _records(city.environment["METERHALL_KAFKA"], topic):
+        name = dict(record.headers)["ce_type"].decode().split(".")[1]
+        found.append((record.key.decode(), name, record.timestamp / 1000))
+    return found
+
+
 def _read(bootstrap: str, topic: str) -> _Topic:
+    values: dict[str, bytes | None] = {}
+    order: dict[str, list[str]] = defaultdict(list)
+    for record in _records(bootstrap, topic):
+        said = dict(record.headers)
+        id = (said.get("dlq-id") or said.get("ce_id") or b"").decode()
+        if id and id not in values:
+            values[id] = record.value
+            order[(record.key or b"").decode(errors="replace")].append(id)
+    return _Topic(values, order)
+
+
+def _records(bootstrap: str, topic: str) -> Iterator[Any]:
     consumer = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
     try:
         parts = [TopicPartition(topic, each) for each in consumer.partitions_for_topic(topic)]
         consumer.assign(parts)
         consumer.seek_to_beginning(*parts)
         ends = consumer.end_offsets(parts)
-        values: dict[str, bytes | None] = {}
-        order: dict[str, list[str]] = defaultdict(list)
         while any(consumer.position(part) < ends[part] for part in parts):
             for records in consumer.poll(timeout_ms=500).values():
-                for record in records:
-                    said = dict(record.headers)
-                    id = (said.get("dlq-id") or said.get("ce_id") or b"").decode()
-                    if id and id not in values:
-                        values[id] = record.value
-                        order[(record.key or b"").decode(errors="replace")].append(id)
-        return _Topic(values, order)
+                yield from records
     finally:
         consumer.close()

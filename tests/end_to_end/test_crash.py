@@ -11,12 +11,10 @@ from collections import Counter
 from typing import Any
 from uuid import UUID
 
-from events.ids import uuid7
-from events.payments import PayBill, PspFunding, WalletFunding
-from sandbox.city import CHANNEL, City
-from sandbox.demo.day import amount_for
+from sandbox.city import City
 from sandbox.demo.wallet import Wallet
 from tests.end_to_end import books
+from tests.end_to_end.traffic import ended, evenly, owed_bills, pay_bill, published
 
 PAYMENTS = int(os.environ.get("METERHALL_CRASH_PAYMENTS", "400"))
 KILLS = int(os.environ.get("METERHALL_CRASH_KILLS", "6"))
@@ -34,7 +32,8 @@ async def test_nothing_is_lost_or_doubled_when_processes_are_killed(
     chance = random.Random(SEED)
     payers = [f"crash-{number:03d}" for number in range(20)]
     await asyncio.gather(*(wallet.top_up(payer, 4_000_000) for payer in payers))
-    bills = await _bills(city, wallet, PAYMENTS)
+    owed = await owed_bills(city, wallet, evenly(city, PAYMENTS))
+    bills = [bill for turn in zip(*owed.values(), strict=True) for bill in turn][:PAYMENTS]
     killed: Counter[str] = Counter()
     # Spread over the time that sending takes.
     apart_seconds = PAYMENTS * PAUSE_SECONDS / KILLS
@@ -46,8 +45,8 @@ async def test_nothing_is_lost_or_doubled_when_processes_are_killed(
         city.processes[name].launch()
         killed[name] += 1
     ids = await sending
-    await _ended(city, ids)
-    await _published(city)
+    assert not await ended(city, ids, PATIENCE_SECONDS)
+    await published(city)
     states = Counter(row.state for id, row in (await books.payments(city)).items() if id in ids)
     assert states == {"succeeded": len(ids)}, states
     assert await books.disagreements(city) == []
@@ -57,74 +56,15 @@ async def test_nothing_is_lost_or_doubled_when_processes_are_killed(
     assert sum(killed.values()) == KILLS
 
 
-async def _bills(city: City, wallet: Wallet, count: int) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    places = asyncio.Semaphore(32)
-
-    async def look_up(biller: str, account: str) -> None:
-        async with places:
-            if len(found) < count:
-                answer = await wallet.look_up(biller, account)
-                found.extend(bill for bill in answer.get("bills", ()) if bill["payable"])
-
-    url = f"{city.home.url('billers')}/sandbox/accounts?owing=true&limit=1000&biller="
-    async with asyncio.TaskGroup() as group:
-        for row in city.billers():
-            for account in books.fetch(url + str(row["id"])):
-                group.create_task(look_up(str(row["id"]), account))
-    assert len(found) >= count, f"the city owes only {len(found)} bills"
-    return found[:count]
-
-
 async def _send(wallet: Wallet, bills: list[dict[str, Any]], payers: list[str]) -> set[UUID]:
     # Each command is sent twice, as a wallet does that never heard of the first: it must count once.
     ids: set[UUID] = set()
     for number, bill in enumerate(bills):
-        funding = PspFunding(payment_method="pm_card_visa") if number % 3 else WalletFunding()
-        command = PayBill(
-            payment_id=uuid7(),
-            channel=CHANNEL,
-            payer=payers[number % len(payers)],
-            bill_id=UUID(bill["id"]),
-            amount_minor=amount_for(bill),
-            currency=bill["currency"],
-            funding=funding,
-        )
+        method = "pm_card_visa" if number % 3 else None
+        command = pay_bill(bill, payers[number % len(payers)], method)
         await wallet.send(command)
         if number % 5 == 0:
             await wallet.send(command)
         ids.add(command.payment_id)
         await asyncio.sleep(PAUSE_SECONDS)
     return ids
-
-
-async def _ended(city: City, ids: set[UUID]) -> None:
-    deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
-    open_ids = ids
-    while open_ids:
-        known = await books.payments(city)
-        city.revive()
-        open_ids = {
-            id
-            for id in ids
-            if id not in known or known[id].state in {"accepted", "authorized", "applied"}
-        }
-        assert asyncio.get_running_loop().time() < deadline, f"{len(open_ids)} never ended"
-        await asyncio.sleep(0.5)
-
-
-async def _published(city: City) -> None:
-    """Wait until both relays have nothing left to publish."""
-    deadline = asyncio.get_running_loop().time() + 60
-    for schema in ("billing", "notifications"):
-        while True:
-            rows = await books.query(
-                city,
-                "SELECT count(*) AS left FROM outbox, outbox_cursor"
-                " WHERE NOT pg_visible_in_snapshot(xid, prev)",
-                schema,
-            )
-            if not rows[0]["left"]:
-                break
-            assert asyncio.get_running_loop().time() < deadline, f"{schema} still has {rows[0]}"
-            await asyncio.sleep(0.2)

@@ -1,5 +1,9 @@
 """Processes of tests: payments and look-ups with a desk of their own, which claims only when it is told to."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from errands import Desk, Errand, Institutions, Turn
@@ -17,6 +21,17 @@ def institutions(psp_timeout_seconds: float = 0.6, psp_places: int = 256) -> Ins
         made, places=psp_places, psp_timeout_seconds=psp_timeout_seconds, late_effect_seconds=60.0
     )
     return made
+
+
+@asynccontextmanager
+async def claiming(desk: Desk) -> AsyncIterator[None]:
+    """The desk claims for itself meanwhile, as in a worker."""
+    task = asyncio.create_task(desk.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 class PayingProcess(Payments):
@@ -59,8 +74,10 @@ class LookingUpProcess(Lookups):
         return await self.desk.claim()
 
     async def drain(self) -> None:
-        """Wait until the calls under way are answered and recorded."""
+        """Claim, and wait for answers, until nothing is due."""
         await self.desk.drain()
+        while await self.desk.claim():
+            await self.desk.drain()
 
     async def aclose(self) -> None:
         """Stop; what is under way is left to others."""

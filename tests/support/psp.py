@@ -1,4 +1,5 @@
-"""The sandbox's PSP as a real process on a free port, with secrets of its own, and the strings to pull.
+"""The sandbox's PSP as a real process on a free port, with secrets of its own, and the strings to pull. Its search does
+not lag, unless a test asks for it.
 
 Put its clock forward: keys are forgotten after 24 h, holds end after 7 days. Faults fire as "operation:kind".
 """
@@ -18,13 +19,18 @@ RETURN_URL = "http://127.0.0.1/back"
 class SandboxPsp(SandboxProcess):
     """`python -m sandbox.psp`, remembering in `folder`."""
 
-    def __init__(self, folder: Path, *, seed: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, seed: int | None = None, search_lag_seconds: int = 0
+    ) -> None:
         self.api_key = f"sk_test_{secrets.token_hex(16)}"
         self.webhook_secret = f"whsec_{secrets.token_hex(16)}"
         super().__init__(
             "psp",
             folder,
-            ["--state", str(folder), *([] if seed is None else ["--seed", str(seed)])],
+            [
+                *("--state", str(folder), "--search-lag-seconds", str(search_lag_seconds)),
+                *([] if seed is None else ["--seed", str(seed)]),
+            ],
             {
                 "METERHALL_PSP_API_KEY": self.api_key,
                 "METERHALL_PSP_WEBHOOK_SECRET": self.webhook_secret,
@@ -78,9 +84,13 @@ class SandboxPsp(SandboxProcess):
         """Have it be well again."""
         self.ask("DELETE", "/sandbox/faults")
 
-    def settle_refund(self, psp_refund_id: str, status: str) -> None:
-        """Have a refund end as `succeeded` or `failed`."""
-        self.ask("POST", f"/sandbox/refunds/{psp_refund_id}", json={"status": status})
+    def settle_refund(self, psp_refund_id: str, status: str, **more: str) -> None:
+        """Have a refund end as `succeeded` or `failed`. `more`: the `event` that tells of a failure."""
+        self.ask("POST", f"/sandbox/refunds/{psp_refund_id}", json={"status": status, **more})
+
+    def set_search_lag(self, seconds: int) -> None:
+        """Have the search find only what is older than this."""
+        self.ask("POST", "/sandbox/search", json={"lag_seconds": seconds})
 
     def pay_out(self, currency: str = "cny") -> dict[str, Any] | None:
         """Pay out all that is due, as the PSP does every day; None when nothing is."""

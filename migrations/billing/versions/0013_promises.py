@@ -21,6 +21,7 @@ WHERE created_at < now() - interval '1 day' AND (
     OR kind = 'top_up' AND NOT EXISTS (SELECT FROM top_ups t WHERE t.id = r.id AND t.channel_id = r.channel_id)
     OR kind = 'refund' AND NOT EXISTS (SELECT FROM refunds f JOIN payments p ON p.id = f.payment_id
         WHERE f.id = r.id AND p.channel_id = r.channel_id));
+ALTER TABLE lookups ADD COLUMN command_id uuid;
 CREATE INDEX ix_payment_requests_created_at ON payment_requests USING brin (created_at);
 GRANT UPDATE (failed_at, reason) ON payment_requests TO billing_app;
 """
@@ -33,6 +34,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.execute("ALTER TABLE lookups DROP COLUMN command_id")
     op.execute("DROP INDEX ix_payment_requests_created_at")
     op.execute("REVOKE UPDATE (failed_at, reason) ON payment_requests FROM billing_app")
     op.execute(

@@ -26,6 +26,7 @@ FROM (
             ELSE CASE WHEN b.settled_by = 'call' THEN 'apply' ELSE 'capture' END END) AS leg
     FROM payments p JOIN billers b ON b.id = p.biller_id WHERE p.next_attempt_at IS NOT NULL) open_ones
 """
+# Only a refund that completes its payment asks the biller.
 _REFUNDS = """
 INSERT INTO errands (kind, subject, institution, leg, leg_since, fence, contested, unknown_since, sent_at, due_at)
 SELECT 'refund', id,
@@ -34,7 +35,8 @@ SELECT 'refund', id,
     leg, coalesce(unknown_since, created_at), attempts, true, unknown_since, now(), next_attempt_at
 FROM (
     SELECT r.id, r.unknown_since, r.created_at, r.attempts, r.next_attempt_at, p.funding, p.biller_id, b.settled_by,
-        coalesce(r.unknown_leg, CASE r.state WHEN 'accepted' THEN 'unapply' ELSE 'refund' END) AS leg
+        coalesce(r.unknown_leg, CASE WHEN r.state = 'accepted' AND b.settled_by = 'call'
+            AND p.refunded_minor + p.refund_pending_minor = p.captured_minor THEN 'unapply' ELSE 'refund' END) AS leg
     FROM refunds r JOIN payments p ON p.id = r.payment_id JOIN billers b ON b.id = p.biller_id
     WHERE r.next_attempt_at IS NOT NULL) open_ones
 """
@@ -57,6 +59,7 @@ ALTER TABLE refunds DROP COLUMN unknown_leg, DROP COLUMN unknown_since, DROP COL
 ALTER TABLE top_ups DROP COLUMN unknown_leg, DROP COLUMN unknown_since, DROP COLUMN attempts,
     DROP COLUMN next_attempt_at;
 ALTER TABLE lookups DROP COLUMN taken_at;
+CREATE INDEX ix_lookups_pending ON lookups (created_at) WHERE state = 'pending';
 ALTER TABLE cases ADD COLUMN closed_because varchar(1000);
 GRANT UPDATE (closed_because) ON cases TO billing_app;
 ALTER TABLE billers ADD COLUMN late_effect_seconds integer NOT NULL DEFAULT 120
@@ -74,6 +77,7 @@ FROM errands e WHERE e.kind = '{kind}' AND e.subject = t.id;
 CREATE INDEX ix_{table}_next_attempt_at ON {table} (next_attempt_at) WHERE next_attempt_at IS NOT NULL
 """
 _BACK = """
+DROP INDEX ix_lookups_pending;
 ALTER TABLE payments ADD CONSTRAINT ck_payments_unknown_since_when CHECK (
     (unknown_leg IS NULL) = (unknown_since IS NULL));
 ALTER TABLE lookups ADD COLUMN taken_at timestamptz NOT NULL DEFAULT now();

@@ -26,7 +26,8 @@ def register(
     async def handle(messages: Sequence[Message]) -> Sequence[Rejected]:
         return await take(lookups, messages)
 
-    return subscribe(broker, LOOKUP_COMMANDS, LOOKUP_GROUP, guard.before(handle), engine)
+    guarded = guard.before(handle)
+    return subscribe(broker, LOOKUP_COMMANDS, LOOKUP_GROUP, guarded, engine, buried=lookups.fail)
 
 
 async def take(lookups: Lookups, messages: Sequence[Message]) -> list[Rejected]:

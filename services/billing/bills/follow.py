@@ -59,7 +59,9 @@ class LookupView(BaseModel):
     status: Status
     account_id: UUID
     biller_id: str
-    reason: str | None = Field(description="with biller_down: biller_down or biller_inactive")
+    reason: str | None = Field(
+        description="with biller_down: biller_down, biller_inactive, or why the lookup was not carried out"
+    )
     bills: list[BillView]
     created_at: datetime
     finished_at: datetime | None

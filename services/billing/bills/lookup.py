@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 import errands
 from errands import Booking, Desk, Errand, NewErrand, Trade, Turn
 from events.bills import LookUpBills
+from messaging.burial import Dead
 from services.billing.bills.connectors import BillerDown, Connectors, Found
 from services.billing.bills.record import KIND, Answered, Lookup, record_lookups
 from services.billing.bills.statement import nonsense_in
@@ -40,7 +41,20 @@ _READ = text("""
     FROM lookups l JOIN accounts a ON a.id = l.account_id JOIN billers b ON b.id = a.biller_id
     WHERE l.id = ANY(CAST(:ids AS uuid[]))
 """)
+_PROMISED = text("""
+    SELECT l.id, d.reason
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:commands AS uuid[]), CAST(:reasons AS text[])) AS d (id, command_id, reason)
+    JOIN lookups l ON l.id = d.id AND l.command_id = d.command_id AND l.state = 'pending'
+""")
 _ACCOUNTS = text("SELECT id FROM accounts WHERE id = ANY(CAST(:ids AS uuid[]))")
+_OVERDUE = text("""
+    SELECT id FROM lookups l WHERE state = 'pending' AND created_at < now() - :after * interval '1 second'
+      AND NOT EXISTS (SELECT FROM errands e WHERE e.kind = :kind AND e.subject = l.id)
+    ORDER BY created_at LIMIT 500
+""")
+# A command takes less than a second from the door to the worker.
+COMMAND_SECONDS = 20.0
+
 Refusal = Literal["id_reused", "account_unknown", "channel_unknown"]
 
 
@@ -55,7 +69,7 @@ class Instruction:
 # A person who waits for the answer has given up after this.
 PATIENCE_SECONDS = 5.0
 BUSY = BillerDown("all places at this biller are taken")
-AWAY = BillerDown("the biller has not answered lately; it is tried again shortly")
+AWAY = BillerDown("the biller has not answered lately, or is paused; it is tried again later")
 
 
 class Lookups:
@@ -88,15 +102,18 @@ class Lookups:
         return refused
 
     async def give_up_waiting(self) -> int:
-        """Have lookups answered that waited for a place for too long; how many those were."""
+        """Have lookups answered that waited for a place for too long, and look up what the HTTP door promised and whose
+        command did not come; how many those were."""
         async with self._engine.begin() as connection:
+            adopted = await _adopt(connection)
             waiting = await errands.unsent(connection, KIND, ["lookup"])
             late = [each.subject for each in waiting if each.seconds > PATIENCE_SECONDS]
             to = dict.fromkeys(late, (LEDGER, "give_up"))
-            return len(await errands.redirect(connection, KIND, to))
+            return adopted + len(await errands.redirect(connection, KIND, to, ["lookup"]))
 
     def _is_away(self, lookup: Lookup) -> bool:
-        return self._desk.institutions.of(lookup.institution).breaker.state == "open"
+        at = self._desk.institutions.of(lookup.institution)
+        return at.paused or at.breaker.state == "open"
 
     async def _read_open(
         self, connection: AsyncConnection, claimed: Sequence[Errand]
@@ -126,6 +143,21 @@ class Lookups:
             )
         return Answered(lookup, asked_at, answer)
 
+    async def fail(self, connection: AsyncConnection, dead: Sequence[Dead]) -> None:
+        """End lookups of the HTTP door whose commands died, in the transaction that writes the dead letters."""
+        deaths = {
+            "ids": [each.key_id for each in dead],
+            "commands": [each.message_id for each in dead],
+            "reasons": [each.told_reason for each in dead],
+        }
+        found = await connection.execute(_PROMISED, deaths)
+        reasons: dict[UUID, str] = {row.id: row.reason for row in found}
+        rows = await _read(connection, list(reasons))
+        answer, now = BillerDown("its command is a dead letter"), datetime.now(UTC)
+        if rows:
+            ended = [Answered(row, now, answer, reasons[id]) for id, row in rows.items()]
+            await record_lookups(connection, ended)
+
     async def _broke(self, lookup: Lookup, error: Exception) -> None:
         await self._fail(lookup, "lookup_broke", error)
 
@@ -147,7 +179,7 @@ async def _write_errands(
     placed: dict[UUID, Lookup] = {}
     for each in pending:
         has_place = booking.hold(each.institution, 1)
-        lease = booking.lease_seconds(each.institution) if has_place else None
+        lease = booking.lease_seconds if has_place else None
         new.append(NewErrand(KIND, each.id, each.institution, "lookup", lease))
         if has_place:
             errand = Errand(KIND, each.id, each.institution, "lookup", datetime.now(UTC))
@@ -191,6 +223,14 @@ async def _read(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, 
         )
         for row in rows
     }
+
+
+async def _adopt(connection: AsyncConnection) -> int:
+    # No money hangs on a lookup, so it need not wait for its command: to ask a biller twice changes nothing.
+    old = await connection.execute(_OVERDUE, {"after": COMMAND_SECONDS, "kind": KIND})
+    rows = await _read(connection, list(old.scalars()))
+    new = [NewErrand(KIND, id, row.institution, "lookup") for id, row in rows.items()]
+    return len(await errands.add(connection, new))
 
 
 async def _refusals(

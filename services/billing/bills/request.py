@@ -15,8 +15,8 @@ from services.billing.bills.accounts import find_or_open_accounts
 from services.billing.catalog import Biller, find_billers
 
 _KEEP = text("""
-    INSERT INTO lookups (id, channel_id, account_id, state, correlation_id)
-    VALUES (:id, :channel, :account, 'pending', :correlation)
+    INSERT INTO lookups (id, channel_id, account_id, state, correlation_id, command_id)
+    VALUES (:id, :channel, :account, 'pending', :correlation, :command)
 """)
 
 
@@ -51,6 +51,7 @@ async def ask(
     correlation_id: str | None = None,
 ) -> None:
     """Keep the lookup and enqueue its command, signed with the door's key, in the caller's transaction."""
+    message = Outgoing.of(command, 1, correlation_id=correlation_id).signed(key)
     await connection.execute(
         _KEEP,
         {
@@ -58,9 +59,9 @@ async def ask(
             "channel": command.channel,
             "account": command.account_id,
             "correlation": correlation_id,
+            "command": message.event_id,
         },
     )
-    message = Outgoing.of(command, 1, correlation_id=correlation_id).signed(key)
     await enqueue(connection, [message])
 
 

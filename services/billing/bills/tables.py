@@ -9,6 +9,7 @@ from sqlalchemy import (
     Date,
     DateTime,
     ForeignKey,
+    Index,
     Integer,
     String,
     Table,
@@ -16,6 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
     Uuid,
     func,
+    text,
 )
 
 from chassis.database import one_of
@@ -82,6 +84,8 @@ lookups = Table(
     Column("bill_ids", ARRAY(Uuid)),  # of what was found, in the biller's order
     Column("version", Integer, nullable=False, server_default="0"),
     Column("correlation_id", String(bounds.CORRELATION_ID)),
+    # Of the HTTP door's: the ce_id of the command that is to carry it out.
+    Column("command_id", Uuid),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("finished_at", DateTime(timezone=True)),
     CheckConstraint(one_of("state", LOOKUP_STATES), name="state_is_declared"),
@@ -89,4 +93,5 @@ lookups = Table(
         "(state = 'pending') = (finished_at IS NULL)", name="finished_when_not_pending"
     ),
     CheckConstraint("(state = 'found') = (bill_ids IS NOT NULL)", name="bills_when_found"),
+    Index("ix_lookups_pending", "created_at", postgresql_where=text("state = 'pending'")),
 )

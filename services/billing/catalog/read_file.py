@@ -71,6 +71,7 @@ class BillerRow(_Row):
     account_number_pattern: Name
     account_number_hint_zh: Name
     account_number_hint_en: Name
+    # What the biller bears: docs/operating.md, Institutions.
     timeout_ms: Annotated[int, Field(ge=100, le=60_000, strict=True)] = 5000
     late_effect_seconds: Annotated[int, Field(ge=0, le=86_400, strict=True)] = 120
     max_concurrency: Annotated[int, Field(ge=1, le=1000, strict=True)] = 32

@@ -20,6 +20,7 @@ GROUPS = (
     "bills",
     "payments",
     "refunds",
+    "errands",
     "ledger",
     "reconcile",
     "dead_letters",

@@ -8,11 +8,11 @@ from uuid import UUID
 
 import typer
 
-from chassis.output import as_json, fail, money, table
+from chassis.output import as_json, fail, money, span, table
 from services.billing.cli.session import run, transaction
 
 if TYPE_CHECKING:
-    from services.billing.payments.history import Line
+    from services.billing.payments.history import Case, Line, Open
     from services.billing.subject import Subject
 
 commands = typer.Typer()
@@ -62,9 +62,9 @@ def open_(
     json: AsJson = False,
 ) -> None:
     """What is under way: how old, which answer is missing, when it is asked for again."""
-    from services.billing.payments.history import Open, open_ones
+    from services.billing.payments.history import open_ones
 
-    async def read() -> list[Open]:
+    async def read() -> "list[Open]":
         async with transaction() as connection:
             return await open_ones(connection, limit)
 
@@ -75,16 +75,12 @@ def open_(
     now = datetime.now(UTC)
     table(
         "Under way",
-        ("id", "", "state", "age>", "waits for", "at", "tries>", "next>"),
+        ("what", "age>", "waits for", "next>"),
         (
             (
-                each.id,
-                each.kind.replace("_", "-"),
-                each.state,
+                _what(each, now),
                 span((now - each.created_at).total_seconds()),
                 "payer" if each.waits_for_payer else each.leg,
-                each.institution,
-                each.tries,
                 "under way" if each.held else span((each.due_at - now).total_seconds()),
             )
             for each in found
@@ -115,9 +111,9 @@ def list_cases(
     json: AsJson = False,
 ) -> None:
     """The cases that are open."""
-    from services.billing.payments.history import Case, cases
+    from services.billing.payments.history import cases
 
-    async def read() -> list[Case]:
+    async def read() -> "list[Case]":
         async with transaction() as connection:
             return await cases(connection, closed=all)
 
@@ -134,7 +130,7 @@ def list_cases(
                 f"{each.opened_at.astimezone(UTC):%m-%d %H:%M}",
                 each.kind + (" (closed)" if each.closed_at else ""),
                 f"{each.subject_kind} {each.subject}",
-                each.note,
+                each.note + _closed(each),
             )
             for each in found
         ),
@@ -155,14 +151,20 @@ def close(number: Annotated[int, typer.Argument(help="From `meterhall cases list
     print(f"Case {number} is closed.")
 
 
-def span(seconds: float) -> str:
-    """A span of time in its largest unit: 90 is 1m, -5 is `due`."""
-    if seconds <= 0:
-        return "due"
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
-        if seconds >= size:
-            return f"{int(seconds // size)}{unit}"
-    return f"{int(seconds)}s"
+def _closed(each: "Case") -> str:
+    # Cases that were closed before there was a reason have none.
+    if each.closed_at is None:
+        return ""
+    reason = f": {each.closed_because}" if each.closed_because else ""
+    return f"\nClosed {each.closed_at.astimezone(UTC):%m-%d %H:%M}{reason}"
+
+
+def _what(each: "Open", now: datetime) -> str:
+    # The id stays in one piece, to be copied; tries are in `meterhall errands list`.
+    where = f"{each.state}, at {each.institution}"
+    if each.unknown_since:
+        where += f", no answer for {span((now - each.unknown_since).total_seconds())}"
+    return f"{each.kind}:{each.id}\n{where}"
 
 
 def _rows(lines: "Sequence[Line]") -> list[tuple[str, str, str, str]]:

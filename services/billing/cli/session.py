@@ -13,6 +13,10 @@ from services.billing.settings import Settings
 
 ResultT = TypeVar("ResultT")
 
+# A command may read the whole ledger or import a file of millions of bills, and who called it can stop it. What is
+# forgotten must not keep its snapshot for a day, because payments get slower meanwhile (decision 12).
+COMMAND_SECONDS = 4 * 3600.0
+
 
 @cache
 def settings() -> Settings:
@@ -30,7 +34,8 @@ async def engine() -> AsyncIterator[AsyncEngine]:
     """Billing's engine."""
     from services.billing.database import connect
 
-    made = connect(settings().database_url.get_secret_value(), pool_size=2)
+    url = settings().database_url.get_secret_value()
+    made = connect(url, pool_size=2, transaction_seconds=COMMAND_SECONDS)
     try:
         yield made
     finally:

@@ -1,4 +1,4 @@
-"""Payments: accept -> authorize -> apply -> capture, resume, refunds, top-ups."""
+"""Payments: accept -> authorize -> apply -> capture -> record; refunds, top-ups."""
 
 from services.billing.payments.model import Instruction
 from services.billing.payments.pay import Payments

@@ -177,7 +177,7 @@ async def _write_errands(
     held: list[Payment] = []
     for institution, some in waiting.items():
         places = booking.hold(institution, len(some))
-        lease = booking.lease_seconds(institution)
+        lease = booking.lease_seconds
         for position, each in enumerate(some):
             leg = "authorize" if each.by_psp else "apply"
             mine = lease if position < places else None

@@ -5,6 +5,7 @@ answered is asked again, never taken for a refusal; and a refusal after a call t
 until a query says so after the longest time in which that call may still take effect.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -96,13 +97,17 @@ async def charge_or_find(  # noqa: PLR0917
         return Unknown(
             "not_yet: the key is too old to ask again, and the last call may take effect"
         )
-    return await _find(psp, charge, created_at, now)
+    # The PSP keeps an error under the key, or has forgotten the key. Its list tells what was charged.
+    try:
+        async with asyncio.timeout(turn.seconds_left):
+            return await _find(psp, charge, created_at, now)
+    except TimeoutError:
+        return Unknown("no_answer: the list of charges was not read in time")
 
 
 async def _find(
     psp: Psp, charge: Charge, created_at: datetime, now: datetime
 ) -> ChargeOutcome | NeverCharged:
-    # The PSP keeps an error under the key, or has forgotten the key. Its list tells what was charged.
     found = await psp.find(charge, created_at, min(now, created_at + LONGEST_SPAN))
     if found is not None:
         return _believed(found, charge)

@@ -4,14 +4,13 @@ After ten minutes, or when the bill is over, they end as `institution_busy`, and
 have been sent is never given up by a clock.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 import errands
-from errands import Waiting
 from services.billing import institutions
 from services.billing.payments.tables import IS_OPEN
 from services.billing.subject import Kind
@@ -41,17 +40,14 @@ _REASONS = {
 
 async def give_up_waiting(connection: AsyncConnection) -> int:
     """Send them to the leg that lets the money go, in the caller's transaction; how many those were."""
-    payments = await errands.unsent(connection, Kind.PAYMENT, ["authorize", "apply"])
-    top_ups = await errands.unsent(connection, Kind.TOP_UP, ["charge"])
-    return await _redirect(connection, Kind.PAYMENT, _OVER, payments) + await _redirect(
-        connection, Kind.TOP_UP, _TOP_UPS, top_ups
-    )
+    payments = await _redirect(connection, Kind.PAYMENT, ["authorize", "apply"], _OVER)
+    return payments + await _redirect(connection, Kind.TOP_UP, ["charge"], _TOP_UPS)
 
 
 async def _redirect(
-    connection: AsyncConnection, kind: Kind, statement: TextClause, waiting: Iterable[Waiting]
+    connection: AsyncConnection, kind: Kind, legs: Sequence[str], statement: TextClause
 ) -> int:
-    found = list(waiting)
+    found = await errands.unsent(connection, kind, legs)
     if not found:
         return 0
     late = [each.subject for each in found if each.seconds > PATIENCE_SECONDS]
@@ -62,7 +58,7 @@ async def _redirect(
         row.id: (institutions.PSP if row.held_by_psp else institutions.LEDGER, "void")
         for row in rows
     }
-    moved = await errands.redirect(connection, kind, to)
+    moved = await errands.redirect(connection, kind, to, legs)
     if moved:
         await connection.execute(_REASONS[kind], {"ids": list(moved), "reason": REASON})
     return len(moved)

@@ -118,8 +118,8 @@ class Legs:
         payment, turn = progress.payment, progress.turn
         before = turn.maybe_sent
         if not before and payment.bill.expires_at <= turn.errand.claimed_at:
-            # It has waited for a place until its bill was over.
-            progress.reason = "institution_busy"
+            # It has waited until its bill was over: for its payer to confirm, or for a place.
+            progress.reason = "bill_expired" if payment.action_url else "institution_busy"
             return "void"
         match await self._apply_or_query(progress):
             case Applied():

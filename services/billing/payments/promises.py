@@ -5,19 +5,17 @@ whose command becomes a dead letter ends as failed, in the transaction of the de
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from events import bounds
 from events.payments import RefundPayment
 from events.signature import SigningKey
-from messaging.burial import Dead
+from messaging.burial import Dead, uuid_in
 from messaging.consumption import Message, Rejected
-from messaging.dead_letters import Record
 from messaging.outbox import Outgoing, enqueue
 from services.billing.subject import Kind
 
@@ -138,28 +136,17 @@ def _was_written_again(message: Message) -> bool:
 
 
 def _deaths(dead: Dead) -> list[_Death]:
-    command_id = _uuid((dict(dead.record.headers).get("ce_id") or b"").decode(errors="replace"))
+    command_id = dead.message_id
     if command_id is None:
         return []
-    # The code of an unexpected error is a class of ours, which tells a wallet nothing.
-    reason = dead.reason if dead.reason.islower() else "command_failed"
-    ids = filter(None, map(_uuid, _ids_in(dead.record)))
-    return [_Death(id, command_id, reason[: bounds.REASON]) for id in ids]
-
-
-def _ids_in(record: Record) -> Iterable[str]:
     # A payment and a top-up are the key of their command; a refund is named in it.
-    yield (record.key or b"").decode(errors="replace")
-    try:
-        said = json.loads(record.value or b"")
-    except (ValueError, RecursionError):
-        return
-    if isinstance(said, dict) and isinstance(said.get("refund_id"), str):
-        yield said["refund_id"]
+    ids = (dead.key_id, _refund_in(dead.record.value))
+    return [_Death(id, command_id, dead.told_reason) for id in ids if id]
 
 
-def _uuid(said: str) -> UUID | None:
+def _refund_in(value: bytes | None) -> UUID | None:
     try:
-        return UUID(said)
-    except ValueError:
+        said = json.loads(value or b"")
+        return uuid_in(said["refund_id"].encode())
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None

@@ -133,7 +133,7 @@ async def _write_errands(
     for each in await read(connection, accepted):
         leg, institution = each.first_leg
         has_place = booking.hold(institution, 1)
-        lease = booking.lease_seconds(institution) if has_place else None
+        lease = booking.lease_seconds if has_place else None
         new.append(NewErrand(Kind.REFUND, each.id, institution, leg, lease))
         if has_place:
             errand = Errand(Kind.REFUND, each.id, institution, leg, datetime.now(UTC))

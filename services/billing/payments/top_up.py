@@ -151,7 +151,7 @@ async def _write_errands(
 ) -> list[TopUp]:
     # One for each top-up; returned are those that have a place.
     places = booking.hold(PSP, len(top_ups)) if top_ups else 0
-    lease = booking.lease_seconds(PSP)
+    lease = booking.lease_seconds
     new = [
         NewErrand(Kind.TOP_UP, each.id, PSP, "charge", lease if n < places else None)
         for n, each in enumerate(top_ups)

@@ -55,19 +55,14 @@ STANDING: dict[str, tuple[str, ...]] = {
               AND (o.sent_at > now() - interval '15 minutes' OR (o.held AND o.due_at > now())))
         """,
         """
-        SELECT still_open.kind || ' ' || id AS subject, state || ' since ' || created_at || ', without a case' AS what
-        FROM (
+        SELECT e.kind || ' ' || e.subject AS subject, o.state || ' since ' || o.created_at || ', without a case' AS what
+        FROM errands e JOIN (
             SELECT 'payment' AS kind, id, state, created_at FROM payments
-            WHERE state IN ('accepted', 'authorized', 'applied')
-            UNION ALL
-            SELECT 'refund', id, state, created_at FROM refunds WHERE state IN ('accepted', 'unapplied')
-            UNION ALL
-            SELECT 'top_up', id, state, created_at FROM top_ups WHERE state = 'accepted'
-        ) AS still_open
-        JOIN errands e ON e.kind = still_open.kind AND e.subject = still_open.id
-        WHERE created_at < now() - interval '25 hours' AND NOT EXISTS (
-            SELECT FROM cases c WHERE c.subject = still_open.id AND c.subject_kind = still_open.kind
-            AND c.closed_at IS NULL)
+            UNION ALL SELECT 'refund', id, state, created_at FROM refunds
+            UNION ALL SELECT 'top_up', id, state, created_at FROM top_ups
+        ) AS o ON o.kind = e.kind AND o.id = e.subject
+        WHERE o.created_at < now() - interval '25 hours' AND NOT EXISTS (
+            SELECT FROM cases c WHERE c.subject = e.subject AND c.subject_kind = e.kind AND c.closed_at IS NULL)
         """,
         """
         SELECT 'errand ' || e.kind || ' ' || e.subject AS subject, 'what it is about is in another state' AS what

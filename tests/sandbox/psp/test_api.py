@@ -156,6 +156,20 @@ async def test_search_by_metadata(api: Api) -> None:
     assert answer.status_code == 400
 
 
+async def test_the_search_lags(own_psp: SandboxPsp, own_api: Api) -> None:
+    await own_api.pay(**{"metadata[order]": "new"})
+
+    async def found() -> int:
+        query = "metadata['order']:'new'"
+        return len((await own_api.get("/v1/payment_intents/search", query=query))["data"])
+
+    assert await found() == 1
+    own_psp.set_search_lag(60)
+    assert await found() == 0
+    own_psp.advance_clock(60)
+    assert await found() == 1
+
+
 async def test_an_id_is_told_or_the_object_when_asked(api: Api) -> None:
     paid = await api.pay()
     path = f"/v1/payment_intents/{paid['id']}"

@@ -5,6 +5,7 @@ import uuid
 import httpx
 import pytest
 
+from sandbox.faults import LATE
 from sandbox.psp.faults import KINDS
 from tests.sandbox.psp.conftest import Api, a_payment
 from tests.support.psp import SandboxPsp
@@ -43,7 +44,7 @@ async def test_by_metadata(api: Api, psp: SandboxPsp) -> None:
     assert again.headers["idempotent-replayed"] == "true"
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != LATE])
 async def test_each_kind_has_its_method(api: Api, psp: SandboxPsp, kind: str) -> None:
     charge_id = str(uuid.uuid4())
     form = a_payment(
@@ -79,6 +80,22 @@ async def test_each_kind_has_its_method(api: Api, psp: SandboxPsp, kind: str) ->
     assert psp.fired()[f"refund:{kind}"] == fired + 1
 
 
+async def test_a_method_may_say_for_how_long(api: Api, psp: SandboxPsp) -> None:
+    paid = await api.pay(payment_method="pm_fault_timeout_before_refund_0.1s")
+    refund = {"payment_intent": paid["id"]}
+    with pytest.raises(httpx.TransportError):
+        await api.post("/v1/refunds", refund)
+    assert (await api.post("/v1/refunds", refund)).status_code == 200
+
+
+async def test_a_list_of_payments_has_its_own_fault(own_psp: SandboxPsp, own_api: Api) -> None:
+    own_psp.add_fault("list", "error_500_before")
+    assert (await own_api.http.get("/v1/balance")).status_code == 200
+    statuses = [(await own_api.http.get("/v1/payment_intents")).status_code for _ in range(2)]
+    assert statuses == [500, 200]
+    assert own_psp.fired() == {"list:error_500_before": 1}
+
+
 async def test_a_fault_that_makes_no_sense_is_refused(own_psp: SandboxPsp) -> None:
     async with httpx.AsyncClient(base_url=own_psp.url) as http:
         for asked in (
@@ -89,6 +106,7 @@ async def test_a_fault_that_makes_no_sense_is_refused(own_psp: SandboxPsp) -> No
             {"operation": "charge", "kind": "delay", "probability": 2},
             {"operation": "charge", "kind": "delay", "times": 1, "probability": 0.5},
             {"operation": "charge", "kind": "delay", "often": 1},
+            {"operation": "retrieve", "kind": "late_effect"},
         ):
             answer = await http.post("/sandbox/faults", json=asked)
             assert answer.status_code == 400

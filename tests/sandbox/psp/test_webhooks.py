@@ -72,6 +72,22 @@ async def test_an_event_tells_of_its_object_and_is_signed(
         receiver.events("whsec_other")
 
 
+@pytest.mark.parametrize("type", ["refund.failed", "refund.updated", "charge.refund.updated"])
+async def test_a_refund_that_fails_late_is_told_in_each_of_stripes_ways(
+    own_psp: SandboxPsp, own_api: Api, receiver: Receiver, type: str
+) -> None:
+    paid = await own_api.pay()
+    refund = (await own_api.post("/v1/refunds", {"payment_intent": paid["id"]})).json()
+    own_psp.set_webhooks(url=receiver.url)
+    own_psp.settle_refund(refund["id"], "failed", event=type)
+    await receiver.until(
+        lambda: any(type == event["type"] for event in receiver.events(own_psp.webhook_secret))
+    )
+    [told] = [event for event in receiver.events(own_psp.webhook_secret) if event["type"] == type]
+    assert told["data"]["object"]["id"] == refund["id"]
+    assert told["data"]["object"]["status"] == "failed"
+
+
 async def test_what_is_not_taken_is_sent_again(
     own_psp: SandboxPsp, own_api: Api, receiver: Receiver
 ) -> None:

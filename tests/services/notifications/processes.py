@@ -30,6 +30,11 @@ class Process:
             )
         return self
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def first_line(self) -> str:
         """What it says when it listens."""
         assert self._process is not None

@@ -57,6 +57,8 @@ class Hall:
         """Carry out the commands to the end; why some were refused."""
         refused = await self.lookups.look_up([Instruction(each, "corr-1") for each in commands])
         await self.lookups.drain()
+        while await self.lookups.resume():
+            await self.lookups.drain()
         return dict(refused)
 
     async def rows(self, select: str, **values: Any) -> list[Any]:

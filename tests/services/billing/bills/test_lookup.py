@@ -8,11 +8,13 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from errands.operate import pause
 from events.bills import LookUpBills
 from events.ids import uuid7
 from services.billing.bills import request
 from services.billing.bills.connectors import Application
 from services.billing.bills.lookup import Instruction
+from services.billing.institutions import of_biller
 from tests.services.billing.bills.conftest import CHANNEL, SPEAKERS, Hall
 from tests.support.errands import LookingUpProcess
 
@@ -112,6 +114,7 @@ async def test_a_slow_biller_holds_up_nobody_else(hall: Hall) -> None:
     await hall.lookups.look_up([Instruction(each) for each in (*slow, *quick)])
     deadline = asyncio.get_running_loop().time() + 10
     while True:
+        await hall.lookups.resume()
         rows = await hall.rows("SELECT state, count(*) AS n FROM lookups GROUP BY state")
         states = {row.state: row.n for row in rows}
         if states.get("found") == 10:
@@ -175,6 +178,20 @@ async def test_a_biller_that_is_not_active_is_not_asked(hall: Hall) -> None:
     lookup = await hall.row(command.lookup_id)
     assert (lookup.state, lookup.reason) == ("failed", "biller_inactive")
     assert hall.billers.fired() == fired
+
+
+async def test_a_paused_biller_is_not_asked_and_the_answer_comes_at_once(hall: Hall) -> None:
+    async with hall.engine.begin() as connection:
+        await pause(connection, of_biller("hz-water"))
+    assert await hall.lookups.resume() == 0, "a look at the table finds the pause"
+    command, other = [
+        await hall.command(each, hall.fresh(each)) for each in ("hz-water", "south-gas")
+    ]
+    await hall.look_up(command, other)
+    lookup = await hall.row(command.lookup_id)
+    assert (lookup.state, lookup.reason) == ("failed", "biller_down")
+    assert (await hall.row(other.lookup_id)).state == "found"
+    assert (await hall.rows("SELECT count(*) AS errands FROM errands"))[0].errands == 0
 
 
 async def test_what_a_dead_process_left_is_taken_up_once(hall: Hall) -> None:
@@ -244,16 +261,18 @@ async def test_a_call_that_breaks_ends_the_lookup(hall: Hall) -> None:
 
 
 async def test_a_lookup_of_the_http_door_whose_command_never_arrives_is_asked_for(
-    hall: Hall,
+    hall: Hall, owner_engine: AsyncEngine
 ) -> None:
-    """Its command is a dead letter, or lost: the row is there, and the timer takes it."""
+    """Its command is lost: the row is there, and the timer takes it."""
     command = await hall.command("hz-water", hall.fresh("hz-water"))
     async with hall.engine.begin() as connection:
         await request.ask(connection, command, None, "corr-9")
+    assert await hall.lookups.give_up_waiting() == 0, "too early: its command is on its way"
+    async with owner_engine.begin() as connection:
         await connection.execute(
-            text("UPDATE lookups SET taken_at = now() - interval '21 seconds'")
+            text("UPDATE lookups SET created_at = now() - interval '21 seconds'")
         )
-    assert await hall.lookups.resume() == 1
+    assert await hall.lookups.give_up_waiting() == 1
     await hall.lookups.drain()
     lookup = await hall.row(command.lookup_id)
     assert (lookup.state, lookup.correlation_id) == ("found", "corr-9")

@@ -47,6 +47,8 @@ class Wallet:
         self.seen |= {each.lookup_id for each in fresh}
         await self.hall.lookups.look_up([Instruction(each) for each in fresh])
         await self.hall.lookups.drain()
+        while await self.hall.lookups.resume():
+            await self.hall.lookups.drain()
         return len(fresh)
 
     async def work_until_told(self) -> None:

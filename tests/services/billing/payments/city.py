@@ -137,6 +137,11 @@ class City:
             )
             await connection.execute(_AGE, {"id": id, "by": by})
 
+    async def run_as_owner(self, statement: str, **values: Any) -> None:
+        """Change what the application may not."""
+        async with self._owner_engine.begin() as connection:
+            await connection.execute(text(statement), values)
+
     async def take_up(self, id: UUID) -> Payment:
         """The payment as a timer that takes it up now would see it."""
         await self.make_due()

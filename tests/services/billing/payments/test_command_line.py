@@ -1,6 +1,7 @@
 """What an operator sees: one payment in order of time, what is open, the cases."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import text
@@ -90,12 +91,18 @@ async def test_what_is_open_and_its_case(city: City, database: Database) -> None
     shown = await meterhall(database, "payments", "open")
     assert lines(shown.out)
     assert "Under way" in shown.out
+    assert f"payment:{row['id']}" in shown.out, "an id in one piece, as `errands retry` takes it"
+    told = " ".join(shown.out.replace("│", " ").split())
+    assert f"applied, at biller:{BILLER}" in told
+    assert "no answer for" in told
     (found,) = json.loads((await meterhall(database, "payments", "open", "--json")).out)
-    assert (found["id"], found["state"], found["unknown_leg"]) == (
+    assert (found["id"], found["state"], found["institution"], found["leg"]) == (
         str(row["id"]),
         "applied",
+        f"biller:{BILLER}",
         "unapply",
     )
+    assert found["unknown_since"]
     case = await one_case(database)
     assert (case["subject"], case["kind"]) == (str(row["id"]), "unapply")
     assert lines((await meterhall(database, "cases", "list")).out)
@@ -104,7 +111,8 @@ async def test_what_is_open_and_its_case(city: City, database: Database) -> None
     again = await meterhall(database, "cases", "close", str(case["id"]))
     assert again.code == 1
     assert "cases list" in again.err
-    # What goes on after its case was closed is told again.
+    # What goes on after its case was closed is told again, once no former call can still take effect.
+    await city.age("payments", row["id"], timedelta(minutes=3))
     city.billers.add_fault(BILLER, "unapply", "refuse", code="not_same_day")
     await city.settle(rounds=1)
     assert (await one_case(database))["id"] != case["id"]
@@ -112,6 +120,15 @@ async def test_what_is_open_and_its_case(city: City, database: Database) -> None
     assert await books.cases(city.engine, row["id"]) == ["unapply"]
     async with city.engine.connect() as connection:
         assert await connection.scalar(text("SELECT count(*) FROM cases")) == 2
+    # What its end closes says so.
+    await city.settle()
+    listed = await meterhall(database, "cases", "list", "--all")
+    assert lines(listed.out)
+    told = " ".join(listed.out.replace("│", " ").split())
+    assert "unapply (closed)" in told
+    assert ": closed by hand" in told
+    assert ": it has ended" in told
+    assert (await meterhall(database, "cases", "list")).out.startswith("0 cases")
 
 
 async def one_case(database: Database) -> dict[str, Any]:

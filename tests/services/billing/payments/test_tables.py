@@ -69,7 +69,6 @@ async def test_only_declared_changes_of_state_exist(owner_engine: AsyncEngine) -
         ("succeeded", "refund_pending_minor = -1", "refunds_within_capture"),
         ("succeeded", "finished_at = NULL", "finished_once"),
         ("accepted", "finished_at = now()", "finished_once"),
-        ("accepted", "unknown_since = now()", "unknown_since_when"),
     ],
 )
 async def test_a_row_that_cannot_be_is_refused(

@@ -1,0 +1,65 @@
+"""End sessions of processes that were stopped inside a COPY.
+
+PostgreSQL ends a transaction that is too long wherever it is, except while it reads a COPY's rows: a process that is
+frozen there would keep its locks for as long as it is frozen. Whoever is awake ends its session.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import structlog
+from prometheus_client import Counter
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from chassis.database import APPLICATION, TRANSACTION_SECONDS
+
+# So often every process looks. It costs each look less than a millisecond.
+LOOK_SECONDS = 2.0
+
+ENDED = Counter(
+    "frozen_sessions_ended_total",
+    "Sessions that this process ended because their process had stopped inside a COPY",
+)
+# All that we copy is in memory before its COPY begins, so a COPY that waits for its rows waits for a stopped process.
+_END = text("""
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND usename = current_user AND application_name = :application
+        AND state = 'active' AND wait_event = 'ClientRead'
+        AND query_start < clock_timestamp() - make_interval(secs => :seconds)
+""")
+
+log = structlog.get_logger()
+
+
+async def end_frozen(engine: AsyncEngine) -> int:
+    """End the sessions of this database and role that have waited for rows for too long; how many there were."""
+    async with engine.connect() as connection:
+        about = {"application": APPLICATION, "seconds": TRANSACTION_SECONDS}
+        ended = len((await connection.execute(_END, about)).all())
+    if ended:
+        ENDED.inc(ended)
+        log.warning("frozen_sessions_ended", sessions=ended)
+    return ended
+
+
+@contextlib.asynccontextmanager
+async def ending_frozen(engine: AsyncEngine) -> AsyncIterator[None]:
+    """Look for frozen sessions again and again while this is entered."""
+    looking = asyncio.create_task(_look(engine))
+    try:
+        yield
+    finally:
+        looking.cancel()
+        await asyncio.wait({looking})
+
+
+async def _look(engine: AsyncEngine) -> None:
+    while True:
+        try:
+            await end_frozen(engine)
+        except Exception as error:
+            # The database is away, or all of the pool is in use: the next look does it.
+            log.warning("frozen_sessions_not_seen", error=type(error).__name__)
+        await asyncio.sleep(LOOK_SECONDS)

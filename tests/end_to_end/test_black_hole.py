@@ -1,0 +1,166 @@
+"""One biller of ten accepts connections and never answers: nobody else's payments and lookups are slower for it.
+
+A third of all payments is for that biller, a third for nine healthy ones, a third for billers that work by file. When
+it is back, what waited for it ends in the order in which it was accepted. METERHALL_BLACK_HOLE_SECONDS says for how
+long it is away, METERHALL_BLACK_HOLE_RATE how many payments a second there are in all.
+"""
+
+import os
+from bisect import bisect_right, insort
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from datetime import datetime
+from math import inf
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from sandbox.city import CHANNEL, City
+from sandbox.demo.wallet import Wallet
+from sandbox.home import Home
+from tests.end_to_end import books
+from tests.end_to_end.paced_load import (
+    ACCOUNTS,
+    DARK,
+    DARK_SECONDS,
+    RATE,
+    WARM_UP_SECONDS,
+    Load,
+    Times,
+    make_load,
+    send,
+)
+from tests.end_to_end.traffic import ended, published
+
+# How much slower the 95th percentile may be, and what a shared machine does to it by chance.
+MOST_TIMES = 1.5
+NOISE_SECONDS = float(os.environ.get("METERHALL_BLACK_HOLE_NOISE_SECONDS", "0.15"))
+# Everything that waited has ended so long after the biller is back.
+SETTLE_SECONDS = 120.0 + 2 * DARK_SECONDS
+# The catalogue gives every biller so many places; whoever has one may be overtaken by those who have the others.
+PLACES = 32
+OVERTAKEN_SHARE = 0.05
+
+
+@pytest.fixture
+def dark_city(tmp_path: Path) -> Iterator[City]:
+    """A city of this test's own, with as many accounts as it takes."""
+    with Home(tmp_path) as home, City(home, seed=3, accounts_per_biller=ACCOUNTS) as started:
+        yield started
+
+
+@pytest.fixture
+async def dark_wallet(dark_city: City) -> AsyncIterator[Wallet]:
+    """The wallet app of that city's channel."""
+    async with Wallet(dark_city.environment, dark_city.home.secrets, CHANNEL) as made:
+        yield made
+
+
+@pytest.mark.timeout(3_600)
+async def test_a_biller_that_hangs_is_the_only_one_who_is_slow(
+    dark_city: City, dark_wallet: Wallet
+) -> None:
+    city = dark_city
+    print(
+        f"{RATE:.0f} payments a second, a third of them for {DARK}, away for {DARK_SECONDS:.0f} s"
+    )
+    load = await make_load(city, dark_wallet)
+    times = await send(city, load)
+    left_open = await ended(city, load.payment_ids, SETTLE_SECONDS)
+    await published(city)
+    failures = [f"{len(left_open)} payments are still open"] if left_open else []
+    failures += _slower(load, times, _ended_at(city))
+    failures += await _overtaken(city, load, times)
+    failures += _booked_badly(city, load)
+    failures += await _paid_though_expired(city, load, times)
+    failures += await books.disagreements(city)
+    assert not failures, "\n".join(failures)
+
+
+def _ended_at(city: City) -> dict[str, float]:
+    """When each payment succeeded and each lookup was answered, by its id."""
+    payments = books.events(city, "billing.payment.events.v1")
+    lookups = books.events(city, "billing.bill-lookup.events.v1")
+    answers = {"PaymentSucceeded", "BillsFound", "NothingOwed"}
+    found: dict[str, float] = {}
+    for key, name, at in [*payments, *lookups]:
+        if name in answers:
+            found.setdefault(key, at)
+    return found
+
+
+def _slower(load: Load, times: Times, ended_at: dict[str, float]) -> list[str]:
+    """Where somebody healthy was slower during the black hole than before it."""
+    found = []
+    for name, ids in load.healthy.items():
+        before: list[float] = []
+        during: list[float] = []
+        for id in ids:
+            due = times.due[id]
+            if due >= times.began + WARM_UP_SECONDS:
+                waited = during if due >= times.dark else before
+                waited.append(ended_at.get(id, inf) - due)
+        was, now = _percentile_95(before), _percentile_95(during)
+        print(f"{name}: p95 {was:.3f} s before, {now:.3f} s during the black hole")
+        if now > MOST_TIMES * was + NOISE_SECONDS:
+            found.append(f"{name}: p95 was {was:.3f} s, and {now:.3f} s during the black hole")
+    return found
+
+
+async def _overtaken(city: City, load: Load, times: Times) -> list[str]:
+    """How many payments of the dark biller were overtaken there by more than have a place at once."""
+    rows = await books.query(city, "SELECT id, created_at FROM payments")
+    accepted = {row["id"].hex.upper(): row["created_at"] for row in rows}
+    waited = {
+        each.payment_id.hex.upper()
+        for each in load.paid["dark"]
+        if times.due[each.key] >= times.dark
+    }
+    before: list[datetime] = []
+    overtaken = 0
+    for line in _applies(city):
+        if line["serial"] in waited:
+            at = accepted[line["serial"]]
+            overtaken += len(before) - bisect_right(before, at) > PLACES
+            insort(before, at)
+    print(f"{overtaken} of {len(before)} payments that waited were overtaken by more than {PLACES}")
+    if overtaken > OVERTAKEN_SHARE * len(before):
+        return [f"{overtaken} of {len(before)} payments were overtaken by more than {PLACES}"]
+    return []
+
+
+def _booked_badly(city: City, load: Load) -> list[str]:
+    """Applies in the dark biller's book that must not be: a second one, or one after the bill had expired."""
+    lines = _applies(city)
+    found = [f"{serial} was applied {n} times" for serial, n in _counted(lines) if n > 1]
+    for line in lines:
+        expires_at = load.expires_at[UUID(line["serial"])]
+        if datetime.fromisoformat(line["at"]) >= expires_at:
+            found.append(f"{line['serial']} was applied at {line['at']}, after {expires_at}")
+    return found
+
+
+async def _paid_though_expired(city: City, load: Load, times: Times) -> list[str]:
+    """Payments of bills that expired while their biller was away, and that came to another end than a failure."""
+    known = await books.payments(city)
+    expired = [id for id, at in load.expires_at.items() if at.timestamp() < times.back]
+    assert expired, "the bills that were to expire did not"
+    states = {id: known[id].state for id in expired}
+    return [
+        f"{id} is {state}, its bill expired" for id, state in states.items() if state != "voided"
+    ]
+
+
+def _counted(lines: list[dict[str, Any]]) -> list[tuple[str, int]]:
+    return list(Counter(line["serial"] for line in lines).items())
+
+
+def _applies(city: City) -> list[dict[str, Any]]:
+    book = books.fetch(f"{city.home.url('billers')}/sandbox/book?biller={DARK}")
+    return [line for line in book if line["kind"] == "apply"]
+
+
+def _percentile_95(values: list[float]) -> float:
+    return sorted(values)[int(0.95 * len(values))]

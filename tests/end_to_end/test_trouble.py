@@ -1,0 +1,167 @@
+"""Every fault at every call, while PostgreSQL is killed, Kafka killed and stopped, and processes frozen.
+
+When everybody is well again, every payment, refund and top-up comes to its end within minutes, and the institutions'
+own books agree with ours. METERHALL_TROUBLE_PAYMENTS, METERHALL_TROUBLE_KILLS (of PostgreSQL) and
+METERHALL_TROUBLE_FREEZES say how much of it; METERHALL_TROUBLE_SEED repeats one.
+"""
+
+import asyncio
+import os
+import random
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from sandbox.city import CHANNEL, City
+from sandbox.demo.wallet import Wallet
+from sandbox.home import Home
+from sandbox.ports import NotReadyError
+from tests.end_to_end import books, fault_plan
+from tests.end_to_end.disruption import Disruption
+from tests.end_to_end.orders import (
+    PAYERS,
+    Order,
+    Sent,
+    make_orders,
+    send_payments,
+    send_refunds,
+    send_top_ups,
+)
+from tests.end_to_end.traffic import evenly, owed_bills, published
+
+PAYMENTS = int(os.environ.get("METERHALL_TROUBLE_PAYMENTS", "300"))
+KILLS = int(os.environ.get("METERHALL_TROUBLE_KILLS", "5"))
+FREEZES = int(os.environ.get("METERHALL_TROUBLE_FREEZES", "3"))
+SEED = int(os.environ.get("METERHALL_TROUBLE_SEED", "0")) or random.randrange(1, 1_000_000)
+# Everything has ended this long after everybody is well again.
+SETTLE_SECONDS = float(os.environ.get("METERHALL_TROUBLE_SETTLE_SECONDS", "300"))
+# A fault that has not fired so long after the last payment was sent will not fire.
+FIRE_SECONDS = 90.0
+PAUSE_SECONDS = 2.5
+# How long one disruption takes, with the pause before it.
+DISRUPTION_SECONDS = 6.0
+_OPEN = """
+    SELECT o.kind, o.id, o.state, e.leg || ' at ' || e.institution AS leg, o.payment_method FROM (
+        SELECT 'payment' AS kind, id, state, payment_method FROM payments
+        WHERE state IN ('accepted', 'authorized', 'applied')
+        UNION ALL
+        SELECT 'refund', r.id, r.state, p.payment_method
+        FROM refunds r JOIN payments p ON p.id = r.payment_id WHERE r.state IN ('accepted', 'unapplied')
+        UNION ALL
+        SELECT 'top_up', id, state, payment_method FROM top_ups WHERE state = 'accepted') o
+    LEFT JOIN errands e ON e.kind = o.kind AND e.subject = o.id
+"""
+_KNOWN = "SELECT id FROM payments UNION ALL SELECT id FROM refunds UNION ALL SELECT id FROM top_ups"
+
+
+@pytest.fixture
+def troubled_city(tmp_path: Path) -> Iterator[City]:
+    """A city of this test's own, with shorter patience than users have."""
+    with Home(tmp_path) as home, City(home, seed=SEED, settings=fault_plan.SETTINGS) as started:
+        yield started
+
+
+@pytest.fixture
+async def troubled_wallet(troubled_city: City) -> AsyncIterator[Wallet]:
+    """The wallet app of that city's channel."""
+    secrets = troubled_city.home.secrets
+    async with Wallet(troubled_city.environment, secrets, CHANNEL) as made:
+        yield made
+
+
+@pytest.mark.timeout(3_600)
+async def test_faults_at_every_call_while_servers_die_and_processes_freeze(
+    troubled_city: City, troubled_wallet: Wallet
+) -> None:
+    city, wallet = troubled_city, troubled_wallet
+    print(f"seed {SEED}: {PAYMENTS} payments, {KILLS} kills, {FREEZES} freezes")
+    chance = random.Random(SEED)
+    disruption, sent = Disruption(city, chance), Sent()
+    await asyncio.gather(*(wallet.top_up(payer, 4_000_000) for payer in PAYERS))
+    orders = make_orders(await owed_bills(city, wallet, evenly(city, PAYMENTS)), chance)
+    fault_plan.install(city)
+    began = monotonic()
+    await _all_at_once(disruption, wallet, orders, sent, chance)
+    not_fired = await _not_fired(city)
+    fired = fault_plan.fired(city)
+    fault_plan.clear(city)
+    cleared = monotonic()
+    left_open = await _left_open(city, sent)
+    ended = monotonic()
+    print(f"trouble for {cleared - began:.0f} s, all ended {ended - cleared:.0f} s after it")
+    print(f"did {dict(disruption.did)}; fired {dict(sorted(fired.items()))}")
+    failures = [f"the fault {name} has not fired" for name in sorted(not_fired)]
+    failures += left_open + await _failed(city, sent) + await _disagreements(city)
+    assert not failures, "\n".join(failures)
+    assert disruption.did["kill_postgres"] == KILLS
+    assert disruption.did["kill_kafka"] == disruption.did["stop_kafka"] == 1
+    assert disruption.did["freeze_process"] + disruption.did["freeze_in_transaction"] == FREEZES
+    assert disruption.did["froze inside a transaction"] >= min(FREEZES, 1)
+
+
+async def _all_at_once(
+    disruption: Disruption, wallet: Wallet, orders: list[Order], sent: Sent, chance: random.Random
+) -> None:
+    events = ["kill_postgres"] * KILLS + ["kill_kafka", "stop_kafka"]
+    inside = -(-FREEZES // 3)
+    events += ["freeze_in_transaction"] * inside + ["freeze_process"] * (FREEZES - inside)
+    chance.shuffle(events)
+    apart_seconds = len(events) * DISRUPTION_SECONDS / len(orders)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(disruption.run(events, PAUSE_SECONDS))
+        group.create_task(send_payments(wallet, orders, sent, apart_seconds))
+        group.create_task(send_top_ups(wallet, sent, apart_seconds))
+        group.create_task(send_refunds(wallet, len(orders), sent))
+
+
+async def _not_fired(city: City) -> set[str]:
+    """The planned faults that have not fired; they are waited for, since most fire when something is asked again."""
+    deadline = monotonic() + FIRE_SECONDS
+    while True:
+        city.revive()
+        missing = fault_plan.planned() - set(fault_plan.fired(city))
+        if not missing or monotonic() > deadline:
+            return missing
+        await asyncio.sleep(0.5)
+
+
+async def _left_open(city: City, sent: Sent) -> list[str]:
+    """What has not come to its end in time, or was never accepted."""
+    deadline = monotonic() + SETTLE_SECONDS
+    ids = {*sent.payments, *sent.refunds, *sent.top_ups}
+    while True:
+        city.revive()
+        unknown = ids - {row["id"] for row in await books.query(city, _KNOWN)}
+        rows = await books.query(city, _OPEN)
+        if not (unknown or rows) or monotonic() > deadline:
+            lost = [f"{id} was asked for and is not known" for id in unknown]
+            return lost + [f"still open: {dict(row)}" for row in rows]
+        await asyncio.sleep(0.5)
+
+
+async def _failed(city: City, sent: Sent) -> list[str]:
+    """Payments that nobody has refused, and that failed nevertheless."""
+    known = await books.payments(city)
+    failed = [
+        f"{id} is {known[id].state}, paid by {order.payment_method}"
+        for id, order in sent.payments.items()
+        if not order.may_fail
+        and id in known
+        and known[id].state in {"rejected", "declined", "voided"}
+    ]
+    # A biller that refuses to say what became of a mark is believed to have refused it.
+    return failed if len(failed) > fault_plan.QUERIES else []
+
+
+async def _disagreements(city: City) -> list[str]:
+    await published(city)
+    found = await books.disagreements(city)
+    for schema in ("billing", "notifications"):
+        found += await books.topic_disagreements(city, schema)
+    try:
+        city.command("audit")
+    except NotReadyError as error:
+        found.append(str(error))
+    return found

@@ -1,0 +1,85 @@
+"""Rows of errands for tests: plant, claim, settle and read them."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from errands import Errand, Institutions, NewErrand, Turn, queue
+from tests.support.errands import turn
+
+PSP = "psp"
+LEASE_SECONDS = 60.0
+
+
+def described() -> Institutions:
+    """A process's institutions: the PSP and a biller with many places."""
+    made = Institutions()
+    for name in (PSP, "biller:a"):
+        made.describe(name, places=100, longest_call_seconds=1.0, late_effect_seconds=60.0)
+    return made
+
+
+async def add(
+    engine: AsyncEngine,
+    institution: str = PSP,
+    *,
+    leg: str = "authorize",
+    lease_seconds: float | None = None,
+    kind: str = "payment",
+    due_in: float = 0.0,
+) -> UUID:
+    """One errand, with its `due_at` moved by so many seconds."""
+    id = uuid4()
+    async with engine.begin() as connection:
+        new = NewErrand(kind, id, institution, leg, lease_seconds)
+        assert await queue.add(connection, [new]) == {(kind, id)}
+    await move(engine, id, due_at=due_in)
+    return id
+
+
+async def move(engine: AsyncEngine, id: UUID, **seconds: float) -> None:
+    """Move times of an errand by so many seconds."""
+    sets = ", ".join(f"{name} = {name} + :{name} * interval '1 second'" for name in seconds)
+    await run(engine, f"UPDATE errands SET {sets} WHERE subject = :id", id=id, **seconds)
+
+
+async def run(engine: AsyncEngine, statement: str, **values: Any) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(text(statement), values)
+
+
+async def row(engine: AsyncEngine, id: UUID) -> Mapping[str, Any]:
+    async with engine.connect() as connection:
+        found = await connection.execute(
+            text("SELECT e.*, due_at - now() AS due_in FROM errands e WHERE subject = :id"),
+            {"id": id},
+        )
+        return dict(found.mappings().one())
+
+
+async def claim(engine: AsyncEngine, places: int = 100, institution: str = PSP) -> list[Errand]:
+    async with engine.begin() as connection:
+        return await queue.claim(connection, {institution: (places, LEASE_SECONDS)})
+
+
+async def settle(engine: AsyncEngine, *turns: Turn) -> None:
+    async with engine.begin() as connection:
+        await queue.lock(connection, [each.errand for each in turns])
+        await queue.settle(connection, turns)
+
+
+async def claimed(engine: AsyncEngine, institutions: Institutions, **new: Any) -> Turn:
+    """A run of a new errand."""
+    await add(engine, **new)
+    [errand] = await claim(engine)
+    return turn(errand, institutions)
+
+
+async def again(engine: AsyncEngine, institutions: Institutions, id: UUID) -> Turn:
+    """The next run of this errand."""
+    await run(engine, "UPDATE errands SET due_at = now() WHERE subject = :id", id=id)
+    [errand] = [each for each in await claim(engine) if each.subject == id]
+    return turn(errand, institutions)

@@ -1,0 +1,29 @@
+"""An institution of tests, and runs that stand in line for its places."""
+
+import asyncio
+from collections.abc import Awaitable
+
+from errands import Institution, Institutions
+
+# Longer than any of these tests takes.
+PATIENT = 30.0
+
+
+def describe(at: Institutions, places: int = 2, line: int = 2) -> Institution:
+    """The institution of a test, with so many places and so long a line."""
+    return at.describe(
+        "psp", places=places, line=line, longest_call_seconds=1.0, late_effect_seconds=60.0
+    )
+
+
+async def in_line(*entering: Awaitable[bool]) -> list[asyncio.Task[bool]]:
+    """These stand in line, in this order."""
+    tasks = [asyncio.ensure_future(each) for each in entering]
+    await settled()
+    return [task for task in tasks if isinstance(task, asyncio.Task)]
+
+
+async def settled() -> None:
+    """Everybody who can go on has gone on."""
+    for _ in range(5):
+        await asyncio.sleep(0)

@@ -1,0 +1,188 @@
+"""The desk of a process: institutions that hang, pause or break down hold up nobody else, and nobody loses a turn."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+import errands
+from errands import Desk, Institutions, NewErrand
+from errands import desk as desk_module
+from tests.errands.workplace import (
+    HANGS,
+    OTHER,
+    PATIENCE_SECONDS,
+    WELL,
+    Workplace,
+    left,
+    plant,
+    run,
+    until,
+)
+from tests.support.errands import claiming
+
+
+@pytest.fixture
+def work() -> Workplace:
+    return Workplace()
+
+
+@pytest.fixture
+def institutions() -> Institutions:
+    made = Institutions()
+    for name in (HANGS, WELL, OTHER):
+        made.describe(name, places=4, line=4, longest_call_seconds=1.0, late_effect_seconds=60.0)
+    return made
+
+
+@pytest.fixture
+async def desk(
+    engine: AsyncEngine, institutions: Institutions, work: Workplace
+) -> AsyncIterator[Desk]:
+    made = Desk(engine, institutions)
+    for kind in ("payment", "refund"):
+        made.register(work.trade(kind))
+    yield made
+    await made.aclose()
+
+
+async def test_one_that_hangs_holds_up_nobody(
+    engine: AsyncEngine, desk: Desk, work: Workplace, institutions: Institutions
+) -> None:
+    gate = work.hang(HANGS)
+    stuck = await plant(engine, HANGS, 20)
+    async with claiming(desk):
+        await until(lambda: len(work.begun[HANGS]) == 4, "it has its four places")
+        for kind in ("payment", "refund"):
+            for name in (WELL, OTHER):
+                await plant(engine, name, 20, kind)
+        await until(
+            lambda: len(work.ended[WELL]) == len(work.ended[OTHER]) == 40, "everybody else is done"
+        )
+        assert (work.most[HANGS], institutions.of(HANGS).taken) == (4, 4)
+        gate.set()
+        await until(lambda: len(work.ended[HANGS]) == 20, "and so is this one in the end")
+    assert work.begun[HANGS] == stuck, "in the order in which they became due"
+    assert work.most[HANGS] == 4
+    await desk.drain()
+    assert [institutions.of(name).taken for name in (HANGS, WELL, OTHER)] == [0, 0, 0]
+    assert await left(engine) == 0
+
+
+async def test_a_place_that_gets_free_is_filled_at_once(
+    engine: AsyncEngine, desk: Desk, work: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The desk does not wait for its next look, which is far off here."""
+    ids = await plant(engine, WELL, 40)
+    monkeypatch.setattr(desk_module, "LOOK_SECONDS", 3_600.0)
+    async with claiming(desk):
+        await until(lambda: len(work.ended[WELL]) == 40, "one claim leads to the next")
+    assert work.begun[WELL] == ids
+
+
+async def test_rows_that_are_written_while_others_wait_overtake_nobody(
+    engine: AsyncEngine, desk: Desk, work: Workplace
+) -> None:
+    gate = work.hang(WELL)
+    early = await plant(engine, WELL, 6)
+    assert await desk.claim() == 4
+    async with desk.booking() as booking:
+        assert booking.hold(WELL, 1) == 0
+    late = uuid4()
+    async with engine.begin() as connection:
+        await errands.add(connection, [NewErrand("payment", late, WELL, "call")])
+    gate.set()
+    async with claiming(desk):
+        await until(lambda: len(work.ended[WELL]) == 7, "all are done")
+    assert work.begun[WELL] == [*early, late]
+
+
+async def test_one_that_is_paused_is_left_alone_and_goes_on_after(
+    engine: AsyncEngine, desk: Desk, work: Workplace
+) -> None:
+    await run(engine, "INSERT INTO paused_institutions (institution) VALUES (:name)", name=WELL)
+    ids = await plant(engine, WELL, 6)
+    await plant(engine, OTHER, 6)
+    async with claiming(desk):
+        await until(lambda: len(work.ended[OTHER]) == 6, "the others go on")
+        async with desk.booking() as booking:
+            assert booking.hold(WELL, 1) == 0
+        assert work.begun[WELL] == []
+        await run(engine, "DELETE FROM paused_institutions")
+        await until(lambda: len(work.ended[WELL]) == 6, "and now this one")
+    assert work.begun[WELL] == ids
+
+
+async def test_a_claim_that_fails_gives_all_places_back(
+    engine: AsyncEngine, desk: Desk, work: Workplace, institutions: Institutions
+) -> None:
+    for name in (HANGS, WELL, OTHER):
+        await plant(engine, name, 3)
+    work.broken = True
+    with pytest.raises(ValueError, match="a defect of ours"):
+        await desk.claim()
+    assert [institutions.of(name).taken for name in (HANGS, WELL, OTHER)] == [0, 0, 0]
+    work.broken = False
+    assert await desk.claim() == 9, "they are due as before"
+    await desk.drain()
+    assert await left(engine) == 0
+
+
+async def test_a_desk_outlives_claims_that_fail(
+    engine: AsyncEngine, desk: Desk, work: Workplace
+) -> None:
+    work.broken = True
+    await plant(engine, WELL, 2)
+    failed = desk_module.FAILED._value.get()
+    async with claiming(desk):
+        await until(lambda: desk_module.FAILED._value.get() >= failed + 2, "it tries again")
+        work.broken = False
+        await until(lambda: len(work.ended[WELL]) == 2, "and works when it can")
+
+
+async def test_kinds_that_it_does_not_know_are_left_alone(
+    engine: AsyncEngine, desk: Desk, work: Workplace, institutions: Institutions
+) -> None:
+    """Those of a newer version: neither claimed again and again, nor in the way of the others."""
+    await plant(engine, WELL, 6, "of_the_future")
+    ids = await plant(engine, WELL, 2)
+    assert await desk.claim() == 2
+    await desk.drain()
+    assert (work.ended[WELL], institutions.of(WELL).taken) == (ids, 0)
+    async with engine.connect() as connection:
+        rows = await connection.execute(text("SELECT fence, held, contested FROM errands"))
+        assert {tuple(row) for row in rows} == {(0, False, False)}
+    async with desk.booking() as booking:
+        assert booking.hold(WELL, 1) == 1, "they make nobody wait"
+        booking.release()
+
+
+async def test_it_drains(engine: AsyncEngine, desk: Desk, work: Workplace) -> None:
+    gate = work.hang(WELL)
+    await plant(engine, WELL, 2)
+    await plant(engine, OTHER, 2, "refund")
+    assert await desk.claim() == 4
+    draining = asyncio.create_task(desk.drain())
+    await until(lambda: len(work.ended[OTHER]) == 2, "one institution has answered")
+    assert not draining.done()
+    gate.set()
+    await asyncio.wait_for(draining, PATIENCE_SECONDS)
+    assert await left(engine) == 0
+
+
+async def test_closing_waits_for_nobody_and_leaves_the_rest_to_others(
+    engine: AsyncEngine, desk: Desk, work: Workplace
+) -> None:
+    work.hang(WELL)
+    await plant(engine, WELL, 2)
+    assert await desk.claim() == 2
+    await until(lambda: len(work.begun[WELL]) == 2, "both are under way")
+    await asyncio.wait_for(desk.aclose(), 2)
+    await asyncio.wait_for(desk.drain(), 2)
+    assert work.ended[WELL] == []
+    async with engine.connect() as connection:
+        rows = await connection.execute(text("SELECT held, due_at > now() FROM errands"))
+        assert {tuple(row) for row in rows} == {(True, True)}, "until the leases end"

@@ -1,0 +1,115 @@
+"""A look into the table and a claim cost what they find, however long the backlog is."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from errands import queue
+from tests.errands.errand_rows import PSP, add, run
+
+
+class TestLook:
+    async def test_where_errands_are_due_and_what_is_paused(self, engine: AsyncEngine) -> None:
+        for name, due_in in (("biller:a", 0.0), ("biller:a", -5.0), ("biller:b", 50.0), (PSP, -1)):
+            await add(engine, name, due_in=due_in)
+        await run(
+            engine, "INSERT INTO paused_institutions (institution) VALUES ('biller:c'), ('psp')"
+        )
+        async with engine.connect() as connection:
+            found = await queue.look(connection)
+        assert sorted(found) == [("biller:a", False), ("biller:c", True), ("psp", True)]
+
+    async def test_an_empty_table(self, engine: AsyncEngine) -> None:
+        async with engine.connect() as connection:
+            assert await queue.look(connection) == []
+
+    async def test_its_cost_does_not_grow_with_the_backlog(
+        self, engine: AsyncEngine, owner_engine: AsyncEngine
+    ) -> None:
+        fill = """
+            INSERT INTO errands (kind, subject, institution, leg, due_at)
+            SELECT 'payment', gen_random_uuid(), 'biller:' || n % 3, 'apply', now() - n * interval '1 millisecond'
+            FROM generate_series(1, :rows) AS n
+        """
+        await run(owner_engine, fill, rows=1_000)
+        await analyze(owner_engine)
+        few = await look_plan(engine)
+        await run(owner_engine, fill, rows=49_000)
+        await analyze(owner_engine)
+        many = await look_plan(engine)
+        assert "Seq Scan on errands" not in many.said
+        assert "ix_errands_institution_due_at" in many.said
+        assert many.rows <= 20, "a few rows for each institution"
+        assert many.pages <= 2 * few.pages + 20
+        async with engine.connect() as connection:
+            assert {each.institution for each in await queue.look(connection)} == {
+                "biller:0",
+                "biller:1",
+                "biller:2",
+            }
+
+    async def test_a_claim_reads_what_it_takes(
+        self, engine: AsyncEngine, owner_engine: AsyncEngine
+    ) -> None:
+        await run(
+            owner_engine,
+            """
+            INSERT INTO errands (kind, subject, institution, leg, due_at)
+            SELECT 'payment', gen_random_uuid(), 'biller:' || n % 3, 'apply', now() - n * interval '1 millisecond'
+            FROM generate_series(1, 50000) AS n
+            """,
+        )
+        await analyze(owner_engine)
+        wanted = {
+            "institutions": ["biller:0"],
+            "places": [8],
+            "leases": [60.0],
+            "kinds": ["payment"],
+        }
+        plan = await explain(engine, str(queue._CLAIM), wanted)
+        assert "Seq Scan on errands" not in plan.said
+        assert plan.pages < 400
+
+
+class Plan:
+    """What EXPLAIN (ANALYZE, BUFFERS) tells of one execution."""
+
+    def __init__(self, root: dict[str, Any]) -> None:
+        nodes = list(_nodes(root))
+        self.said = " ".join(
+            f"{each['Node Type']} on {each.get('Relation Name')} by {each.get('Index Name')}"
+            for each in nodes
+        )
+        self.pages = root["Shared Hit Blocks"] + root["Shared Read Blocks"]
+        self.rows = max(
+            each["Actual Rows"] * each["Actual Loops"]
+            for each in nodes
+            if each.get("Relation Name") == "errands"
+        )
+
+
+def _nodes(node: dict[str, Any]) -> list[dict[str, Any]]:
+    return [node, *(found for each in node.get("Plans", []) for found in _nodes(each))]
+
+
+async def analyze(owner: AsyncEngine) -> None:
+    async with owner.connect() as connection:
+        autocommit = await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await autocommit.execute(text("VACUUM ANALYZE errands"))
+
+
+async def look_plan(engine: AsyncEngine) -> Plan:
+    return await explain(engine, str(queue._DUE), {})
+
+
+async def explain(engine: AsyncEngine, statement: str, values: Mapping[str, Any]) -> Plan:
+    async with engine.begin() as connection:
+        found = await connection.scalar(
+            text(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}"), values
+        )
+        root = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
+        await connection.rollback()
+        return Plan(root)

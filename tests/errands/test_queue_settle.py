@@ -1,0 +1,211 @@
+"""What a run leaves behind in the table of errands, and whose run counts."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+import errands
+from errands import Institutions, Turn
+from errands.turn import FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS, retry_seconds
+from services.billing.payments.recording import record_errands
+from services.billing.subject import Kind, Subject
+from tests.errands.errand_rows import (
+    LEASE_SECONDS,
+    PSP,
+    again,
+    claimed,
+    described,
+    move,
+    row,
+    settle,
+)
+
+
+@pytest.fixture
+def institutions() -> Institutions:
+    return described()
+
+
+class TestSettle:
+    async def test_progress_is_due_at_once_and_nothing_is_on_its_way(
+        self, engine: AsyncEngine, institutions: Institutions
+    ) -> None:
+        mine = await claimed(engine, institutions)
+        mine.answered()
+        assert await mine.begin("apply", "biller:a")
+        await settle(engine, mine)
+        found = await row(engine, mine.errand.subject)
+        assert (found["institution"], found["leg"], found["held"]) == ("biller:a", "apply", False)
+        assert (found["unknown_since"], found["sent_at"], found["tries"]) == (None, None, 0)
+        assert found["due_in"] <= timedelta(0)
+
+    async def test_what_has_no_answer_has_been_so_since_the_first_time(
+        self, engine: AsyncEngine, institutions: Institutions
+    ) -> None:
+        mine = await claimed(engine, institutions)
+        id = mine.errand.subject
+        mine.unknown()
+        await settle(engine, mine)
+        first = await row(engine, id)
+        assert first["unknown_since"] == first["sent_at"] is not None
+        assert first["tries"] == 1
+        await move(engine, id, unknown_since=-100, sent_at=-100, leg_since=-200)
+        before = await row(engine, id)
+        mine = await again(engine, institutions, id)
+        assert mine.maybe_sent
+        mine.unknown()
+        await settle(engine, mine)
+        second = await row(engine, id)
+        assert second["unknown_since"] == before["unknown_since"]
+        assert second["leg_since"] == before["leg_since"]
+        assert second["sent_at"] > before["sent_at"], "it went out once more"
+        assert second["tries"] == 2
+        assert second["due_in"] > first["due_in"]
+
+    async def test_another_leg_without_an_answer_begins_to_count_anew(
+        self, engine: AsyncEngine, institutions: Institutions
+    ) -> None:
+        mine = await claimed(engine, institutions)
+        id = mine.errand.subject
+        mine.unknown()
+        await settle(engine, mine)
+        await move(engine, id, unknown_since=-100, sent_at=-100, leg_since=-100)
+        before = await row(engine, id)
+        mine = await again(engine, institutions, id)
+        mine.answered()
+        assert await mine.begin("apply", "biller:a")
+        mine.unknown()
+        await settle(engine, mine)
+        after = await row(engine, id)
+        assert after["unknown_since"] > before["unknown_since"]
+        assert after["leg_since"] > before["leg_since"]
+
+    async def test_an_answer_ends_what_was_unknown(
+        self, engine: AsyncEngine, institutions: Institutions
+    ) -> None:
+        mine = await claimed(engine, institutions)
+        id = mine.errand.subject
+        mine.unknown()
+        await settle(engine, mine)
+        mine = await again(engine, institutions, id)
+        mine.answered()
+        mine.wait(15.0)
+        await settle(engine, mine)
+        found = await row(engine, id)
+        assert (found["unknown_since"], found["sent_at"], found["tries"]) == (None, None, 0)
+        assert timedelta(seconds=10) < found["due_in"] <= timedelta(seconds=15)
+
+    async def test_a_refusal_that_proves_nothing_leaves_the_call_on_its_way(
+        self, engine: AsyncEngine, institutions: Institutions
+    ) -> None:
+        """It waits until the call can have no effect any more, counted from when it went out."""
+        mine = await claimed(engine, institutions)
+        id = mine.errand.subject
+        mine.unknown()
+        await settle(engine, mine)
+        await move(engine, id, sent_at=-20, unknown_since=-20)
+        before = await row(engine, id)
+        mine = await again(engine, institutions, id)
+        assert not mine.quiet
+        mine.wait(mine.quiet_in_seconds)
+        await settle(engine, mine)
+        found = await row(engine, id)
+        assert (found["sent_at"], found["unknown_since"]) == (before["sent_at"], None)
+        assert timedelta(seconds=35) < found["due_in"] <= timedelta(seconds=40)
+        await move(engine, id, sent_at=-41)
+        mine = await again(engine, institutions, id)
+        assert mine.maybe_sent
+        assert mine.quiet
+
+    async def test_a_leg_at_the_same_institution_keeps_what_is_on_its_way(
+        self, engine: AsyncEngine, institutions: Institutions
+    ) -> None:
+        """As an apply without an answer, and then an unapply: the apply may still come."""
+        mine = await claimed(engine, institutions)
+        id = mine.errand.subject
+        mine.unknown()
+        await settle(engine, mine)
+        before = await row(engine, id)
+        mine = await again(engine, institutions, id)
+        assert await mine.begin("unapply", PSP)
+        mine.wait(1.0)
+        await settle(engine, mine)
+        found = await row(engine, id)
+        assert (found["leg"], found["sent_at"]) == ("unapply", before["sent_at"])
+
+    async def test_a_new_attempt_is_written_down_before_it_is_made(
+        self, engine: AsyncEngine, institutions: Institutions
+    ) -> None:
+        mine = await claimed(engine, institutions)
+        id = mine.errand.subject
+        mine.try_anew()
+        await settle(engine, mine)
+        found = await row(engine, id)
+        assert (found["attempt"], found["sent_at"], found["unknown_since"]) == (2, None, None)
+        assert found["tries"] == 1, "it is no progress, so the waits grow"
+        mine = await again(engine, institutions, id)
+        assert mine.attempt == 2
+        assert await mine.begin("apply", "biller:a")
+        await settle(engine, mine)
+        assert (await row(engine, id))["attempt"] == 1, "each leg begins with its own first key"
+
+    def test_the_waits_grow_up_to_ten_minutes(self) -> None:
+        waits = [retry_seconds(tries) for tries in range(1, 40)]
+        assert waits[:3] == [FIRST_RETRY_SECONDS, 4.0, 8.0]
+        assert waits[-1] == LONGEST_RETRY_SECONDS
+        assert waits == sorted(waits)
+
+    async def test_only_whoever_holds_it_settles(
+        self, engine: AsyncEngine, institutions: Institutions
+    ) -> None:
+        slow = await claimed(engine, institutions)
+        id = slow.errand.subject
+        await move(engine, id, due_at=-LEASE_SECONDS - 1)
+        quick = await again(engine, institutions, id)
+        slow.unknown()
+        async with engine.begin() as connection:
+            await record(connection, [slow])
+        found = await row(engine, id)
+        assert (found["held"], found["unknown_since"], found["fence"]) == (True, None, 2)
+        quick.wait(30.0)
+        async with engine.begin() as connection:
+            await record(connection, [slow, quick])
+        found = await row(engine, id)
+        assert (found["held"], found["unknown_since"]) == (False, None)
+
+    async def test_whoever_ended_it_ends_the_errand_too(
+        self, engine: AsyncEngine, institutions: Institutions
+    ) -> None:
+        """A slow process came further than the one that holds it now."""
+        slow = await claimed(engine, institutions)
+        id = slow.errand.subject
+        await move(engine, id, due_at=-LEASE_SECONDS - 1)
+        await again(engine, institutions, id)
+        async with engine.begin() as connection:
+            await record(connection, [slow], ended=True)
+        async with engine.connect() as connection:
+            assert await connection.scalar(text("SELECT count(*) FROM errands")) == 0
+
+
+class Result:
+    """How far an aggregate came."""
+
+    def __init__(self, turn: Turn) -> None:
+        self.turn = turn
+        self.case: str | None = None
+        self.subject = Subject(Kind(turn.errand.kind), turn.errand.subject)
+
+
+async def record(
+    connection: AsyncConnection, turns: Sequence[Turn], *, ended: bool = False
+) -> None:
+    """As a use case records, with the aggregates' rows locked."""
+
+    locked = await errands.lock(connection, [each.errand for each in turns])
+    results = [Result(each) for each in turns]
+    await record_errands(
+        connection, results, locked, [each.subject for each in results] if ended else []
+    )

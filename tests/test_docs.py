@@ -1,0 +1,74 @@
+"""What the documents name exists: metrics, events in the log, settings, files that are linked."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from services.billing.settings import Settings as Billing
+from services.notifications.settings import Settings as Notifications
+
+ROOT = Path(__file__).parent.parent
+OPERATING = (ROOT / "docs/operating.md").read_text()
+# Decisions tell of what was so, too.
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+CODE = "\n".join(
+    path.read_text()
+    for room in ("chassis", "errands", "events", "messaging", "services", "sandbox", "migrations")
+    for path in sorted((ROOT / room).rglob("*.py"))
+)
+METRICS = set(re.findall(r"\b(?:Counter|Gauge|Histogram)\(\s*\"(\w+)\"", CODE))
+LOGGED = set(re.findall(r"\blog\.\w+\(\s*\"(\w+)\"", CODE))
+# What upgrades tell of.
+GONE = {"METERHALL_RESUME_AFTER_SECONDS"}
+
+
+def test_every_alarm_is_on_something_that_there_is() -> None:
+    section = OPERATING.split("## Alarms\n")[1].split("\n## ")[0]
+    watched = [line.split("|")[1] for line in section.splitlines() if line.startswith("| ")][1:]
+    names = {name for cell in watched for name in words(cell)}
+    assert len(names) > 15, "the table is read"
+    assert names <= METRICS | LOGGED, names - METRICS - LOGGED
+
+
+def test_every_metric_that_is_named_exists() -> None:
+    """Elsewhere what ends as metrics do, or begins as those of errands do, is one."""
+    named = {
+        name
+        for path in DOCUMENTS
+        for name in words(path.read_text())
+        if re.search(r"_total$|^errands?_|^outbox_\w+_|^breaker_|_places_taken$|^cases_", name)
+    }
+    assert {"errands_waiting", "errand_places_taken"} <= named
+    assert named <= METRICS | LOGGED, named - METRICS - LOGGED
+
+
+def test_every_setting_that_is_named_is_read() -> None:
+    fields = {
+        f"METERHALL_{field}".upper()
+        for settings in (Billing, Notifications)
+        for field in settings.model_fields
+    }
+    assert not fields & GONE
+    for path in DOCUMENTS:
+        named = set(re.findall(r"\bMETERHALL_[A-Z_]+[A-Z]\b", path.read_text())) - GONE - fields
+        # The sandbox and the tools of a moment read theirs by name.
+        unknown = {each for each in named if f'"{each}"' not in CODE}
+        assert not unknown, (path.name, unknown)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_leads_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
+        if "://" in target or target.startswith("#"):
+            continue
+        assert (path.parent / target.split("#")[0]).exists(), target
+
+
+def words(text: str) -> set[str]:
+    """Names in `code` that are written as metrics and log events are."""
+    return {
+        name
+        for code in re.findall(r"`([^`\n]+)`", text)
+        for name in re.findall(r"\b[a-z]+(?:_[a-z]+)+\b", re.sub(r"\"\w*\"|\w+=", "", code))
+    }
