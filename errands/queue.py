@@ -15,11 +15,12 @@ from errands.model import Errand, Key
 from errands.turn import Turn
 
 _ADD = text("""
-    INSERT INTO errands (kind, subject, institution, leg, held, due_at)
-    SELECT kind, subject, institution, leg, lease IS NOT NULL,
+    INSERT INTO errands (kind, subject, institution, leg, attempt, held, due_at)
+    SELECT kind, subject, institution, leg, attempt, lease IS NOT NULL,
         clock_timestamp() + coalesce(lease, 0) * interval '1 second'
     FROM unnest(CAST(:kinds AS text[]), CAST(:subjects AS uuid[]), CAST(:institutions AS text[]),
-        CAST(:legs AS text[]), CAST(:leases AS float8[])) AS n (kind, subject, institution, leg, lease)
+        CAST(:legs AS text[]), CAST(:attempts AS int[]), CAST(:leases AS float8[]))
+        AS n (kind, subject, institution, leg, attempt, lease)
     ON CONFLICT DO NOTHING RETURNING kind, subject
 """)
 # A loose scan: one look into the index for each institution that has errands, however many it has.
@@ -58,6 +59,11 @@ _LOCK = text("""
     FROM errands e JOIN unnest(CAST(:kinds AS text[]), CAST(:subjects AS uuid[])) AS k (kind, subject)
         ON e.kind = k.kind AND e.subject = k.subject
     ORDER BY e.kind, e.subject FOR UPDATE OF e
+""")
+_EXIST = text("""
+    SELECT e.kind, e.subject FROM errands e
+    JOIN unnest(CAST(:kinds AS text[]), CAST(:subjects AS uuid[])) AS k (kind, subject)
+        ON e.kind = k.kind AND e.subject = k.subject
 """)
 _SETTLE = text("""
     UPDATE errands e
@@ -107,13 +113,17 @@ _REDIRECT = text("""
 
 
 class NewErrand(NamedTuple):
-    """An errand to be written. `lease_seconds`: this process has it for so long; None: whoever has a place takes it."""
+    """An errand to be written. `lease_seconds`: this process has it for so long; None: whoever has a place takes it.
+
+    `attempt`: earlier ones are over, and their keys are used up.
+    """
 
     kind: str
     subject: UUID
     institution: str
     leg: str
     lease_seconds: float | None = None
+    attempt: int = 1
 
 
 class Waiting(NamedTuple):
@@ -143,6 +153,7 @@ async def add(connection: AsyncConnection, new: Sequence[NewErrand]) -> set[Key]
             "subjects": [each.subject for each in new],
             "institutions": [each.institution for each in new],
             "legs": [each.leg for each in new],
+            "attempts": [each.attempt for each in new],
             "leases": [each.lease_seconds for each in new],
         },
     )
@@ -178,6 +189,12 @@ async def lock(connection: AsyncConnection, errands: Sequence[Errand]) -> dict[K
     """Lock the rows of these errands, their aggregates' rows being locked; those that have gone are missing."""
     rows = await connection.execute(_LOCK, _keys([each.key for each in errands]))
     return {(row.kind, row.subject): row for row in rows}
+
+
+async def exist(connection: AsyncConnection, keys: Sequence[Key]) -> set[Key]:
+    """The keys of those of these errands that are there."""
+    rows = await connection.execute(_EXIST, _keys(keys))
+    return {(row.kind, row.subject) for row in rows}
 
 
 async def settle(connection: AsyncConnection, turns: Sequence[Turn]) -> None:

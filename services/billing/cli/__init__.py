@@ -19,6 +19,7 @@ GROUPS = (
     "catalog",
     "bills",
     "payments",
+    "refunds",
     "errands",
     "ledger",
     "reconcile",

@@ -34,7 +34,8 @@ def list_(
         str | None, typer.Option(help="Only those that wait there: psp, biller:ID or ledger.")
     ] = None,
     kind: Annotated[
-        str | None, typer.Option(help="Only payment, refund, top_up or lookup.")
+        str | None,
+        typer.Option(help="Only payment, refund, top_up, lookup, or late_payment and so on."),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="The first so many.")] = 50,
     json: AsJson = False,
@@ -208,9 +209,10 @@ async def _check(connection: AsyncConnection, name: str) -> None:
 
 def _kinds() -> list[str]:
     from services.billing.bills.record import KIND
+    from services.billing.payments import late
     from services.billing.subject import Kind
 
-    return [*Kind, KIND]
+    return [*Kind, KIND, *late.KINDS.values()]
 
 
 def _kind(name: str) -> str:

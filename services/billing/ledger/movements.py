@@ -9,6 +9,8 @@ from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
+from events.ids import derived_id
+
 
 class Account(NamedTuple):
     """A ledger account by its name. Wallets can't be overdrawn; every other account may go either way.
@@ -62,6 +64,26 @@ def bank(currency: str, name: str = "main") -> Account:
     return Account(f"bank:{name}", currency)
 
 
+def late_captures(currency: str) -> Account:
+    """What the PSP took for payments and top-ups that have ended here, until it has gone back."""
+    return Account("suspense:late-captures", currency)
+
+
+def failed_refunds(currency: str) -> Account:
+    """What payers are owed because the PSP's refund failed after it had succeeded."""
+    return Account("suspense:failed-refunds", currency)
+
+
+def late_return_id(subject: object) -> UUID:
+    """The id of the transfer that gives back the late capture of this payment or top-up."""
+    return derived_id("late_return", subject)
+
+
+def refund_returned_id(subject: object) -> UUID:
+    """The id of the transfer that books the late failure of what was given back for this subject."""
+    return derived_id("refund_returned", subject)
+
+
 def top_up(transfer_id: UUID, to: Account, amount_minor: int, occurred_at: datetime) -> Transfer:
     """The PSP captured money for a wallet."""
     return Transfer(transfer_id, "top_up", psp_clearing(to.currency), to, amount_minor, occurred_at)
@@ -87,6 +109,78 @@ def refund(
     """All or a part of a payment goes back where it came from. Netted: the biller is owed that much less."""
     return Transfer(
         transfer_id, "refund", payment.credit, payment.debit, amount_minor, occurred_at, payment.id
+    )
+
+
+def refund_to_wallet(
+    transfer_id: UUID, payment: Transfer, to: Account, amount_minor: int, occurred_at: datetime
+) -> Transfer:
+    """A refund that the PSP can't make goes to the payer's wallet. Netted like every refund."""
+    return Transfer(
+        transfer_id,
+        "refund_to_wallet",
+        payment.credit,
+        to,
+        amount_minor,
+        occurred_at,
+        payment.id,
+    )
+
+
+def late_capture(
+    transfer_id: UUID, currency: str, amount_minor: int, occurred_at: datetime
+) -> Transfer:
+    """The PSP took money for a payment or top-up that has ended here. The id is the one that its success would have."""
+    return Transfer(
+        transfer_id,
+        "late_capture",
+        psp_clearing(currency),
+        late_captures(currency),
+        amount_minor,
+        occurred_at,
+    )
+
+
+def late_return(transfer_id: UUID, capture: Transfer, occurred_at: datetime) -> Transfer:
+    """The PSP gave a late capture back."""
+    return Transfer(
+        transfer_id,
+        "late_return",
+        capture.credit,
+        capture.debit,
+        capture.amount_minor,
+        occurred_at,
+        capture.id,
+    )
+
+
+def refund_returned(
+    transfer_id: UUID, given_back: UUID, currency: str, amount_minor: int, occurred_at: datetime
+) -> Transfer:
+    """What the PSP gave back by the transfer `given_back` has come back to it: the payer is owed it."""
+    return Transfer(
+        transfer_id,
+        "refund_returned",
+        psp_clearing(currency),
+        failed_refunds(currency),
+        amount_minor,
+        occurred_at,
+        given_back,
+    )
+
+
+def returned_to_wallet(
+    transfer_id: UUID, returned: UUID, to: Account, amount_minor: int, occurred_at: datetime
+) -> Transfer:
+    """What came back by the transfer `returned` goes to the payer's wallet."""
+    return Transfer(
+        transfer_id,
+        "returned_to_wallet",
+        failed_refunds(to.currency),
+        to,
+        amount_minor,
+        occurred_at,
+        returned,
     )
 
 

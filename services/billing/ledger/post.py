@@ -7,6 +7,7 @@ in a circle. Every function takes a list and runs one statement per table, insid
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
+from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
@@ -53,6 +54,7 @@ _NAMED = """
     JOIN ledger_accounts a ON a.address = w.address AND a.currency = w.currency
 """
 _FIND = text(f"SELECT a.address, a.currency, a.id, a.balance_minor - a.held_minor {_NAMED}")
+_BOOKED = text("SELECT id, kind FROM transfers WHERE id = ANY(CAST(:ids AS uuid[]))")
 _LOCK = text(f"""
     SELECT count(*) FROM (
         SELECT {_NAMED} ORDER BY a.no_overdraft DESC, a.id FOR NO KEY UPDATE OF a) AS locked
@@ -84,6 +86,14 @@ async def find_accounts(
         Account(address, currency): Funds(id, available)
         for address, currency, id, available in rows
     }
+
+
+async def booked(connection: AsyncConnection, ids: Collection[UUID]) -> dict[UUID, str]:
+    """The kinds of those of these transfers that are booked, by their ids."""
+    if not ids:
+        return {}
+    rows = await connection.execute(_BOOKED, {"ids": list(ids)})
+    return {row.id: row.kind for row in rows}
 
 
 async def lock_accounts(connection: AsyncConnection, accounts: Collection[Account]) -> None:

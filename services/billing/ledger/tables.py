@@ -37,7 +37,14 @@ KINDS = (
     "psp_settlement",
     "remittance",
     "adjustment",
+    "late_capture",
+    "late_return",
+    "refund_returned",
+    "refund_to_wallet",
+    "returned_to_wallet",
 )
+# By these a biller is owed less again: each names the payment that it corrects.
+TAKES_BACK = ("refund", "reversal", "refund_to_wallet")
 HOLD_STATES = (
     "pending",  # the money is set aside
     "posted",  # pending -> posted: it was moved by the transfer of the same id

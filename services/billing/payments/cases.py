@@ -36,6 +36,10 @@ _CLOSE = text(f"""
     WHERE c.subject = e.subject AND c.subject_kind = e.subject_kind AND c.closed_at IS NULL
       AND NOT {one_of("c.kind", LASTING)}
 """)  # noqa: S608 - our own words
+_CLOSE_LASTING = text("""
+    UPDATE cases SET closed_at = now(), closed_because = :why
+    WHERE subject = :id AND subject_kind = :subject_kind AND kind = :kind AND closed_at IS NULL
+""")
 _COUNT = text("SELECT kind, count(*) AS cases FROM cases WHERE closed_at IS NULL GROUP BY kind")
 
 OPENED = Counter("cases_opened_total", "Cases that this process opened", ["kind"])
@@ -95,6 +99,12 @@ async def close_cases(connection: AsyncConnection, subjects: Mapping[Subject, st
             "whys": list(subjects.values()),
         },
     )
+
+
+async def close_lasting(connection: AsyncConnection, subject: Subject, kind: str, why: str) -> None:
+    """Close the case of a LASTING kind about this subject: a person has ended what it tells of."""
+    about = {"id": subject.id, "subject_kind": subject.kind, "kind": kind, "why": why}
+    await connection.execute(_CLOSE_LASTING, about)
 
 
 async def open_for_result(engine: AsyncEngine, result: Result, error: Exception) -> None:

@@ -34,14 +34,18 @@ class GiveBack:
         intent_id: str,
         amount_minor: int,
         currency: str,
+        *,
+        look_first: bool = False,
     ) -> Refunded | RefundPending | Stuck | None:
         """Ask for it, or find it. None: not known yet, and the turn says when to go on."""
 
         async def find() -> Refunded | RefundPending | Refused | Unknown | None:
-            call = self._psp.find_refund(subject, intent_id, amount_minor, currency)
+            call = self._psp.find_refund(
+                subject, intent_id, amount_minor, currency, attempt=turn.attempt
+            )
             return await ask(calls, turn, "refund", call)
 
-        if turn.maybe_sent or turn.attempt > 1:
+        if look_first or turn.maybe_sent or turn.attempt > 1:
             found = await find()
             if found is not None:
                 return _outcome(found, turn, certain=True)

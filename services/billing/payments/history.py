@@ -68,12 +68,16 @@ _SUBJECTS = text("""
 """)
 # `turn` puts what one transaction did at one moment into the order in which it is told.
 _HISTORY = text("""
-    WITH subjects AS (
+    WITH RECURSIVE subjects AS (
         SELECT CAST(:kind AS text) AS kind, CAST(:id AS uuid) AS id, NULL AS of,
             coalesce((SELECT u.transfer_id FROM top_ups u WHERE u.id = :id AND :kind = 'top_up'), :id) AS transfer_id
         UNION ALL
         SELECT 'refund', id, 'refund ' || left(id::text, 8) || ': ', transfer_id FROM refunds
         WHERE payment_id = :id AND :kind = 'payment'
+    ), booked AS (
+        SELECT s.of, t.id FROM subjects s JOIN transfers t ON t.id = s.transfer_id
+        UNION SELECT b.of, t.id FROM booked b JOIN transfers t ON t.corrects = b.id
+            AND t.kind IN ('late_return', 'refund_returned', 'returned_to_wallet')
     ), told AS (
         SELECT r.created_at AS at, 0 AS turn, 'state' AS what, 'promised over HTTP' AS text, r.amount_minor,
             r.currency::text
@@ -114,7 +118,7 @@ _HISTORY = text("""
         UNION ALL SELECT t.created_at, 4, 'transfer', coalesce(s.of, '') || t.kind || ' '
             || regexp_replace(d.address, '^wallet:.*', 'wallet') || ' > '
             || regexp_replace(c.address, '^wallet:.*', 'wallet'), t.amount_minor, t.currency
-        FROM subjects s JOIN transfers t ON t.id = s.transfer_id JOIN ledger_accounts d ON d.id = t.debit_account
+        FROM booked s JOIN transfers t ON t.id = s.id JOIN ledger_accounts d ON d.id = t.debit_account
             JOIN ledger_accounts c ON c.id = t.credit_account
         UNION ALL SELECT issued_at, 5, 'receipt', number, amount_minor, currency
         FROM receipts WHERE payment_id = :id AND :kind = 'payment'

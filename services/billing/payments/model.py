@@ -143,6 +143,7 @@ class Progress:
     reason: str | None = None
     authorized_at: datetime | None = None
     applied_at: datetime | None = None
+    given_back: bool = False  # the PSP had taken the money after we gave up, and gave it back
     calls: list[Call] = field(default_factory=list)
     # A note for finance ops: nobody outside can say, or somebody said no where none may.
     case: str | None = None

@@ -15,13 +15,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from errands import Desk, Errand, Trade, Turn
 from events.payments import PayBill, RefundPayment, TopUpWallet
 from services.billing.bills.connectors import Connectors
-from services.billing.payments import busy, read, refund, top_up
+from services.billing.payments import busy, late, read, refund, top_up
 from services.billing.payments.accept import Accepted, accept
 from services.billing.payments.cases import Result, open_for_failed_call, open_for_result
 from services.billing.payments.keep import LostRaceError
+from services.billing.payments.late_legs import LateLegs
 from services.billing.payments.legs import Legs
 from services.billing.payments.model import Instruction
 from services.billing.payments.record import record
+from services.billing.payments.record_late import record_late
 from services.billing.payments.record_refund import finish, record_refunds
 from services.billing.payments.record_top_up import record_top_ups
 from services.billing.payments.refund import Reversal
@@ -58,6 +60,8 @@ class Payments:
         register(Kind.PAYMENT, read.read_open, Legs(psp, connectors).run, record)
         register(Kind.REFUND, refund.read_open, RefundLegs(psp, connectors).run, record_refunds)
         register(Kind.TOP_UP, top_up.read_open, TopUpLegs(psp).run, record_top_ups)
+        for kind, read_late in late.READERS.items():
+            register(kind, read_late, LateLegs(psp, connectors).run, record_late)
 
     async def pay(self, batch: Sequence[Instruction[PayBill]]) -> list[int]:
         """Pay these bills; returns the positions whose payment id belongs to another payment, which change nothing."""
@@ -107,7 +111,7 @@ class Payments:
 def _register(  # noqa: PLR0917
     desk: Desk,
     engine: AsyncEngine,
-    kind: Kind,
+    kind: str,
     read_open: Callable[[AsyncConnection, Sequence[Errand]], Awaitable[Sequence[_ItemT]]],
     run: Callable[[_ItemT, Turn], Awaitable[_ResultT]],
     record_results: Callable[[AsyncConnection, Sequence[_ResultT]], Awaitable[int]],

@@ -21,6 +21,7 @@ from services.billing.payments import announce
 from services.billing.payments.accept import new_receipt
 from services.billing.payments.calls import record_calls
 from services.billing.payments.cases import NewCase, open_cases
+from services.billing.payments.late_model import taken_and_given_back
 from services.billing.payments.model import Progress
 from services.billing.payments.recording import (
     case_of,
@@ -84,6 +85,7 @@ async def record(connection: AsyncConnection, results: Sequence[Progress]) -> in
     await _update(connection, steps, now)
     succeeded = [each for each in steps if each.progress.state == State.SUCCEEDED]
     numbers = await _book(connection, [each.progress for each in succeeded], now)
+    await _book_late_money(connection, [each.progress for each in steps], now)
     voided = [each.progress.payment for each in steps if each.progress.state == State.VOIDED]
     await ledger.void(connection, [each.id for each in voided if not each.by_psp])
     await open_cases(connection, [case for each in steps for case in _cases(each.progress, locked)])
@@ -186,6 +188,21 @@ async def _book(
     )
     await ledger.post(connection, transfers, released)
     return await receipts.issue(connection, [new_receipt(each.payment, now) for each in succeeded])
+
+
+async def _book_late_money(
+    connection: AsyncConnection, results: Sequence[Progress], now: datetime
+) -> None:
+    # It came and went at the PSP, and its statement says so.
+    transfers: list[ledger.Transfer] = []
+    for each in results:
+        payment = each.payment
+        if each.given_back:
+            transfers += taken_and_given_back(
+                payment.subject, payment.id, payment.amount_minor, payment.currency, now
+            )
+    if transfers:
+        await ledger.post(connection, transfers)
 
 
 def _cases(progress: Progress, locked: Mapping[Key, Row[Any]]) -> list[NewCase]:

@@ -15,7 +15,7 @@ from messaging.outbox import Outgoing, enqueue
 from services.billing import ledger, receipts
 from services.billing.payments import announce
 from services.billing.payments.calls import record_calls
-from services.billing.payments.cases import open_cases
+from services.billing.payments.cases import NewCase, open_cases
 from services.billing.payments.recording import case_of, is_held, is_news, record_errands
 from services.billing.payments.refund_model import Outcome, RefundProgress
 from services.billing.subject import Kind
@@ -38,6 +38,10 @@ _UPDATE = text("""
     FROM unnest(CAST(:ids AS uuid[]), CAST(:states AS text[]), CAST(:psp_ids AS text[]), CAST(:reasons AS text[]),
         CAST(:ended AS bool[])) AS n (id, state, psp_refund_id, reason, ended)
     WHERE r.id = n.id
+""")
+_KEEP_ATTEMPTS = text("""
+    UPDATE refunds r SET attempt = n.attempt
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:attempts AS int[])) AS n (id, attempt) WHERE r.id = n.id
 """)
 _STILL_OPEN = text("""
     SELECT id FROM refunds WHERE payment_id = ANY(CAST(:payments AS uuid[])) AND state IN ('accepted', 'unapplied')
@@ -81,6 +85,8 @@ async def record_refunds(connection: AsyncConnection, results: Sequence[RefundPr
     await open_cases(
         connection, [case for each in steps for case in case_of(each, locked, "refund")]
     )
+    stuck = [each for each in steps if each.stuck and is_held(locked, each.refund.errand)]
+    await _end_stuck(connection, stuck)
     await finish(connection, ended, now)
     await _wake(connection, ended)
     return len(steps)
@@ -104,6 +110,27 @@ def _steps(
         ):
             steps[row.id] = each
     return list(steps.values())
+
+
+async def _end_stuck(connection: AsyncConnection, stuck: Sequence[RefundProgress]) -> None:
+    # Asking again with a key that is used up would go on for ever. A person ends them (stuck.py).
+    if not stuck:
+        return
+    await errands.end(connection, [each.subject for each in stuck])
+    attempts = {
+        "ids": [each.refund.id for each in stuck],
+        "attempts": [each.turn.attempt for each in stuck],
+    }
+    await connection.execute(_KEEP_ATTEMPTS, attempts)
+    note = (
+        "the biller has taken its mark back, and the PSP will not give the money back: {0}. End it by `meterhall"
+        " refunds retry {1}` (the PSP is asked again) or `meterhall refunds to-wallet {1}` (the payer's wallet gets it)"
+    )
+    cases = [
+        NewCase(each.subject, "refund_stuck", note.format(each.stuck, each.refund.id))
+        for each in stuck
+    ]
+    await open_cases(connection, cases)
 
 
 async def _wake(connection: AsyncConnection, ended: Sequence[RefundProgress]) -> None:
@@ -168,16 +195,16 @@ async def _move(connection: AsyncConnection, ended: Sequence[Outcome]) -> dict[U
 
 
 def _transfer(progress: Outcome, payment: Row[Any], now: datetime) -> ledger.Transfer:
-    source = (
-        ledger.psp_clearing(payment.currency)
-        if payment.funding == "psp"
-        else ledger.wallet(payment.channel_id, payment.payer, payment.currency)
-    )
+    wallet = ledger.wallet(payment.channel_id, payment.payer, payment.currency)
+    source = ledger.psp_clearing(payment.currency) if payment.funding == "psp" else wallet
     paid = ledger.pay_bill(
         payment.id, source, payment.biller_id, payment.amount_minor, payment.finished_at
     )
-    assert progress.refund.transfer_id is not None
-    return ledger.refund(progress.refund.transfer_id, paid, progress.refund.amount_minor, now)
+    refund = progress.refund
+    assert refund.transfer_id is not None
+    if refund.to_wallet:
+        return ledger.refund_to_wallet(refund.transfer_id, paid, wallet, refund.amount_minor, now)
+    return ledger.refund(refund.transfer_id, paid, refund.amount_minor, now)
 
 
 def _events(

@@ -73,10 +73,8 @@ class RefundLegs:
             case Stuck(code, text) if progress.state == "accepted":
                 progress.state, progress.reason = "failed", f"psp_refused:{code}"[:64]
             case Stuck(code, text):
-                # The biller has taken its mark back, so this money has to go back: a person must find the way.
-                turn.unknown()
-                progress.case = (
-                    f"unapplied at the biller, but the PSP refuses the refund: {code} {text}"
-                )
+                # The biller has taken its mark back, so this money has to go back: a person chooses the way.
+                turn.answered()
+                progress.stuck = f"{code} {text}"
             case None:
                 pass

@@ -55,6 +55,7 @@ class Refund:
     correlation_id: str | None = None
     reversal: bool = False  # the biller took its mark back by itself
     reserved: bool = True  # whether the amount is set aside on the payment
+    to_wallet: bool = False  # the PSP could not give it back, so the payer's wallet gets it
     transfer_id: UUID | None = None  # of the transfer that books it; set once the refund is kept
 
     @property
@@ -106,6 +107,8 @@ class RefundProgress:
     psp_refund_id: str | None = None
     reason: str | None = None
     case: str | None = None
+    # Why the PSP will not give back what has to go back: nobody outside is asked any more.
+    stuck: str | None = None
     calls: list[Call] = field(default_factory=list)
 
     @property

@@ -66,6 +66,8 @@ TRANSITIONS: dict[State, tuple[State, ...]] = {
 OPEN = (State.ACCEPTED, State.AUTHORIZED, State.APPLIED)
 # While a payment is in one of these, its bill can't be paid by another one.
 HOLDS_BILL = (*OPEN, State.SUCCEEDED, State.PARTIALLY_REFUNDED)
+# It has ended, and nobody has the payer's money.
+WITHOUT_MONEY = (State.VOIDED, State.REJECTED, State.DECLINED)
 
 # In characters; what is longer is cut. A case's note, and what an outside call was answered.
 LONGEST_NOTE = 1_000
@@ -73,7 +75,18 @@ LONGEST_DETAIL = 500
 # Names that we give ourselves: of legs, outcomes and cases.
 LONGEST_WORD = 64
 
-LEGS = ("authorize", "apply", "capture", "void", "unapply", "refund", "charge")
+LEGS = (
+    "authorize",
+    "apply",
+    "capture",
+    "void",
+    "unapply",
+    "refund",
+    "charge",
+    "look",  # at an intent of something that has ended here
+    "find",  # a refund of something that has ended here
+    "query",  # the biller, about a payment that has ended here
+)
 REFUND_STATES = (
     "accepted",  # the amount is reserved on the payment; the biller or the PSP is asked next
     "unapplied",  # accepted -> unapplied: the biller took its mark back; the money goes back next
@@ -170,6 +183,8 @@ refunds = Table(
     Column("request_hash", LargeBinary, nullable=False),
     Column("state", Text, nullable=False),
     Column("psp_refund_id", String(bounds.PSP_ID)),
+    # Which attempt the PSP refused: the errand has ended with a case, and its last key is used up.
+    Column("attempt", Integer, nullable=False, server_default="1"),
     # The biller took its mark back by itself, so all that is left goes back and the payment ends as reversed.
     Column("reversal", Boolean, nullable=False, server_default="false"),
     *_ending(),

@@ -116,7 +116,7 @@ class Undo:
             payment.currency,
         ):
             case Refunded(psp_refund_id):
-                # Our ledger never saw this money: the PSP's statement will show it coming and going.
+                progress.given_back = True
                 progress.case = f"captured after we gave up; given back as {psp_refund_id}"
                 progress.state = State.VOIDED
             case Stuck(code, text):

@@ -1,7 +1,8 @@
 """The PSP's webhooks: verified, kept once for ever, and taken as a hint to look now.
 
-Events come duplicated and in any order, so none is believed: the errand of the payment or top-up is made due, and
-whoever claims it asks the PSP for the state.
+Events come duplicated and in any order, so none is believed: the errand of the payment, refund or top-up is made due,
+and whoever claims it asks the PSP for the state. For one that has ended an errand is written (late.py). What an event
+is about is told by its object and not by its type.
 """
 
 import time
@@ -15,8 +16,14 @@ import errands
 from chassis.problems import Problem
 from events import bounds
 from services.billing.institutions import PSP
-from services.billing.payments.cases import NewCase, open_cases
-from services.billing.psp import BadSignature, subject_in, verify_webhook
+from services.billing.payments import late
+from services.billing.psp import (
+    BadSignature,
+    intent_with_money,
+    is_failed_refund,
+    subject_in,
+    verify_webhook,
+)
 from services.billing.subject import Kind, Subject
 
 router = APIRouter(tags=["PSP"])
@@ -25,7 +32,6 @@ _KEEP = text("""
     INSERT INTO psp_webhooks (event_id, type, object_id) VALUES (:event_id, :type, :object_id)
     ON CONFLICT DO NOTHING RETURNING event_id
 """)
-_SUCCEEDED_REFUND = text("SELECT 1 FROM refunds WHERE id = :id AND state = 'succeeded'")
 
 
 @router.post("/v1/psp/webhooks", status_code=200, include_in_schema=False)
@@ -62,18 +68,14 @@ async def keep(connection: AsyncConnection, event: dict[str, Any]) -> bool:
     subject = _subject_of(thing.get("metadata"))
     if subject is None:
         return True
+    intent_id = intent_with_money(thing)
+    if intent_id and subject.kind != Kind.REFUND:
+        await late.note_money(connection, subject, intent_id)
+    elif is_failed_refund(thing):
+        await late.note_failed_refund(connection, subject)
     # One that a process has in hand is left to it: the PSP's echo of our calls must not send a second one.
-    await errands.make_due(connection, [subject], PSP)
-    if event.get("type") == "refund.failed" and subject.kind == Kind.REFUND:
-        await _failed_late(connection, subject)
+    await errands.make_due(connection, [subject, late.key_of(subject)], PSP)
     return True
-
-
-async def _failed_late(connection: AsyncConnection, refund: Subject) -> None:
-    # A bank can send money back days after the PSP said that the refund succeeded. Our books say that the payer has it.
-    if (await connection.execute(_SUCCEEDED_REFUND, {"id": refund.id})).first() is not None:
-        note = "the PSP says that this refund failed after it had succeeded: pay it another way"
-        await open_cases(connection, [NewCase(refund, "refund_failed_late", note)])
 
 
 def _subject_of(metadata: Any) -> Subject | None:

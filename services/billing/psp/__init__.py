@@ -15,7 +15,12 @@ from services.billing.psp.outcomes import (
     Unknown,
     Voided,
 )
-from services.billing.psp.webhook import BadSignature, verify_webhook
+from services.billing.psp.webhook import (
+    BadSignature,
+    intent_with_money,
+    is_failed_refund,
+    verify_webhook,
+)
 from services.billing.psp.wire import subject_in
 
 __all__ = [
@@ -33,6 +38,8 @@ __all__ = [
     "Refused",
     "Unknown",
     "Voided",
+    "intent_with_money",
+    "is_failed_refund",
     "subject_in",
     "verify_webhook",
 ]

@@ -26,6 +26,7 @@ from services.billing.psp.outcomes import (
     Unknown,
     Voided,
 )
+from services.billing.psp.refunds import choose
 from services.billing.psp.sweep import Sweep
 from services.billing.psp.transport import Params, Request, Transport
 from services.billing.psp.wire import (
@@ -112,14 +113,13 @@ class Psp:
         *,
         attempt: int = 1,
     ) -> Refunded | RefundPending | Refused | Unknown:
-        """Give captured money back, all or a part of it: for a refund, or for a payment that we gave up.
-
-        `attempt` as in Charge."""
+        """Give captured money back, all or a part of it. `attempt` as in Charge; the metadata names a later one."""
         params = [
             ("payment_intent", intent_id),
             ("amount", str(amount_minor)),
             ("metadata[refund_id]", str(subject.id)),
             ("metadata[kind]", subject.kind),
+            *([("metadata[attempt]", str(attempt))] if attempt > 1 else []),
         ]
         key = _key(str(subject), "refund", attempt)
         request = Request("refund", "POST", "/v1/refunds", params, key)
@@ -163,23 +163,21 @@ class Psp:
         intent_id: str,
         amount_minor: int | None = None,
         currency: str | None = None,
+        *,
+        attempt: int | None = None,
     ) -> Refunded | RefundPending | Refused | Unknown | None:
-        """The refund for this subject among the charge's refunds, by whatever attempt, of this amount and currency. A
-        list does not lag: None proves its absence."""
+        """The refund for this subject among the charge's refunds, of this amount and currency (see refunds.choose).
+        A list does not lag: None proves that there is none, or that those of earlier attempts have failed."""
         params = [("payment_intent", intent_id)]
         refunds = await listed(
             self._transport, "find_refund", "/v1/refunds", params, shape=WireRefunds
         )
         if isinstance(refunds, Unknown):
             return refunds
-        ours = [one for one in refunds if one.is_of(subject)]
-        if any(one.payment_intent != intent_id for one in ours):
-            return Unknown("not_ours: the list told of a refund of another charge")
-        if len(ours) > 1:
-            return Unknown(f"doubled: {', '.join(one.id for one in ours)} are one refund")
-        if not ours:
-            return None
-        return ours[0].difference(amount_minor, currency) or ours[0].outcome()
+        found = choose([one for one in refunds if one.is_of(subject)], intent_id, attempt)
+        if found is None or isinstance(found, Unknown):
+            return found
+        return found.difference(amount_minor, currency) or found.outcome()
 
     async def balance_transactions(
         self, since: datetime, until: datetime

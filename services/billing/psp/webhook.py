@@ -6,9 +6,10 @@ Source of the scheme: Stripe-Signature, `t=<unix>,v1=<hex>[,v1=…]`, HMAC-SHA25
 import hashlib
 import hmac
 import json
+from collections.abc import Mapping
 from typing import Any
 
-from services.billing.psp.wire import ID
+from services.billing.psp.wire import FAILED_REFUND, ID, WITH_MONEY
 
 # Two secrets at most are valid during a roll, so a header that offers hundreds of signatures is an attack.
 MOST_SIGNATURES = 8
@@ -66,3 +67,16 @@ def _event(payload: bytes) -> dict[str, Any]:
     if not isinstance(event, dict) or not isinstance(id, str) or not ID.fullmatch(id):
         raise BadSignature("the body is not an event with an id")
     return event
+
+
+def intent_with_money(thing: Mapping[str, Any]) -> str | None:
+    """The id of the intent that an event's object is, when it says that money is held or taken."""
+    id = thing.get("id")
+    if thing.get("object") != "payment_intent" or thing.get("status") not in WITH_MONEY:
+        return None
+    return id if isinstance(id, str) and ID.fullmatch(id) else None
+
+
+def is_failed_refund(thing: Mapping[str, Any]) -> bool:
+    """Whether an event's object is a refund that has failed. The event's type does not tell: there are three."""
+    return thing.get("object") == "refund" and thing.get("status") in FAILED_REFUND

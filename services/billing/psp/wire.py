@@ -46,6 +46,9 @@ ID = re.compile(rf"^[A-Za-z0-9_]{{1,{bounds.PSP_ID}}}$")
 Id = Annotated[str, Field(pattern=ID.pattern)]
 Amount = Annotated[int, Field(ge=0, le=LARGEST_MINOR)]
 SignedAmount = Annotated[int, Field(ge=-LARGEST_MINOR, le=LARGEST_MINOR)]
+# The statuses of a refund that has given nothing back, and of an intent under which money is held or taken.
+FAILED_REFUND = ("failed", "canceled")
+WITH_MONEY = ("requires_capture", "succeeded")
 # Until the year 2200, as everywhere.
 UnixTime = Annotated[int, Field(ge=0, lt=7_258_118_400)]
 
@@ -131,6 +134,17 @@ class WireRefund(_WithId):
         """Whether this is the refund for that subject."""
         return subject_in(self.metadata, "refund_id", subject.kind) == subject
 
+    @property
+    def attempt(self) -> int:
+        """Which attempt it was; the first one is not named."""
+        named = self.metadata.get("attempt", "1")
+        return int(named) if named.isascii() and named.isdigit() and len(named) < 10 else 1
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it has given nothing back, for good."""
+        return self.status in FAILED_REFUND
+
     def difference(self, amount_minor: int | None, currency: str | None) -> Unknown | None:
         """Why this is not a refund of that amount and currency; what is not given, or not named, is not compared."""
         if amount_minor is not None and self.amount != amount_minor:
@@ -146,7 +160,7 @@ class WireRefund(_WithId):
                 return Refunded(self.id)
             case "pending" | "requires_action":
                 return RefundPending(self.id)
-            case "failed" | "canceled":
+            case _ if self.has_failed:
                 return Refused(
                     self.failure_reason or self.status, f"refund {self.id} {self.status}"
                 )

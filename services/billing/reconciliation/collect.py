@@ -13,7 +13,9 @@ from datetime import date
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.billing.reconciliation.lines import Source
+from chassis.database import one_of
+from services.billing import ledger
+from services.billing.reconciliation.lines import LINE_KINDS, Source
 
 _ACCOUNTS = text("SELECT id FROM ledger_accounts WHERE address = :address")
 
@@ -80,17 +82,22 @@ _CONSUMED = """
     (SELECT m.id FROM matches m WHERE m.transfer_id = t.id AND m.source = :source AND m.released_at IS NULL) IS NOT NULL
 """
 
+_TAKES_BACK = one_of("kind", ledger.TAKES_BACK)
+_LINE_KINDS = ", ".join(f"('{kind}', '{line_kind}')" for kind, line_kind in LINE_KINDS.items())
+# What came late or came back is referred to by what it corrects: the payment, the refund or the top-up.
 _PSP_ITEMS = text(f"""
     INSERT INTO recon_items
-    SELECT k.line_kind, t.id,
-        CAST(coalesce((SELECT r.id FROM refunds r WHERE r.transfer_id = t.id),
-            (SELECT u.id FROM top_ups u WHERE u.transfer_id = t.id), t.id) AS text),
+    SELECT k.line_kind, t.id, CAST(coalesce(
+            (SELECT r.id FROM refunds r WHERE r.transfer_id = about.id),
+            (SELECT u.id FROM top_ups u WHERE u.transfer_id = about.id), about.id) AS text),
         CASE WHEN t.debit_account = ANY(CAST(:accounts AS bigint[])) THEN t.amount_minor ELSE -t.amount_minor END,
         t.currency, ARRAY[t.id], {_DAY.format("t.occurred_at")}, {_CONSUMED}, true
     FROM (SELECT id FROM ({_TRANSFERS}) AS ours UNION SELECT our_id FROM recon_lines WHERE our_id IS NOT NULL) AS wanted
     JOIN transfers t ON t.id = wanted.id
-    JOIN (VALUES ('pay_bill', 'charge'), ('top_up', 'charge'), ('refund', 'refund'), ('reversal', 'refund'),
-        ('psp_fee', 'fee'), ('psp_settlement', 'payout')) AS k (kind, line_kind) ON k.kind = t.kind
+    JOIN (VALUES {_LINE_KINDS}) AS k (kind, line_kind) ON k.kind = t.kind
+    CROSS JOIN LATERAL (SELECT CASE WHEN t.kind IN ('late_return', 'refund_returned') THEN coalesce(
+        (SELECT o.corrects FROM transfers o WHERE o.id = t.corrects AND o.kind = 'late_return'), t.corrects)
+        ELSE t.id END AS id) AS about
     WHERE t.debit_account = ANY(CAST(:accounts AS bigint[])) OR t.credit_account = ANY(CAST(:accounts AS bigint[]))
 """)  # noqa: S608 - made of the constants above
 
@@ -99,7 +106,7 @@ _FIND_PAYMENTS = text(f"""
     INSERT INTO recon_payments
     SELECT id, upper(replace(CAST(id AS text), '-', '')) FROM (
         SELECT CASE WHEN kind = 'pay_bill' THEN id ELSE corrects END AS id FROM ({_TRANSFERS}) AS ours
-        WHERE kind IN ('pay_bill', 'refund', 'reversal')
+        WHERE kind = 'pay_bill' OR {_TAKES_BACK}
         UNION SELECT our_id FROM recon_lines WHERE our_id IS NOT NULL
     ) AS wanted
 """)  # noqa: S608 - made of the constants above
@@ -122,7 +129,7 @@ _UNAPPLY_ITEMS = text(f"""
         FROM recon_payments p
         CROSS JOIN LATERAL (SELECT * FROM transfers t WHERE t.corrects = p.id OFFSET 0) AS t
         JOIN transfers paid ON paid.id = p.id AND paid.credit_account = ANY(CAST(:accounts AS bigint[]))
-        WHERE t.kind IN ('refund', 'reversal') AND t.debit_account = ANY(CAST(:accounts AS bigint[]))
+        WHERE t.{_TAKES_BACK} AND t.debit_account = ANY(CAST(:accounts AS bigint[]))
     ) AS refunds
     GROUP BY corrects, serial, currency, paid_minor
 """)  # noqa: S608 - made of the constants above

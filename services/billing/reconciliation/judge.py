@@ -9,7 +9,9 @@ from datetime import date
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.billing.reconciliation.lines import Source
+from chassis.database import one_of
+from services.billing import ledger
+from services.billing.reconciliation.lines import LINE_KINDS, Source
 
 _FOUND = """
     CREATE TEMP TABLE recon_found (type text, kind text, reference text, ordinal integer, day date, line_id bigint,
@@ -45,7 +47,8 @@ _LEFT_ITEMS = text("""
       AND NOT EXISTS (SELECT FROM recon_lines l WHERE l.our_id = i.our_id AND l.kind = i.kind)
 """)
 # The day's own statement may be missing, and those that were missed before may have come.
-_MISSING_STATEMENTS = text("""
+_TOLD_OF = one_of("t.kind", tuple({**LINE_KINDS, **dict.fromkeys(ledger.TAKES_BACK)}))
+_MISSING_STATEMENTS = text(f"""
     INSERT INTO recon_found (type, kind, reference, ordinal, day)
     SELECT 'missing_statement', 'statement', CAST(d.day AS text), 1, d.day
     FROM (
@@ -58,11 +61,11 @@ _MISSING_STATEMENTS = text("""
               AND t.occurred_at < CAST(CAST(:day AS date) + 1 AS timestamp) AT TIME ZONE 'Asia/Shanghai'
               AND (t.debit_account = ANY(CAST(:accounts AS bigint[]))
                   OR t.credit_account = ANY(CAST(:accounts AS bigint[])))
-              AND t.kind IN ('pay_bill', 'top_up', 'refund', 'reversal', 'psp_fee', 'psp_settlement'))
+              AND {_TOLD_OF})
     ) AS d
     WHERE NOT EXISTS (SELECT FROM statements s WHERE s.source = :source AND s.source_id = :source_id
         AND s.day = d.day AND s.superseded_at IS NULL)
-""")
+""")  # noqa: S608 - our own kinds
 _OPEN = text("""
     INSERT INTO breaks AS b (source, source_id, day, type, kind, reference, ordinal, line_id, transfer_id,
         theirs_minor, theirs_currency, ours_minor, ours_currency)

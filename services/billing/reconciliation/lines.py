@@ -15,6 +15,18 @@ from services.billing.subject import Kind, Subject
 SHANGHAI = timezone(timedelta(hours=8), "Asia/Shanghai")
 # What the PSP's book declares (fees, payouts) was booked under ids in this namespace before kinds were told apart.
 _FORMERLY_DECLARED = UUID("6f2f3ad1-9c53-5d0e-8a53-4a2f6d7b1c90")
+# A transfer on the PSP's account, by its kind, and the line that its statement should have for it.
+LINE_KINDS = {
+    "pay_bill": "charge",
+    "top_up": "charge",
+    "late_capture": "charge",
+    "refund": "refund",
+    "reversal": "refund",
+    "late_return": "refund",
+    "refund_returned": "refund_failure",
+    "psp_fee": "fee",
+    "psp_settlement": "payout",
+}
 # Stripe's reporting categories; `type` alone would mix refunds with partial captures (docs.stripe.com/reports).
 _KINDS = {
     "charge": "charge",
@@ -109,14 +121,18 @@ def _movement(said: BalanceTransaction) -> Line:
     subject = said.charge if kind == "charge" else said.refund if kind != "other" else None
     if subject is None:
         return _line(said, kind, said.id)
-    return _line(said, kind, str(subject.id), _transfer_id(kind, subject), subject.id)
+    formerly_by_id = (kind, subject.kind) in {("charge", Kind.TOP_UP), ("refund", Kind.REFUND)}
+    former_id = subject.id if formerly_by_id else None
+    return _line(said, kind, str(subject.id), _transfer_id(kind, subject), former_id)
 
 
-def _transfer_id(kind: str, subject: Subject) -> UUID | None:
-    # What we gave back of a payment that we had given up was never booked, so no transfer stands for it.
-    if subject.kind == Kind.PAYMENT:
-        return subject.id if kind == "charge" else None
-    return derived_id(subject.kind, subject.id)
+def _transfer_id(kind: str, subject: Subject) -> UUID:
+    if kind == "refund_failure":
+        return ledger.refund_returned_id(subject)
+    if kind == "refund" and subject.kind != Kind.REFUND:
+        # Given back by ourselves: the payment or top-up had ended before the PSP took its money.
+        return ledger.late_return_id(subject)
+    return subject.id if subject.kind == Kind.PAYMENT else derived_id(subject.kind, subject.id)
 
 
 def _fee(said: BalanceTransaction) -> Line:

@@ -169,7 +169,11 @@ MADE: dict[str, tuple[str, ...]] = {
         """
         SELECT 'transfer ' || t.id, 'the ' || t.kind || ' that it books does not exist' FROM {transfers} t
         WHERE (t.kind = 'pay_bill' AND NOT EXISTS (SELECT FROM payments p WHERE p.id = t.id))
-           OR (t.kind IN ('refund', 'reversal') AND NOT EXISTS (SELECT FROM refunds r WHERE r.transfer_id = t.id))
+           OR (t.kind IN ('refund', 'reversal', 'refund_to_wallet')
+               AND NOT EXISTS (SELECT FROM refunds r WHERE r.transfer_id = t.id))
+           OR (t.kind = 'late_capture' AND NOT EXISTS (SELECT FROM payments p WHERE p.id = t.id)
+               AND NOT EXISTS (SELECT FROM top_ups u WHERE u.transfer_id = t.id))
+           OR (t.kind IN ('late_return', 'refund_returned', 'returned_to_wallet') AND t.corrects IS NULL)
            OR (t.kind = 'top_up' AND NOT EXISTS (SELECT FROM top_ups u WHERE u.transfer_id = t.id))
            OR (t.kind IN ('psp_fee', 'psp_settlement')
                AND NOT EXISTS (SELECT FROM statement_lines l WHERE l.our_id = t.id))

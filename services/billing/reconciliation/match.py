@@ -22,7 +22,8 @@ _BY_REFERENCE = text("""
     WHERE pair.place = 1
     ORDER BY pair.line_id, t.place
 """)
-# A payment that was applied and unapplied, a refund that failed: it came and went, and we never booked it.
+# A payment that was applied and unapplied, a refund that failed: it came and went, and we never booked it. Of several
+# attempts at a refund the one that counts has been matched before; each other one and its failure undo each other.
 _NETTED = text("""
     WITH one AS (
         SELECT *, row_number() OVER (PARTITION BY kind, reference, amount_minor, currency ORDER BY id) AS place
@@ -33,9 +34,11 @@ _NETTED = text("""
     FROM one AS there
     JOIN one AS back ON back.reference = there.reference AND back.currency = there.currency
         AND back.amount_minor = -there.amount_minor AND back.place = there.place
-        AND (there.kind, back.kind) IN (('apply', 'unapply'), ('refund', 'refund_failure'))
     CROSS JOIN LATERAL (VALUES (there.id), (back.id)) AS line (id)
-    WHERE NOT EXISTS (SELECT FROM recon_items i WHERE i.our_id = there.our_id AND i.kind = there.kind)
+    WHERE (there.kind, back.kind) = ('apply', 'unapply')
+            AND NOT EXISTS (SELECT FROM recon_items i WHERE i.our_id = there.our_id AND i.kind = there.kind)
+        OR (there.kind, back.kind) = ('refund', 'refund_failure') AND NOT EXISTS (
+            SELECT FROM recon_items i WHERE i.our_id = back.our_id AND i.kind = back.kind AND NOT i.consumed)
 """)
 _DROP_MATCHED_LINES = text("""
     DELETE FROM recon_lines l
@@ -53,7 +56,8 @@ async def match(connection: AsyncConnection, source: Source) -> None:
     """Match in the caller's transaction; what is left in recon_lines and recon_items is for `judge`."""
     about = {"source": source.kind}
     await connection.execute(_BY_REFERENCE, about)
-    await connection.execute(_NETTED, about)
     await connection.execute(_DROP_MATCHED_LINES)
     await connection.execute(_MARK_CONSUMED_ITEMS, about)
+    await connection.execute(_NETTED, about)
+    await connection.execute(_DROP_MATCHED_LINES)
     await connection.exec_driver_sql("ANALYZE recon_lines, recon_items")

@@ -10,6 +10,8 @@ from datetime import date
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from chassis.database import one_of
+from services.billing import ledger
 from services.billing.reconciliation.collect import collect
 from services.billing.reconciliation.judge import judge
 from services.billing.reconciliation.lines import PSP, Source, bounds
@@ -17,19 +19,20 @@ from services.billing.reconciliation.match import match
 from services.billing.reconciliation.store import lock
 
 # Billers with a statement or a transfer of the day, or with something still open.
-_BILLERS = text("""
+_BILLERS = text(f"""
     SELECT source_id FROM statements WHERE source = 'biller' AND day = :day
     UNION
     SELECT source_id FROM breaks WHERE source = 'biller' AND state = 'open'
     UNION
     SELECT split_part(a.address, ':', 2) FROM (
         SELECT unnest(ARRAY[debit_account, credit_account]) AS account FROM transfers
-        WHERE occurred_at >= :since AND occurred_at < :until AND kind IN ('pay_bill', 'refund', 'reversal')
+        WHERE occurred_at >= :since AND occurred_at < :until
+          AND (kind = 'pay_bill' OR {one_of("kind", ledger.TAKES_BACK)})
         GROUP BY 1
     ) AS used JOIN ledger_accounts a ON a.id = used.account
     WHERE a.address LIKE 'biller:%'
     ORDER BY 1
-""")
+""")  # noqa: S608 - our own kinds
 _RESULT = text("""
     SELECT s.version IS NOT NULL AS has_statement, coalesce(s.lines, 0) AS lines,
         (SELECT count(*) FROM transfers t

@@ -11,6 +11,7 @@ from pathlib import Path
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from chassis.database import one_of
 from services.billing import ledger
 from services.billing.bills.connectors import Connectors, DayFileLine
 from services.billing.bills.connectors.file import FileConnector
@@ -18,7 +19,8 @@ from services.billing.payments.model import serial_of
 from services.billing.reconciliation.lines import SHANGHAI, bounds
 
 _BILLERS = text("SELECT id FROM billers WHERE settled_by = 'file' AND active ORDER BY id")
-_LINES = text("""
+_TAKES_BACK = one_of("kind", ledger.TAKES_BACK)
+_LINES = text(f"""
     WITH account AS (SELECT id FROM ledger_accounts WHERE address = :address),
     today AS (
         SELECT * FROM transfers WHERE occurred_at >= :since AND occurred_at < :until
@@ -31,10 +33,10 @@ _LINES = text("""
         SELECT paid.id, paid.amount_minor, paid.currency, 'unapply', max(t.occurred_at)
         FROM (
             SELECT DISTINCT corrects FROM today
-            WHERE kind IN ('refund', 'reversal') AND debit_account IN (SELECT id FROM account)
+            WHERE {_TAKES_BACK} AND debit_account IN (SELECT id FROM account)
         ) AS touched
         JOIN transfers paid ON paid.id = touched.corrects
-        JOIN transfers t ON t.corrects = paid.id AND t.kind IN ('refund', 'reversal')
+        JOIN transfers t ON t.corrects = paid.id AND t.{_TAKES_BACK}
         GROUP BY paid.id, paid.amount_minor, paid.currency
         HAVING sum(t.amount_minor) = paid.amount_minor AND max(t.occurred_at) < :until
     )
@@ -42,7 +44,7 @@ _LINES = text("""
     FROM (SELECT * FROM applied UNION ALL SELECT * FROM unapplied) AS l
     JOIN payments p ON p.id = l.payment_id JOIN bills b ON b.id = p.bill_id
     ORDER BY l.occurred_at, l.payment_id, l.kind
-""")
+""")  # noqa: S608 - our own kinds
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,13 +65,18 @@ STANDING: dict[str, tuple[str, ...]] = {
             SELECT FROM cases c WHERE c.subject = e.subject AND c.subject_kind = e.kind AND c.closed_at IS NULL)
         """,
         """
-        SELECT 'errand ' || e.kind || ' ' || e.subject AS subject, 'what it is about is not open' AS what FROM errands e
+        SELECT 'errand ' || e.kind || ' ' || e.subject AS subject, 'what it is about is in another state' AS what
+        FROM errands e
         WHERE NOT CASE e.kind
             WHEN 'payment' THEN EXISTS (SELECT FROM payments p WHERE p.id = e.subject
                 AND p.state IN ('accepted', 'authorized', 'applied'))
             WHEN 'refund' THEN EXISTS (SELECT FROM refunds r WHERE r.id = e.subject
                 AND r.state IN ('accepted', 'unapplied'))
             WHEN 'top_up' THEN EXISTS (SELECT FROM top_ups t WHERE t.id = e.subject AND t.state = 'accepted')
+            WHEN 'late_payment' THEN EXISTS (SELECT FROM payments p WHERE p.id = e.subject
+                AND p.state IN ('declined', 'voided', 'rejected'))
+            WHEN 'late_refund' THEN EXISTS (SELECT FROM refunds r WHERE r.id = e.subject AND r.state = 'succeeded')
+            WHEN 'late_top_up' THEN EXISTS (SELECT FROM top_ups t WHERE t.id = e.subject AND t.state = 'declined')
             ELSE EXISTS (SELECT FROM lookups l WHERE l.id = e.subject AND l.state = 'pending') END
         """,
     ),

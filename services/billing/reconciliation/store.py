@@ -44,8 +44,7 @@ _INSERT_LINES = text("""
     INSERT INTO statement_lines (statement_id, kind, reference, our_id, amount_minor, currency, occurred_at, raw)
     SELECT :statement_id, l.kind, reference,
         coalesce((SELECT t.id FROM transfers t WHERE t.id = l.former_id AND (l.kind, t.kind) IN (
-            ('charge', 'top_up'), ('refund', 'refund'), ('refund_failure', 'refund'), ('fee', 'psp_fee'),
-            ('payout', 'psp_settlement'))), our_id),
+            ('charge', 'top_up'), ('refund', 'refund'), ('fee', 'psp_fee'), ('payout', 'psp_settlement'))), our_id),
         amount_minor, currency, occurred_at, CAST(raw AS jsonb)
     FROM unnest(CAST(:kinds AS text[]), CAST(:references AS text[]), CAST(:our_ids AS uuid[]),
         CAST(:former_ids AS uuid[]), CAST(:amounts AS bigint[]), CAST(:currencies AS text[]),

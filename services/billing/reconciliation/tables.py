@@ -33,9 +33,9 @@ from services.billing.database import metadata
 
 SOURCES = ("psp", "biller")
 KINDS = (
-    "charge",  # the PSP took a payer's money: a pay_bill or a top_up
-    "refund",  # the PSP gave it back
-    "refund_failure",  # a refund came back to the PSP
+    "charge",  # the PSP took a payer's money: a pay_bill, a top_up or a late_capture
+    "refund",  # the PSP gave it back: a refund or a late_return
+    "refund_failure",  # what it gave back came back: a refund_returned
     "fee",  # the PSP kept its fee: books a psp_fee
     "payout",  # the PSP paid out: books a psp_settlement
     "apply",  # the biller marked a bill paid: a pay_bill

@@ -57,7 +57,8 @@ WRONG = {
         WHERE p.refunded_minor <> coalesce(r.done, 0) OR p.refund_pending_minor <> coalesce(r.pending, 0)
     """,
     "a refund that succeeded has its transfer, and no other has one": """
-        SELECT r.id FROM refunds r FULL JOIN (SELECT * FROM transfers WHERE kind = 'refund') t ON t.id = r.transfer_id
+        SELECT r.id FROM refunds r FULL JOIN (
+            SELECT * FROM transfers WHERE kind IN ('refund', 'refund_to_wallet')) t ON t.id = r.transfer_id
         WHERE r.id IS NULL OR (r.state = 'succeeded') <> (t.id IS NOT NULL) OR t.amount_minor <> r.amount_minor
     """,
     "events are numbered from 1 without gaps": """
@@ -76,7 +77,9 @@ WRONG = {
         SELECT id, state FROM payments p WHERE (state IN ('accepted', 'authorized', 'applied'))
             <> EXISTS (SELECT FROM errands e WHERE e.kind = 'payment' AND e.subject = p.id)
         UNION ALL SELECT id, state FROM refunds r WHERE (state IN ('accepted', 'unapplied'))
-            <> EXISTS (SELECT FROM errands e WHERE e.kind = 'refund' AND e.subject = r.id)
+            <> (EXISTS (SELECT FROM errands e WHERE e.kind = 'refund' AND e.subject = r.id)
+                OR EXISTS (SELECT FROM cases c WHERE c.subject = r.id AND c.kind = 'refund_stuck'
+                    AND c.closed_at IS NULL))
         UNION ALL SELECT id, state FROM top_ups t WHERE (state = 'accepted')
             <> EXISTS (SELECT FROM errands e WHERE e.kind = 'top_up' AND e.subject = t.id)
     """,

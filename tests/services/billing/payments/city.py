@@ -39,6 +39,12 @@ _PASS_TIME = text("""
     UPDATE errands SET due_at = now(), sent_at = sent_at - greatest(due_at - now(), interval '0'),
         leg_since = leg_since - greatest(due_at - now(), interval '0')
 """)
+_GIVEN_UP = text(
+    "UPDATE payments SET state = :state, reason = :reason, psp_intent_id = :intent WHERE id = :id"
+)
+_VOIDING = text("""
+    UPDATE errands SET leg = 'void', unknown_since = now(), sent_at = now(), held = false WHERE subject = :id
+""")
 _AGE = text("""
     UPDATE errands SET unknown_since = unknown_since - CAST(:by AS interval),
         sent_at = sent_at - CAST(:by AS interval), leg_since = leg_since - CAST(:by AS interval) WHERE subject = :id
@@ -176,6 +182,22 @@ class City:
             return await TopUpLegs(self.client).run(top_up, mine)
         finally:
             mine.leave()
+
+    async def give_up(
+        self,
+        payment: Payment,
+        intent_id: str,
+        *,
+        reason: str = "biller_refused",
+        state: str = "accepted",
+    ) -> None:
+        """As a process leaves it that gave the payment up, and whose void was not answered."""
+        async with self.engine.begin() as connection:
+            await connection.execute(
+                _GIVEN_UP,
+                {"id": payment.id, "intent": intent_id, "reason": reason, "state": state},
+            )
+            await connection.execute(_VOIDING, {"id": payment.id})
 
     def new_process(self) -> None:
         """Another process goes on; what this one had in hand is lost."""

@@ -150,17 +150,6 @@ async def test_a_refund_that_the_psp_refuses_fails(city: City) -> None:
     await city.agree(id)
 
 
-async def test_refused_by_the_psp_after_the_mark_is_gone_it_is_a_case_and_stays_open(
-    city: City,
-) -> None:
-    id = await paid(city)
-    city.psp.add_fault("refund", "refuse")
-    row = await refund(city, id)
-    assert (row["state"], row["unknown_leg"]) == ("unapplied", "refund")
-    assert await books.cases(city.engine, row["id"]) == ["refund"]
-    assert (await books.payment(city.engine, id))["refund_pending_minor"] == 8_850
-
-
 @pytest.mark.parametrize("end", ["succeeded", "failed"])
 async def test_a_pending_refund_ends_when_the_psp_says_so(city: City, end: str) -> None:
     id = await paid(city, "pm_card_pendingRefund")

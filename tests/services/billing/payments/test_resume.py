@@ -1,7 +1,6 @@
 """A process dies, another one goes on: from every point, to one charge and one mark, or to none."""
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -12,7 +11,7 @@ from services.billing.payments.model import Payment
 from services.billing.payments.record import record
 from services.billing.payments.tables import State
 from services.billing.psp import Authorized, Captured, Voided
-from tests.services.billing.payments import books
+from tests.services.billing.payments import books, late
 from tests.services.billing.payments.city import BILLER, EVERYWHERE, City
 from tests.support.factories import fund_wallet, pay_bill
 
@@ -233,23 +232,6 @@ class TestTwoProcesses:
 class TestLateSuccess:
     """We had given up, and the money was taken all the same."""
 
-    async def give_up(self, city: City, payment: Payment, intent_id: str, **more: Any) -> None:
-        # As a timer writes it whose void was not answered.
-        async with city.engine.begin() as connection:
-            await connection.execute(
-                text(
-                    "UPDATE payments SET state = :state, reason = :reason, psp_intent_id = :intent WHERE id = :id"
-                ),
-                {"id": payment.id, "intent": intent_id, "state": "accepted", **more},
-            )
-            await connection.execute(
-                text("""
-                    UPDATE errands SET leg = 'void', unknown_since = now(), sent_at = now(), held = false
-                    WHERE subject = :id
-                """),
-                {"id": payment.id},
-            )
-
     async def capture(self, city: City, payment: Payment, *, applied: bool) -> str:
         intent_id = await authorize(city, payment)
         if applied:
@@ -260,7 +242,7 @@ class TestLateSuccess:
     async def test_with_the_bill_marked_it_is_a_success(self, city: City) -> None:
         payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
         intent_id = await self.capture(city, payment, applied=True)
-        await self.give_up(city, payment, intent_id, reason="action_abandoned")
+        await city.give_up(payment, intent_id, reason="action_abandoned")
         await city.settle()
         row = await books.payment(city.engine, payment.id)
         assert (row["state"], row["reason"]) == ("succeeded", None)
@@ -269,7 +251,7 @@ class TestLateSuccess:
     async def test_without_the_mark_the_money_goes_back(self, city: City) -> None:
         payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
         intent_id = await self.capture(city, payment, applied=False)
-        await self.give_up(city, payment, intent_id, reason="biller_refused")
+        await city.give_up(payment, intent_id, reason="biller_refused")
         city.psp.add_fault("refund", "timeout_after")
         await city.settle()
         row = await books.payment(city.engine, payment.id)
@@ -277,6 +259,10 @@ class TestLateSuccess:
         assert len(city.psp.book(payment.id)["captures"]) == 1
         assert city.given_back_minor(payment.id) == payment.amount_minor
         assert await books.cases(city.engine, payment.id) == ["late_success"]
+        assert await late.kinds(city.engine) == ["late_capture", "late_return"]
+        # The PSP's own event about that capture comes after all this.
+        await late.tell_of_intent(city, intent_id)
+        assert await late.errands(city.engine) == []
         await books.audit(city.engine)
 
     async def test_a_late_confirmation_is_let_go(self, city: City) -> None:

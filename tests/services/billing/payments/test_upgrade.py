@@ -10,11 +10,19 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.ids import derived_id, uuid7
 from migrations.apply import config_of
+from services.billing import ledger
 from services.billing.payments.read import read_open
+from services.billing.subject import Kind, Subject
 from tests.services.billing.payments import books
 from tests.services.billing.payments.city import City
 from tests.support.databases import Database
-from tests.support.factories import CHANNEL, fund_wallet, pay_bill, top_up_wallet
+from tests.support.factories import (
+    CHANNEL,
+    fund_wallet,
+    pay_bill,
+    refund_payment,
+    top_up_wallet,
+)
 
 _REFUND = """
     INSERT INTO refunds (id, payment_id, amount_minor, request_hash, state, attempts, next_attempt_at, finished_at)
@@ -25,6 +33,15 @@ _TRANSFER = """
     INSERT INTO transfers (id, kind, debit_account, credit_account, amount_minor, currency, corrects, occurred_at)
     SELECT :id, :kind, t.credit_account, t.debit_account, t.amount_minor, 'CNY', :payment, now()
     FROM transfers t WHERE t.id = :payment
+"""
+
+_STATEMENT = """
+    INSERT INTO statements (source, source_id, day, version, content_hash, lines, totals)
+    VALUES ('psp', 'stripe', '2026-11-23', 1, '', 5, '{}')
+"""
+_LINE = """
+    INSERT INTO statement_lines (statement_id, kind, reference, our_id, amount_minor, currency, occurred_at, raw)
+    SELECT s.id, :kind, :reference, CAST(:our_id AS uuid), 1, 'CNY', now(), '{}' FROM statements s
 """
 
 
@@ -170,3 +187,38 @@ async def test_a_promise_that_was_never_accepted_ends(
         lost: "not_accepted",
         theirs: "not_accepted",
     }
+
+
+async def test_lines_of_failed_refunds_name_the_transfer_that_books_the_failure(
+    city: City, database: Database, owner_engine: AsyncEngine
+) -> None:
+    """And a refund that nobody asks for any more is asked for again by the version before."""
+    id = await paid(city)
+    asked = refund_payment(id)
+    city.psp.add_fault("refund", "refuse")
+    await city.payments.refund([asked])
+    await city.payments.drain()
+    refund = Subject(Kind.REFUND, asked.command.refund_id)
+    await before(database, "0014")
+    errands = await run(owner_engine, "SELECT kind, subject, leg, contested FROM errands")
+    assert [tuple(row) for row in errands] == [("refund", refund.id, "refund", True)]
+    await run(owner_engine, _STATEMENT)
+    for kind, reference, our_id in (
+        ("refund_failure", refund.id, derived_id("refund", refund.id)),
+        ("refund", id, None),
+        ("refund_failure", id, None),
+        ("other", id, None),
+        ("refund", "txn_1", None),
+    ):
+        values = {"kind": kind, "reference": str(reference), "our_id": our_id}
+        await run(owner_engine, _LINE, **values)
+    await after(database, city.engine, owner_engine)
+    rows = await run(owner_engine, "SELECT our_id FROM statement_lines ORDER BY id")
+    payment = Subject(Kind.PAYMENT, id)
+    assert [row.our_id for row in rows] == [
+        ledger.refund_returned_id(refund),
+        ledger.late_return_id(payment),
+        ledger.refund_returned_id(payment),
+        None,
+        None,
+    ]

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.services.billing.payments import books
 from tests.services.billing.payments.city import City
 from tests.services.billing.payments.web import serve
-from tests.support.factories import pay_bill, refund_payment
+from tests.support.factories import pay_bill
 
 SECRET = "whsec_of_this_test"
 ASKS = "pm_card_authenticationRequired"
@@ -177,22 +177,6 @@ async def test_a_payment_that_its_worker_has_in_hand_is_left_to_it(
     about = {"charge_id": str(payment.id), "kind": "payment"}
     await send(door, event("payment_intent.amount_capturable_updated", **about))
     assert await due(city.engine) == 0
-
-
-async def test_a_refund_that_fails_after_it_succeeded_is_a_case(
-    city: City, door: httpx.AsyncClient
-) -> None:
-    row = await city.pay(pay_bill(await city.bill(), method="pm_card_visa"))
-    asked = refund_payment(row["id"], 850)
-    await city.payments.refund([asked])
-    await city.payments.drain()
-    id = asked.command.refund_id
-    # A payment that we gave back ourselves, with the refund's id: nothing is said of the refund.
-    await send(door, event("refund.failed", refund_id=str(id), kind="payment"))
-    assert await books.cases(city.engine, id) == []
-    for kind in ({"kind": "refund"}, {}):  # without a kind: made before refunds named theirs
-        await send(door, event("refund.failed", refund_id=str(id), **kind))
-    assert await books.cases(city.engine, id) == ["refund_failed_late"]
 
 
 async def test_the_sandboxs_own_webhooks_are_believed(city: City, engine: AsyncEngine) -> None:

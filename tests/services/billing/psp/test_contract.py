@@ -203,6 +203,34 @@ async def test_a_refund_that_fails_on_its_way(client: Psp, till: Till, psp: Sand
     assert [line["status"] for line in psp.book(charge.subject)["refunds"]] == ["failed"]
 
 
+async def test_attempts_at_a_refund_are_told_apart(
+    client: Psp, till: Till, psp: SandboxPsp
+) -> None:
+    """Of several, one that is live counts, whatever its attempt; a failed one only for its own attempt."""
+    charge = till.charge("pm_card_pendingRefund")
+    taken = await client.charge(charge)
+    assert isinstance(taken, Captured)
+    refund, about = a_refund(), (taken.intent_id, 850, "CNY")
+    first = await client.refund(refund, *about)
+    assert isinstance(first, RefundPending)
+    assert await client.find_refund(refund, *about, attempt=2) == first
+    psp.settle_refund(first.psp_refund_id, "failed")
+    assert isinstance(await client.find_refund(refund, *about, attempt=1), Refused)
+    assert await client.find_refund(refund, *about, attempt=2) is None
+    second = await client.refund(refund, *about, attempt=2)
+    assert isinstance(second, RefundPending)
+    assert second != first
+    for attempt in (1, 2, None):
+        assert await client.find_refund(refund, *about, attempt=attempt) == second
+    psp.settle_refund(second.psp_refund_id, "failed")
+    for attempt in (1, 2, None):
+        found = await client.find_refund(refund, *about, attempt=attempt)
+        assert isinstance(found, Refused)
+        if attempt != 1:
+            assert second.psp_refund_id in found.text
+    assert await client.find_refund(refund, *about, attempt=3) is None
+
+
 async def test_find_by_our_own_ids(client: Psp, till: Till) -> None:
     payment, intent_id = await till.taken()
     refund = a_refund()

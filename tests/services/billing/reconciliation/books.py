@@ -143,6 +143,7 @@ async def refund(
     at: datetime = NOON,
     id: UUID | None = None,
     transfer_id: UUID | None = None,
+    to_wallet: bool = False,
 ) -> UUID:
     """A succeeded refund of a payment; its id."""
     id = id or uuid7()
@@ -155,7 +156,10 @@ async def refund(
             await receipts.void(connection, [payment_id], "refunded")
     source = ledger.psp_clearing("CNY") if row.funding == "psp" else WALLET
     paid = ledger.pay_bill(payment_id, source, row.biller_id, row.amount_minor, row.finished_at)
-    await post(engine, [ledger.refund(transfer_id, paid, amount, at)])
+    if to_wallet:
+        await post(engine, [ledger.refund_to_wallet(transfer_id, paid, WALLET, amount, at)])
+    else:
+        await post(engine, [ledger.refund(transfer_id, paid, amount, at)])
     return id
 
 

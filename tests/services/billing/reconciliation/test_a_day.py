@@ -11,7 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.ids import uuid7
 from services.billing.bills.connectors import Connectors
+from services.billing.payments import stuck
 from services.billing.payments.model import serial_of
+from services.billing.psp import Authorized
 from services.billing.reconciliation import (
     Source,
     audit_database,
@@ -21,6 +23,8 @@ from services.billing.reconciliation import (
 )
 from services.billing.reconciliation.lines import PSP, SHANGHAI
 from services.billing.settings import Settings
+from tests.services.billing.payments import books as of_payments
+from tests.services.billing.payments import late
 from tests.services.billing.payments.city import BILLER, City
 from tests.services.billing.reconciliation import books
 from tests.support.billers import SandboxBillers
@@ -95,3 +99,65 @@ async def test_after_a_day_of_payments_all_books_agree(city: City) -> None:
     assert (of_psp.lines, of_psp.matched, of_psp.transfers) == (15, 15, 15)
     assert (of_biller.lines, of_biller.matched) == (7, 7)
     assert await audit_database(city.engine) == []
+
+
+async def test_a_day_on_which_the_psp_has_the_last_word_has_no_breaks(city: City) -> None:
+    """Money after the end, refunds that fail, once and for good, and what operators do about them."""
+    # A payer who was declined, and tries again: once it is only held, once somebody takes it.
+    for taken in (False, True):
+        declined = await city.pay(pay_bill(await city.bill(), method=late.DECLINES))
+        city.psp.confirm(declined["psp_intent_id"])
+        if taken:
+            path = f"/v1/payment_intents/{declined['psp_intent_id']}/capture"
+            city.psp.call("POST", path)
+        await late.tell_of_intent(city, declined["psp_intent_id"])
+    asked = top_up_wallet(5_000, method=late.DECLINES)
+    await city.payments.top_up([asked])
+    await city.payments.drain()
+    topped = await of_payments.top_up(city.engine, asked.command.top_up_id)
+    city.psp.confirm(topped["psp_intent_id"])
+    await late.tell_of_intent(city, topped["psp_intent_id"])
+    # Captured after we had given up, without a webhook (undo.py).
+    payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
+    held = await city.client.authorize(payment.charge)
+    assert isinstance(held, Authorized)
+    intent_id = held.intent_id
+    await city.client.capture(intent_id, payment.subject, payment.amount_minor, "CNY")
+    await city.give_up(payment, intent_id)
+    # One refund fails after it had succeeded, one twice before it succeeds, one for good.
+    paid = [
+        (await city.pay(pay_bill(await city.bill(), method=method)))["id"]
+        for method in ("pm_card_visa", "pm_card_pendingRefund", "pm_card_pendingRefund")
+    ]
+    commands = [refund_payment(id) for id in paid]
+    await city.payments.refund(commands)
+    await city.payments.drain()
+    ids = [each.command.refund_id for each in commands]
+    for number, id in enumerate(ids):
+        row = await of_payments.refund(city.engine, id)
+        city.psp.settle_refund(row["psp_refund_id"], "failed")
+        await late.tell_of_refund(city, row["psp_refund_id"])
+        await city.settle(rounds=3)
+        if number == 1:
+            async with city.engine.begin() as connection:
+                await stuck.retry(connection, id)
+            await city.settle(rounds=2)
+            again = await of_payments.refund(city.engine, id)
+            city.psp.settle_refund(again["psp_refund_id"], "succeeded")
+        if number == 2:
+            await stuck.to_wallet(city.engine, city.client, id)
+    await city.settle()
+
+    day = datetime.now(UTC).astimezone(SHANGHAI).date()
+    await import_psp(city.engine, city.client, day)
+    await import_billers(city.engine, city.connectors, day, [BILLER])
+    found = await reconcile(city.engine, day)
+    assert await books.open_breaks(city.engine) == []
+    assert found.agrees
+    of_psp = found.sources[0]
+    # Six charges with their fees; the three late ones went back. Four refunds, of which three failed.
+    assert (of_psp.lines, of_psp.matched) == (22, 22)
+    assert await audit_database(city.engine) == []
+    due_minor = city.psp.call("GET", "/v1/balance")["available"][0]["amount"]
+    clearing = await of_payments.balance(city.engine, late.CLEARING)
+    assert clearing == (-due_minor, 0), "what the PSP owes us is what our book says"

@@ -110,6 +110,10 @@ FAULTS: dict[str, list[str]] = {
            SELECT gen_random_uuid(), id, 1, 'voided', now() FROM ledger_accounts LIMIT 1""",
         """INSERT INTO transfers (id, kind, debit_account, credit_account, amount_minor, currency, occurred_at)
            SELECT gen_random_uuid(), 'psp_fee', min(id), max(id), 1, 'CNY', now() FROM ledger_accounts""",
+        """INSERT INTO transfers (id, kind, debit_account, credit_account, amount_minor, currency, occurred_at)
+           SELECT gen_random_uuid(), 'late_capture', min(id), max(id), 1, 'CNY', now() FROM ledger_accounts""",
+        """INSERT INTO transfers (id, kind, debit_account, credit_account, amount_minor, currency, occurred_at)
+           SELECT gen_random_uuid(), 'refund_returned', min(id), max(id), 1, 'CNY', now() FROM ledger_accounts""",
     ],
 }
 

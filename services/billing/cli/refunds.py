@@ -1,0 +1,57 @@
+"""`meterhall refunds …`: what an operator does about a refund that the PSP will not make."""
+
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
+
+import typer
+
+from chassis.output import fail, money
+from services.billing.cli.session import engine, run, settings, transaction
+
+if TYPE_CHECKING:
+    from services.billing.payments.stuck import Credited
+
+commands = typer.Typer(
+    name="refunds", help="Refunds that failed at the PSP: see `cases list`.", no_args_is_help=True
+)
+
+RefundId = Annotated[UUID, typer.Argument(help="Of the refund, from `meterhall cases list`.")]
+
+
+@commands.command("retry")
+def retry(refund_id: RefundId) -> None:
+    """Have the PSP asked again for a stuck refund, as a new request: its case closes, and another opens if it fails."""
+    from services.billing.payments import stuck
+
+    async def work() -> int:
+        async with transaction() as connection:
+            return await stuck.retry(connection, refund_id)
+
+    try:
+        attempt = run(work())
+    except stuck.CannotError as error:
+        fail(str(error))
+    print(f"The PSP is asked again for refund {refund_id}, attempt {attempt}. Its case is closed.")
+    print(f"See what comes of it: meterhall payments show {refund_id}")
+
+
+@commands.command("to-wallet")
+def to_wallet(refund_id: RefundId) -> None:
+    """Pay a refund that failed at the PSP to the payer's wallet. The PSP is asked first whether it really failed."""
+    from services.billing.payments import stuck
+    from services.billing.psp import Psp
+
+    async def work() -> "Credited":
+        async with engine() as made:
+            psp = Psp(settings().psp_url, settings().psp_api_key.get_secret_value())
+            try:
+                return await stuck.to_wallet(made, psp, refund_id)
+            finally:
+                await psp.aclose()
+
+    try:
+        credited = run(work())
+    except stuck.CannotError as error:
+        fail(str(error))
+    amount = money(credited.amount_minor, credited.currency)
+    print(f"The payer's wallet got {amount} for refund {refund_id}. Its case is closed.")

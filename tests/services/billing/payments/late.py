@@ -1,0 +1,62 @@
+"""What the PSP tells late, as its webhooks bring it, and what the ledger shows of it."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.billing.payments.webhooks import keep
+from services.billing.subject import Kind, Subject
+from tests.services.billing.payments.city import City
+
+DECLINES = "pm_card_chargeDeclined"
+CLEARING = "psp:stripe:clearing"
+LATE = "suspense:late-captures"
+FAILED = "suspense:failed-refunds"
+
+_TRANSFERS = text("SELECT kind FROM transfers ORDER BY created_at, kind")
+_ERRANDS = text("SELECT kind, leg FROM errands ORDER BY kind")
+
+
+async def tell(engine: AsyncEngine, type: str, thing: dict[str, Any]) -> None:
+    """One webhook."""
+    event = {"id": f"evt_{uuid4().hex}", "type": type, "data": {"object": thing}}
+    async with engine.begin() as connection:
+        assert await keep(connection, event)
+
+
+async def tell_of_intent(city: City, intent_id: str, **changes: object) -> None:
+    """The webhook about an intent as it stands, or with these changes."""
+    thing = city.psp.call("GET", f"/v1/payment_intents/{intent_id}")
+    await tell(city.engine, "payment_intent.succeeded", {**thing, **changes})
+
+
+async def tell_of_refund(city: City, psp_refund_id: str, type: str = "refund.failed") -> None:
+    """The webhook about a refund as it stands."""
+    await tell(city.engine, type, city.psp.call("GET", f"/v1/refunds/{psp_refund_id}"))
+
+
+async def kinds(engine: AsyncEngine) -> list[str]:
+    """The kinds of all transfers."""
+    async with engine.connect() as connection:
+        return list(await connection.scalars(_TRANSFERS))
+
+
+async def errands(engine: AsyncEngine) -> list[tuple[str, str]]:
+    """What is under way."""
+    async with engine.connect() as connection:
+        return [tuple(row) for row in await connection.execute(_ERRANDS)]
+
+
+async def note(engine: AsyncEngine, id: UUID) -> str:
+    """The note of the one open case about it."""
+    async with engine.connect() as connection:
+        rows = await connection.scalars(
+            text("SELECT note FROM cases WHERE subject = :id AND closed_at IS NULL"), {"id": id}
+        )
+        return str(rows.one())
+
+
+def payment(id: UUID) -> Subject:
+    return Subject(Kind.PAYMENT, id)
