@@ -5,6 +5,8 @@ institution's by itself.
 """
 
 import asyncio
+import contextlib
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -54,10 +56,11 @@ class Desk:
         """Run these; each has a place already, by a booking."""
         self._runners[kind].start([(each, Turn(each.errand, self.institutions)) for each in items])
 
-    async def claim(self) -> int:
+    async def claim(self, *, look: bool = True) -> int:
         """Take what is due and has a place, and start it; how many errands that were.
 
-        A kind that this process does not know is of a newer version of us, and left to processes that know it.
+        Without a look into the table, only at institutions where errands are known to wait for a place. A kind that
+        this process does not know is of a newer version of us, and left to processes that know it.
         """
         taken: dict[str, int] = {}
         back = self.institutions.back()
@@ -65,7 +68,9 @@ class Desk:
             async with self._engine.begin() as connection:
                 for each in back:
                     await queue.recall(connection, each.name)
-                await self._look(connection, taken)
+                if look:
+                    await self._look(connection)
+                self._take(taken)
                 lease = self.institutions.lease_seconds
                 wanted = {name: (count, lease) for name, count in taken.items()}
                 claimed = await queue.claim(connection, wanted, list(self._trades))
@@ -81,21 +86,21 @@ class Desk:
 
     async def run(self) -> None:
         """Claim for ever: when a place gets free where rows wait, and at least every LOOK_SECONDS."""
-        failures = 0
+        failures, looked = 0, 0.0
         while True:
             try:
-                await self.claim()
+                look = time.monotonic() - looked >= LOOK_SECONDS
+                looked = time.monotonic() if look else looked
+                await self.claim(look=look)
                 failures = 0
             except Exception:
                 failures += 1
                 FAILED.inc()
                 log.exception("claim_failed")
                 await asyncio.sleep(backoff_seconds(failures))
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.institutions.freed.wait(), LOOK_SECONDS)
                 await asyncio.sleep(GATHER_SECONDS)
-            except TimeoutError:
-                pass
             self.institutions.freed.clear()
 
     async def drain(self) -> None:
@@ -108,16 +113,19 @@ class Desk:
         for runner in self._runners.values():
             await runner.aclose()
 
-    async def _look(self, connection: AsyncConnection, taken: dict[str, int]) -> None:
-        # Which institutions are paused, where errands are due; takes places there, and adds them to `taken`.
+    async def _look(self, connection: AsyncConnection) -> None:
+        # Which institutions are paused, and where errands are due.
         found = await queue.look(connection)
         self.institutions.note(
             paused={each.institution for each in found if each.paused},
             due={each.institution for each in found if not each.paused},
         )
-        for name in [each.institution for each in found if not each.paused]:
-            if count := self.institutions.of(name).take(LARGEST_CLAIM):
-                taken[name] = count
+
+    def _take(self, taken: dict[str, int]) -> None:
+        # Takes places where errands wait, and adds them to `taken`.
+        for each in self.institutions.waited_for():
+            if count := each.take(LARGEST_CLAIM):
+                taken[each.name] = count
 
     async def _read(
         self, connection: AsyncConnection, claimed: Sequence[Errand]

@@ -185,6 +185,10 @@ class Institutions:
         self._longest_leg_seconds = max(each.leg_seconds for each in self._known.values())
         return found
 
+    def waited_for(self) -> list[Institution]:
+        """Those where errands wait for a place, as far as this process knows."""
+        return [each for each in self._known.values() if each.rows_wait]
+
     def back(self) -> list[Institution]:
         """Those that answer again since they were last recalled from."""
         return [each for each in self._known.values() if each.back]

@@ -6,6 +6,7 @@ result that can't be recorded, are handed to the trade: they must never be only 
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -17,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from errands.model import Errand
 from errands.turn import Turn
+from messaging.rest import rest_seconds
 from messaging.transient import backoff_seconds, is_transient
 
 
@@ -119,8 +121,11 @@ class Runner(Generic[ItemT, ResultT]):
             batch = [await self._results.get()]
             while len(batch) < LARGEST_RECORD and not self._results.empty():
                 batch.append(self._results.get_nowait())
+            began = time.monotonic()
             await self._record_batch([result for result, _ in batch])
             self._release([turn for _, turn in batch])
+            if len(batch) < LARGEST_RECORD:
+                await asyncio.sleep(rest_seconds(time.monotonic() - began))
 
     async def _record_batch(self, batch: Sequence[ResultT]) -> None:
         for attempt in count(1):
