@@ -41,9 +41,11 @@ _FROM_WALLET = (State.AUTHORIZED, State.SUCCEEDED)
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What came of a batch: payments that have a place outside, and positions whose id stands for another payment."""
+    """What came of a batch: payments that have a place outside, those that wait for one, and positions whose id stands
+    for another payment."""
 
     held: list[Payment]
+    waiting: list[Payment]
     reused: list[int]
 
 
@@ -65,7 +67,7 @@ async def accept(
     known, taken = await _look(connection, ids, instructions)
     fresh, reused = fingerprint.sort_out(ids, prints, known)
     if not fresh:
-        return Accepted([], reused)
+        return Accepted([], [], reused)
     bills = await find_bills(connection, [instructions[n].command.bill_id for n in fresh])
     limits = await payment_limits(connection)
     decided: list[Decision] = []
@@ -82,10 +84,10 @@ async def accept(
     accounts = await _fund(connection, decided)
     await keep(connection, decided, now)
     payments = [each.payment for each in decided]
-    held = await _write_errands(connection, payments, booking)
+    held, waiting = await _write_errands(connection, payments, booking)
     await _tell(connection, payments, now)
     await _book(connection, payments, accounts, now)
-    return Accepted(held, reused)
+    return Accepted(held, waiting, reused)
 
 
 async def _look(
@@ -167,26 +169,25 @@ async def _fund(connection: AsyncConnection, decided: list[Decision]) -> dict[le
 
 async def _write_errands(
     connection: AsyncConnection, payments: Sequence[Payment], booking: Booking
-) -> list[Payment]:
-    # One for each payment that needs somebody outside; returned are those that have a place.
-    waiting: dict[str, list[Payment]] = {}
+) -> tuple[list[Payment], list[Payment]]:
+    # One for each payment that needs somebody outside; returned are those that have a place, and the others.
+    asking: dict[str, list[Payment]] = {}
     for each in payments:
         if each.state in OPEN:
-            waiting.setdefault(each.at_psp if each.by_psp else each.at_biller, []).append(each)
+            asking.setdefault(each.at_psp if each.by_psp else each.at_biller, []).append(each)
     new: list[errands.NewErrand] = []
     held: list[Payment] = []
-    for institution, some in waiting.items():
+    waiting: list[Payment] = []
+    for institution, some in asking.items():
         places = booking.hold(institution, len(some))
-        lease = booking.lease_seconds
         for position, each in enumerate(some):
             leg = "authorize" if each.by_psp else "apply"
-            mine = lease if position < places else None
-            new.append(errands.NewErrand(Kind.PAYMENT, each.id, institution, leg, mine))
-            if position < places:
-                errand = Errand(Kind.PAYMENT, each.id, institution, leg, each.created_at)
-                held.append(each._replace(errand=errand))
+            lease = booking.lease_seconds if position < places else None
+            new.append(errands.NewErrand(Kind.PAYMENT, each.id, institution, leg, lease))
+            errand = Errand(Kind.PAYMENT, each.id, institution, leg, each.created_at)
+            (held if lease else waiting).append(each._replace(errand=errand))
     await errands.add(connection, new)
-    return held
+    return held, waiting
 
 
 async def _tell(connection: AsyncConnection, payments: Sequence[Payment], now: datetime) -> None:

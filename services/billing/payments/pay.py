@@ -15,13 +15,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from errands import Desk, Errand, Trade, Turn
 from events.payments import PayBill, RefundPayment, TopUpWallet
 from services.billing.bills.connectors import Connectors
-from services.billing.payments import busy, late, read, refund, top_up
+from services.billing.payments import busy, late, refund, top_up
 from services.billing.payments.accept import Accepted, accept
 from services.billing.payments.cases import Result, open_for_failed_call, open_for_result
 from services.billing.payments.keep import LostRaceError
 from services.billing.payments.late_legs import LateLegs
 from services.billing.payments.legs import Legs
 from services.billing.payments.model import Instruction
+from services.billing.payments.read import Reader
 from services.billing.payments.record import record
 from services.billing.payments.record_late import record_late
 from services.billing.payments.record_refund import finish, record_refunds
@@ -57,7 +58,8 @@ class Payments:
         self._engine = engine
         self._desk = desk
         register = partial(_register, desk, engine)
-        register(Kind.PAYMENT, read.read_open, Legs(psp, connectors).run, record)
+        self._reader = Reader()
+        register(Kind.PAYMENT, self._reader.read, Legs(psp, connectors).run, record)
         register(Kind.REFUND, refund.read_open, RefundLegs(psp, connectors).run, record_refunds)
         register(Kind.TOP_UP, top_up.read_open, TopUpLegs(psp).run, record_top_ups)
         for kind, read_late in late.READERS.items():
@@ -66,6 +68,7 @@ class Payments:
     async def pay(self, batch: Sequence[Instruction[PayBill]]) -> list[int]:
         """Pay these bills; returns the positions whose payment id belongs to another payment, which change nothing."""
         accepted = await self._accept(batch)
+        self._reader.remember(accepted.waiting)
         self._desk.start(Kind.PAYMENT, accepted.held)
         return accepted.reused
 

@@ -1,6 +1,7 @@
 """Read the payments of claimed errands: left open by a process that died, or by an answer that never came."""
 
 from collections.abc import Sequence
+from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,12 +21,46 @@ _READ = text(f"""
 """)  # noqa: S608 - the states are our own constants
 
 
+# Payments that found no place, as this process accepted them; more are read from the table.
+MOST_REMEMBERED = 10_000
+
+
+class Reader:
+    """Reads the payments of claimed errands. What this process has accepted itself it need not read for the first claim
+    of it: nobody has changed a payment that nobody has claimed."""
+
+    def __init__(self) -> None:
+        self._remembered: dict[UUID, Payment] = {}
+
+    def remember(self, waiting: Sequence[Payment]) -> None:
+        """Keep payments that were accepted and found no place, each with the errand that was written."""
+        self._remembered.update((each.id, each) for each in waiting)
+        while len(self._remembered) > MOST_REMEMBERED:
+            # The oldest: another process has claimed it, or will soon.
+            del self._remembered[next(iter(self._remembered))]
+
+    async def read(self, connection: AsyncConnection, claimed: Sequence[Errand]) -> list[Payment]:
+        """The payments of these errands that are still under way."""
+        payments: list[Payment] = []
+        others: list[Errand] = []
+        for each in claimed:
+            known = self._remembered.pop(each.subject, None)
+            first = each.fence == 1 and not each.contested
+            if known and first and known.errand.leg == each.leg:
+                payments.append(known._replace(errand=each))
+            else:
+                others.append(each)
+        return payments + await read_open(connection, others)
+
+
 async def read_open(connection: AsyncConnection, claimed: Sequence[Errand]) -> list[Payment]:
     """The payments of these errands that are still under way, with their bills.
 
     An errand whose payment has ended goes. A payment whose bill does not exist becomes a case: nobody can be asked
     about it, and it must not stop the others.
     """
+    if not claimed:
+        return []
     found = {each.subject: each for each in claimed}
     rows = (await connection.execute(_READ, {"ids": list(found)})).all()
     still_open = {row.id for row in rows}

@@ -14,6 +14,7 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, TypeVar
 from urllib.parse import urlencode
 
@@ -40,6 +41,9 @@ LONGEST_WAIT_SECONDS = 2.0
 
 Params = Sequence[tuple[str, str]]
 Shape = TypeVar("Shape", bound=BaseModel)
+
+# To parse an address takes as long as all the rest of a request, and most calls go to the same few.
+_parsed = lru_cache(256)(httpx.URL)
 
 REQUEST_SECONDS = Histogram(
     "psp_request_seconds",
@@ -123,7 +127,7 @@ class Transport:
         response = await self._transport.handle_async_request(
             httpx.Request(
                 request.method,
-                self._url + path,
+                _parsed(self._url + path),
                 headers=httpx.Headers([*self._headers, *key], encoding="ascii"),
                 content=query.encode() if posted else None,
                 extensions=self._timeouts,
