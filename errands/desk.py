@@ -37,7 +37,13 @@ log = structlog.get_logger()
 class Desk:
     """Claims and runs the errands of all kinds that this process knows of."""
 
-    def __init__(self, engine: AsyncEngine, institutions: Institutions) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        institutions: Institutions,
+        look_seconds: float = LOOK_SECONDS,
+    ) -> None:
+        self._look_seconds = look_seconds
         self.institutions = institutions
         self._engine = engine
         self._trades: dict[str, Trade[Any, Any]] = {}
@@ -85,11 +91,11 @@ class Desk:
         return len(claimed)
 
     async def run(self) -> None:
-        """Claim for ever: when a place gets free where rows wait, and at least every LOOK_SECONDS."""
+        """Claim for ever: when a place gets free where rows wait, and at least every `look_seconds`."""
         failures, looked = 0, 0.0
         while True:
             try:
-                look = time.monotonic() - looked >= LOOK_SECONDS
+                look = time.monotonic() - looked >= self._look_seconds
                 looked = time.monotonic() if look else looked
                 await self.claim(look=look)
                 failures = 0
@@ -99,7 +105,7 @@ class Desk:
                 log.exception("claim_failed")
                 await asyncio.sleep(backoff_seconds(failures))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.institutions.freed.wait(), LOOK_SECONDS)
+                await asyncio.wait_for(self.institutions.freed.wait(), self._look_seconds)
                 await asyncio.sleep(GATHER_SECONDS)
             self.institutions.freed.clear()
 

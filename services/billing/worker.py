@@ -30,7 +30,8 @@ async def run(settings: Settings, trust: Trust) -> None:
             topic=topic,
             text="signatures are not checked: who may write this topic commands in the name of every channel",
         )
-    async with open_workshop(settings, plan_cache_mode="force_generic_plan") as shop:
+    # The timer looks oftener: a worker that has commands to carry out spares its processor.
+    async with open_workshop(settings, "force_generic_plan", look_seconds=0.5) as shop:
         broker = make_broker(settings.kafka, "meterhall-billing-worker")
         guard = Guard(shop.engine, trust)
         promises = Promises(shop.engine, door_key(trust))

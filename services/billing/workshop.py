@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis.database import PlanCacheMode
 from errands import Desk, Institutions
+from errands.desk import LOOK_SECONDS
 from services.billing.bills.connectors import Connectors
 from services.billing.bills.lookup import Lookups
 from services.billing.database import connect
@@ -33,9 +34,14 @@ class Workshop:
 
 @asynccontextmanager
 async def open_workshop(
-    settings: Settings, plan_cache_mode: PlanCacheMode = "auto"
+    settings: Settings,
+    plan_cache_mode: PlanCacheMode = "auto",
+    look_seconds: float = LOOK_SECONDS,
 ) -> AsyncIterator[Workshop]:
-    """Build everything from the settings; drain and close it in order afterwards."""
+    """Build everything from the settings; drain and close it in order afterwards.
+
+    `look_seconds`: how often errands that are due are looked for.
+    """
     engine = connect(
         settings.database_url.get_secret_value(),
         pool_size=settings.pool_size,
@@ -55,7 +61,7 @@ async def open_workshop(
         late_effect_seconds=settings.psp_late_effect_seconds,
     )
     connectors = Connectors(engine, settings, institutions)
-    desk = Desk(engine, institutions)
+    desk = Desk(engine, institutions, look_seconds)
     payments = Payments(engine, psp, connectors, desk)
     lookups = Lookups(engine, connectors, desk)
     claiming = asyncio.create_task(desk.run())
