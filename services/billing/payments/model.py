@@ -143,7 +143,9 @@ class Progress:
     reason: str | None = None
     authorized_at: datetime | None = None
     applied_at: datetime | None = None
-    given_back: bool = False  # the PSP had taken the money after we gave up, and gave it back
+    # The PSP had taken the money after we gave up, and gave it back, or will not.
+    given_back: bool = False
+    kept_by_psp: bool = False
     calls: list[Call] = field(default_factory=list)
     # A note for finance ops: nobody outside can say, or somebody said no where none may.
     case: str | None = None

@@ -197,10 +197,11 @@ async def _book_late_money(
     transfers: list[ledger.Transfer] = []
     for each in results:
         payment = each.payment
-        if each.given_back:
-            transfers += taken_and_given_back(
+        if each.given_back or each.kept_by_psp:
+            taken, back = taken_and_given_back(
                 payment.subject, payment.id, payment.amount_minor, payment.currency, now
             )
+            transfers += [taken, back] if each.given_back else [taken]
     if transfers:
         await ledger.post(connection, transfers)
 

@@ -120,8 +120,13 @@ class Undo:
                 progress.case = f"captured after we gave up; given back as {psp_refund_id}"
                 progress.state = State.VOIDED
             case Stuck(code, text):
-                progress.case = f"captured after we gave up, and can't be given back: {code} {text}"
-                turn.unknown()
+                # Asking again would be refused again. The payer is owed it, and a person must find the way.
+                progress.kept_by_psp = True
+                progress.case = (
+                    f"captured after we gave up, and the PSP will not give it back: {code} {text};"
+                    " it is owed to the payer (suspense:late-captures): pay it another way"
+                )
+                progress.state = State.VOIDED
             case _:
                 pass
         return None

@@ -265,6 +265,18 @@ class TestLateSuccess:
         assert await late.errands(city.engine) == []
         await books.audit(city.engine)
 
+    async def test_what_the_psp_will_not_give_back_is_owed_to_the_payer(self, city: City) -> None:
+        payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
+        intent_id = await self.capture(city, payment, applied=False)
+        await city.give_up(payment, intent_id, reason="biller_refused")
+        city.psp.add_fault("refund", "refuse")
+        await city.settle()
+        row = await books.payment(city.engine, payment.id)
+        assert (row["state"], row["leg"]) == ("voided", None), "nobody asks for ever"
+        assert await books.cases(city.engine, payment.id) == ["late_success"]
+        assert await books.balance(city.engine, "suspense:late-captures") == (8_850, 0)
+        await books.audit(city.engine)
+
     async def test_a_late_confirmation_is_let_go(self, city: City) -> None:
         """The payer confirmed after the window: the hold is released, nothing is paid."""
         asked = pay_bill(await city.bill(), method="pm_card_authenticationRequired")
