@@ -9,6 +9,7 @@ import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from math import inf
 from typing import Any
 
 import structlog
@@ -43,7 +44,7 @@ class Desk:
         institutions: Institutions,
         look_seconds: float = LOOK_SECONDS,
     ) -> None:
-        self._look_seconds = look_seconds
+        self.look_seconds = look_seconds
         self.institutions = institutions
         self._engine = engine
         self._trades: dict[str, Trade[Any, Any]] = {}
@@ -92,10 +93,10 @@ class Desk:
 
     async def run(self) -> None:
         """Claim for ever: when a place gets free where rows wait, and at least every `look_seconds`."""
-        failures, looked = 0, 0.0
+        failures, looked = 0, -inf
         while True:
             try:
-                look = time.monotonic() - looked >= self._look_seconds
+                look = time.monotonic() - looked >= self.look_seconds
                 looked = time.monotonic() if look else looked
                 await self.claim(look=look)
                 failures = 0
@@ -104,8 +105,10 @@ class Desk:
                 FAILED.inc()
                 log.exception("claim_failed")
                 await asyncio.sleep(backoff_seconds(failures))
+            # Not wait_for, which takes no notice of a cancellation that comes together with the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.institutions.freed.wait(), self._look_seconds)
+                async with asyncio.timeout(self.look_seconds):
+                    await self.institutions.freed.wait()
                 await asyncio.sleep(GATHER_SECONDS)
             self.institutions.freed.clear()
 

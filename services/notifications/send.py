@@ -66,7 +66,8 @@ class Sender:
             failures = 0
             if not busy:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._news.wait(), POLL_SECONDS)
+                    async with asyncio.timeout(POLL_SECONDS):
+                        await self._news.wait()
         await self.drain()
 
     def stop(self) -> None:

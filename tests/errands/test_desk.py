@@ -77,7 +77,7 @@ async def test_a_place_that_gets_free_is_filled_at_once(
 ) -> None:
     """The desk does not wait for its next look, which is far off here."""
     ids = await plant(engine, WELL, 40)
-    monkeypatch.setattr(desk_module, "LOOK_SECONDS", 3_600.0)
+    monkeypatch.setattr(desk, "look_seconds", 3_600.0)
     async with claiming(desk):
         await until(lambda: len(work.ended[WELL]) == 40, "one claim leads to the next")
     assert work.begun[WELL] == ids
@@ -186,3 +186,14 @@ async def test_closing_waits_for_nobody_and_leaves_the_rest_to_others(
     async with engine.connect() as connection:
         rows = await connection.execute(text("SELECT held, due_at > now() FROM errands"))
         assert {tuple(row) for row in rows} == {(True, True)}, "until the leases end"
+
+
+async def test_a_desk_that_is_stopped_just_when_a_place_gets_free_stops(
+    desk: Desk, institutions: Institutions
+) -> None:
+    for _ in range(20):
+        task = asyncio.create_task(desk.run())
+        await asyncio.sleep(0.02)
+        institutions.freed.set()
+        task.cancel()
+        await asyncio.wait_for(asyncio.gather(task, return_exceptions=True), 5)
