@@ -27,11 +27,11 @@ from sandbox.demo.wallet import MOST_OPEN, Wallet
 from tests.end_to_end import books
 from tests.end_to_end.traffic import Bill, owed_bills, pay_bill
 
-DARK_SECONDS = float(os.environ.get("METERHALL_BLACK_HOLE_SECONDS", "12"))
+DARK_SECONDS = float(os.environ.get("METERHALL_BLACK_HOLE_SECONDS", "20"))
 RATE = float(os.environ.get("METERHALL_BLACK_HOLE_RATE", "60"))
 LOOKUP_RATE = 30.0
 # Fresh processes open connections and plan their statements; then it is seen how long payments take by themselves.
-WARM_UP_SECONDS, BEFORE_SECONDS = 4.0, 8.0
+WARM_UP_SECONDS, BEFORE_SECONDS = 6.0, 10.0
 SECONDS = WARM_UP_SECONDS + BEFORE_SECONDS + DARK_SECONDS
 CALLED = [each.id for each in INSTITUTIONS if each.settled_by == "call"][:10]
 BY_FILE = [each.id for each in INSTITUTIONS if each.settled_by == "file"]
