@@ -4,7 +4,7 @@ Whoever locks errands holds their aggregates' rows already, or waits for nobody 
 All times are the database's.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -220,6 +220,13 @@ async def end(connection: AsyncConnection, keys: Sequence[Key]) -> None:
     """Take these errands away: their aggregates have ended."""
     if keys:
         await connection.execute(_END, _keys(keys))
+
+
+async def end_all_but(
+    connection: AsyncConnection, claimed: Sequence[Errand], still_open: Collection[UUID]
+) -> None:
+    """Take away those of the claimed errands whose aggregates have ended; `still_open`: ids of those that have not."""
+    await end(connection, [each.key for each in claimed if each.subject not in still_open])
 
 
 async def make_due(

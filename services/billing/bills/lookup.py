@@ -121,7 +121,7 @@ class Lookups:
         found = {each.subject: each for each in claimed}
         rows = await _read(connection, list(found))
         pending = {id for id, row in rows.items() if row.pending}
-        await errands.end(connection, [each.key for each in claimed if each.subject not in pending])
+        await errands.end_all_but(connection, claimed, pending)
         return [replace(rows[id], errand=found[id]) for id in pending]
 
     async def _run(self, lookup: Lookup, turn: Turn) -> Answered:

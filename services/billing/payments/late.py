@@ -142,7 +142,7 @@ async def read(
     found = {each.subject: each for each in claimed}
     rows = (await connection.execute(_READ[kind], {"ids": list(found)})).all()
     there = {row.id for row in rows}
-    await errands.end(connection, [each.key for each in claimed if each.subject not in there])
+    await errands.end_all_but(connection, claimed, there)
     return [_word(kind, row, found[row.id]) for row in rows]
 
 

@@ -64,7 +64,7 @@ async def read_open(connection: AsyncConnection, claimed: Sequence[Errand]) -> l
     found = {each.subject: each for each in claimed}
     rows = (await connection.execute(_READ, {"ids": list(found)})).all()
     still_open = {row.id for row in rows}
-    await errands.end(connection, [each.key for each in claimed if each.subject not in still_open])
+    await errands.end_all_but(connection, claimed, still_open)
     bills = await find_bills(connection, [row.bill_id for row in rows])
     lost = [Subject(Kind.PAYMENT, row.id) for row in rows if row.bill_id not in bills]
     note = "its bill does not exist, so nobody can be asked: restore the bill, or see what the PSP holds"

@@ -139,7 +139,7 @@ async def read_open(connection: AsyncConnection, claimed: Sequence[Errand]) -> l
     found = {each.subject: each for each in claimed}
     refunds = await read(connection, list(found))
     still_open = {each.id for each in refunds}
-    await errands.end(connection, [each.key for each in claimed if each.subject not in still_open])
+    await errands.end_all_but(connection, claimed, still_open)
     return [replace(each, errand=found[each.id]) for each in refunds]
 
 

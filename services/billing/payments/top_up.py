@@ -142,7 +142,7 @@ async def read_open(connection: AsyncConnection, claimed: Sequence[Errand]) -> l
     found = {each.subject: each for each in claimed}
     top_ups = await _read(connection, list(found))
     still_open = {each.id for each in top_ups}
-    await errands.end(connection, [each.key for each in claimed if each.subject not in still_open])
+    await errands.end_all_but(connection, claimed, still_open)
     return [replace(each, errand=found[each.id]) for each in top_ups]
 
 
