@@ -78,9 +78,9 @@ class Desk:
                 if look:
                     await self._look(connection)
                 self._take(taken)
-                lease = self.institutions.lease_seconds
-                wanted = {name: (count, lease) for name, count in taken.items()}
-                claimed = await queue.claim(connection, wanted, list(self._trades))
+                claimed = await queue.claim(
+                    connection, taken, self.institutions.lease_seconds, list(self._trades)
+                )
                 items = await self._read(connection, claimed)
         except BaseException:
             for name, count in taken.items():

@@ -48,9 +48,8 @@ _CLAIM = text("""
             ORDER BY due_at LIMIT w.places FOR UPDATE SKIP LOCKED) e)
     UPDATE errands e SET fence = e.fence + 1, contested = e.contested OR e.held,
         sent_at = CASE WHEN e.held THEN now() ELSE e.sent_at END,
-        held = true, due_at = clock_timestamp() + w.lease * interval '1 second'
-    FROM unnest(CAST(:institutions AS text[]), CAST(:leases AS float8[])) AS w (institution, lease)
-    WHERE e.ctid = ANY(ARRAY(SELECT place FROM due)) AND e.institution = w.institution
+        held = true, due_at = clock_timestamp() + CAST(:lease AS float8) * interval '1 second'
+    WHERE e.ctid = ANY(ARRAY(SELECT place FROM due))
     RETURNING e.kind, e.subject, e.institution, e.leg, now() AS claimed_at, e.fence, e.contested, e.tries, e.attempt,
         e.unknown_since, e.sent_at
 """)
@@ -167,18 +166,19 @@ async def look(connection: AsyncConnection) -> list[Found]:
 
 async def claim(
     connection: AsyncConnection,
-    wanted: Mapping[str, tuple[int, float]],
+    wanted: Mapping[str, int],
+    lease_seconds: float,
     kinds: Sequence[str] | None = None,
 ) -> list[Errand]:
-    """Claim errands that are due: at each institution up to so many, for so many seconds; of these kinds, or of all."""
+    """Claim errands that are due, for so many seconds: at each institution up to so many; of these kinds, or of all."""
     if not wanted:
         return []
     rows = await connection.execute(
         _CLAIM,
         {
             "institutions": list(wanted),
-            "places": [places for places, _ in wanted.values()],
-            "leases": [lease for _, lease in wanted.values()],
+            "places": list(wanted.values()),
+            "lease": lease_seconds,
             "kinds": kinds,
         },
     )

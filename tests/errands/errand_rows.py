@@ -62,7 +62,7 @@ async def row(engine: AsyncEngine, id: UUID) -> Mapping[str, Any]:
 
 async def claim(engine: AsyncEngine, places: int = 100, institution: str = PSP) -> list[Errand]:
     async with engine.begin() as connection:
-        return await queue.claim(connection, {institution: (places, LEASE_SECONDS)})
+        return await queue.claim(connection, {institution: places}, LEASE_SECONDS)
 
 
 async def settle(engine: AsyncEngine, *turns: Turn) -> None:

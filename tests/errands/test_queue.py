@@ -66,15 +66,15 @@ class TestClaim:
         id = await add(engine)
         async with engine.begin() as connection:
             await connection.execute(text("SELECT pg_sleep(0.3)"))
-            await queue.claim(connection, {PSP: (1, LEASE_SECONDS)})
+            await queue.claim(connection, {PSP: 1}, LEASE_SECONDS)
             since = await connection.scalar(text("SELECT now()"))
         assert (await row(engine, id))["due_at"] - since >= timedelta(seconds=LEASE_SECONDS + 0.3)
 
     async def test_two_never_get_the_same(self, engine: AsyncEngine) -> None:
         ids = {await add(engine) for _ in range(6)}
         async with engine.begin() as one, engine.begin() as other:
-            first = await queue.claim(one, {PSP: (4, LEASE_SECONDS)})
-            second = await queue.claim(other, {PSP: (4, LEASE_SECONDS)})
+            first = await queue.claim(one, {PSP: 4}, LEASE_SECONDS)
+            second = await queue.claim(other, {PSP: 4}, LEASE_SECONDS)
         assert (len(first), len(second)) == (4, 2)
         assert {each.subject for each in first + second} == ids
 
@@ -113,9 +113,7 @@ class TestClaim:
             for _ in range(4):
                 await add(engine, name)
         async with engine.begin() as connection:
-            found = await queue.claim(
-                connection, {PSP: (2, LEASE_SECONDS), "biller:a": (10, LEASE_SECONDS)}
-            )
+            found = await queue.claim(connection, {PSP: 2, "biller:a": 10}, LEASE_SECONDS)
         assert sorted(each.institution for each in found) == [*["biller:a"] * 4, *[PSP] * 2]
 
     async def test_what_is_not_due_waits(self, engine: AsyncEngine) -> None:
@@ -127,8 +125,8 @@ class TestClaim:
     ) -> None:
         ids = [await add(engine, kind=kind) for kind in ("of_the_future", "payment", "refund")]
         async with engine.begin() as connection:
-            wanted = {PSP: (2, LEASE_SECONDS)}
-            found = await queue.claim(connection, wanted, kinds=["payment", "refund"])
+            kinds = ["payment", "refund"]
+            found = await queue.claim(connection, {PSP: 2}, LEASE_SECONDS, kinds)
         assert {each.subject for each in found} == set(ids[1:])
         untouched = await row(engine, ids[0])
         assert (untouched["fence"], untouched["held"]) == (0, False)

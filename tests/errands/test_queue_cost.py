@@ -66,7 +66,7 @@ class TestLook:
         wanted = {
             "institutions": ["biller:0"],
             "places": [8],
-            "leases": [60.0],
+            "lease": 60.0,
             "kinds": ["payment"],
         }
         plan = await explain(engine, str(queue._CLAIM), wanted)

@@ -33,7 +33,7 @@ BILLER = "north-power"
 BY_FILE = "lz-water"
 
 # As a process claims that has many places.
-EVERYWHERE = dict.fromkeys((PSP, LEDGER, of_biller(BILLER)), (200, 60.0))
+EVERYWHERE = dict.fromkeys((PSP, LEDGER, of_biller(BILLER)), 200)
 # Let the time pass until everything is due.
 _PASS_TIME = text("""
     UPDATE errands SET due_at = now(), sent_at = sent_at - greatest(due_at - now(), interval '0'),
@@ -146,7 +146,7 @@ class City:
         """The payment as a timer that takes it up now would see it."""
         await self.make_due()
         async with self.engine.begin() as connection:
-            claimed = await read_open(connection, await claim(connection, EVERYWHERE))
+            claimed = await read_open(connection, await claim(connection, EVERYWHERE, 60.0))
         return next(each for each in claimed if each.id == id)
 
     async def run_and_die(self, id: UUID) -> None:

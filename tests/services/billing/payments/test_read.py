@@ -32,7 +32,7 @@ async def waiting(engine: AsyncEngine) -> Payment:
 
 async def claimed(engine: AsyncEngine, reader: Reader) -> Payment:
     async with engine.begin() as connection:
-        found = await claim(connection, {PSP: (10, 0.0)}, KINDS)
+        found = await claim(connection, {PSP: 10}, 0.0, KINDS)
         [payment] = await reader.read(connection, found)
     return payment
 

@@ -123,13 +123,15 @@ async def test_dying_again_and_again_changes_nothing(city: City) -> None:
 async def test_a_timer_leaves_alone_what_another_one_has(city: City) -> None:
     payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
     async with city.engine.begin() as connection:
-        assert await claim(connection, EVERYWHERE) == [], "its worker has it until its lease ends"
+        assert await claim(connection, EVERYWHERE, 60.0) == [], (
+            "its worker has it until its lease ends"
+        )
     await city.make_due()
     async with city.engine.begin() as one, city.engine.begin() as other:
-        assert [each.subject for each in await claim(one, EVERYWHERE)] == [payment.id]
-        assert await claim(other, EVERYWHERE) == [], "locked by the first"
+        assert [each.subject for each in await claim(one, EVERYWHERE, 60.0)] == [payment.id]
+        assert await claim(other, EVERYWHERE, 60.0) == [], "locked by the first"
     async with city.engine.begin() as connection:
-        assert await claim(connection, EVERYWHERE) == [], "leased by the first"
+        assert await claim(connection, EVERYWHERE, 60.0) == [], "leased by the first"
         wait = await connection.scalar(
             text("SELECT due_at - now() FROM errands WHERE subject = :id"), {"id": payment.id}
         )
