@@ -5,6 +5,7 @@ Put its clock forward: keys are forgotten after 24 h, holds end after 7 days. Fa
 """
 
 import secrets
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,16 @@ from tests.support.process import SandboxProcess
 
 # Where a payer would come back to after approving; nothing is served there.
 RETURN_URL = "http://127.0.0.1/back"
+
+
+@dataclass
+class Clock:
+    """Our client's time. It stands still, so that no test depends on when a minute ends: some keys change with it."""
+
+    now: float = 1_788_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 class SandboxPsp(SandboxProcess):
@@ -37,9 +48,15 @@ class SandboxPsp(SandboxProcess):
             },
         )
 
-    def client(self, *, timeout_seconds: float = 5.0) -> Psp:
+    def client(self, *, timeout_seconds: float = 5.0, clock: Clock | None = None) -> Psp:
         """Our client of it; close it with `aclose`."""
-        return Psp(self.url, self.api_key, timeout_seconds=timeout_seconds, return_url=RETURN_URL)
+        return Psp(
+            self.url,
+            self.api_key,
+            timeout_seconds=timeout_seconds,
+            return_url=RETURN_URL,
+            clock=clock or Clock(),
+        )
 
     def book(self, charge_id: object = None) -> dict[str, list[dict[str, Any]]]:
         """What it holds, took and gave back, as `holds`, `captures` and `refunds`: of one charge of ours (by its id or

@@ -1,9 +1,13 @@
 """A process of ours between a PSP and billers: it pays, dies, resumes; and all three books are compared."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -23,11 +27,12 @@ from services.billing.payments.refund_model import Refund, RefundProgress
 from services.billing.payments.top_up import TopUp, TopUpProgress
 from services.billing.payments.top_up_legs import TopUpLegs
 from services.billing.psp import Psp
+from services.billing.settings import Settings
 from tests.services.billing.payments import books
 from tests.support.billers import SandboxBillers
 from tests.support.errands import PayingProcess, institutions, turn
-from tests.support.factories import make_bill, make_biller
-from tests.support.psp import SandboxPsp
+from tests.support.factories import make_bill, make_biller, make_channel
+from tests.support.psp import Clock, SandboxPsp
 
 BILLER = "north-power"
 BY_FILE = "lz-water"
@@ -51,6 +56,40 @@ _AGE = text("""
 """)
 
 
+def settings(data_dir: Path, biller_secrets: Path | None = None) -> Settings:
+    """What the connectors need to know."""
+    return Settings(
+        database_url=SecretStr(""), data_dir=data_dir, biller_secrets=biller_secrets, _env_file=None
+    )
+
+
+@asynccontextmanager
+async def city_between(
+    engine: AsyncEngine,
+    owner_engine: AsyncEngine,
+    psp: SandboxPsp,
+    billers: SandboxBillers,
+    data_dir: Path,
+    *,
+    timeout_seconds: float = 0.6,
+) -> AsyncIterator["City"]:
+    """The process, whose connections are closed in the end, as the faults are. Its clock stands still."""
+    await make_channel(engine)
+    clock = Clock()
+    client = psp.client(timeout_seconds=timeout_seconds, clock=clock)
+    at = institutions(timeout_seconds)
+    connectors = Connectors(engine, settings(data_dir, billers.secrets_path), at)
+    city = City(engine, owner_engine, psp, billers, client, clock, connectors, at)
+    try:
+        yield city
+    finally:
+        psp.clear_faults()
+        billers.clear_faults()
+        await city.aclose()
+        await connectors.aclose()
+        await client.aclose()
+
+
 class City:
     """`payments` is the process; `books` of the PSP and the billers are asked over their sandbox doors."""
 
@@ -61,6 +100,7 @@ class City:
         psp: SandboxPsp,
         billers: SandboxBillers,
         client: Psp,
+        clock: Clock,
         connectors: Connectors,
         at: Institutions,
     ) -> None:
@@ -68,6 +108,7 @@ class City:
         self.psp = psp
         self.billers = billers
         self.client = client
+        self.clock = clock
         self.connectors = connectors
         self.institutions = at
         self.payments = PayingProcess(engine, client, connectors, at)

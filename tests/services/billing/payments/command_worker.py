@@ -20,7 +20,7 @@ from services.billing.channels import Guard, Trust
 from services.billing.channels.guard import BELIEVED_SECONDS
 from services.billing.payments import consumer
 from services.billing.payments.promises import Promises
-from tests.services.billing.payments.conftest import settings
+from tests.services.billing.payments.city import settings
 from tests.support.commands import DOOR_KEY, TRUST, CommandRecord, send, signed
 from tests.support.errands import LookingUpProcess, PayingProcess, institutions
 from tests.support.factories import make_bill, pay_bill

@@ -5,13 +5,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.billing.bills.connectors import Connectors
 from services.billing.psp import Psp
-from services.billing.settings import Settings
-from tests.services.billing.payments.city import City
+from tests.services.billing.payments.city import City, city_between, settings
 from tests.services.billing.payments.web import Wallet, serve
 from tests.support.billers import SandboxBillers
 from tests.support.errands import PayingProcess, institutions
@@ -20,12 +18,6 @@ from tests.support.psp import SandboxPsp
 
 # Nobody listens here: whoever asks outside gets no answer.
 NOWHERE = "http://127.0.0.1:9"
-
-
-def settings(data_dir: Path, biller_secrets: Path | None = None) -> Settings:
-    return Settings(
-        database_url=SecretStr(""), data_dir=data_dir, biller_secrets=biller_secrets, _env_file=None
-    )
 
 
 @pytest.fixture
@@ -51,17 +43,8 @@ async def city(
     tmp_path: Path,
 ) -> AsyncIterator[City]:
     """A process with the sandbox's PSP and billers around it, and the strings to pull."""
-    await make_channel(engine)
-    client = psp.client(timeout_seconds=0.6)
-    at = institutions(0.6)
-    connectors = Connectors(engine, settings(tmp_path, billers.secrets_path), at)
-    made = City(engine, owner_engine, psp, billers, client, connectors, at)
-    yield made
-    await made.aclose()
-    await connectors.aclose()
-    await client.aclose()
-    psp.clear_faults()
-    billers.clear_faults()
+    async with city_between(engine, owner_engine, psp, billers, tmp_path) as made:
+        yield made
 
 
 @pytest.fixture

@@ -11,19 +11,16 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from events.payments import PayBill, RefundPayment, TopUpWallet
-from services.billing.bills.connectors import Connectors
 from services.billing.database import connect
 from services.billing.payments import Instruction
 from services.billing.reconciliation import audit
 from tests.services.billing.payments import books
-from tests.services.billing.payments.city import BILLER, BY_FILE, City
-from tests.services.billing.payments.conftest import settings as billing_settings
+from tests.services.billing.payments.city import BILLER, BY_FILE, City, city_between
 from tests.support.billers import SandboxBillers
 from tests.support.databases import Database
-from tests.support.errands import PayingProcess, institutions
+from tests.support.errands import PayingProcess
 from tests.support.factories import (
     fund_wallet,
-    make_channel,
     pay_bill,
     refund_payment,
     top_up_wallet,
@@ -75,25 +72,16 @@ async def live_through(
     steps: list[Step],
 ) -> None:
     engine, owner = connect(database.billing_url, pool_size=16), connect(database.owner_url)
-    client = psp.client(timeout_seconds=2.0)
-    at = institutions(2.0)
-    connectors = Connectors(engine, billing_settings(folder, billers.secrets_path), at)
-    city = City(engine, owner, psp, billers, client, connectors, at)
     try:
-        await make_channel(engine)
-        history = History(city)
-        for name, seed in steps:
-            await getattr(history, name)(random.Random(seed))
-            await books.audit(engine)
-        psp.clear_faults()
-        billers.clear_faults()
-        await history.come_to_an_end()
+        async with city_between(engine, owner, psp, billers, folder, timeout_seconds=2.0) as city:
+            history = History(city)
+            for name, seed in steps:
+                await getattr(history, name)(random.Random(seed))
+                await books.audit(engine)
+            psp.clear_faults()
+            billers.clear_faults()
+            await history.come_to_an_end()
     finally:
-        psp.clear_faults()
-        billers.clear_faults()
-        await city.aclose()
-        await connectors.aclose()
-        await client.aclose()
         await engine.dispose()
         await owner.dispose()
 

@@ -1,7 +1,6 @@
 """Effects that come after their caller has gone: a refusal meanwhile proves nothing until none can come any more."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -202,13 +201,13 @@ class TestPsp:
         await city.agree(row["id"])
 
     async def test_a_capture_that_is_refused_while_the_first_one_is_on_its_way(
-        self, city: City, monkeypatch: pytest.MonkeyPatch
+        self, city: City
     ) -> None:
         """It is a call of another minute, so its key is another one. Whichever comes first, the books agree."""
         city.psp.add_fault("capture", "late_effect", seconds=LATE_SECONDS)
         row = await city.pay(pay_bill(await city.bill(), method="pm_card_visa"))
         city.psp.add_fault("capture", "refuse")
-        monkeypatch.setattr(city.client, "_clock", lambda: time.time() + 60)
+        city.clock.now += 60
         await city.settle()
         await asyncio.sleep(LATE_SECONDS)
         row = await books.payment(city.engine, row["id"])

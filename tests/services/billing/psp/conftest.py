@@ -9,17 +9,7 @@ import pytest
 from services.billing.psp import Authorized, Captured, Charge, Intent, Psp, Unknown
 from services.billing.subject import Subject
 from tests.support.factories import a_payment
-from tests.support.psp import RETURN_URL, SandboxPsp
-
-
-@dataclass
-class Clock:
-    """Our own time, as the client reads it."""
-
-    now: float = 1_788_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.psp import Clock, SandboxPsp
 
 
 @dataclass
@@ -62,7 +52,7 @@ def clock() -> Clock:
 @pytest.fixture
 async def client(psp: SandboxPsp, clock: Clock) -> AsyncIterator[Psp]:
     # Hanging answers are given up after a second.
-    made = Psp(psp.url, psp.api_key, timeout_seconds=1.0, return_url=RETURN_URL, clock=clock)
+    made = psp.client(timeout_seconds=1.0, clock=clock)
     yield made
     await made.aclose()
 

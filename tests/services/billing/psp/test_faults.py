@@ -19,9 +19,9 @@ from services.billing.psp import (
     Unknown,
     Voided,
 )
-from tests.services.billing.psp.conftest import Clock, Till
+from tests.services.billing.psp.conftest import Till
 from tests.support.factories import a_payment, a_refund
-from tests.support.psp import SandboxPsp
+from tests.support.psp import Clock, SandboxPsp
 
 Call = Callable[[], Awaitable[object]]
 GONE = ["timeout_before", "timeout_after", "reset_before", "reset_after", "truncate"]

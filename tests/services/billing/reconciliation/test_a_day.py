@@ -6,11 +6,9 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.ids import uuid7
-from services.billing.bills.connectors import Connectors
 from services.billing.payments import stuck
 from services.billing.payments.model import serial_of
 from services.billing.psp import Authorized
@@ -22,14 +20,12 @@ from services.billing.reconciliation import (
     reconcile,
 )
 from services.billing.reconciliation.lines import PSP, SHANGHAI
-from services.billing.settings import Settings
 from tests.services.billing.payments import books as of_payments
 from tests.services.billing.payments import late
-from tests.services.billing.payments.city import BILLER, City
+from tests.services.billing.payments.city import BILLER, City, city_between
 from tests.services.billing.reconciliation import books
 from tests.support.billers import SandboxBillers
-from tests.support.errands import institutions
-from tests.support.factories import make_channel, pay_bill, refund_payment, top_up_wallet
+from tests.support.factories import pay_bill, refund_payment, top_up_wallet
 from tests.support.psp import SandboxPsp
 
 
@@ -38,22 +34,12 @@ async def city(
     engine: AsyncEngine, owner_engine: AsyncEngine, scratch: Path
 ) -> AsyncIterator[City]:
     """A process between a PSP and billers of this test's own, whose books hold nothing else."""
-    await make_channel(engine)
     folder = scratch / f"city-{uuid7().hex}"
     with SandboxPsp(folder / "psp") as psp, SandboxBillers(folder / "billers") as billers:
-        client = psp.client()
-        settings = Settings(
-            database_url=SecretStr(""),
-            data_dir=billers.data_dir,
-            biller_secrets=billers.secrets_path,
-        )
-        at = institutions()
-        connectors = Connectors(engine, settings, at)
-        made = City(engine, owner_engine, psp, billers, client, connectors, at)
-        yield made
-        await made.aclose()
-        await connectors.aclose()
-        await client.aclose()
+        async with city_between(
+            engine, owner_engine, psp, billers, billers.data_dir, timeout_seconds=5.0
+        ) as made:
+            yield made
 
 
 async def refund(city: City, payment_id: UUID, amount_minor: int | None = None) -> None:
