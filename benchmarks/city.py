@@ -17,7 +17,7 @@ from errands import Booking, Institutions
 from events.ids import uuid7
 from events.payments import PayBill, WalletFunding
 from services.billing.database import connect
-from services.billing.payments import Instruction
+from services.billing.instruction import Instruction
 from services.billing.payments.accept import accept
 
 CHANNEL = "bench-wallet"

@@ -23,7 +23,7 @@ from chassis.process import run_process
 from errands import Booking, Institutions
 from events.payments import PayBill
 from services.billing.database import connect
-from services.billing.payments import Instruction
+from services.billing.instruction import Instruction
 from services.billing.payments.accept import accept
 
 WORKERS = (1, 2)

@@ -20,10 +20,10 @@ from errands.gauges import count_errands
 from messaging.ddl import drop_old_partitions, ensure_partitions
 from services.billing import ledger
 from services.billing.database import connect, summarize_new_blocks
-from services.billing.payments.cases import count_open
+from services.billing.outside.cases import count_open
 from services.billing.reconciliation import AUDIT_SECONDS, REST, audit_job
 from services.billing.settings import Settings
-from services.billing.workshop import open_workshop
+from services.billing.use_cases import open_use_cases
 
 Job = Callable[[], Awaitable[int]]
 # A job that failed is tried again after this at most: what was in its way (a lock) is gone in a moment.
@@ -58,18 +58,19 @@ async def run(settings: Settings) -> None:
     url = settings.database_url.get_secret_value()
     reading = connect(url, pool_size=2, transaction_seconds=READING_SECONDS)
     async with (
-        open_workshop(settings) as shop,
-        Probes(settings.metrics_port, shop.engine),
-        ending_frozen(shop.engine),
+        open_use_cases(settings) as use,
+        Probes(settings.metrics_port, use.engine),
+        ending_frozen(use.engine),
     ):
         jobs = [
-            asyncio.create_task(every(1.0, "busy_lookups", shop.lookups.give_up_waiting)),
-            asyncio.create_task(every(5.0, "busy_payments", shop.payments.give_up_waiting)),
-            asyncio.create_task(every(5.0, "count_cases", partial(count_open, shop.engine))),
-            asyncio.create_task(every(5.0, "count_errands", partial(count_errands, shop.engine))),
+            asyncio.create_task(every(1.0, "busy_lookups", use.lookups.give_up_waiting)),
+            asyncio.create_task(every(5.0, "busy_payments", use.payments.give_up_waiting)),
+            asyncio.create_task(every(5.0, "busy_top_ups", use.top_ups.give_up_waiting)),
+            asyncio.create_task(every(5.0, "count_cases", partial(count_open, use.engine))),
+            asyncio.create_task(every(5.0, "count_errands", partial(count_errands, use.engine))),
             asyncio.create_task(every(60.0, "seal", partial(seal, reading))),
             asyncio.create_task(every(AUDIT_SECONDS, "audit", partial(audit_job, reading))),
-            asyncio.create_task(every(600.0, "upkeep", partial(upkeep, shop.engine))),
+            asyncio.create_task(every(600.0, "upkeep", partial(upkeep, use.engine))),
         ]
         await until_stopped()
         for job in jobs:

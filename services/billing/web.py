@@ -15,8 +15,8 @@ from services.billing.bills import routes as bills
 from services.billing.catalog import routes as catalog
 from services.billing.channels import TrustError, door_key, read_trust
 from services.billing.database import connect
-from services.billing.payments import routes as payments
-from services.billing.payments import webhooks
+from services.billing.door import routes as payments
+from services.billing.door import webhooks
 from services.billing.receipts import routes as receipts
 from services.billing.settings import Settings
 

@@ -1,6 +1,6 @@
 """Process: the Kafka consumers of billing. `python -m services.billing.worker`
 
-Builds the workshop, the broker and the guard of commands, and hands them to the slices' consumers.
+Builds the use cases, the broker and the guard of commands, and registers the handlers (handlers.py).
 """
 
 import sys
@@ -12,12 +12,11 @@ from chassis.probes import Probes, until_stopped
 from chassis.process import run_process
 from chassis.telemetry import configure_logging
 from messaging.consume import make_broker
-from services.billing.bills import consumer as bills
+from services.billing import handlers
 from services.billing.channels import Guard, Trust, TrustError, door_key, read_trust
-from services.billing.payments import consumer as payments
-from services.billing.payments.promises import Promises
+from services.billing.door.promises import Promises
 from services.billing.settings import Settings
-from services.billing.workshop import open_workshop
+from services.billing.use_cases import open_use_cases
 
 log = structlog.get_logger()
 
@@ -31,16 +30,17 @@ async def run(settings: Settings, trust: Trust) -> None:
             text="signatures are not checked: who may write this topic commands in the name of every channel",
         )
     # The timer looks oftener: a worker that has commands to carry out spares its processor.
-    async with open_workshop(settings, "force_generic_plan", look_seconds=0.5) as shop:
+    async with open_use_cases(settings, "force_generic_plan", look_seconds=0.5) as use:
         broker = make_broker(settings.kafka, "meterhall-billing-worker")
-        guard = Guard(shop.engine, trust)
-        promises = Promises(shop.engine, door_key(trust))
+        promises = Promises(use.engine, door_key(trust))
+        guard = Guard(use.engine, trust)
+        table = handlers.payment_commands(use.payments, use.top_ups, use.refunds, promises)
         consumptions = (
-            payments.register(broker, shop.engine, shop.payments, promises, guard),
-            bills.register(broker, shop.engine, shop.lookups, guard),
+            handlers.consume_payments(broker, use.engine, table, promises, guard),
+            handlers.consume_lookups(broker, use.engine, use.lookups, guard),
         )
         stuck = [each.progress for each in consumptions]
-        async with Probes(settings.metrics_port, shop.engine, stuck), ending_frozen(shop.engine):
+        async with Probes(settings.metrics_port, use.engine, stuck), ending_frozen(use.engine):
             await broker.start()
             try:
                 await until_stopped()

@@ -23,7 +23,7 @@ from benchmarks.city import bills_due, build, command
 from benchmarks.direct import connect_directly
 from benchmarks.plan import QUICK
 from errands import Booking, Institutions
-from services.billing.payments import Instruction
+from services.billing.instruction import Instruction
 from services.billing.payments.accept import accept
 from tests.support.databases import Database
 

@@ -19,9 +19,10 @@ from errands import Institutions, Turn
 from errands.desk import Desk
 from events.payments import PspFunding
 from services.billing.institutions import describe_ours
-from services.billing.payments import Instruction
+from services.billing.instruction import Instruction
+from services.billing.outside.model import Call
 from services.billing.payments.accept import accept
-from services.billing.payments.model import Call, Payment, Progress
+from services.billing.payments.model import Payment, Progress
 from services.billing.payments.record import record
 from services.billing.payments.tables import State
 from tests.benchmarks.test_cost import counted

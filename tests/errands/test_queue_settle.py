@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 import errands
 from errands import Institutions, Turn
 from errands.turn import FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS, retry_seconds
-from services.billing.payments.recording import record_errands
+from services.billing.outside.recording import record_errands
 from services.billing.subject import Kind, Subject
 from tests.errands.errand_rows import (
     LEASE_SECONDS,

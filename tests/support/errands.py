@@ -1,17 +1,23 @@
 """Processes of tests: payments and look-ups with a desk of their own, which claims only when it is told to."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from errands import Desk, Errand, Institutions, Turn
+from messaging.consume import Message, Rejected
+from services.billing import late
 from services.billing.bills.connectors import Connectors
 from services.billing.bills.lookup import Lookups
+from services.billing.door.promises import Promises
+from services.billing.handlers import Handled, dispatch, payment_commands
 from services.billing.institutions import describe_ours
 from services.billing.payments import Payments
 from services.billing.psp import Psp
+from services.billing.refunds import Refunds
+from services.billing.top_ups import TopUps
 
 
 def institutions(psp_timeout_seconds: float = 0.6, psp_places: int = 256) -> Institutions:
@@ -34,8 +40,8 @@ async def claiming(desk: Desk) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-class PayingProcess(Payments):
-    """Payments, refunds and top-ups of one process."""
+class PayingProcess:
+    """The payments, refunds and top-ups of one process."""
 
     def __init__(
         self,
@@ -45,7 +51,25 @@ class PayingProcess(Payments):
         at: Institutions | None = None,
     ) -> None:
         self.desk = Desk(engine, at or institutions())
-        super().__init__(engine, psp, connectors, self.desk)
+        self.payments = Payments(engine, psp, connectors, self.desk)
+        self.refunds = Refunds(engine, psp, connectors, self.desk)
+        self.top_ups = TopUps(engine, psp, self.desk)
+        late.register(engine, psp, connectors, self.desk)
+        self.pay = self.payments.pay
+        self.refund, self.reverse = self.refunds.refund, self.refunds.reverse
+        self.top_up = self.top_ups.top_up
+
+    async def take(self, promises: Promises, messages: Sequence[Message]) -> Sequence[Rejected]:
+        """Carry out a batch of commands, as the consumer does; those that are for the dead letters."""
+        return await dispatch(self.handlers(promises))(messages)
+
+    def handlers(self, promises: Promises) -> tuple[Handled, ...]:
+        """Who handles its commands."""
+        return payment_commands(self.payments, self.top_ups, self.refunds, promises)
+
+    async def give_up_waiting(self) -> int:
+        """End what has waited for a place for too long; how many those were."""
+        return await self.payments.give_up_waiting() + await self.top_ups.give_up_waiting()
 
     async def resume(self) -> int:
         """Claim what is due; how many errands that were."""

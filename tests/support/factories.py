@@ -22,7 +22,7 @@ from events.payments import (
 from messaging.outbox import Outgoing, enqueue
 from services.billing import ledger
 from services.billing.channels import create_channel, issue_key
-from services.billing.payments import Instruction
+from services.billing.instruction import Instruction
 from services.billing.subject import Kind, Subject
 
 CHANNEL = "city-app"

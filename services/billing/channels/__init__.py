@@ -14,17 +14,14 @@ from services.billing.channels.idempotency import (
 from services.billing.channels.keys import (
     Channel,
     KeyRefusedError,
+    Limits,
     UnknownChannelError,
     create_channel,
     issue_key,
     payment_limits,
     revoke_key,
 )
-from services.billing.channels.signing_keys import (
-    door_key,
-    issue_signing_key,
-    revoke_signing_key,
-)
+from services.billing.channels.signing_keys import door_key, issue_signing_key, revoke_signing_key
 from services.billing.channels.trust import Trust, TrustError, read_secret, read_trust
 
 __all__ = [
@@ -33,6 +30,7 @@ __all__ = [
     "Guard",
     "KeyRefusedError",
     "KeyUse",
+    "Limits",
     "Trust",
     "TrustError",
     "UnknownChannelError",

@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import RowMapping, text
@@ -37,6 +37,10 @@ _LIST = text("""
     FROM channels c ORDER BY c.id
 """)
 _LIMITS = text("SELECT id, max_payment_minor FROM channels WHERE active")
+
+
+# The largest payment of each channel, in minor units; a channel that is not in here is unknown or closed.
+Limits = Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +112,7 @@ async def list_channels(connection: AsyncConnection) -> Sequence[RowMapping]:
     return (await connection.execute(_LIST)).mappings().all()
 
 
-async def payment_limits(connection: AsyncConnection) -> dict[str, int]:
+async def payment_limits(connection: AsyncConnection) -> Limits:
     """The largest payment of each open channel, in minor units. Channels are few: one small read for a whole batch."""
     rows = await connection.execute(_LIMITS)
     return {row.id: row.max_payment_minor for row in rows}

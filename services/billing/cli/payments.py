@@ -12,7 +12,7 @@ from chassis.output import as_json, fail, money, span, table
 from services.billing.cli.session import run, transaction
 
 if TYPE_CHECKING:
-    from services.billing.payments.history import Case, Line, Open
+    from services.billing.history import Case, Line, Open
     from services.billing.subject import Subject
 
 commands = typer.Typer()
@@ -32,7 +32,7 @@ def show(
     json: AsJson = False,
 ) -> None:
     """Everything that happened to a payment or a top-up, in order of time."""
-    from services.billing.payments.history import find_subjects, history
+    from services.billing.history import find_subjects, history
 
     async def read() -> "dict[Subject, list[Line]]":
         async with transaction() as connection:
@@ -62,7 +62,7 @@ def open_(
     json: AsJson = False,
 ) -> None:
     """What is under way: how old, which answer is missing, when it is asked for again."""
-    from services.billing.payments.history import open_ones
+    from services.billing.history import open_ones
 
     async def read() -> "list[Open]":
         async with transaction() as connection:
@@ -93,7 +93,7 @@ def give_up_promise(
     id: Annotated[UUID, typer.Argument(help="Of a promised payment, refund or top-up.")],
 ) -> None:
     """End a promise whose command is lost: its wallet sees it failed. If the command comes after all, that counts."""
-    from services.billing.payments.promises import give_up
+    from services.billing.door.promises import give_up
 
     async def write() -> str | None:
         async with transaction() as connection:
@@ -111,7 +111,7 @@ def list_cases(
     json: AsJson = False,
 ) -> None:
     """The cases that are open."""
-    from services.billing.payments.history import cases
+    from services.billing.history import cases
 
     async def read() -> "list[Case]":
         async with transaction() as connection:
@@ -140,7 +140,7 @@ def list_cases(
 @_cases.command("close")
 def close(number: Annotated[int, typer.Argument(help="From `meterhall cases list`.")]) -> None:
     """Close a case. If what it tells of goes on, the next attempt opens another one."""
-    from services.billing.payments.history import close_case
+    from services.billing.history import close_case
 
     async def write() -> bool:
         async with transaction() as connection:

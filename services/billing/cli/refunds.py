@@ -9,7 +9,7 @@ from chassis.output import fail, money
 from services.billing.cli.session import engine, run, settings, transaction
 
 if TYPE_CHECKING:
-    from services.billing.payments.stuck import Credited
+    from services.billing.refunds.stuck import Credited
 
 commands = typer.Typer(
     name="refunds", help="Refunds that failed at the PSP: see `cases list`.", no_args_is_help=True
@@ -21,7 +21,7 @@ RefundId = Annotated[UUID, typer.Argument(help="Of the refund, from `meterhall c
 @commands.command("retry")
 def retry(refund_id: RefundId) -> None:
     """Have the PSP asked again for a stuck refund, as a new request: its case closes, and another opens if it fails."""
-    from services.billing.payments import stuck
+    from services.billing.refunds import stuck
 
     async def work() -> int:
         async with transaction() as connection:
@@ -38,8 +38,8 @@ def retry(refund_id: RefundId) -> None:
 @commands.command("to-wallet")
 def to_wallet(refund_id: RefundId) -> None:
     """Pay a refund that failed at the PSP to the payer's wallet. The PSP is asked first whether it really failed."""
-    from services.billing.payments import stuck
     from services.billing.psp import Psp
+    from services.billing.refunds import stuck
 
     async def work() -> "Credited":
         async with engine() as made:

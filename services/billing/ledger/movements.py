@@ -154,6 +154,14 @@ def late_return(transfer_id: UUID, capture: Transfer, occurred_at: datetime) -> 
     )
 
 
+def late_capture_and_return(
+    subject: object, transfer_id: UUID, amount_minor: int, currency: str, occurred_at: datetime
+) -> tuple[Transfer, Transfer]:
+    """Money that the PSP took for a payment or top-up that had ended or was given up, and gave back."""
+    capture = late_capture(transfer_id, currency, amount_minor, occurred_at)
+    return capture, late_return(late_return_id(subject), capture, occurred_at)
+
+
 def refund_returned(
     transfer_id: UUID, given_back: UUID, currency: str, amount_minor: int, occurred_at: datetime
 ) -> Transfer:

@@ -1,6 +1,5 @@
-"""Payments: accept -> authorize -> apply -> capture -> record; refunds, top-ups."""
+"""Payments: accept -> authorize -> apply -> capture -> record."""
 
-from services.billing.payments.model import Instruction
 from services.billing.payments.pay import Payments
 
-__all__ = ["Instruction", "Payments"]
+__all__ = ["Payments"]

@@ -21,10 +21,11 @@ from messaging.outbox import Outgoing, enqueue
 from services.billing import ledger, receipts
 from services.billing.bills import Bill, find_bills
 from services.billing.channels import payment_limits
-from services.billing.payments import announce, fingerprint
+from services.billing.instruction import Instruction, sort_out
+from services.billing.payments import events
 from services.billing.payments.decide import reason_against
 from services.billing.payments.keep import Decision, LostRaceError, keep
-from services.billing.payments.model import Instruction, Payment, payment_method_of
+from services.billing.payments.model import Payment, fingerprint_of, payment_method_of
 from services.billing.payments.tables import HOLDS_ITS_BILL, OPEN, State
 from services.billing.subject import Kind
 
@@ -61,11 +62,11 @@ async def accept(
     the bills of new payments, wallets, payments that are there, refunds, errands, other ledger accounts (decision 8).
     """
     now = datetime.now(UTC)
-    prints = [fingerprint.of_payment(each.command) for each in instructions]
+    prints = [fingerprint_of(each.command) for each in instructions]
     # Each is hashed, spelled and written a dozen times from here on.
     ids = [swift(each.command.payment_id) for each in instructions]
     known, taken = await _look(connection, ids, instructions)
-    fresh, reused = fingerprint.sort_out(ids, prints, known)
+    fresh, reused = sort_out(ids, prints, known)
     if not fresh:
         return Accepted([], [], reused)
     bills = await find_bills(connection, [instructions[n].command.bill_id for n in fresh])
@@ -196,13 +197,13 @@ async def _tell(connection: AsyncConnection, payments: Sequence[Payment], now: d
     numbers = await receipts.issue(connection, [new_receipt(each, now) for each in finished])
     outgoing: list[Outgoing] = []
     for each, number in zip(finished, numbers, strict=True):
-        outgoing += announce.succeeded(each, 1, number, now)
+        outgoing += events.succeeded(each, 1, number, now)
     for each in payments:
         if each.state == State.REJECTED:
             assert each.reason
-            outgoing.append(announce.failed(each, 1, "rejected", each.reason))
+            outgoing.append(events.failed(each, 1, "rejected", each.reason))
         elif each.state != State.SUCCEEDED:
-            outgoing.append(announce.accepted(each))
+            outgoing.append(events.accepted(each))
     await enqueue(connection, outgoing)
 
 

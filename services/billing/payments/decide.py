@@ -1,12 +1,8 @@
 """Decide whether a payment may begin: the bill's snapshot, its expiry and the biller's rule do, never the caller."""
 
-from collections.abc import Mapping
-
-from events.payments import PayBill, TopUpWallet
+from events.payments import PayBill
 from services.billing.bills import Bill
-
-# The largest payment of each channel, in minor units; a channel that is not in here is unknown or closed.
-Limits = Mapping[str, int]
+from services.billing.channels import Limits
 
 
 def reason_against(command: PayBill, bill: Bill | None, limits: Limits) -> str | None:
@@ -27,14 +23,6 @@ def _against_bill(command: PayBill, bill: Bill) -> str | None:
     if bill.currency != command.currency:
         return "currency_mismatch"
     return None if allows(bill, command.amount_minor) else "amount_not_allowed"
-
-
-def reason_against_top_up(command: TopUpWallet, limits: Limits) -> str | None:
-    """The same for a top-up: the channel and its limit decide."""
-    limit = limits.get(command.channel)
-    if limit is None:
-        return "channel_unknown"
-    return "above_limit" if command.amount_minor > limit else None
 
 
 def allows(bill: Bill, amount_minor: int) -> bool:

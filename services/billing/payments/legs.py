@@ -18,7 +18,7 @@ from services.billing.bills.connectors import (
     QueryAnswer,
     Unapplied,
 )
-from services.billing.payments.ask import (
+from services.billing.outside.ask import (
     ACTION_WINDOW,
     ChargeOutcome,
     NeverCharged,
@@ -26,8 +26,8 @@ from services.billing.payments.ask import (
     charge_or_find,
     look,
 )
+from services.billing.outside.recording import ACTION_POLL_SECONDS
 from services.billing.payments.model import Payment, Progress
-from services.billing.payments.recording import ACTION_POLL_SECONDS
 from services.billing.payments.tables import State
 from services.billing.payments.undo import Undo
 from services.billing.psp import (

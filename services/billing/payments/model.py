@@ -2,39 +2,19 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 from uuid import UUID
 
 from errands import NO_ERRAND, Errand, Turn
-from events.message import Event
 from events.payments import PayBill, PspFunding
 from services.billing import institutions, ledger
 from services.billing.bills import Bill
 from services.billing.bills.connectors import Application
+from services.billing.instruction import fingerprint
+from services.billing.outside.model import Call, in_words
 from services.billing.payments.tables import State
 from services.billing.psp import Charge
 from services.billing.subject import Kind, Subject
-
-CommandT = TypeVar("CommandT", bound=Event)
-
-
-class Instruction(NamedTuple, Generic[CommandT]):
-    """A command as it reached us, by whichever door."""
-
-    command: CommandT
-    correlation_id: str | None = None
-    traceparent: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One call to somebody outside, for the history of the payment."""
-
-    leg: str
-    outcome: str
-    detail: str | None
-    started_at: datetime
-    duration_ms: int
 
 
 class Payment(NamedTuple):
@@ -123,12 +103,16 @@ def payment_method_of(command: PayBill) -> str | None:
     return command.funding.payment_method if isinstance(command.funding, PspFunding) else None
 
 
-def in_words(state: str, reason: str | None, turn: Turn, **psp_ids: str | None) -> str:
-    """What was learnt outside, for a person: `succeeded, intent pi_1`."""
-    parts = [f"{state} ({reason})" if reason else state]
-    parts += [f"{name} {id}" for name, id in psp_ids.items() if id]
-    parts += [f"{turn.leg} without an answer"] if turn.unanswered else []
-    return ", ".join(parts)
+def fingerprint_of(command: PayBill) -> bytes:
+    """What makes two commands to pay the same."""
+    return fingerprint(
+        command.channel,
+        command.payer,
+        command.bill_id.hex,
+        command.amount_minor,
+        command.currency,
+        payment_method_of(command) or "",
+    )
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 import errands
 from errands import Errand
 from services.billing.bills import find_bills
-from services.billing.payments.cases import NewCase, open_cases
+from services.billing.outside.cases import NewCase, open_cases
 from services.billing.payments.model import Payment
 from services.billing.payments.tables import IS_OPEN, State
 from services.billing.subject import Kind, Subject

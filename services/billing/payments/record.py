@@ -17,18 +17,12 @@ import errands
 from errands import Key
 from messaging.outbox import Outgoing, enqueue
 from services.billing import ledger, receipts
-from services.billing.payments import announce
+from services.billing.outside.calls import record_calls
+from services.billing.outside.cases import NewCase, open_cases
+from services.billing.outside.recording import case_of, is_held, is_news, record_errands
+from services.billing.payments import events
 from services.billing.payments.accept import new_receipt
-from services.billing.payments.calls import record_calls
-from services.billing.payments.cases import NewCase, open_cases
-from services.billing.payments.late_model import taken_and_given_back
 from services.billing.payments.model import Progress
-from services.billing.payments.recording import (
-    case_of,
-    is_held,
-    is_news,
-    record_errands,
-)
 from services.billing.payments.tables import OPEN, State
 
 # How far each state is; every end is as far as it goes.
@@ -91,7 +85,7 @@ async def record(connection: AsyncConnection, results: Sequence[Progress]) -> in
     await open_cases(connection, [case for each in steps for case in _cases(each.progress, locked)])
     said = [each.said for each in steps if each.said]
     for each, number in zip(succeeded, numbers, strict=True):
-        said += announce.succeeded(each.progress.payment, each.version, number, now)
+        said += events.succeeded(each.progress.payment, each.version, number, now)
     await enqueue(connection, said)
     return len(steps)
 
@@ -143,10 +137,10 @@ def _step(progress: Progress, row: Row[Any]) -> _Step:
             return _Step(progress, row, following)  # its event needs the receipt's number
         case State.VOIDED | State.DECLINED as state:
             assert progress.reason
-            said = announce.failed(payment, following, state.value, progress.reason)
+            said = events.failed(payment, following, state.value, progress.reason)
             return _Step(progress, row, following, said)
         case _ if progress.action_url and progress.action_url != row.action_url:
-            said = announce.action_required(payment, following, progress.action_url)
+            said = events.action_required(payment, following, progress.action_url)
             return _Step(progress, row, following, said)
     return _Step(progress, row, row.version)
 
@@ -198,7 +192,7 @@ async def _book_late_money(
     for each in results:
         payment = each.payment
         if each.given_back or each.kept_by_psp:
-            taken, back = taken_and_given_back(
+            taken, back = ledger.late_capture_and_return(
                 payment.subject, payment.id, payment.amount_minor, payment.currency, now
             )
             transfers += [taken, back] if each.given_back else [taken]

@@ -1,4 +1,4 @@
-"""Payments, refunds, top-ups, what was asked outside, and cases for finance ops; with the states and their transitions.
+"""Payments, with their states and the transitions between them.
 
 A payment's state says which promises hold; its errand says whom to ask next (errands/). A trigger made from TRANSITIONS
 refuses every other change of state, whoever tries.
@@ -9,27 +9,22 @@ from enum import StrEnum
 from sqlalchemy import (
     CHAR,
     BigInteger,
-    Boolean,
     CheckConstraint,
     Column,
     DateTime,
-    ForeignKey,
-    Identity,
     Index,
-    Integer,
     LargeBinary,
     String,
     Table,
     Text,
     Uuid,
-    func,
     text,
 )
 
 from chassis.database import one_of
 from events import bounds
 from services.billing.database import metadata
-from services.billing.subject import Kind
+from services.billing.outside.columns import charging_columns, ending_columns
 
 
 class State(StrEnum):
@@ -69,58 +64,9 @@ HOLDS_BILL = (*OPEN, State.SUCCEEDED, State.PARTIALLY_REFUNDED)
 # It has ended, and nobody has the payer's money.
 WITHOUT_MONEY = (State.VOIDED, State.REJECTED, State.DECLINED)
 
-# In characters; what is longer is cut. A case's note, and what an outside call was answered.
-LONGEST_NOTE = 1_000
-LONGEST_DETAIL = 500
-# Names that we give ourselves: of legs, outcomes and cases.
-LONGEST_WORD = 64
-
-LEGS = (
-    "authorize",
-    "apply",
-    "capture",
-    "void",
-    "unapply",
-    "refund",
-    "charge",
-    "look",  # at an intent of something that has ended here
-    "find",  # a refund of something that has ended here
-    "query",  # the biller, about a payment that has ended here
-)
-REFUND_STATES = (
-    "accepted",  # the amount is reserved on the payment; the biller or the PSP is asked next
-    "unapplied",  # accepted -> unapplied: the biller took its mark back; the money goes back next
-    "succeeded",  # accepted | unapplied -> succeeded
-    "failed",  # accepted -> failed: refused, and the reservation is gone
-)
-TOP_UP_STATES = ("accepted", "succeeded", "declined")
-
-
 # As SQL, in the words of the partial index, so that the planner sees that it serves.
 IS_OPEN = one_of("state", OPEN)
 HOLDS_ITS_BILL = one_of("state", HOLDS_BILL)
-
-
-def _ending() -> list[Column[object]]:
-    # What everything has that begins with a command and ends; in between an errand stands for it (errands/).
-    return [
-        Column("reason", String(bounds.REASON)),
-        Column("correlation_id", String(bounds.CORRELATION_ID)),
-        Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-        Column("finished_at", DateTime(timezone=True)),
-    ]
-
-
-def _charging() -> list[Column[object]]:
-    # What an aggregate needs that is charged at the PSP and tells of itself.
-    return [
-        Column("version", Integer, nullable=False),  # counts its events
-        Column("psp_intent_id", String(bounds.PSP_ID)),
-        # True for what was open when the PSP's keys began to name the kind: the PSP may know it by the former key.
-        Column("former_psp_key", Boolean),
-        # Where the payer confirms, while that is needed.
-        Column("action_url", String(bounds.ACTION_URL)),
-    ]
 
 
 payments = Table(
@@ -145,8 +91,8 @@ payments = Table(
     Column("refunded_minor", BigInteger, nullable=False, server_default="0"),
     Column("authorized_at", DateTime(timezone=True)),
     Column("applied_at", DateTime(timezone=True)),
-    *_charging(),
-    *_ending(),
+    *charging_columns(),
+    *ending_columns(),
     CheckConstraint("amount_minor > 0", name="amount_is_positive"),
     CheckConstraint(one_of("state", tuple(State)), name="state_is_declared"),
     CheckConstraint("funding IN ('wallet', 'psp')", name="funding_is_declared"),
@@ -171,115 +117,4 @@ payments = Table(
     Index(None, "channel_id", "created_at", "id"),
     Index(None, "channel_id", "payer", "created_at", "id"),
     Index(None, "created_at", postgresql_using="brin"),  # of a span, for the auditor
-)
-
-refunds = Table(
-    "refunds",
-    metadata,
-    Column("id", Uuid, primary_key=True),
-    Column("transfer_id", Uuid, nullable=False, unique=True),  # of the transfer that books it
-    Column("payment_id", Uuid, ForeignKey("payments.id"), nullable=False, index=True),
-    Column("amount_minor", BigInteger, nullable=False),
-    Column("request_hash", LargeBinary, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("psp_refund_id", String(bounds.PSP_ID)),
-    # Which attempt the PSP refused: the errand has ended with a case, and its last key is used up.
-    Column("attempt", Integer, nullable=False, server_default="1"),
-    # The biller took its mark back by itself, so all that is left goes back and the payment ends as reversed.
-    Column("reversal", Boolean, nullable=False, server_default="false"),
-    *_ending(),
-    CheckConstraint("amount_minor > 0", name="amount_is_positive"),
-    CheckConstraint(one_of("state", REFUND_STATES), name="state_is_declared"),
-    Index(None, "created_at", postgresql_using="brin"),
-)
-
-top_ups = Table(
-    "top_ups",
-    metadata,
-    Column("id", Uuid, primary_key=True),
-    Column("transfer_id", Uuid, nullable=False, unique=True),  # of the transfer that books it
-    Column("channel_id", String(bounds.CHANNEL_ID), nullable=False),
-    Column("payer", String(bounds.PAYER), nullable=False),
-    Column("amount_minor", BigInteger, nullable=False),
-    Column("currency", CHAR(3), nullable=False),
-    Column("payment_method", String(bounds.PAYMENT_METHOD), nullable=False),
-    Column("request_hash", LargeBinary, nullable=False),
-    Column("state", Text, nullable=False),
-    *_charging(),
-    *_ending(),
-    CheckConstraint("amount_minor > 0", name="amount_is_positive"),
-    CheckConstraint(one_of("state", TOP_UP_STATES), name="state_is_declared"),
-    Index(None, "created_at", postgresql_using="brin"),
-)
-
-# What the HTTP door has promised: until the worker has looked, this row is the payment that the wallet asks for.
-payment_requests = Table(
-    "payment_requests",
-    metadata,
-    Column("id", Uuid, primary_key=True),  # of the payment, the refund or the top-up
-    Column("kind", Text, nullable=False),
-    Column("channel_id", String(bounds.CHANNEL_ID), nullable=False),
-    Column("payer", String(bounds.PAYER), nullable=False),
-    Column("subject", Uuid),  # the bill to pay or the payment to refund
-    Column("amount_minor", BigInteger, nullable=False),
-    Column("currency", CHAR(3), nullable=False),
-    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    # The ce_id of the command that is to keep it: who knows the payment's id does not know this one.
-    Column("command_id", Uuid),
-    # Set when the command became a dead letter, with the reason; what is accepted all the same counts more.
-    Column("failed_at", DateTime(timezone=True)),
-    Column("reason", String(bounds.REASON)),
-    CheckConstraint("kind IN ('payment', 'refund', 'top_up')", name="kind_is_declared"),
-    CheckConstraint("(failed_at IS NULL) = (reason IS NULL)", name="failed_for_a_reason"),
-    Index(None, "channel_id", "created_at", "id"),
-    Index(None, "created_at", postgresql_using="brin"),  # of a span, for the auditor
-)
-
-outside_calls = Table(
-    "outside_calls",
-    metadata,
-    Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("subject", Uuid, nullable=False, index=True),  # the payment, refund or top-up
-    Column("subject_kind", Text, nullable=False),
-    Column("leg", Text, nullable=False),
-    Column("outcome", String(LONGEST_WORD), nullable=False),
-    Column("detail", String(LONGEST_DETAIL)),
-    Column("started_at", DateTime(timezone=True), nullable=False),
-    Column("duration_ms", Integer, nullable=False),
-    CheckConstraint(one_of("leg", LEGS), name="leg_is_declared"),
-    CheckConstraint(one_of("subject_kind", Kind), name="subject_kind_is_declared"),
-)
-
-cases = Table(
-    "cases",
-    metadata,
-    Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("subject", Uuid, nullable=False),
-    Column("subject_kind", Text, nullable=False),
-    Column("kind", String(LONGEST_WORD), nullable=False),
-    Column("note", String(LONGEST_NOTE), nullable=False),
-    Column("opened_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    Column("closed_at", DateTime(timezone=True)),
-    Column("closed_because", String(LONGEST_NOTE)),
-    # One open case of a kind; when what it tells of goes on after it was closed, the next one is opened.
-    Index(
-        "uq_cases_open",
-        "subject",
-        "subject_kind",
-        "kind",
-        unique=True,
-        postgresql_where=text("closed_at IS NULL"),
-    ),
-    CheckConstraint(one_of("subject_kind", Kind), name="subject_kind_is_declared"),
-)
-
-psp_webhooks = Table(
-    "psp_webhooks",
-    metadata,
-    Column(
-        "event_id", String(bounds.PSP_ID), primary_key=True
-    ),  # unique for ever: a replayed webhook changes nothing
-    Column("type", String(bounds.PSP_ID), nullable=False),
-    Column("object_id", String(bounds.PSP_ID), nullable=False),
-    Column("received_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )

@@ -13,8 +13,8 @@ from services.billing.bills.connectors import (
     NotApplied,
     Unapplied,
 )
-from services.billing.payments.ask import ChargeOutcome, NotYet, ask, look, take_mark_back
-from services.billing.payments.give_back import GiveBack, Stuck
+from services.billing.outside.ask import ChargeOutcome, NotYet, ask, look, take_mark_back
+from services.billing.outside.give_back import GiveBack, Stuck
 from services.billing.payments.model import Progress
 from services.billing.payments.tables import State
 from services.billing.psp import Captured, Psp, Refunded, Refused, Voided

@@ -20,14 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.billing import ledger
 from services.billing.reconciliation.made import DUE_AFTER, MADE
-from services.billing.reconciliation.span import (
-    ALWAYS,
-    END,
-    Checks,
-    Span,
-    of_a_span,
-    of_everything,
-)
+from services.billing.reconciliation.span import ALWAYS, END, Checks, Span, of_a_span, of_everything
 from services.billing.reconciliation.standing import BALANCES, BUCKETS, STANDING
 
 AUDIT_SECONDS = 300.0

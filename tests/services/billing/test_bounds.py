@@ -21,7 +21,7 @@ from events.bounds import Fitted, is_storable
 from events.message import Event
 from services.billing.bills.routes import AccountAsked
 from services.billing.database import metadata
-from services.billing.payments.routes import NewPayment, NewRefund, NewTopUp
+from services.billing.door.routes import NewPayment, NewRefund, NewTopUp
 
 for module in walk_packages(services.billing.__path__, "services.billing."):
     if module.name.endswith((".tables", ".database")):

@@ -11,8 +11,8 @@ from messaging.consume import make_broker
 from messaging.dead_letters import unpack
 from messaging.relay import Relay
 from services.billing.bills import follow, request
-from services.billing.bills.consumer import register
 from services.billing.channels import Guard
+from services.billing.handlers import consume_lookups
 from tests.services.billing.bills.conftest import CHANNEL, Hall
 from tests.support.commands import DOOR_KEY, TRUST, make_signing_key, send, signed
 from tests.support.databases import Database
@@ -27,7 +27,7 @@ async def test_commands_through_kafka_are_answered_once(hall: Hall, kafka: str) 
     await send(kafka, *(signed(each, key, correlation_id="corr-7") for each in sent))
     broker = make_broker(kafka, "test-lookups")
     lookups = LookingUpProcess(hall.engine, hall.connectors)
-    register(broker, hall.engine, lookups, Guard(hall.engine, TRUST))
+    consume_lookups(broker, hall.engine, lookups, Guard(hall.engine, TRUST))
     await broker.start()
     working = asyncio.create_task(lookups.desk.run())
     try:
@@ -72,7 +72,7 @@ async def test_a_lookup_of_the_http_door_whose_command_is_a_dead_letter_has_fail
     relay = Relay(database.billing_url, "billing", kafka)
     broker = make_broker(kafka, "test-lookups")
     lookups = LookingUpProcess(hall.engine, hall.connectors)
-    register(broker, hall.engine, lookups, Guard(hall.engine, TRUST))
+    consume_lookups(broker, hall.engine, lookups, Guard(hall.engine, TRUST))
     await send(kafka, signed(good, None))
     await broker.start()
     try:

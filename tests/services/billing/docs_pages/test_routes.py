@@ -19,8 +19,8 @@ from services.billing.bills import routes as bills_routes
 from services.billing.catalog import routes as catalog_routes
 from services.billing.docs_pages.openapi import as_3_0
 from services.billing.docs_pages.problem_types import PROBLEM_TYPES
-from services.billing.payments import routes as payments_routes
-from services.billing.payments.objections import ADVICE
+from services.billing.door import routes as payments_routes
+from services.billing.door.problems import ADVICE
 from services.billing.receipts import routes as receipts_routes
 
 ROOT = Path(__file__).parents[4]

@@ -16,18 +16,18 @@ from errands.queue import claim
 from events.payments import PayBill
 from services.billing.bills.connectors import Connectors
 from services.billing.institutions import LEDGER, PSP, of_biller
-from services.billing.payments import Instruction
+from services.billing.instruction import Instruction
 from services.billing.payments.accept import accept
 from services.billing.payments.legs import Legs
 from services.billing.payments.model import Payment, Progress, serial_of
 from services.billing.payments.read import read_open
 from services.billing.payments.record import record
-from services.billing.payments.refund_legs import RefundLegs
-from services.billing.payments.refund_model import Refund, RefundProgress
-from services.billing.payments.top_up import TopUp, TopUpProgress
-from services.billing.payments.top_up_legs import TopUpLegs
 from services.billing.psp import Psp
+from services.billing.refunds.legs import RefundLegs
+from services.billing.refunds.model import Refund, RefundProgress
 from services.billing.settings import Settings
+from services.billing.top_ups.accept import TopUp, TopUpProgress
+from services.billing.top_ups.legs import TopUpLegs
 from tests.services.billing.payments import books
 from tests.support.billers import SandboxBillers
 from tests.support.errands import PayingProcess, institutions, turn

@@ -14,12 +14,11 @@ from events.ids import uuid7
 from events.signature import HEADER, SigningKey
 from messaging.consume import make_broker
 from messaging.dead_letters import unpack
-from services.billing.bills import consumer as bills_consumer
 from services.billing.bills.connectors import Connectors
 from services.billing.channels import Guard, Trust
 from services.billing.channels.guard import BELIEVED_SECONDS
-from services.billing.payments import consumer
-from services.billing.payments.promises import Promises
+from services.billing.door.promises import Promises
+from services.billing.handlers import consume_lookups, consume_payments
 from tests.services.billing.payments.city import settings
 from tests.support.commands import DOOR_KEY, TRUST, CommandRecord, send, signed
 from tests.support.errands import LookingUpProcess, PayingProcess, institutions
@@ -100,8 +99,9 @@ async def working(
     lookups = LookingUpProcess(engine, connectors, at)
     broker = make_broker(kafka, "test-guard")
     guard = Guard(engine, trust)
-    consumer.register(broker, engine, payments, Promises(engine, DOOR_KEY), guard)
-    bills_consumer.register(broker, engine, lookups, guard)
+    promises = Promises(engine, DOOR_KEY)
+    consume_payments(broker, engine, payments.handlers(promises), promises, guard)
+    consume_lookups(broker, engine, lookups, guard)
     await broker.start()
     try:
         yield CommandWorker(kafka, engine)

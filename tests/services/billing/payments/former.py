@@ -9,10 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from errands import Booking
 from events.ids import uuid7
 from services.billing.payments.model import Payment
-from services.billing.payments.refund import accept_refunds
-from services.billing.payments.refund_model import Refund
-from services.billing.payments.top_up import TopUp, accept_top_ups
 from services.billing.psp import ActionRequired, Captured, Refunded
+from services.billing.refunds.accept import accept_refunds
+from services.billing.refunds.model import Refund
+from services.billing.top_ups.accept import TopUp, accept_top_ups
 from tests.services.billing.payments.city import BILLER, City
 from tests.services.billing.payments.test_resume import apply, authorize, unapply
 from tests.services.billing.payments.test_upgrade import run

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.billing.payments.webhooks import keep
+from services.billing.door.webhooks import keep
 from services.billing.subject import Kind, Subject
 from tests.services.billing.payments.city import City
 

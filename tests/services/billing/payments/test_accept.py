@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from errands import Booking
 from events.ids import uuid7
-from services.billing.payments import Instruction
+from services.billing.instruction import Instruction
 from services.billing.payments.accept import accept
 from tests.services.billing.payments import books
 from tests.support.errands import PayingProcess, institutions

@@ -15,7 +15,7 @@ from events.ids import uuid7
 from sandbox.ports import HOST, free_port
 from services.billing.channels import Claim, claim_key, key_use
 from services.billing.database import connect
-from services.billing.payments.door import Asked, Door, promise
+from services.billing.door.gathering import Asked, Door, promise
 from tests.support.commands import DOOR_KEY
 from tests.support.databases import statements
 from tests.support.factories import CHANNEL, make_bill, make_biller, make_channel, pay_bill

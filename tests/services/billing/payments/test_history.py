@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from events.payments import PayBill, RefundPayment, TopUpWallet
 from services.billing.database import connect
-from services.billing.payments import Instruction
+from services.billing.instruction import Instruction
 from services.billing.reconciliation import audit
 from tests.services.billing.payments import books
 from tests.services.billing.payments.city import BILLER, BY_FILE, City, city_between

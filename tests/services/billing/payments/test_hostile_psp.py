@@ -15,12 +15,7 @@ from pydantic import BaseModel
 from sqlalchemy import text
 
 from services.billing.psp import Psp
-from services.billing.psp.wire import (
-    WireBalanceTransaction,
-    WireIntent,
-    WireProblem,
-    WireRefund,
-)
+from services.billing.psp.wire import WireBalanceTransaction, WireIntent, WireProblem, WireRefund
 from tests.services.billing.payments import books
 from tests.services.billing.payments.city import City
 from tests.support.errands import PayingProcess

@@ -9,9 +9,8 @@ import pytest
 from sqlalchemy import text
 
 from events.ids import derived_id, uuid7
-from services.billing.payments.consumer import take
-from services.billing.payments.promises import Promises
-from services.billing.payments.refund import Reversal
+from services.billing.door.promises import Promises
+from services.billing.refunds.accept import Reversal
 from tests.services.billing.payments import books
 from tests.services.billing.payments.city import BILLER, City
 from tests.services.billing.payments.web import message
@@ -159,13 +158,12 @@ async def test_a_caller_can_not_take_the_id_of_a_reversal(city: City) -> None:
     bill = await city.bill()
     payment = message(pay_bill(bill, payment_id=derived_id("psp_fee", "txn_1")).command)
     good = message(pay_bill(bill, method="pm_card_visa").command)
-    refused = await take(
-        city.payments, Promises(city.engine, DOOR_KEY), [refund, top_up, payment, good]
-    )
+    batch = [refund, top_up, payment, good]
+    refused = await city.payments.take(Promises(city.engine, DOOR_KEY), batch)
     assert [(each.message, each.reason) for each in refused] == [
-        (refund, "reserved_id"),
-        (top_up, "reserved_id"),
         (payment, "reserved_id"),
+        (top_up, "reserved_id"),
+        (refund, "reserved_id"),
     ]
     await city.settle()
     connector = await city.connectors.of(BILLER)

@@ -6,7 +6,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from errands import Booking, Institutions
 from errands.queue import claim
 from services.billing.institutions import PSP
-from services.billing.payments import Instruction, read
+from services.billing.instruction import Instruction
+from services.billing.payments import read
 from services.billing.payments.accept import accept
 from services.billing.payments.model import Payment
 from services.billing.payments.read import Reader

@@ -7,8 +7,8 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from services.billing.payments.stuck import CannotError, retry, to_wallet
 from services.billing.reconciliation import audit_database
+from services.billing.refunds.stuck import CannotError, retry, to_wallet
 from tests.services.billing.payments import books, late
 from tests.services.billing.payments.city import BILLER, City
 from tests.support.command_line import Ran, meterhall

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from errands import Booking
-from services.billing.payments.record_top_up import record_top_ups
-from services.billing.payments.top_up import accept_top_ups
+from services.billing.top_ups.accept import accept_top_ups
+from services.billing.top_ups.record import record_top_ups
 from tests.services.billing.payments import books
 from tests.services.billing.payments.city import City
 from tests.support.errands import institutions

@@ -7,7 +7,7 @@ from prometheus_client import REGISTRY
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.billing.payments.cases import count_open
+from services.billing.outside.cases import count_open
 from tests.services.billing.payments import books
 from tests.services.billing.payments.city import City
 from tests.support.factories import fund_wallet, pay_bill, refund_payment, top_up_wallet

@@ -18,9 +18,8 @@ from events.topics import PAYMENT_COMMANDS
 from messaging.consume import Message, Rejected
 from sandbox.ports import HOST, free_port, listens, wait_until
 from services.billing.bills import routes as bills
-from services.billing.payments import routes, webhooks
-from services.billing.payments.consumer import take
-from services.billing.payments.promises import Promises
+from services.billing.door import routes, webhooks
+from services.billing.door.promises import Promises
 from services.billing.settings import Settings
 from tests.support.commands import DOOR_KEY
 from tests.support.errands import PayingProcess
@@ -54,7 +53,7 @@ async def deliver(engine: AsyncEngine, payments: PayingProcess) -> list[Rejected
             {"topic": PAYMENT_COMMANDS.code},
         )
         messages = [_message(row) for row in rows]
-    refused = await take(payments, Promises(engine, DOOR_KEY), messages) if messages else []
+    refused = await payments.take(Promises(engine, DOOR_KEY), messages) if messages else []
     await payments.drain()
     return refused
 

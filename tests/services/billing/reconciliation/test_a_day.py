@@ -9,7 +9,6 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.ids import uuid7
-from services.billing.payments import stuck
 from services.billing.payments.model import serial_of
 from services.billing.psp import Authorized
 from services.billing.reconciliation import (
@@ -20,6 +19,7 @@ from services.billing.reconciliation import (
     reconcile,
 )
 from services.billing.reconciliation.lines import PSP, SHANGHAI
+from services.billing.refunds import stuck
 from tests.services.billing.payments import books as of_payments
 from tests.services.billing.payments import late
 from tests.services.billing.payments.city import BILLER, City, city_between

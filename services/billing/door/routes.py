@@ -1,0 +1,229 @@
+"""HTTP in: payments, refunds, top-ups and the wallet's balance.
+
+A POST promises and answers 202 with where to follow; it needs an Idempotency-Key, and the same key with another body is
+an error. Another channel's payment does not exist.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from pydantic import BaseModel, Field
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from chassis import express
+from chassis.problems import Problem
+from events.ids import uuid7
+from events.money import AmountMinor, Currency
+from events.payments import Funding, PayBill, Payer, Reason, RefundPayment, TopUpWallet
+from services.billing.channels import (
+    Channel,
+    Claim,
+    authenticate,
+    claim_key,
+    idempotency_key,
+    key_use,
+)
+from services.billing.door import follow
+from services.billing.door import promise as request
+from services.billing.door.follow import Balance, PaymentView, RefundView, TopUpView
+from services.billing.door.gathering import Asked, Door
+from services.billing.door.problems import objection
+from services.billing.paging import Page, decode_cursor, encode_cursor
+
+
+@asynccontextmanager
+async def _open_door(app: FastAPI) -> AsyncIterator[None]:
+    app.state.door = Door(app.state.engine, app.state.door_key)
+    yield
+    await app.state.door.drain()
+
+
+router = APIRouter(prefix="/v1", tags=["Payments"], lifespan=_open_door)
+Caller = Annotated[Channel, Depends(authenticate)]
+Key = Annotated[str, Depends(idempotency_key)]
+
+
+class NewPayment(BaseModel):
+    """Pay a bill. The amount is the one that the payer was shown; the bill's rule decides about it."""
+
+    bill_id: UUID
+    payer: Payer
+    amount_minor: AmountMinor
+    currency: Currency
+    funding: Funding
+
+
+class NewRefund(BaseModel):
+    """Give back all that is left, or a part."""
+
+    amount_minor: AmountMinor | None = None
+    reason: Reason = "requested"
+
+
+class NewTopUp(BaseModel):
+    """Charge the payer's means of payment and add it to the payer's wallet."""
+
+    payer: Payer
+    amount_minor: AmountMinor
+    currency: Currency
+    payment_method: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
+
+
+class Promised(BaseModel):
+    """What was promised, and where to follow it."""
+
+    id: UUID
+    status: str = "processing"
+    url: str
+
+
+@express.post(router, "/payments", status_code=202, answers=Promised)
+async def pay(body: NewPayment, http: Request, channel: Caller, key: Key) -> Response:
+    """Pay a bill."""
+    command = PayBill(payment_id=uuid7(), channel=channel.id, **body.__dict__)
+    use = key_use(channel.id, key, await _said(http), command.payment_id)
+    claim = await _door(http).pay(Asked(use, command, correlation_of(http)))
+    return _promised(f"/v1/payments/{claim.resource_id}", claim)
+
+
+@router.get("/payments/{payment_id}")
+async def get_payment(payment_id: UUID, http: Request, channel: Caller) -> PaymentView:
+    """One payment."""
+    async with _engine(http).connect() as connection:
+        found = await follow.payment(connection, channel.id, payment_id)
+    if found is None:
+        raise not_found("payment")
+    return found
+
+
+@router.get("/payments")
+async def list_payments(
+    http: Request,
+    channel: Caller,
+    payer: Annotated[Payer | None, Query()] = None,
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> Page[PaymentView]:
+    """The channel's payments, newest first."""
+    before: tuple[datetime, UUID] | None = decode_cursor(cursor) if cursor else None
+    async with _engine(http).connect() as connection:
+        found = await follow.payments(connection, channel.id, payer, before, limit + 1)
+    page, more = found[:limit], len(found) > limit
+    following = encode_cursor(page[-1].created_at, page[-1].id) if more else None
+    return Page(items=page, next_cursor=following)
+
+
+@router.post("/payments/{payment_id}/refunds", status_code=202, response_model=Promised)
+async def refund(
+    payment_id: UUID, body: NewRefund, http: Request, channel: Caller, key: Key
+) -> Response:
+    """Refund a payment; one that is promised and still on its way as well. Whether it has succeeded is seen then."""
+    async with _engine(http).begin() as connection:
+        claim = await claim_key(connection, channel.id, key, await _said(http), uuid7())
+        if not claim.replayed:
+            payment = await _refundable(connection, channel.id, payment_id, body.amount_minor)
+            command = RefundPayment(
+                refund_id=claim.resource_id,
+                payment_id=payment_id,
+                channel=channel.id,
+                amount_minor=body.amount_minor,
+                reason=body.reason,
+            )
+            promise = request.of_refund(command, payment, correlation_of(http))
+            await request.promise(connection, [promise], http.app.state.door_key)
+    return _promised(f"/v1/refunds/{claim.resource_id}", claim)
+
+
+@router.get("/refunds/{refund_id}")
+async def get_refund(refund_id: UUID, http: Request, channel: Caller) -> RefundView:
+    """One refund."""
+    async with _engine(http).connect() as connection:
+        found = await follow.refund(connection, channel.id, refund_id)
+    if found is None:
+        raise not_found("refund")
+    return found
+
+
+@express.post(router, "/top-ups", status_code=202, answers=Promised)
+async def top_up(body: NewTopUp, http: Request, channel: Caller, key: Key) -> Response:
+    """Top up a wallet through the PSP."""
+    async with _engine(http).begin() as connection:
+        claim = await claim_key(connection, channel.id, key, await _said(http), uuid7())
+        if not claim.replayed:
+            command = TopUpWallet(top_up_id=claim.resource_id, channel=channel.id, **body.__dict__)
+            refused = await request.objection_to_top_up(connection, command)
+            if refused:
+                raise objection(refused)
+            promise = request.of_top_up(command, correlation_of(http))
+            await request.promise(connection, [promise], http.app.state.door_key)
+    return _promised(f"/v1/top-ups/{claim.resource_id}", claim)
+
+
+@router.get("/top-ups/{top_up_id}")
+async def get_top_up(top_up_id: UUID, http: Request, channel: Caller) -> TopUpView:
+    """One top-up."""
+    async with _engine(http).connect() as connection:
+        found = await follow.top_up(connection, channel.id, top_up_id)
+    if found is None:
+        raise not_found("top-up")
+    return found
+
+
+@router.get("/wallets/{payer}")
+async def get_wallet(payer: Payer, http: Request, channel: Caller) -> list[Balance]:
+    """What a payer's wallet holds, a line per currency."""
+    async with _engine(http).connect() as connection:
+        return await follow.wallet(connection, channel.id, payer)
+
+
+def not_found(what: str) -> Problem:
+    return Problem(404, "not-found", f"No such {what}", f"This channel has no {what} with that id.")
+
+
+def correlation_of(http: Request) -> str | None:
+    """The request's id, which follows the payment through every event."""
+    return getattr(http.state, "request_id", None)
+
+
+async def _refundable(
+    connection: AsyncConnection, channel: str, payment_id: UUID, amount_minor: int | None
+) -> request.Refundable:
+    payment = await request.refundable(connection, channel, payment_id)
+    if payment is None:
+        raise not_found("payment")
+    if payment.left_minor <= 0:
+        detail = "Nothing of this payment is left to give back."
+        if payment.state not in {"succeeded", "partially_refunded", "refunded", "reversed"}:
+            detail = "Only a payment that has succeeded can be refunded."
+        raise Problem(409, "not-refundable", "Not refundable", detail)
+    if amount_minor is not None and amount_minor > payment.left_minor:
+        detail = f"At most {payment.left_minor} (minor units of {payment.currency}) are left."
+        raise Problem(422, "more-than-is-left", "More than is left", detail)
+    return payment
+
+
+async def _said(http: Request) -> bytes:
+    # What a key stands for: the same body means something else at another address.
+    return f"{http.scope['path']}\n".encode() + await http.body()
+
+
+def _promised(url: str, claim: Claim) -> Response:
+    headers = {"Location": url}
+    if claim.replayed:
+        headers["Idempotency-Replayed"] = "true"
+    said = Promised(id=claim.resource_id, url=url).model_dump_json()
+    return Response(said, 202, headers, "application/json")
+
+
+def _door(http: Request) -> Door:
+    door: Door = http.app.state.door
+    return door
+
+
+def _engine(http: Request) -> AsyncEngine:
+    engine: AsyncEngine = http.app.state.engine
+    return engine

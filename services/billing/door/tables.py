@@ -1,0 +1,52 @@
+"""The promises of the HTTP door, and the webhooks of the PSP that were taken in."""
+
+from sqlalchemy import (
+    CHAR,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Index,
+    String,
+    Table,
+    Text,
+    Uuid,
+    func,
+)
+
+from events import bounds
+from services.billing.database import metadata
+
+# What the HTTP door has promised: until the worker has looked, this row is the payment that the wallet asks for.
+payment_requests = Table(
+    "payment_requests",
+    metadata,
+    Column("id", Uuid, primary_key=True),  # of the payment, the refund or the top-up
+    Column("kind", Text, nullable=False),
+    Column("channel_id", String(bounds.CHANNEL_ID), nullable=False),
+    Column("payer", String(bounds.PAYER), nullable=False),
+    Column("subject", Uuid),  # the bill to pay or the payment to refund
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", CHAR(3), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    # The ce_id of the command that is to keep it: who knows the payment's id does not know this one.
+    Column("command_id", Uuid),
+    # Set when the command became a dead letter, with the reason; what is accepted all the same counts more.
+    Column("failed_at", DateTime(timezone=True)),
+    Column("reason", String(bounds.REASON)),
+    CheckConstraint("kind IN ('payment', 'refund', 'top_up')", name="kind_is_declared"),
+    CheckConstraint("(failed_at IS NULL) = (reason IS NULL)", name="failed_for_a_reason"),
+    Index(None, "channel_id", "created_at", "id"),
+    Index(None, "created_at", postgresql_using="brin"),  # of a span, for the auditor
+)
+
+psp_webhooks = Table(
+    "psp_webhooks",
+    metadata,
+    Column(
+        "event_id", String(bounds.PSP_ID), primary_key=True
+    ),  # unique for ever: a replayed webhook changes nothing
+    Column("type", String(bounds.PSP_ID), nullable=False),
+    Column("object_id", String(bounds.PSP_ID), nullable=False),
+    Column("received_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)

@@ -1,0 +1,86 @@
+"""The PSP's webhooks: verified, kept once for ever, and taken as a hint to look now.
+
+Events come duplicated and in any order, so none is believed: the errand of the payment, refund or top-up is made due,
+and whoever claims it asks the PSP for the state. For one that has ended an errand is written (late.py). What an event
+is about is told by its object and not by its type.
+"""
+
+import time
+from typing import Any
+
+from fastapi import APIRouter, Request
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+import errands
+from chassis.problems import Problem
+from events import bounds
+from services.billing.institutions import PSP
+from services.billing.late import note as late
+from services.billing.psp import (
+    BadSignature,
+    intent_with_money,
+    is_failed_refund,
+    subject_in,
+    verify_webhook,
+)
+from services.billing.subject import Kind, Subject
+
+router = APIRouter(tags=["PSP"])
+
+_KEEP = text("""
+    INSERT INTO psp_webhooks (event_id, type, object_id) VALUES (:event_id, :type, :object_id)
+    ON CONFLICT DO NOTHING RETURNING event_id
+""")
+
+
+@router.post("/v1/psp/webhooks", status_code=200, include_in_schema=False)
+async def receive(request: Request) -> dict[str, str]:
+    """Take one webhook. A bad signature or an old time stamp is refused; a duplicate is answered like the first."""
+    payload = await request.body()
+    header = request.headers.get("stripe-signature", "")
+    secret = request.app.state.settings.psp_webhook_secret.get_secret_value()
+    try:
+        event = verify_webhook(payload, header, secret, time.time())
+    except BadSignature as error:
+        raise Problem(400, "bad-signature", "The signature does not hold", str(error)) from error
+    engine: AsyncEngine = request.app.state.engine
+    async with engine.begin() as connection:
+        fresh = await keep(connection, event)
+    return {"received": "now" if fresh else "before"}
+
+
+async def keep(connection: AsyncConnection, event: dict[str, Any]) -> bool:
+    """Keep the event and make what it is about due; False when it was kept before."""
+    data = event.get("data")
+    thing = data.get("object") if isinstance(data, dict) else None
+    thing = thing if isinstance(thing, dict) else {}
+    kept = await connection.execute(
+        _KEEP,
+        {
+            "event_id": event["id"],
+            "type": bounds.storable(str(event.get("type", "")), bounds.PSP_ID),
+            "object_id": bounds.storable(str(thing.get("id", "")), bounds.PSP_ID),
+        },
+    )
+    if kept.first() is None:
+        return False
+    subject = _subject_of(thing.get("metadata"))
+    if subject is None:
+        return True
+    intent_id = intent_with_money(thing)
+    if intent_id and subject.kind != Kind.REFUND:
+        await late.note_money(connection, subject, intent_id)
+    elif is_failed_refund(thing):
+        await late.note_failed_refund(connection, subject)
+    # One that a process has in hand is left to it: the PSP's echo of our calls must not send a second one.
+    await errands.make_due(connection, [subject, late.key_of(subject)], PSP)
+    return True
+
+
+def _subject_of(metadata: Any) -> Subject | None:
+    # Money that others move on the same account is none of ours.
+    if not isinstance(metadata, dict):
+        return None
+    found = subject_in(metadata, "refund_id", Kind.REFUND)
+    return found or subject_in(metadata, "charge_id")

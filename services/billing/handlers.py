@@ -1,0 +1,92 @@
+"""Who handles which command: the one table from which the worker's consumers are registered."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from faststream.kafka import KafkaBroker
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from events.bills import LookUpBills
+from events.message import Event
+from events.payments import PayBill, RefundPayment, TopUpWallet
+from events.topics import LOOKUP_COMMANDS, LOOKUP_GROUP, PAYMENT_COMMANDS, PAYMENT_GROUP
+from messaging.consume import Consumption, Handler, Message, Rejected, subscribe
+from services.billing.bills import consumer as bills
+from services.billing.bills.lookup import Lookups
+from services.billing.channels import Guard
+from services.billing.door.promises import Promises
+from services.billing.payments import Payments
+from services.billing.payments import consumer as payments
+from services.billing.refunds import Refunds
+from services.billing.refunds import consumer as refunds
+from services.billing.top_ups import TopUps
+from services.billing.top_ups import consumer as top_ups
+
+# One transaction pays so many bills at once. What a statement and a commit cost by themselves no longer shows, and the
+# first of them waits for the last no longer than for the network.
+PAYMENT_BATCH = 1_000
+
+
+class Handled(NamedTuple):
+    """Commands of one type, and what carries out a batch of them and returns those that it refuses."""
+
+    command: type[Event]
+    take: Callable[[Sequence[Message]], Awaitable[Sequence[Rejected]]]
+
+
+def payment_commands(
+    to_pay: Payments, to_top_up: TopUps, to_refund: Refunds, promises: Promises
+) -> tuple[Handled, ...]:
+    """The commands about payments. Of one batch, payments are taken before what gives them back."""
+    return (
+        Handled(PayBill, partial(payments.take, to_pay)),
+        Handled(TopUpWallet, partial(top_ups.take, to_top_up)),
+        Handled(RefundPayment, partial(refunds.take, to_refund, promises.bring_behind)),
+    )
+
+
+def lookup_commands(lookups: Lookups) -> tuple[Handled, ...]:
+    """The commands about lookups."""
+    return (Handled(LookUpBills, partial(bills.take, lookups)),)
+
+
+def consume_payments(
+    broker: KafkaBroker,
+    engine: AsyncEngine,
+    table: Sequence[Handled],
+    promises: Promises,
+    guard: Guard,
+) -> Consumption:
+    """Have the broker hand the payment commands that the guard lets through to the handlers of this table."""
+    return subscribe(
+        broker,
+        PAYMENT_COMMANDS,
+        PAYMENT_GROUP,
+        guard.before(dispatch(table)),
+        engine,
+        max_records=PAYMENT_BATCH,
+        buried=promises.fail,
+    )
+
+
+def consume_lookups(
+    broker: KafkaBroker, engine: AsyncEngine, lookups: Lookups, guard: Guard
+) -> Consumption:
+    """Have the broker hand the lookup commands that the guard lets through to their handler."""
+    handler = guard.before(dispatch(lookup_commands(lookups)))
+    return subscribe(broker, LOOKUP_COMMANDS, LOOKUP_GROUP, handler, engine, buried=lookups.fail)
+
+
+def dispatch(table: Sequence[Handled]) -> Handler:
+    """A handler of mixed batches: each type of command as one set, in the order of the table."""
+
+    async def handle(messages: Sequence[Message]) -> Sequence[Rejected]:
+        refused: list[Rejected] = []
+        for each in table:
+            some = [message for message in messages if isinstance(message.event, each.command)]
+            if some:
+                refused += await each.take(some)
+        return refused
+
+    return handle

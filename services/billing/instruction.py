@@ -1,0 +1,43 @@
+"""A command as it reached us, by whichever door, and what makes two commands the same: everything but the id."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Generic, NamedTuple, TypeVar
+from uuid import UUID
+
+from events.message import Event
+
+CommandT = TypeVar("CommandT", bound=Event)
+
+
+class Instruction(NamedTuple, Generic[CommandT]):
+    """A command, with the ids that follow it through every event."""
+
+    command: CommandT
+    correlation_id: str | None = None
+    traceparent: str | None = None
+
+
+def fingerprint(*fields: object) -> bytes:
+    """The hash of a command's content. An id that comes again with another fingerprint is refused."""
+    # No field can hold a line feed, and 16 bytes are enough to tell a mistake.
+    return hashlib.blake2b("\n".join(map(str, fields)).encode(), digest_size=16).digest()
+
+
+def sort_out(
+    ids: Sequence[UUID], fingerprints: Sequence[bytes], known: dict[UUID, bytes]
+) -> tuple[list[int], list[int]]:
+    """Which positions of a batch are new, and which reuse an id; a command that is repeated is neither.
+
+    `known` holds the fingerprints of what is kept already and is added to, so that a batch is compared with itself as
+    well.
+    """
+    fresh: list[int] = []
+    reused: list[int] = []
+    for position, (id, print) in enumerate(zip(ids, fingerprints, strict=True)):
+        before = known.setdefault(id, print)
+        if before is print:
+            fresh.append(position)
+        elif before != print:
+            reused.append(position)
+    return fresh, reused

@@ -1,0 +1,23 @@
+"""What the PSP tells of something that has ended here: looked at, let go or given back, and booked once."""
+
+from functools import partial
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from errands import Desk
+from services.billing.bills.connectors import Connectors
+from services.billing.late.legs import LateLegs
+from services.billing.late.note import KINDS, key_of, note_failed_refund, note_money, read
+from services.billing.late.record import record_late
+from services.billing.outside import trade
+from services.billing.psp import Psp
+
+__all__ = ["KINDS", "key_of", "note_failed_refund", "note_money", "register"]
+
+
+def register(engine: AsyncEngine, psp: Psp, connectors: Connectors, desk: Desk) -> None:
+    """Have the desk ask about what has ended."""
+    for kind, name in KINDS.items():
+        trade.register(
+            desk, engine, name, partial(read, kind), LateLegs(psp, connectors).run, record_late
+        )

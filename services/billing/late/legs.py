@@ -1,0 +1,188 @@
+"""Ask about something that the PSP told of after its end: look at the intent, let it go or give it back; or find the
+refund that is said to have failed.
+
+What is only held is let go, and nobody needs to know. What was taken goes back, and a person sees a case; its note says
+what the biller has of a payment that had reached it.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from errands import Turn
+from services.billing.bills.connectors import (
+    Applied,
+    BillerUnknown,
+    Connectors,
+    NotApplied,
+    Unapplied,
+    UnknownBillerError,
+)
+from services.billing.institutions import PSP, of_biller
+from services.billing.late.model import LateProgress
+from services.billing.late.note import LateWord
+from services.billing.outside.ask import ask
+from services.billing.outside.give_back import GiveBack, Stuck
+from services.billing.psp import (
+    Authorized,
+    Captured,
+    Intent,
+    Psp,
+    Refunded,
+    RefundPending,
+    Refused,
+    Unknown,
+    Voided,
+)
+from services.billing.subject import Kind
+
+_NOT_ASKED = "; the biller could not be asked whether it has marked the bill: ask it"
+
+
+class LateLegs:
+    """The outside calls about what has ended. Made once per process."""
+
+    def __init__(self, psp: Psp, connectors: Connectors) -> None:
+        self._psp = psp
+        self._connectors = connectors
+        self._give_back = GiveBack(psp)
+        self._steps: Mapping[str, Callable[[LateProgress], Awaitable[str | None]]] = {
+            "look": self._look,
+            "void": self._void,
+            "refund": self._refund,
+            "query": self._query,
+            "find": self._find,
+        }
+
+    async def run(self, word: LateWord, turn: Turn) -> LateProgress:
+        """Take it as far as it goes now."""
+        progress = LateProgress(word, turn)
+        leg: str | None = turn.leg
+        while leg and await turn.begin(leg, of_biller(word.biller_id) if leg == "query" else PSP):
+            leg = await self._steps[leg](progress)
+        if leg == "query":
+            # The money is back, and that the biller has no place for us is no reason to wait.
+            progress.add(_NOT_ASKED)
+        return progress
+
+    async def _look(self, progress: LateProgress) -> str | None:
+        word, turn = progress.word, progress.turn
+        found = await ask(progress.calls, turn, "look", self._psp.retrieve(word.intent_id))
+        if isinstance(found, Unknown):
+            turn.unknown()
+            return None
+        match found.outcome_for(word.subject, word.amount_minor, word.currency):
+            case Authorized():
+                return "void"
+            case Captured():
+                progress.taken = True
+                return "refund"
+            case Unknown(why) if isinstance(found.outcome, Authorized | Captured):
+                progress.end("late_word", _mismatch(word, found, why))
+            case Unknown():
+                turn.unknown()
+            case _:
+                progress.end()
+        return None
+
+    async def _void(self, progress: LateProgress) -> str | None:
+        word, turn = progress.word, progress.turn
+        if turn.maybe_sent:
+            leg = await self._look(progress)
+            if leg != "void":
+                return leg
+        call = self._psp.void(word.intent_id, word.subject, word.currency)
+        match await ask(progress.calls, turn, "void", call):
+            case Voided():
+                progress.end()
+            case Refused(code, text):
+                return await self._after_refused_void(progress, code, text)
+            case _:
+                turn.unknown()
+        return None
+
+    async def _after_refused_void(self, progress: LateProgress, code: str, text: str) -> str | None:
+        # It may have been captured meanwhile; only money that is still held is one for a person.
+        leg = await self._look(progress)
+        if leg != "void":
+            return leg
+        intent_id = progress.word.intent_id
+        note = f"the PSP holds money under {intent_id} and will not void it: {code} {text}"
+        progress.end("late_word", f"{note}. The hold ends by itself; see that it does")
+        return None
+
+    async def _refund(self, progress: LateProgress) -> str | None:
+        word = progress.word
+        found = await self._give_back.run(
+            progress.calls,
+            progress.turn,
+            word.subject,
+            word.intent_id,
+            word.amount_minor,
+            word.currency,
+            look_first=True,
+        )
+        said = (
+            f"the PSP took the money under {word.intent_id} after this {word.subject.kind.label} had ended"
+            f" ({word.ended})"
+        )
+        match found:
+            case Refunded(psp_refund_id):
+                progress.psp_refund_id = psp_refund_id
+                progress.end("late_success", f"{said}; given back as {psp_refund_id}")
+            case Stuck(code, text):
+                progress.taken = True
+                owed = "it is owed to the payer (suspense:late-captures): pay it another way"
+                note = f"{said}, and will not give it back: {code} {text}; {owed}"
+                progress.end("late_success", note)
+            case _:
+                return None
+        return "query" if word.application else None
+
+    async def _query(self, progress: LateProgress) -> str | None:
+        word = progress.word
+        assert word.application is not None
+        try:
+            connector = await self._connectors.of(word.biller_id)
+        except UnknownBillerError:
+            progress.add(_NOT_ASKED)
+            return None
+        match await ask(progress.calls, progress.turn, "query", connector.query(word.application)):
+            case Applied():
+                progress.add("; the biller has marked the bill paid: have it take the mark back")
+            case NotApplied() | Unapplied():
+                progress.add("; the biller has no mark for it")
+            case BillerUnknown():
+                progress.add(_NOT_ASKED)
+        return None
+
+    async def _find(self, progress: LateProgress) -> str | None:
+        word, turn = progress.word, progress.turn
+        call = self._psp.find_refund(word.subject, word.intent_id, word.amount_minor, word.currency)
+        match await ask(progress.calls, turn, "find", call):
+            case Refused(code, text):
+                progress.came_back = True
+                progress.end("refund_failed_late", _failed_late(word, code, text))
+            case Refunded() | RefundPending():
+                progress.end()
+            case None:
+                note = f"it had succeeded, and the PSP has no such refund of {word.intent_id}"
+                progress.end("late_word", f"{note}: see what the PSP did with the money")
+            case Unknown():
+                turn.unknown()
+        return None
+
+
+def _mismatch(word: LateWord, found: Intent, why: str) -> str:
+    return (
+        f"the PSP holds or has money under {word.intent_id} ({found.status}) after this {word.subject.kind.label} had"
+        f" ended ({word.ended}), and it does not agree with ours: {why}. See it at the PSP, and give back what it took"
+    )
+
+
+def _failed_late(word: LateWord, code: str, text: str) -> str:
+    note = (
+        f"the PSP gave the money back, and that failed later: {code} {text}. It is booked and owed to the payer"
+        " (suspense:failed-refunds)"
+    )
+    if word.subject.kind != Kind.REFUND:
+        return f"{note}: pay it another way"
+    return f"{note}: `meterhall refunds to-wallet {word.subject.id}`, or pay it another way"

@@ -1,0 +1,67 @@
+"""What was found about something that the PSP told of after its end, and what follows for the books."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from errands import Turn
+from services.billing import ledger
+from services.billing.late.note import LateWord
+from services.billing.outside.cases import NewCase
+from services.billing.outside.model import Call, in_words
+from services.billing.subject import Kind, Subject
+
+
+@dataclass(slots=True)
+class LateProgress:
+    """How far it came. `taken`: the PSP has the payer's money. `came_back`: what it gave back has failed.
+
+    `over`: nothing is left to ask.
+    """
+
+    word: LateWord
+    turn: Turn
+    taken: bool = False
+    psp_refund_id: str | None = None
+    came_back: bool = False
+    over: bool = False
+    case: NewCase | None = None
+    calls: list[Call] = field(default_factory=list)
+
+    @property
+    def subject(self) -> Subject:
+        """What has ended, as calls and cases name it."""
+        return self.word.subject
+
+    def learnt(self) -> str:
+        """See cases.Result."""
+        state = "taken" if self.taken else "failed" if self.came_back else "ended"
+        ids = {"intent": self.word.intent_id, "refund": self.psp_refund_id}
+        return in_words(state, None, self.turn, **ids)
+
+    def end(self, kind: str = "", note: str = "") -> None:
+        """Nothing is left to ask; with a kind and a note a person has to see it."""
+        self.over = True
+        self.case = NewCase(self.subject, kind, note) if kind else None
+
+    def add(self, said: str) -> None:
+        """Say more in the note of the case."""
+        assert self.case is not None
+        self.case = self.case._replace(note=self.case.note + said)
+
+    def transfers(self, now: datetime) -> list[ledger.Transfer]:
+        """What is certain, whether it is booked already or not."""
+        word, found = self.word, list[ledger.Transfer]()
+        given_back = word.transfer_id
+        if word.subject.kind != Kind.REFUND:
+            capture, back = ledger.late_capture_and_return(
+                word.subject, word.transfer_id, word.amount_minor, word.currency, now
+            )
+            given_back = back.id
+            found += [capture] if self.taken or self.psp_refund_id else []
+            found += [back] if self.psp_refund_id else []
+        if self.came_back:
+            id = ledger.refund_returned_id(word.subject)
+            found.append(
+                ledger.refund_returned(id, given_back, word.currency, word.amount_minor, now)
+            )
+        return found

@@ -1,0 +1,64 @@
+"""Record what was found about things that the PSP told of after their end: what is certain is booked, once."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+import errands
+from services.billing import ledger
+from services.billing.late.model import LateProgress
+from services.billing.outside.calls import record_calls
+from services.billing.outside.cases import NewCase, close_cases, open_cases
+from services.billing.outside.recording import is_held, overdue
+from services.billing.subject import Kind
+
+# In the order in which everybody locks them.
+_LOCKS = {
+    kind: text(
+        f"SELECT id FROM {table} WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE"  # noqa: S608 - ours
+    )
+    for kind, table in (
+        (Kind.PAYMENT, "payments"),
+        (Kind.REFUND, "refunds"),
+        (Kind.TOP_UP, "top_ups"),
+    )
+}
+
+
+async def record_late(connection: AsyncConnection, results: Sequence[LateProgress]) -> int:
+    """Record these results in the caller's transaction; how many of them count.
+
+    Only a result of the last claim counts: whoever has claimed since finds the same at the PSP.
+    """
+    await record_calls(
+        connection, [(each.subject, call) for each in results for call in each.calls]
+    )
+    for kind, statement in _LOCKS.items():
+        ids = [each.subject.id for each in results if each.subject.kind == kind]
+        if ids:
+            await connection.execute(statement, {"ids": ids})
+    locked = await errands.lock(connection, [each.turn.errand for each in results])
+    held = [each for each in results if is_held(locked, each.turn.errand)]
+    await _book(connection, held)
+    over = [each for each in held if each.over]
+    await errands.end(connection, [each.turn.errand.key for each in over])
+    await errands.settle(connection, [each.turn for each in held if not each.over])
+    await close_cases(connection, {each.subject: "it has ended" for each in over})
+    cases = [each.case for each in over if each.case]
+    for each in held:
+        note = None if each.over else overdue(each.turn, locked[each.turn.errand.key])
+        cases += [NewCase(each.subject, f"unknown_{each.turn.leg}", note)] if note else []
+    await open_cases(connection, cases)
+    return len(held)
+
+
+async def _book(connection: AsyncConnection, results: Sequence[LateProgress]) -> None:
+    now = datetime.now(UTC)
+    wanted = {transfer.id: transfer for each in results for transfer in each.transfers(now)}
+    booked = await ledger.booked(connection, wanted.keys())
+    # Of another kind under the same id: that is no repetition, and the ledger refuses it.
+    missing = [each for each in wanted.values() if booked.get(each.id) != each.kind]
+    if missing:
+        await ledger.post(connection, missing)

@@ -1,0 +1,154 @@
+"""Ask somebody outside, and believe only what can be believed. No transaction is open here.
+
+Every call carries a key made from our own id, so a call that is repeated by anyone does nothing twice. What is not
+answered is asked again, never taken for a refusal; and a refusal after a call that was not answered proves nothing
+until a query says so after the longest time in which that call may still take effect.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+from errands import Turn
+from events import bounds
+from services.billing.bills.connectors import (
+    Application,
+    Applied,
+    BillerRefused,
+    BillerUnknown,
+    Connector,
+    NotApplied,
+    Unapplied,
+)
+from services.billing.outside.model import Call
+from services.billing.outside.tables import LONGEST_DETAIL
+from services.billing.psp import (
+    ActionRequired,
+    Authorized,
+    Captured,
+    Charge,
+    Declined,
+    Intent,
+    Psp,
+    Unknown,
+    Voided,
+)
+
+AnswerT = TypeVar("AnswerT")
+ChargeOutcome = Authorized | ActionRequired | Captured | Voided | Declined | Unknown
+
+# The PSP may forget a key after 24 h and would then take a repeated call for a new one (Stripe's idempotent requests).
+KEY_LIFETIME = timedelta(hours=23)
+# A charge that was never made is asked for anew, with a new key, for as long as a payer may wait for it.
+CHARGE_WINDOW = timedelta(minutes=10)
+# A charge is asked for within the lifetime of its keys, and may take effect a little later.
+LONGEST_SPAN = timedelta(hours=24)
+# How long a payer may take to confirm at the PSP's page before we take the offer back.
+ACTION_WINDOW = timedelta(minutes=30)
+# Trouble on the way to the PSP, as `Unknown.why` begins; whatever else is unknown was an answer.
+_SILENT = ("no_answer", "connection", "status")
+
+
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """A call that was not answered may still take effect, so what was answered now proves nothing yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class NeverCharged:
+    """The call is over, and the PSP has no such charge: it may be asked for with a new key."""
+
+
+async def ask(calls: list[Call], turn: Turn, leg: str, call: Awaitable[AnswerT]) -> AnswerT:
+    """Await an outside call, note it in `calls`, and tell the institution's breaker whether it was answered."""
+    started_at, began = datetime.now(UTC), time.monotonic()
+    answer = await call
+    outcome = "NotFound" if answer is None else type(answer).__name__
+    details = (getattr(answer, name, None) for name in ("why", "code", "status"))
+    detail = next((bounds.storable(each, LONGEST_DETAIL) for each in details if each), None)
+    calls.append(Call(leg, outcome, detail, started_at, round((time.monotonic() - began) * 1000)))
+    turn.report(answered=not _is_silence(answer))
+    return answer
+
+
+async def charge_or_find(  # noqa: PLR0917
+    psp: Psp,
+    charge: Charge,
+    call: Callable[[Charge], Awaitable[ChargeOutcome]],
+    intent_id: str | None,
+    turn: Turn,
+    created_at: datetime,
+) -> ChargeOutcome | NeverCharged:
+    """What became of the charge: as the PSP keeps it, or of asking for it now, with the same key as before."""
+    if intent_id:
+        return await look(psp, charge, intent_id)
+    now = turn.errand.claimed_at
+    if now - created_at <= KEY_LIFETIME:
+        outcome = await call(charge)
+        if isinstance(outcome, Authorized | Captured | ActionRequired) and turn.maybe_sent:
+            # It may be the first answer, which the PSP kept; the intent says how it stands now.
+            return await look(psp, charge, outcome.intent_id)
+        if not (isinstance(outcome, Unknown) and outcome.over):
+            return outcome
+    elif not turn.quiet:
+        return Unknown(
+            "not_yet: the key is too old to ask again, and the last call may take effect"
+        )
+    # The PSP keeps an error under the key, or has forgotten the key. Its list tells what was charged.
+    try:
+        async with asyncio.timeout(turn.seconds_left):
+            return await _find(psp, charge, created_at, now)
+    except TimeoutError:
+        return Unknown("no_answer: the list of charges was not read in time")
+
+
+async def _find(
+    psp: Psp, charge: Charge, created_at: datetime, now: datetime
+) -> ChargeOutcome | NeverCharged:
+    found = await psp.find(charge, created_at, min(now, created_at + LONGEST_SPAN))
+    if found is not None:
+        return _believed(found, charge)
+    if now - created_at > CHARGE_WINDOW:
+        return Declined(None, "never_charged", "the PSP knows of no such charge")
+    return NeverCharged()
+
+
+async def look(psp: Psp, charge: Charge, intent_id: str) -> ChargeOutcome:
+    """What became of this intent, which must be our charge's."""
+    return _believed(await psp.retrieve(intent_id), charge)
+
+
+async def take_mark_back(
+    calls: list[Call], turn: Turn, connector: Connector, application: Application
+) -> Unapplied | BillerRefused | BillerUnknown | NotYet:
+    """Have the biller mark the bill unpaid. It also blocks a late apply, so it is asked for even when none is known."""
+    answer = await ask(calls, turn, "unapply", connector.unapply(application))
+    if not isinstance(answer, BillerRefused):
+        return answer
+    # A biller may refuse because there is nothing to take back (any more); only what it says of the serial counts.
+    found = await ask(calls, turn, "unapply", connector.query(application))
+    match found:
+        case Unapplied() | BillerUnknown():
+            return found
+        case NotApplied() | Applied() if not turn.quiet:
+            # A former apply or unapply may still come.
+            return NotYet()
+        case NotApplied():
+            return Unapplied()
+        case Applied():
+            return answer
+
+
+def _believed(found: Intent | Unknown, charge: Charge) -> ChargeOutcome:
+    if isinstance(found, Unknown):
+        return found
+    return found.outcome_for(charge.subject, charge.amount_minor, charge.currency)
+
+
+def _is_silence(answer: object) -> bool:
+    if isinstance(answer, Unknown):
+        return answer.why.startswith(_SILENT)
+    return isinstance(answer, BillerUnknown)

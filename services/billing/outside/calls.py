@@ -1,0 +1,33 @@
+"""The calls to the outside, written down for the history of what they are about."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.billing.outside.model import Call
+from services.billing.subject import Subject
+
+_CALLS = text("""
+    INSERT INTO outside_calls (subject, subject_kind, leg, outcome, detail, started_at, duration_ms)
+    SELECT * FROM unnest(CAST(:subjects AS uuid[]), CAST(:subject_kinds AS text[]), CAST(:legs AS text[]),
+        CAST(:outcomes AS text[]), CAST(:details AS text[]), CAST(:started AS timestamptz[]), CAST(:durations AS int[]))
+""")
+
+
+async def record_calls(connection: AsyncConnection, calls: Sequence[tuple[Subject, Call]]) -> None:
+    """Write down what was asked outside, and what came of it."""
+    if not calls:
+        return
+    await connection.execute(
+        _CALLS,
+        {
+            "subjects": [subject.id for subject, _ in calls],
+            "subject_kinds": [subject.kind for subject, _ in calls],
+            "legs": [call.leg for _, call in calls],
+            "outcomes": [call.outcome for _, call in calls],
+            "details": [call.detail for _, call in calls],
+            "started": [call.started_at for _, call in calls],
+            "durations": [call.duration_ms for _, call in calls],
+        },
+    )

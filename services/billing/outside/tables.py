@@ -1,0 +1,78 @@
+"""The calls to the outside, and the cases that only a person can decide."""
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Identity,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    Uuid,
+    func,
+    text,
+)
+
+from chassis.database import one_of
+from services.billing.database import metadata
+from services.billing.subject import Kind
+
+# In characters; what is longer is cut. A case's note, and what an outside call was answered.
+LONGEST_NOTE = 1_000
+LONGEST_DETAIL = 500
+# Names that we give ourselves: of legs, outcomes and cases.
+LONGEST_WORD = 64
+
+LEGS = (
+    "authorize",
+    "apply",
+    "capture",
+    "void",
+    "unapply",
+    "refund",
+    "charge",
+    "look",  # at an intent of something that has ended here
+    "find",  # a refund of something that has ended here
+    "query",  # the biller, about a payment that has ended here
+)
+
+outside_calls = Table(
+    "outside_calls",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("subject", Uuid, nullable=False, index=True),  # the payment, refund or top-up
+    Column("subject_kind", Text, nullable=False),
+    Column("leg", Text, nullable=False),
+    Column("outcome", String(LONGEST_WORD), nullable=False),
+    Column("detail", String(LONGEST_DETAIL)),
+    Column("started_at", DateTime(timezone=True), nullable=False),
+    Column("duration_ms", Integer, nullable=False),
+    CheckConstraint(one_of("leg", LEGS), name="leg_is_declared"),
+    CheckConstraint(one_of("subject_kind", Kind), name="subject_kind_is_declared"),
+)
+
+cases = Table(
+    "cases",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("subject", Uuid, nullable=False),
+    Column("subject_kind", Text, nullable=False),
+    Column("kind", String(LONGEST_WORD), nullable=False),
+    Column("note", String(LONGEST_NOTE), nullable=False),
+    Column("opened_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("closed_at", DateTime(timezone=True)),
+    Column("closed_because", String(LONGEST_NOTE)),
+    # One open case of a kind; when what it tells of goes on after it was closed, the next one is opened.
+    Index(
+        "uq_cases_open",
+        "subject",
+        "subject_kind",
+        "kind",
+        unique=True,
+        postgresql_where=text("closed_at IS NULL"),
+    ),
+    CheckConstraint(one_of("subject_kind", Kind), name="subject_kind_is_declared"),
+)

@@ -1,0 +1,40 @@
+"""Hand what asks outside to the desk: how it is read, asked for and recorded, and which cases its failures become."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Protocol, TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from errands import Desk, Errand, Trade, Turn
+from services.billing.outside.cases import Result, open_for_failed_call, open_for_result
+from services.billing.subject import Subject
+
+
+class _Item(Protocol):
+    @property
+    def subject(self) -> Subject: ...
+
+    @property
+    def errand(self) -> Errand: ...
+
+
+_ItemT = TypeVar("_ItemT", bound=_Item)
+_ResultT = TypeVar("_ResultT", bound=Result)
+
+
+def register(  # noqa: PLR0917
+    desk: Desk,
+    engine: AsyncEngine,
+    kind: str,
+    read_open: Callable[[AsyncConnection, Sequence[Errand]], Awaitable[Sequence[_ItemT]]],
+    run: Callable[[_ItemT, Turn], Awaitable[_ResultT]],
+    record: Callable[[AsyncConnection, Sequence[_ResultT]], Awaitable[int]],
+) -> None:
+    """Have the desk take errands of this kind. What breaks or can't be recorded becomes a case."""
+
+    async def broke(item: _ItemT, error: Exception) -> None:
+        await open_for_failed_call(engine, item.subject, error)
+
+    unrecorded = partial(open_for_result, engine)
+    desk.register(Trade(kind, read_open, run, record, broke, unrecorded))

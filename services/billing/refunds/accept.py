@@ -1,0 +1,211 @@
+"""Give money back, all of a payment or a part of it: the first transaction.
+
+The amount is reserved on the payment before anybody is asked (a CHECK keeps refunds within the capture), so concurrent
+refunds can't exceed it. The refund that completes a payment waits for those before it, so that it alone decides about
+the biller's mark.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+import errands
+from errands import Booking, Errand, NewErrand
+from events.ids import derived_id
+from events.payments import RefundPayment
+from services.billing.instruction import Instruction, fingerprint, sort_out
+from services.billing.refunds.model import Decided, Refund, Reversal
+from services.billing.refunds.read import read
+from services.billing.subject import Kind
+
+_LOCK_PAYMENTS = text("""
+    SELECT p.id, p.channel_id, p.state, p.captured_minor - p.refunded_minor - p.refund_pending_minor AS left_minor,
+        p.correlation_id
+    FROM payments p WHERE p.id = ANY(CAST(:ids AS uuid[])) ORDER BY p.id FOR NO KEY UPDATE
+""")
+_KNOWN = text("SELECT id, request_hash FROM refunds WHERE id = ANY(CAST(:ids AS uuid[]))")
+# The time is of the insert and not of the transaction: under the payment's lock it tells which refund came first.
+_INSERT = text("""
+    INSERT INTO refunds (id, transfer_id, payment_id, amount_minor, request_hash, state, reason, correlation_id,
+        reversal, created_at, finished_at)
+    SELECT id, transfer_id, payment_id, amount, hash, state, reason, correlation_id, reversal, clock_timestamp(),
+        CASE WHEN state = 'failed' THEN now() END
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:transfers AS uuid[]), CAST(:payments AS uuid[]), CAST(:amounts AS bigint[]),
+        CAST(:hashes AS bytea[]), CAST(:states AS text[]), CAST(:reasons AS text[]), CAST(:correlations AS text[]),
+        CAST(:reversals AS bool[])
+    ) AS r (id, transfer_id, payment_id, amount, hash, state, reason, correlation_id, reversal)
+""")
+_RESERVE = text("""
+    UPDATE payments p SET refund_pending_minor = p.refund_pending_minor + r.amount
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:amounts AS bigint[])) AS r (id, amount) WHERE p.id = r.id
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedRefunds:
+    """What came of a batch: how many are under way, those of them that have a place outside, those that were refused at
+    once, and why positions can't be taken at all."""
+
+    kept: int
+    held: list[Refund]
+    refused: list[Decided]
+    wrong: dict[int, str]
+
+
+async def accept_refunds(
+    connection: AsyncConnection,
+    instructions: Sequence[Instruction[RefundPayment]],
+    booking: Booking,
+) -> AcceptedRefunds:
+    """Reserve the amounts in the caller's transaction. A command that was accepted before changes nothing."""
+    commands = [each.command for each in instructions]
+    rows = await connection.execute(
+        _LOCK_PAYMENTS, {"ids": sorted({each.payment_id for each in commands})}
+    )
+    payments = {row.id: row for row in rows}
+    known = await _known(connection, [each.refund_id for each in commands])
+    wrong = {
+        position: "payment_unknown"
+        for position, each in enumerate(commands)
+        if each.payment_id not in payments or payments[each.payment_id].channel_id != each.channel
+    }
+    ours = [position for position in range(len(commands)) if position not in wrong]
+    prints = [_fingerprint_of(commands[n]) for n in ours]
+    fresh, reused = sort_out([commands[n].refund_id for n in ours], prints, known)
+    wrong |= {ours[n]: "refund_id_reused" for n in reused}
+    left = {id: row.left_minor for id, row in payments.items()}
+    decided: list[Decided] = []
+    for position in fresh:
+        instruction = instructions[ours[position]]
+        payment_id = instruction.command.payment_id
+        decided.append(_decide(instruction, payments[payment_id].state, left[payment_id]))
+        if decided[-1].refund.reserved:
+            left[payment_id] -= decided[-1].refund.amount_minor
+    await _insert(connection, decided, [prints[n] for n in fresh])
+    accepted = [each.refund.id for each in decided if each.refund.reserved]
+    refused = [each for each in decided if not each.refund.reserved]
+    held = await _write_errands(connection, accepted, booking)
+    return AcceptedRefunds(len(accepted), held, refused, wrong)
+
+
+async def accept_reversals(
+    connection: AsyncConnection, reversals: Sequence[Reversal], booking: Booking
+) -> AcceptedRefunds:
+    """Reserve all that is left of these payments in the caller's transaction; a second time there is nothing left."""
+    asked = {each.payment_id: each for each in reversals}
+    rows = await connection.execute(_LOCK_PAYMENTS, {"ids": sorted(asked)})
+    left = {row.id: row for row in rows if row.left_minor > 0}
+    known = await _known(connection, [asked[id].refund_id for id in left])
+    decided = [
+        Decided(
+            Refund(
+                asked[id].refund_id,
+                id,
+                row.left_minor,
+                "unapplied",
+                correlation_id=row.correlation_id,
+                reversal=True,
+            ),
+            "unapplied",
+            reason=asked[id].reason,
+        )
+        for id, row in left.items()
+        if asked[id].refund_id not in known
+    ]
+    await _insert(connection, decided, [each.refund.id.bytes for each in decided])
+    accepted = [each.refund.id for each in decided]
+    held = await _write_errands(connection, accepted, booking)
+    return AcceptedRefunds(len(accepted), held, [], {})
+
+
+async def _write_errands(
+    connection: AsyncConnection, accepted: Sequence[UUID], booking: Booking
+) -> list[Refund]:
+    # One for each refund; returned are those that have a place.
+    new: list[NewErrand] = []
+    held: list[Refund] = []
+    for each in await read(connection, accepted):
+        leg, institution = each.first_leg
+        has_place = booking.hold(institution, 1)
+        lease = booking.lease_seconds if has_place else None
+        new.append(NewErrand(Kind.REFUND, each.id, institution, leg, lease))
+        if has_place:
+            errand = Errand(Kind.REFUND, each.id, institution, leg, datetime.now(UTC))
+            held.append(replace(each, errand=errand))
+    await errands.add(connection, new)
+    return held
+
+
+def _fingerprint_of(command: RefundPayment) -> bytes:
+    # What makes two commands the same. The reason is only told, never acted on.
+    return fingerprint(command.payment_id.hex, command.channel, command.amount_minor or "")
+
+
+def _decide(
+    instruction: Instruction[RefundPayment], payment_state: str, left_minor: int
+) -> Decided:
+    command = instruction.command
+    amount = command.amount_minor or max(left_minor, 0)
+    reason = _reason_against(payment_state, amount, left_minor)
+    state = "failed" if reason else "accepted"
+    refund = Refund(
+        command.refund_id,
+        command.payment_id,
+        amount,
+        state,
+        correlation_id=instruction.correlation_id,
+        reserved=reason is None,
+    )
+    return Decided(refund, state, reason)
+
+
+def _reason_against(state: str, amount_minor: int, left_minor: int) -> str | None:
+    if state not in {"succeeded", "partially_refunded"}:
+        return "already_refunded" if state in {"refunded", "reversed"} else "not_succeeded"
+    if left_minor <= 0:
+        return "already_refunded"
+    if amount_minor > left_minor:
+        return "more_than_is_left"
+    return None
+
+
+async def _known(connection: AsyncConnection, refund_ids: Sequence[UUID]) -> dict[UUID, bytes]:
+    rows = await connection.execute(_KNOWN, {"ids": list(refund_ids)})
+    return {row.id: row.request_hash for row in rows}
+
+
+async def _insert(
+    connection: AsyncConnection,
+    decided: Sequence[Decided],
+    prints: Sequence[bytes],
+) -> None:
+    if not decided:
+        return
+    refunds = [each.refund for each in decided]
+    await connection.execute(
+        _INSERT,
+        {
+            "ids": [each.id for each in refunds],
+            "transfers": [derived_id(Kind.REFUND, each.id) for each in refunds],
+            "payments": [each.payment_id for each in refunds],
+            # Nothing was left, and no amount was named: an amount must be positive, and the refund has failed anyway.
+            "amounts": [max(each.amount_minor, 1) for each in refunds],
+            "hashes": list(prints),
+            "states": [each.state for each in decided],
+            "reasons": [each.reason for each in decided],
+            "correlations": [each.correlation_id for each in refunds],
+            "reversals": [each.reversal for each in refunds],
+        },
+    )
+    reserved: dict[UUID, int] = {}
+    for each in refunds:
+        if each.reserved:
+            reserved[each.payment_id] = reserved.get(each.payment_id, 0) + each.amount_minor
+    if reserved:
+        await connection.execute(
+            _RESERVE, {"ids": list(reserved), "amounts": list(reserved.values())}
+        )

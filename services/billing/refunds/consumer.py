@@ -1,0 +1,25 @@
+"""Kafka in: commands to refund, a batch at a time."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from events.payments import RefundPayment
+from messaging.consume import Message, Rejected
+from services.billing.commands import instructions_of, reused, without_reserved_ids
+from services.billing.refunds.refund import Refunds
+
+# Sends refunds of payments that are promised, and not there yet, behind them; returns the others.
+BringBehind = Callable[[Sequence[Message]], Awaitable[list[Rejected]]]
+
+
+async def take(
+    refunds: Refunds, bring_behind: BringBehind, messages: Sequence[Message]
+) -> list[Rejected]:
+    """Carry out a batch of RefundPayment; returns those that are for the dead letters."""
+    free, refused = without_reserved_ids(messages, "refund_id")
+    wrong = await refunds.refund(instructions_of(free, RefundPayment))
+    unknown = [free[n] for n, code in wrong.items() if code == "payment_unknown"]
+    refused += await bring_behind(unknown)
+    refused += [
+        reused(free[n], "refund_id", code) for n, code in wrong.items() if code != "payment_unknown"
+    ]
+    return refused

@@ -1,0 +1,80 @@
+"""The outside calls of a refund: the biller takes its mark back, then the money goes back where it came from.
+
+Only the refund that completes a payment asks the biller: a bill is never refunded and still marked paid, and a part is
+netted with the next remittance.
+"""
+
+from errands import Turn
+from services.billing.bills.connectors import BillerRefused, Connectors, Unapplied
+from services.billing.outside.ask import NotYet, take_mark_back
+from services.billing.outside.give_back import GiveBack, Stuck
+from services.billing.psp import Psp, Refunded, RefundPending
+from services.billing.refunds.model import Refund, RefundProgress
+
+# A refund that completes its payment is looked at this often while older ones are under way; the last of them wakes it.
+WAIT_SECONDS = 5.0
+
+
+class RefundLegs:
+    """The outside calls of refunds. Made once per process."""
+
+    def __init__(self, psp: Psp, connectors: Connectors) -> None:
+        self._give_back = GiveBack(psp)
+        self._connectors = connectors
+
+    async def run(self, refund: Refund, turn: Turn) -> RefundProgress:
+        """Take the refund as far as it goes now."""
+        progress = RefundProgress(refund, turn, refund.state, refund.psp_refund_id, refund.reason)
+        if refund.waits:
+            turn.wait(WAIT_SECONDS)
+            return progress
+        leg, institution = refund.first_leg
+        goes_on = True
+        if turn.leg == leg == "unapply":
+            goes_on = await turn.begin(leg, institution) and await self._unapply(progress)
+        if goes_on and await turn.begin("refund", refund.at_psp):
+            await self._refund(progress)
+        return progress
+
+    async def _unapply(self, progress: RefundProgress) -> bool:
+        refund, turn = progress.refund, progress.turn
+        assert refund.application is not None
+        connector = await self._connectors.of(refund.biller_id)
+        match await take_mark_back(progress.calls, turn, connector, refund.application):
+            case Unapplied():
+                turn.answered()
+                progress.state = "unapplied"
+                return True
+            case BillerRefused(code):
+                progress.state, progress.reason = "failed", f"biller_refused:{code}"[:64]
+            case NotYet():
+                turn.wait(turn.quiet_in_seconds)
+            case _:
+                turn.unknown()
+        return False
+
+    async def _refund(self, progress: RefundProgress) -> None:
+        refund, turn = progress.refund, progress.turn
+        if refund.intent_id is None:
+            progress.state = "succeeded"
+            return
+        match await self._give_back.run(
+            progress.calls,
+            turn,
+            refund.subject,
+            refund.intent_id,
+            refund.amount_minor,
+            refund.currency,
+        ):
+            case Refunded(psp_refund_id):
+                progress.psp_refund_id, progress.state = psp_refund_id, "succeeded"
+            case RefundPending(psp_refund_id):
+                progress.psp_refund_id = psp_refund_id
+            case Stuck(code, text) if progress.state == "accepted":
+                progress.state, progress.reason = "failed", f"psp_refused:{code}"[:64]
+            case Stuck(code, text):
+                # The biller has taken its mark back, so this money has to go back: a person chooses the way.
+                turn.answered()
+                progress.stuck = f"{code} {text}"
+            case None:
+                pass

@@ -1,0 +1,115 @@
+"""A refund under way, and what its outside calls brought. Plain values; the tables are in tables.py."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+from uuid import UUID
+
+from errands import NO_ERRAND, Errand, Turn
+from events.ids import derived_id
+from services.billing import institutions, ledger
+from services.billing.bills.connectors import Application
+from services.billing.outside.model import Call, in_words
+from services.billing.subject import Kind, Subject
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """A refund under way, with what its calls need. `completes`: with it all of the payment has gone back."""
+
+    id: UUID
+    payment_id: UUID
+    amount_minor: int
+    state: str
+    application: Application | None = (
+        None  # the apply that marked the bill; set once the refund is read
+    )
+    currency: str = ""
+    intent_id: str | None = None  # empty: the wallet paid
+    wallet: ledger.Account | None = None  # empty: the PSP paid
+    biller_id: str = ""
+    completes: bool = False
+    waits: bool = False  # completes, and older refunds of the payment are not through
+    by_file: bool = False
+    errand: Errand = NO_ERRAND
+    psp_refund_id: str | None = None
+    reason: str | None = None
+    correlation_id: str | None = None
+    reversal: bool = False  # the biller took its mark back by itself
+    reserved: bool = True  # whether the amount is set aside on the payment
+    to_wallet: bool = False  # the PSP could not give it back, so the payer's wallet gets it
+    transfer_id: UUID | None = None  # of the transfer that books it; set once the refund is kept
+
+    @property
+    def subject(self) -> Subject:
+        """The refund, as calls and cases name it."""
+        return Subject(Kind.REFUND, self.id)
+
+    @property
+    def first_leg(self) -> tuple[str, str]:
+        """What is asked first, as (leg, institution)."""
+        if self.state == "accepted" and self.completes and not self.by_file:
+            return "unapply", institutions.of_biller(self.biller_id)
+        return "refund", self.at_psp
+
+    @property
+    def at_psp(self) -> str:
+        """The institution that gives the money back."""
+        return institutions.LEDGER if self.intent_id is None else institutions.PSP
+
+
+class Outcome(Protocol):
+    """What became of a refund, however it was learnt."""
+
+    @property
+    def refund(self) -> Refund: ...
+
+    @property
+    def state(self) -> str: ...
+
+    @property
+    def reason(self) -> str | None: ...
+
+
+class Decided(NamedTuple):
+    """A refund as acceptance decided about it: `state` is accepted, unapplied or failed."""
+
+    refund: Refund
+    state: str
+    reason: str | None = None
+
+
+@dataclass(slots=True)
+class RefundProgress:
+    """How far a refund came."""
+
+    refund: Refund
+    turn: Turn
+    state: str
+    psp_refund_id: str | None = None
+    reason: str | None = None
+    case: str | None = None
+    # Why the PSP will not give back what has to go back: nobody outside is asked any more.
+    stuck: str | None = None
+    calls: list[Call] = field(default_factory=list)
+
+    @property
+    def subject(self) -> Subject:
+        """The refund, as calls and cases name it."""
+        return self.refund.subject
+
+    def learnt(self) -> str:
+        """See cases.Result."""
+        return in_words(self.state, self.reason, self.turn, refund=self.psp_refund_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Reversal:
+    """A biller took its mark back without being asked. `reason` is a short code, for example taken_back_by_biller."""
+
+    payment_id: UUID
+    reason: str = "taken_back_by_biller"
+
+    @property
+    def refund_id(self) -> UUID:
+        """The refund that it becomes: there is at most one reversal of a payment."""
+        return derived_id("reversal", self.payment_id)

@@ -1,0 +1,44 @@
+"""Refund: accept (one transaction) -> unapply, refund (outside) -> record (one transaction)."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from errands import Desk
+from events.payments import RefundPayment
+from services.billing.bills.connectors import Connectors
+from services.billing.instruction import Instruction
+from services.billing.outside import trade
+from services.billing.psp import Psp
+from services.billing.refunds.accept import accept_refunds, accept_reversals
+from services.billing.refunds.legs import RefundLegs
+from services.billing.refunds.model import Reversal
+from services.billing.refunds.read import read_open
+from services.billing.refunds.record import finish, record_refunds
+from services.billing.subject import Kind
+
+
+class Refunds:
+    """The refunds of one process. A use case takes a batch; one is a batch of one."""
+
+    def __init__(self, engine: AsyncEngine, psp: Psp, connectors: Connectors, desk: Desk) -> None:
+        self._engine = engine
+        self._desk = desk
+        run = RefundLegs(psp, connectors).run
+        trade.register(desk, engine, Kind.REFUND, read_open, run, record_refunds)
+
+    async def refund(self, batch: Sequence[Instruction[RefundPayment]]) -> dict[int, str]:
+        """Refund these payments; returns why a refund could not even be kept, by position."""
+        async with self._desk.booking() as booking, self._engine.begin() as connection:
+            accepted = await accept_refunds(connection, batch, booking)
+            await finish(connection, accepted.refused, datetime.now(UTC))
+        self._desk.start(Kind.REFUND, accepted.held)
+        return accepted.wrong
+
+    async def reverse(self, batch: Sequence[Reversal]) -> int:
+        """The billers took their marks back: give back all that is left of these payments. Returns how many had any."""
+        async with self._desk.booking() as booking, self._engine.begin() as connection:
+            accepted = await accept_reversals(connection, batch, booking)
+        self._desk.start(Kind.REFUND, accepted.held)
+        return accepted.kept

@@ -1,0 +1,153 @@
+"""Refunds that the PSP will not make, and what operators do about them.
+
+The biller has taken its mark back, so the payer's money has to go back. The errand ends with a case, `refund_stuck`:
+an operator has the PSP asked again, with a new key, or pays the payer's wallet. A refund that failed at the PSP after
+it had succeeded (`refund_failed_late`) can be paid to the wallet as well.
+"""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+import errands
+from errands import NewErrand
+from events.ids import derived_id
+from services.billing import ledger
+from services.billing.institutions import PSP
+from services.billing.outside.cases import close_lasting
+from services.billing.psp import Psp, Refunded, RefundPending, Unknown
+from services.billing.refunds.model import Decided
+from services.billing.refunds.read import read
+from services.billing.refunds.record import finish
+from services.billing.subject import Kind, Subject
+
+_READ = text("""
+    SELECT r.id, r.payment_id, r.amount_minor, r.state, r.attempt, p.channel_id, p.payer, p.currency, p.psp_intent_id
+    FROM refunds r JOIN payments p ON p.id = r.payment_id WHERE r.id = :id
+""")
+_LOCK_PAYMENT = text("SELECT id FROM payments WHERE id = :id FOR NO KEY UPDATE")
+_LOCK = text("SELECT id, state, attempt FROM refunds WHERE id = :id FOR NO KEY UPDATE")
+_END = text("""
+    UPDATE refunds SET state = 'succeeded', finished_at = now() WHERE id = :id AND state = 'unapplied'
+""")
+
+
+class CannotError(Exception):
+    """Nothing was changed; the text says why, for an operator."""
+
+
+class Credited(NamedTuple):
+    """What a payer's wallet got."""
+
+    amount_minor: int
+    currency: str
+
+
+async def retry(connection: AsyncConnection, refund_id: UUID) -> int:
+    """Have the PSP asked again, with the key of the next attempt, which is returned. Raises CannotError."""
+    row = (await connection.execute(_LOCK, {"id": refund_id})).one_or_none()
+    if row is None:
+        raise CannotError(f"There is no refund {refund_id}.")
+    if row.state != "unapplied":
+        raise CannotError(f"Refund {refund_id} is not stuck: it is {row.state}.")
+    attempt: int = row.attempt + 1
+    new = NewErrand(Kind.REFUND, refund_id, PSP, "refund", attempt=attempt)
+    if not await errands.add(connection, [new]):
+        raise CannotError(f"Refund {refund_id} is under way: the PSP is being asked.")
+    why = f"the PSP is asked again, attempt {attempt}"
+    await close_lasting(connection, _subject(refund_id), "refund_stuck", why)
+    return attempt
+
+
+async def to_wallet(engine: AsyncEngine, psp: Psp, refund_id: UUID) -> Credited:
+    """Pay what the PSP could not give back to the payer's wallet, once the PSP has said again that it has not.
+
+    Raises CannotError.
+    """
+    async with engine.begin() as connection:
+        row = await _read(connection, refund_id)
+    await _prove_failed(psp, row)
+    wallet = ledger.wallet(row.channel_id, row.payer, row.currency)
+    async with engine.begin() as connection:
+        # Wallets, payments, refunds: in this order everywhere.
+        await ledger.lock_accounts(connection, [wallet])
+        await connection.execute(_LOCK_PAYMENT, {"id": row.payment_id})
+        locked = (await connection.execute(_LOCK, {"id": refund_id})).one()
+        if locked.state == "succeeded":
+            await _credit_returned(connection, row, wallet)
+        else:
+            await _succeed_to_wallet(connection, refund_id, locked.state)
+    return Credited(row.amount_minor, row.currency)
+
+
+def _subject(refund_id: UUID) -> Subject:
+    """The refund, as cases name it."""
+    return Subject(Kind.REFUND, refund_id)
+
+
+async def _read(connection: AsyncConnection, refund_id: UUID) -> Row[Any]:
+    row = (await connection.execute(_READ, {"id": refund_id})).one_or_none()
+    if row is None:
+        raise CannotError(f"There is no refund {refund_id}.")
+    if row.state not in {"unapplied", "succeeded"} or row.psp_intent_id is None:
+        raise CannotError(f"Refund {refund_id} did not fail at the PSP: it is {row.state}.")
+    return row
+
+
+async def _prove_failed(psp: Psp, row: Row[Any]) -> None:
+    found = await psp.find_refund(
+        _subject(row.id), row.psp_intent_id, row.amount_minor, row.currency
+    )
+    match found:
+        case Refunded(id) | RefundPending(id):
+            raise CannotError(
+                f"The PSP has refund {row.id} as {id}, and that has not failed. If it is stuck here:"
+                f" meterhall refunds retry {row.id}"
+            )
+        case Unknown(why):
+            raise CannotError(
+                f"The PSP does not say what became of refund {row.id} ({why}). Nothing was changed; try again later."
+            )
+
+
+async def _succeed_to_wallet(connection: AsyncConnection, refund_id: UUID, state: str) -> None:
+    # The refund was never booked: it ends now, and its money goes from the biller's account to the wallet.
+    refunds = await read(connection, [refund_id])
+    if state != "unapplied" or not refunds:
+        raise CannotError(f"Refund {refund_id} is not stuck: it is {state}.")
+    if await errands.exist(connection, [(Kind.REFUND, refund_id)]):
+        raise CannotError(
+            f"Refund {refund_id} is under way: the PSP is being asked. Wait for what it says."
+        )
+    refund = replace(refunds[0], to_wallet=True)
+    await connection.execute(_END, {"id": refund_id})
+    await finish(connection, [Decided(refund, "succeeded", refund.reason)], datetime.now(UTC))
+    await close_lasting(
+        connection, refund.subject, "refund_stuck", "the payer's wallet got the money"
+    )
+
+
+async def _credit_returned(
+    connection: AsyncConnection, row: Row[Any], wallet: ledger.Account
+) -> None:
+    # It was booked, and so was that it came back.
+    subject = _subject(row.id)
+    returned, credited = (
+        ledger.refund_returned_id(subject),
+        derived_id("returned_to_wallet", subject),
+    )
+    booked = await ledger.booked(connection, [returned, credited])
+    if credited in booked:
+        raise CannotError(f"The payer's wallet has the money of refund {row.id} already.")
+    if returned not in booked:
+        raise CannotError(f"Refund {row.id} has succeeded, and no failure of it is booked.")
+    transfer = ledger.returned_to_wallet(
+        credited, returned, wallet, row.amount_minor, datetime.now(UTC)
+    )
+    await ledger.post(connection, [transfer])
+    why = "the payer's wallet got the money"
+    await close_lasting(connection, subject, "refund_failed_late", why)

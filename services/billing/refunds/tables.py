@@ -1,0 +1,48 @@
+"""Refunds, with their states and the transitions between them."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+    Uuid,
+)
+
+from chassis.database import one_of
+from events import bounds
+from services.billing.database import metadata
+from services.billing.outside.columns import ending_columns
+
+STATES = (
+    "accepted",  # the amount is reserved on the payment; the biller or the PSP is asked next
+    "unapplied",  # accepted -> unapplied: the biller took its mark back; the money goes back next
+    "succeeded",  # accepted | unapplied -> succeeded
+    "failed",  # accepted -> failed: refused, and the reservation is gone
+)
+
+refunds = Table(
+    "refunds",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("transfer_id", Uuid, nullable=False, unique=True),  # of the transfer that books it
+    Column("payment_id", Uuid, ForeignKey("payments.id"), nullable=False, index=True),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("request_hash", LargeBinary, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("psp_refund_id", String(bounds.PSP_ID)),
+    # Which attempt the PSP refused: the errand has ended with a case, and its last key is used up.
+    Column("attempt", Integer, nullable=False, server_default="1"),
+    # The biller took its mark back by itself, so all that is left goes back and the payment ends as reversed.
+    Column("reversal", Boolean, nullable=False, server_default="false"),
+    *ending_columns(),
+    CheckConstraint("amount_minor > 0", name="amount_is_positive"),
+    CheckConstraint(one_of("state", STATES), name="state_is_declared"),
+    Index(None, "created_at", postgresql_using="brin"),
+)

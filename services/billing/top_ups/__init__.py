@@ -1,0 +1,5 @@
+"""Top-ups: accept -> charge -> record."""
+
+from services.billing.top_ups.top_up import TopUps
+
+__all__ = ["TopUps"]

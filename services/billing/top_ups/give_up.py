@@ -1,0 +1,31 @@
+"""End top-ups that wait for the PSP for ten minutes and for which nothing was ever sent."""
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.billing.outside.busy import REASON, give_up
+from services.billing.subject import Kind
+
+_OVER = text("""
+    SELECT id FROM top_ups WHERE id = ANY(CAST(:late AS uuid[])) AND state = 'accepted' AND psp_intent_id IS NULL
+    ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+""")
+_REASON = text("UPDATE top_ups SET reason = :reason WHERE id = ANY(CAST(:ids AS uuid[]))")
+
+
+async def give_up_waiting(connection: AsyncConnection) -> int:
+    """Send them to the leg that ends them, in the caller's transaction; how many those were."""
+    moved = await give_up(connection, Kind.TOP_UP, ["charge"], _over)
+    if moved:
+        await connection.execute(_REASON, {"ids": moved, "reason": REASON})
+    return len(moved)
+
+
+async def _over(
+    connection: AsyncConnection, ids: Sequence[UUID], late: Sequence[UUID]
+) -> Mapping[UUID, bool]:
+    rows = await connection.execute(_OVER, {"late": list(late)})
+    return dict.fromkeys(rows.scalars(), False)

@@ -1,0 +1,70 @@
+"""The outside calls of a top-up: charge the payer's means of payment, or find what an earlier charge came to."""
+
+from errands import Turn
+from services.billing.institutions import LEDGER, PSP
+from services.billing.outside.ask import ACTION_WINDOW, NeverCharged, ask, charge_or_find
+from services.billing.outside.recording import ACTION_POLL_SECONDS
+from services.billing.psp import ActionRequired, Captured, Declined, Psp, Voided
+from services.billing.top_ups.model import TopUp, TopUpProgress
+
+
+class TopUpLegs:
+    """The outside calls of top-ups. Made once per process."""
+
+    def __init__(self, psp: Psp) -> None:
+        self._psp = psp
+
+    async def run(self, top_up: TopUp, turn: Turn) -> TopUpProgress:
+        """Take the top-up as far as it goes now."""
+        progress = TopUpProgress(top_up, turn, "accepted", top_up.intent_id, reason=top_up.reason)
+        if turn.leg == "void" and top_up.intent_id is None:
+            # It waited for a place for too long, and the PSP knows nothing of it.
+            if await turn.begin("void", LEDGER):
+                progress.state = "declined"
+            return progress
+        # After a void without an answer, too: a payer who confirmed meanwhile has topped up.
+        if await turn.begin("charge", PSP):
+            await self._charge(progress)
+        return progress
+
+    async def _charge(self, progress: TopUpProgress) -> None:
+        top_up, turn = progress.top_up, progress.turn
+        call = charge_or_find(
+            self._psp, top_up.charge, self._psp.charge, top_up.intent_id, turn, top_up.created_at
+        )
+        match await ask(progress.calls, turn, "charge", call):
+            case Captured(intent_id):
+                progress.intent_id, progress.state, progress.reason = intent_id, "succeeded", None
+            case Declined(intent_id, code, _):
+                progress.intent_id = intent_id or top_up.intent_id
+                progress.state, progress.reason = "declined", code[:64]
+            case Voided():
+                progress.state, progress.reason = "declined", top_up.reason or "voided_at_psp"
+            case ActionRequired(intent_id, url):
+                turn.answered()
+                progress.intent_id = intent_id
+                abandoned = turn.errand.claimed_at - top_up.created_at > ACTION_WINDOW
+                if url and not abandoned:
+                    progress.action_url = url
+                    turn.wait(ACTION_POLL_SECONDS)
+                else:
+                    reason = "action_abandoned" if url else "no_action_page"
+                    await self._give_up(progress, intent_id, reason)
+            case NeverCharged():
+                turn.try_anew()
+            case _:
+                progress.action_url = top_up.action_url
+                turn.unknown()
+
+    async def _give_up(self, progress: TopUpProgress, intent_id: str, reason: str) -> None:
+        # The payer never confirmed. A late success is looked for again, and booked: `charge` will find it captured.
+        turn = progress.turn
+        progress.reason = reason
+        if not await turn.begin("void", PSP):
+            return
+        call = self._psp.void(intent_id, progress.top_up.subject, progress.top_up.currency)
+        match await ask(progress.calls, turn, "void", call):
+            case Voided():
+                progress.state = "declined"
+            case _:
+                turn.unknown()

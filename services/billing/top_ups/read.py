@@ -1,0 +1,50 @@
+"""Read the top-ups that are under way."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+import errands
+from errands import Errand
+from services.billing.top_ups.model import TopUp
+
+_READ = text("""
+    SELECT id, transfer_id, channel_id, payer, amount_minor, currency, payment_method, psp_intent_id, action_url,
+        created_at, reason, correlation_id, former_psp_key
+    FROM top_ups WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'accepted'
+""")
+
+
+async def read_open(connection: AsyncConnection, claimed: Sequence[Errand]) -> list[TopUp]:
+    """The top-ups of these errands that are still under way; the errand of one that has ended goes."""
+    found = {each.subject: each for each in claimed}
+    top_ups = await read(connection, list(found))
+    still_open = {each.id for each in top_ups}
+    await errands.end_all_but(connection, claimed, still_open)
+    return [replace(each, errand=found[each.id]) for each in top_ups]
+
+
+async def read(connection: AsyncConnection, ids: Sequence[UUID]) -> list[TopUp]:
+    """The top-ups among these that are still under way, without their errands."""
+    rows = await connection.execute(_READ, {"ids": list(ids)})
+    return [
+        TopUp(
+            id=row.id,
+            transfer_id=row.transfer_id,
+            channel=row.channel_id,
+            payer=row.payer,
+            amount_minor=row.amount_minor,
+            currency=row.currency,
+            payment_method=row.payment_method,
+            intent_id=row.psp_intent_id,
+            action_url=row.action_url,
+            created_at=row.created_at,
+            reason=row.reason,
+            correlation_id=row.correlation_id,
+            former_key=bool(row.former_psp_key),
+        )
+        for row in rows
+    ]

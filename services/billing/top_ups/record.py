@@ -1,0 +1,111 @@
+"""Record what became of top-ups: the wallet's balance, the top-up and its event move together."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+import errands
+from errands import Key
+from events.message import Event
+from messaging.outbox import Outgoing, enqueue
+from services.billing import ledger
+from services.billing.outside.calls import record_calls
+from services.billing.outside.cases import open_cases
+from services.billing.outside.recording import case_of, is_held, is_news, record_errands
+from services.billing.top_ups.events import event_of
+from services.billing.top_ups.model import TopUpProgress
+
+_RANKS = {"accepted": 0, "succeeded": 1, "declined": 1}
+
+_LOCK = text("""
+    SELECT id, state, version, action_url FROM top_ups
+    WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'accepted' ORDER BY id FOR NO KEY UPDATE
+""")
+_UPDATE = text("""
+    UPDATE top_ups t
+    SET state = n.state, version = n.version, psp_intent_id = coalesce(n.intent_id, t.psp_intent_id),
+        action_url = n.action_url, reason = n.reason, finished_at = CASE WHEN n.ended THEN now() END
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:states AS text[]), CAST(:versions AS int[]), CAST(:intents AS text[]),
+        CAST(:urls AS text[]), CAST(:reasons AS text[]), CAST(:ended AS bool[]))
+        AS n (id, state, version, intent_id, action_url, reason, ended)
+    WHERE t.id = n.id
+""")
+
+_Step = tuple[TopUpProgress, Row[Any], Event | None]
+
+
+async def record_top_ups(connection: AsyncConnection, results: Sequence[TopUpProgress]) -> int:
+    """Record these results in the caller's transaction; how many of them told something new."""
+    now = datetime.now(UTC)
+    await record_calls(
+        connection, [(each.top_up.subject, call) for each in results for call in each.calls]
+    )
+    rows = await connection.execute(_LOCK, {"ids": [each.top_up.id for each in results]})
+    locked = await errands.lock(connection, [each.top_up.errand for each in results])
+    steps = _steps(results, rows.all(), locked)
+    ended = [each.subject for each, _, _ in steps if each.state != "accepted"]
+    await record_errands(connection, results, locked, ended)
+    if not steps:
+        return 0
+    await _update(connection, steps)
+    await _book(connection, [each for each, _, _ in steps if each.state == "succeeded"], now)
+    await open_cases(
+        connection, [case for each, _, _ in steps for case in case_of(each, locked, "top_up")]
+    )
+    await enqueue(
+        connection,
+        [
+            Outgoing.of(event, row.version + 1, correlation_id=each.top_up.correlation_id)
+            for each, row, event in steps
+            if event
+        ],
+    )
+    return len(steps)
+
+
+def _steps(
+    results: Sequence[TopUpProgress], rows: Sequence[Row[Any]], locked: Mapping[Key, Row[Any]]
+) -> list[_Step]:
+    found = {row.id: row for row in rows}
+    steps: dict[UUID, _Step] = {}
+    for each in sorted(results, key=lambda each: _RANKS[each.state]):
+        row = found.get(each.top_up.id)
+        if row is not None and is_news(
+            _RANKS[each.state],
+            _RANKS[row.state],
+            held=is_held(locked, each.top_up.errand),
+            gives_up=each.state == "declined",
+        ):
+            steps[row.id] = each, row, event_of(each, row.action_url)
+    return list(steps.values())
+
+
+async def _update(connection: AsyncConnection, steps: Sequence[_Step]) -> None:
+    await connection.execute(
+        _UPDATE,
+        {
+            "ids": [row.id for _, row, _ in steps],
+            "states": [each.state for each, _, _ in steps],
+            "versions": [row.version + (event is not None) for _, row, event in steps],
+            "intents": [each.intent_id for each, _, _ in steps],
+            "urls": [each.action_url for each, _, _ in steps],
+            "reasons": [each.reason for each, _, _ in steps],
+            "ended": [each.state != "accepted" for each, _, _ in steps],
+        },
+    )
+
+
+async def _book(
+    connection: AsyncConnection, succeeded: Sequence[TopUpProgress], now: datetime
+) -> None:
+    if not succeeded:
+        return
+    transfers = [
+        ledger.top_up(each.top_up.transfer_id, each.top_up.wallet, each.top_up.amount_minor, now)
+        for each in succeeded
+    ]
+    await ledger.post(connection, transfers)

@@ -1,0 +1,40 @@
+"""Top-ups, with their states."""
+
+from sqlalchemy import (
+    CHAR,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Index,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+    Uuid,
+)
+
+from chassis.database import one_of
+from events import bounds
+from services.billing.database import metadata
+from services.billing.outside.columns import charging_columns, ending_columns
+
+STATES = ("accepted", "succeeded", "declined")
+
+top_ups = Table(
+    "top_ups",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("transfer_id", Uuid, nullable=False, unique=True),  # of the transfer that books it
+    Column("channel_id", String(bounds.CHANNEL_ID), nullable=False),
+    Column("payer", String(bounds.PAYER), nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", CHAR(3), nullable=False),
+    Column("payment_method", String(bounds.PAYMENT_METHOD), nullable=False),
+    Column("request_hash", LargeBinary, nullable=False),
+    Column("state", Text, nullable=False),
+    *charging_columns(),
+    *ending_columns(),
+    CheckConstraint("amount_minor > 0", name="amount_is_positive"),
+    CheckConstraint(one_of("state", STATES), name="state_is_declared"),
+    Index(None, "created_at", postgresql_using="brin"),
+)

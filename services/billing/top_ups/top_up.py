@@ -1,0 +1,42 @@
+"""Top up a wallet: charge the payer's means of payment, and add it to the wallet's balance.
+
+The same shape as a payment, without a bill: the first transaction keeps the command, the PSP is called with a key made
+from the top-up's id, the second transaction books it.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from errands import Desk
+from events.payments import TopUpWallet
+from services.billing.instruction import Instruction
+from services.billing.outside import trade
+from services.billing.psp import Psp
+from services.billing.subject import Kind
+from services.billing.top_ups.accept import accept_top_ups
+from services.billing.top_ups.give_up import give_up_waiting
+from services.billing.top_ups.legs import TopUpLegs
+from services.billing.top_ups.read import read_open
+from services.billing.top_ups.record import record_top_ups
+
+
+class TopUps:
+    """The top-ups of one process. A use case takes a batch; one is a batch of one."""
+
+    def __init__(self, engine: AsyncEngine, psp: Psp, desk: Desk) -> None:
+        self._engine = engine
+        self._desk = desk
+        trade.register(desk, engine, Kind.TOP_UP, read_open, TopUpLegs(psp).run, record_top_ups)
+
+    async def top_up(self, batch: Sequence[Instruction[TopUpWallet]]) -> list[int]:
+        """Top up these wallets; returns the positions whose id belongs to another top-up."""
+        async with self._desk.booking() as booking, self._engine.begin() as connection:
+            held, reused = await accept_top_ups(connection, batch, booking)
+        self._desk.start(Kind.TOP_UP, held)
+        return reused
+
+    async def give_up_waiting(self) -> int:
+        """End what has waited for a place for too long, and for which nothing was ever sent; how many those were."""
+        async with self._engine.begin() as connection:
+            return await give_up_waiting(connection)

@@ -1,0 +1,88 @@
+"""The use cases that ask somebody outside, with what they need: the engine, the PSP's client, the billers' connectors.
+
+The worker and the timer each build them once. At its end, what is under way is answered and recorded first.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from chassis.database import PlanCacheMode
+from errands import Desk, Institutions
+from errands.desk import LOOK_SECONDS
+from services.billing import late
+from services.billing.bills.connectors import Connectors
+from services.billing.bills.lookup import Lookups
+from services.billing.database import connect
+from services.billing.institutions import describe_ours
+from services.billing.payments import Payments
+from services.billing.psp import Psp
+from services.billing.refunds import Refunds
+from services.billing.settings import Settings
+from services.billing.top_ups import TopUps
+
+
+@dataclass(frozen=True, slots=True)
+class UseCases:
+    """The use cases, ready to be called; the desk has their errands."""
+
+    engine: AsyncEngine
+    desk: Desk
+    payments: Payments
+    refunds: Refunds
+    top_ups: TopUps
+    lookups: Lookups
+
+
+@asynccontextmanager
+async def open_use_cases(
+    settings: Settings,
+    plan_cache_mode: PlanCacheMode = "auto",
+    look_seconds: float = LOOK_SECONDS,
+) -> AsyncIterator[UseCases]:
+    """Build everything from the settings; drain and close it in order afterwards.
+
+    `look_seconds`: how often errands that are due are looked for.
+    """
+    engine = connect(
+        settings.database_url.get_secret_value(),
+        pool_size=settings.pool_size,
+        plan_cache_mode=plan_cache_mode,
+    )
+    psp = Psp(
+        settings.psp_url,
+        settings.psp_api_key.get_secret_value(),
+        timeout_seconds=settings.psp_timeout_seconds,
+        return_url=settings.public_url,
+    )
+    institutions = Institutions()
+    describe_ours(
+        institutions,
+        places=settings.psp_places,
+        psp_timeout_seconds=settings.psp_timeout_seconds,
+        late_effect_seconds=settings.psp_late_effect_seconds,
+    )
+    connectors = Connectors(engine, settings, institutions)
+    desk = Desk(engine, institutions, look_seconds)
+    made = UseCases(
+        engine,
+        desk,
+        Payments(engine, psp, connectors, desk),
+        Refunds(engine, psp, connectors, desk),
+        TopUps(engine, psp, desk),
+        Lookups(engine, connectors, desk),
+    )
+    late.register(engine, psp, connectors, desk)
+    claiming = asyncio.create_task(desk.run())
+    try:
+        yield made
+    finally:
+        claiming.cancel()
+        await asyncio.gather(claiming, return_exceptions=True)
+        await desk.drain()
+        for each in (desk, psp, connectors):
+            await each.aclose()
+        await engine.dispose()
