@@ -142,7 +142,7 @@ def pause(
     from errands.tables import LONGEST_NOTE
     from events.bounds import is_storable
     from services.billing.institutions import LEDGER
-    from services.billing.payments.give_up import PATIENCE_SECONDS, REASON
+    from services.billing.outside.busy import PATIENCE_SECONDS, REASON
 
     if institution == LEDGER:
         fail("ledger can't be paused: it is our own books, and asks nobody outside.")

@@ -19,9 +19,10 @@ from messaging.outbox import Outgoing, enqueue
 from services.billing.bills import find_bills
 from services.billing.channels import payment_limits
 from services.billing.door.promises import KEPT
-from services.billing.payments.decide import reason_against, reason_against_top_up
+from services.billing.payments.decide import reason_against
 from services.billing.payments.tables import HOLDS_ITS_BILL
 from services.billing.subject import Kind
+from services.billing.top_ups import decide as about_top_ups
 
 _COLUMNS = (
     "id",
@@ -91,7 +92,7 @@ async def objections(connection: AsyncConnection, commands: Sequence[PayBill]) -
 
 async def objection_to_top_up(connection: AsyncConnection, command: TopUpWallet) -> str | None:
     """Why this top-up could not begin."""
-    return reason_against_top_up(command, await payment_limits(connection))
+    return about_top_ups.reason_against(command, await payment_limits(connection))
 
 
 async def refundable(

@@ -26,8 +26,8 @@ from services.billing.psp import Psp
 from services.billing.refunds.legs import RefundLegs
 from services.billing.refunds.model import Refund, RefundProgress
 from services.billing.settings import Settings
-from services.billing.top_ups.accept import TopUp, TopUpProgress
 from services.billing.top_ups.legs import TopUpLegs
+from services.billing.top_ups.model import TopUp, TopUpProgress
 from tests.services.billing.payments import books
 from tests.support.billers import SandboxBillers
 from tests.support.errands import PayingProcess, institutions, turn

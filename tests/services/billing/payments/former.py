@@ -12,7 +12,8 @@ from services.billing.payments.model import Payment
 from services.billing.psp import ActionRequired, Captured, Refunded
 from services.billing.refunds.accept import accept_refunds
 from services.billing.refunds.model import Refund
-from services.billing.top_ups.accept import TopUp, accept_top_ups
+from services.billing.top_ups.accept import accept_top_ups
+from services.billing.top_ups.model import TopUp
 from tests.services.billing.payments.city import BILLER, City
 from tests.services.billing.payments.test_resume import apply, authorize, unapply
 from tests.services.billing.payments.test_upgrade import run

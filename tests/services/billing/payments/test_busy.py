@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from services.billing.institutions import of_biller
-from services.billing.payments.give_up import PATIENCE_SECONDS
+from services.billing.outside.busy import PATIENCE_SECONDS
 from tests.services.billing.payments import books
 from tests.services.billing.payments.city import BILLER, City
 from tests.support.factories import fund_wallet, pay_bill, top_up_wallet

@@ -9,7 +9,8 @@ import pytest
 from events.ids import uuid7
 from events.payments import PayBill, TopUpWallet, WalletFunding
 from services.billing.bills import Bill
-from services.billing.payments.decide import allows, reason_against, reason_against_top_up
+from services.billing.payments.decide import allows, reason_against
+from services.billing.top_ups import decide as about_top_ups
 
 NOW = datetime(2026, 11, 23, 8, tzinfo=UTC)
 LIMITS = {"app": 1_000_000}
@@ -122,4 +123,4 @@ def test_a_top_up_is_bounded_as_well(channel: str, amount_minor: int, reason: st
         currency="CNY",
         payment_method="pm_card_visa",
     )
-    assert reason_against_top_up(asked, LIMITS) == reason
+    assert about_top_ups.reason_against(asked, LIMITS) == reason

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import text
 
 from events.ids import uuid7
-from services.billing.payments.give_up import PATIENCE_SECONDS
+from services.billing.outside.busy import PATIENCE_SECONDS
 from tests.services.billing.payments import books
 from tests.services.billing.payments.city import BILLER, City
 from tests.services.billing.payments.test_command_line import lines

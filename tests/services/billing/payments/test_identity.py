@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from events.ids import derived_id, uuid7
 from services.billing.door.promises import Promises
-from services.billing.refunds.accept import Reversal
+from services.billing.refunds import Reversal
 from tests.services.billing.payments import books
 from tests.services.billing.payments.city import BILLER, City
 from tests.services.billing.payments.web import message

@@ -8,7 +8,8 @@ import pytest
 from errands import Booking
 from events.ids import uuid7
 from services.billing.payments.record import record
-from services.billing.refunds.accept import Reversal, accept_refunds
+from services.billing.refunds import Reversal
+from services.billing.refunds.accept import accept_refunds
 from services.billing.refunds.record import record_refunds
 from tests.services.billing.payments import books
 from tests.services.billing.payments.city import BILLER, City

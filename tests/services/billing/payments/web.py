@@ -55,7 +55,7 @@ async def deliver(engine: AsyncEngine, payments: PayingProcess) -> list[Rejected
         messages = [_message(row) for row in rows]
     refused = await payments.take(Promises(engine, DOOR_KEY), messages) if messages else []
     await payments.drain()
-    return refused
+    return list(refused)
 
 
 def message(event: Any, correlation_id: str | None = None) -> Message:

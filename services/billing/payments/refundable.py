@@ -1,0 +1,132 @@
+"""What refunds may do with payments: lock them, set amounts aside, and move them when money went back."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.billing import ledger
+from services.billing.payments.tables import State
+
+# Nothing is left to give back, or nothing was taken.
+GIVEN_BACK = (State.REFUNDED, State.REVERSED)
+REFUNDABLE = (State.SUCCEEDED, State.PARTIALLY_REFUNDED)
+
+_LOCK = text("""
+    SELECT p.id, p.channel_id AS channel, p.state,
+        p.captured_minor - p.refunded_minor - p.refund_pending_minor AS left_minor, p.correlation_id
+    FROM payments p WHERE p.id = ANY(CAST(:ids AS uuid[])) ORDER BY p.id FOR NO KEY UPDATE
+""")
+_RESERVE = text("""
+    UPDATE payments p SET refund_pending_minor = p.refund_pending_minor + r.amount
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:amounts AS bigint[])) AS r (id, amount) WHERE p.id = r.id
+""")
+# Set-based over payments, so several refunds of one payment in a batch are summed first.
+_MOVE = text(f"""
+    UPDATE payments p
+    SET refund_pending_minor = p.refund_pending_minor - s.done - s.failed,
+        refunded_minor = p.refunded_minor + s.done,
+        version = p.version + s.events,
+        state = CASE WHEN s.done = 0 THEN p.state
+                     WHEN p.refunded_minor + s.done < p.captured_minor THEN '{State.PARTIALLY_REFUNDED}'
+                     WHEN s.reversed THEN '{State.REVERSED}' ELSE '{State.REFUNDED}' END
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:done AS bigint[]), CAST(:failed AS bigint[]), CAST(:events AS int[]),
+        CAST(:reversed AS bool[])) AS s (id, done, failed, events, reversed)
+    WHERE p.id = s.id
+    RETURNING p.id, p.channel_id, p.payer, p.bill_id, p.biller_id, p.amount_minor, p.currency, p.funding, p.version,
+        p.state, p.refunded_minor, p.correlation_id, p.finished_at
+""")  # noqa: S608 - the states are our own constants
+
+
+class Refundable(NamedTuple):
+    """A payment that is locked, as far as a refund needs it."""
+
+    id: UUID
+    channel: str
+    state: State
+    left_minor: int
+    correlation_id: str | None
+
+    @property
+    def reason_against(self) -> str | None:
+        """A short code that says why nothing of it can be given back, or nothing."""
+        if self.state not in REFUNDABLE:
+            return "already_refunded" if self.state in GIVEN_BACK else "not_succeeded"
+        return None
+
+
+@dataclass(slots=True)
+class Move:
+    """What the refunds of one payment in a batch come to, in minor units; `events`: how many they are."""
+
+    done_minor: int = 0
+    failed_minor: int = 0
+    events: int = 0
+    reversed: bool = False
+
+
+class Moved(NamedTuple):
+    """A payment after its refunds have moved it."""
+
+    id: UUID
+    channel: str
+    payer: str
+    bill_id: UUID
+    biller_id: str
+    amount_minor: int
+    currency: str
+    funding: str
+    version: int
+    state: State
+    refunded_minor: int
+    correlation_id: str | None
+    finished_at: datetime
+
+    @property
+    def wallet(self) -> ledger.Account:
+        """The payer's wallet."""
+        return ledger.wallet(self.channel, self.payer, self.currency)
+
+    @property
+    def paid(self) -> ledger.Transfer:
+        """The transfer that has booked the payment."""
+        by_psp = self.funding == "psp"
+        source = ledger.psp_clearing(self.currency) if by_psp else self.wallet
+        return ledger.pay_bill(self.id, source, self.biller_id, self.amount_minor, self.finished_at)
+
+
+async def lock(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, Refundable]:
+    """Lock these payments in the caller's transaction; those that there are."""
+    rows = await connection.execute(_LOCK, {"ids": sorted(set(ids))})
+    return {
+        row.id: Refundable(
+            row.id, row.channel, State(row.state), row.left_minor, row.correlation_id
+        )
+        for row in rows
+    }
+
+
+async def reserve(connection: AsyncConnection, amounts: Mapping[UUID, int]) -> None:
+    """Set these amounts aside on payments that are locked. A CHECK keeps refunds within the capture."""
+    if amounts:
+        values = {"ids": list(amounts), "amounts": list(amounts.values())}
+        await connection.execute(_RESERVE, values)
+
+
+async def move(connection: AsyncConnection, moves: Mapping[UUID, Move]) -> dict[UUID, Moved]:
+    """Book these refunds on payments that are locked: amounts, state, and the versions of their events."""
+    rows = await connection.execute(
+        _MOVE,
+        {
+            "ids": list(moves),
+            "done": [each.done_minor for each in moves.values()],
+            "failed": [each.failed_minor for each in moves.values()],
+            "events": [each.events for each in moves.values()],
+            "reversed": [each.reversed for each in moves.values()],
+        },
+    )
+    return {row.id: Moved(*row) for row in rows}
