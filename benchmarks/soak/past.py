@@ -26,6 +26,7 @@ from benchmarks.soak.sizes import (
     sql_id,
 )
 from benchmarks.stage import City
+from chassis.china import ZONE_NAME
 from services.billing import ledger
 
 Tell = Callable[[str], None]
@@ -82,7 +83,7 @@ _PAYMENTS = f"""
 _RECEIPTS = f"""
     INSERT INTO receipts (number, payment_id, biller_id, account_id, bill_number, period, amount_minor, currency,
         issued_at)
-    SELECT to_char({{paid_at}} AT TIME ZONE 'Asia/Shanghai', 'YYYYMMDD')
+    SELECT to_char({{paid_at}} AT TIME ZONE '{ZONE_NAME}', 'YYYYMMDD')
             || upper(substr(md5(CAST(n AS text)), 1, 16)), {sql_id(PAYMENT, "n")},
         'biller-' || n % {{households}} % {BILLERS}, {sql_id(ACCOUNT, "n % {households}")}, 'B' || n, '2026-10',
         {_AMOUNT}, 'CNY', {{paid_at}}

@@ -1,10 +1,11 @@
 """`meterhall ledger`: the trial balance, the statement of an account, and the seals."""
 
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from chassis.china import CHINA, bounds_of, today
 from chassis.output import as_json, fail, money, table
 from services.billing.cli.session import run, transaction
 
@@ -32,7 +33,7 @@ def trial_balance(
     from services.billing import ledger
 
     async def read() -> "TrialBalance":
-        until = _midnight(as_of.date() + timedelta(days=1)) if as_of else None
+        until = bounds_of(as_of.date())[1] if as_of else None
         async with transaction() as connection:
             return await ledger.trial_balance(connection, until, list_wallets=wallets)
 
@@ -60,7 +61,7 @@ def statement(
     """What an account did: opening balance, a line per transfer, closing balance. Days are Asia/Shanghai's."""
     from services.billing import ledger
 
-    last = until.date() if until else _today()
+    last = until.date() if until else today()
     first = since.date() if since else last - timedelta(days=30)
 
     async def read() -> "Statement":
@@ -69,8 +70,8 @@ def statement(
                 connection,
                 address,
                 currency.upper(),
-                _midnight(first),
-                _midnight(last + timedelta(days=1)),
+                bounds_of(first)[0],
+                bounds_of(last)[1],
             )
 
     try:
@@ -193,7 +194,7 @@ def _print_statement(found: "Statement", title: str) -> None:
     for line in found.lines:
         rows.append(
             (
-                f"{line.occurred_at.astimezone(_shanghai()):%m-%d %H:%M}",
+                f"{line.occurred_at.astimezone(CHINA):%m-%d %H:%M}",
                 f"{line.kind} {line.counter_account}\n{line.transfer_id}",
                 money(line.amount_minor, found.currency),
                 money(line.balance_minor, found.currency),
@@ -201,17 +202,3 @@ def _print_statement(found: "Statement", title: str) -> None:
         )
     rows.append(("", "closing balance", "", money(found.closing_minor, found.currency)))
     table(title, ("when", "what", "amount>", "balance>"), rows)
-
-
-def _shanghai() -> tzinfo:
-    from services.billing.reconciliation.lines import SHANGHAI
-
-    return SHANGHAI
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), _shanghai())
-
-
-def _today() -> date:
-    return datetime.now(UTC).astimezone(_shanghai()).date()

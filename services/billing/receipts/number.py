@@ -12,14 +12,15 @@ from itertools import product
 from struct import Struct
 from uuid import UUID
 
+from chassis import china
+
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 LENGTH = 24
 _VALUES = {character: value for value, character in enumerate(ALPHABET)}
 # What people type for what they see (Crockford), and what stands between groups.
 _TYPED = str.maketrans("OIL", "011", " -‐‑–—\u3000")
 
-# Billers, banks and statements here count days in China's one time zone, which has had no summer time since 1991.
-_SHANGHAI_SECONDS = 8 * 3600
+_OFFSET_SECONDS = int(china.OFFSET.total_seconds())
 _EPOCH = date(1970, 1, 1)
 
 
@@ -37,7 +38,7 @@ def number_of(payment_id: UUID, issued_at: datetime) -> str:
     With 60 bits (12 characters) two receipts would collide every 16 months at 66 million receipts a day; with 75 it
     takes thousands of years.
     """
-    day, state = _day((int(issued_at.timestamp()) + _SHANGHAI_SECONDS) // 86_400)
+    day, state = _day((int(issued_at.timestamp()) + _OFFSET_SECONDS) // 86_400)
     a, b, c, d, e = _FIVE_SHORTS(blake2s(payment_id.int.to_bytes(16), digest_size=10).digest())
     state = _TIMES_8[state] ^ _REMAINDER[a]
     state = _TIMES_8[state] ^ _REMAINDER[b]

@@ -4,7 +4,7 @@ No script, no request to anywhere; the only style is our own, named in the Conte
 """
 
 from base64 import b64encode
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from decimal import Decimal
 from functools import cache
 from hashlib import sha256
@@ -21,6 +21,7 @@ from babel.support import Translations
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from chassis.china import CHINA
 from services.billing.receipts.capitals import capitals
 from services.billing.receipts.number import Typo, grouped
 from services.billing.receipts.verify import Receipt
@@ -33,7 +34,6 @@ _STYLE = (_HERE / "templates" / "receipt.css").read_text()
 _STYLE_HASH = b64encode(sha256(_STYLE.encode()).digest()).decode()
 _LOCALES: dict[Language, str] = {"zh-CN": "zh_Hans_CN", "en": "en"}
 _TIMES: dict[Language, str] = {"zh-CN": "y年M月d日 HH:mm:ss", "en": "d MMMM y, HH:mm:ss"}
-_CHINA = timezone(timedelta(hours=8))
 
 # Nothing may be loaded, nothing may frame the page, and a form may only come back to us.
 HEADERS = {
@@ -84,7 +84,7 @@ def money(amount_minor: int, currency: str, language: Language) -> str:
 
 def china_time(at: datetime, language: Language) -> str:
     """A moment on the clock that payers and billers look at, Asia/Shanghai."""
-    written = format_datetime(at, _TIMES[language], tzinfo=_CHINA, locale=_LOCALES[language])
+    written = format_datetime(at, _TIMES[language], tzinfo=CHINA, locale=_LOCALES[language])
     return str(written)
 
 

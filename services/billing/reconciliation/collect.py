@@ -13,6 +13,7 @@ from datetime import date
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from chassis import china
 from chassis.database import one_of
 from services.billing import ledger
 from services.billing.reconciliation.lines import LINE_KINDS, Source
@@ -65,10 +66,10 @@ _LINES = text("""
     WHERE (SELECT m.id FROM matches m WHERE m.line_id = l.id AND m.released_at IS NULL) IS NULL
 """)
 
-_TRANSFERS = """
+_TRANSFERS = f"""
     SELECT t.id, t.kind, t.corrects FROM recon_scope c JOIN transfers t
-        ON t.occurred_at >= CAST(c.day AS timestamp) AT TIME ZONE 'Asia/Shanghai'
-        AND t.occurred_at < CAST(c.day + 1 AS timestamp) AT TIME ZONE 'Asia/Shanghai'
+        ON t.occurred_at >= CAST(c.day AS timestamp) AT TIME ZONE '{china.ZONE_NAME}'
+        AND t.occurred_at < CAST(c.day + 1 AS timestamp) AT TIME ZONE '{china.ZONE_NAME}'
     WHERE t.debit_account = ANY(CAST(:accounts AS bigint[])) OR t.credit_account = ANY(CAST(:accounts AS bigint[]))
     UNION ALL
     SELECT t.id, t.kind, t.corrects FROM transfers t WHERE t.id IN (
@@ -76,8 +77,8 @@ _TRANSFERS = """
         WHERE source = :source AND source_id = :source_id AND state = 'open' AND transfer_id IS NOT NULL
         UNION
         SELECT transfer_id FROM recon_released WHERE transfer_id IS NOT NULL)
-"""
-_DAY = "CAST({} AT TIME ZONE 'Asia/Shanghai' AS date)"
+"""  # noqa: S608 - our own zone
+_DAY = f"CAST({{}} AT TIME ZONE '{china.ZONE_NAME}' AS date)"
 _CONSUMED = """
     (SELECT m.id FROM matches m WHERE m.transfer_id = t.id AND m.source = :source AND m.released_at IS NULL) IS NOT NULL
 """

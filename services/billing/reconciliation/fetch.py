@@ -9,11 +9,12 @@ from pydantic import ValidationError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from chassis.china import bounds_of
 from services.billing.bills.connectors import Connectors, DayFileError, UnknownBillerError
 from services.billing.psp import BalanceTransaction, Psp, Unknown
 from services.billing.psp.wire import WireBalancePage
 from services.billing.reconciliation.book import book_declared
-from services.billing.reconciliation.lines import PSP, Line, Source, bounds, of_day_file, of_psp
+from services.billing.reconciliation.lines import PSP, Line, Source, of_day_file, of_psp
 from services.billing.reconciliation.store import store
 
 # Files are asked for from this many billers at once.
@@ -45,7 +46,7 @@ class Unavailable:
 
 async def import_psp(engine: AsyncEngine, psp: Psp, day: date) -> Imported | Unavailable:
     """Import the PSP's book of a day."""
-    answer = await psp.balance_transactions(*bounds(day))
+    answer = await psp.balance_transactions(*bounds_of(day))
     if isinstance(answer, Unknown):
         return Unavailable(PSP, day, answer.why)
     return await _import(engine, PSP, day, of_psp(answer))
@@ -91,7 +92,7 @@ def read_psp_file(content: bytes, day: date) -> list[BalanceTransaction]:
     if page.has_more:
         raise ValueError("the list goes on (has_more): a statement has to be complete")
     lines = [each.line() for each in page.data]
-    since, until = bounds(day)
+    since, until = bounds_of(day)
     strays = sum(not since <= each.created < until for each in lines)
     if strays:
         raise ValueError(f"{strays} lines are of other days than {day}")

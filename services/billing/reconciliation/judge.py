@@ -9,6 +9,7 @@ from datetime import date
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from chassis.china import bounds_of
 from chassis.database import one_of
 from services.billing import ledger
 from services.billing.reconciliation.lines import LINE_KINDS, Source
@@ -57,8 +58,7 @@ _MISSING_STATEMENTS = text(f"""
         UNION
         SELECT CAST(:day AS date) WHERE EXISTS (
             SELECT FROM transfers t
-            WHERE t.occurred_at >= CAST(CAST(:day AS date) AS timestamp) AT TIME ZONE 'Asia/Shanghai'
-              AND t.occurred_at < CAST(CAST(:day AS date) + 1 AS timestamp) AT TIME ZONE 'Asia/Shanghai'
+            WHERE t.occurred_at >= :since AND t.occurred_at < :until
               AND (t.debit_account = ANY(CAST(:accounts AS bigint[]))
                   OR t.credit_account = ANY(CAST(:accounts AS bigint[])))
               AND {_TOLD_OF})
@@ -99,10 +99,12 @@ async def judge(
 ) -> None:
     """Open, reopen and resolve the source's breaks in the caller's transaction, after `collect` and `match`."""
     about = {"source": source.kind, "source_id": source.id}
+    since, until = bounds_of(day)
+    of_day = {**about, "day": day, "since": since, "until": until, "accounts": accounts}
     await connection.exec_driver_sql(_FOUND)
     await connection.execute(_LEFT_LINES)
     await connection.execute(_LEFT_ITEMS, about)
-    await connection.execute(_MISSING_STATEMENTS, {**about, "day": day, "accounts": accounts})
+    await connection.execute(_MISSING_STATEMENTS, of_day)
     await connection.exec_driver_sql("CREATE INDEX ON recon_found (reference, kind)")
     await connection.exec_driver_sql("ANALYZE recon_found")
     await connection.execute(_OPEN, about)

@@ -2,17 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta, timezone
+from datetime import date, datetime, timedelta
 from uuid import UUID, uuid5
 
+from chassis.china import today
 from events.ids import derived_id
 from services.billing import ledger
 from services.billing.bills.connectors import DayFileLine
 from services.billing.psp import BalanceTransaction
 from services.billing.subject import Kind, Subject
 
-# Statements, day files and reconciliation count days in China's one time zone (no summer time since 1991).
-SHANGHAI = timezone(timedelta(hours=8), "Asia/Shanghai")
 # What the PSP's book declares (fees, payouts) was booked under ids in this namespace before kinds were told apart.
 _FORMERLY_DECLARED = UUID("6f2f3ad1-9c53-5d0e-8a53-4a2f6d7b1c90")
 # A transfer on the PSP's account, by its kind, and the line that its statement should have for it.
@@ -75,15 +74,9 @@ class Line:
     former_id: UUID | None = None
 
 
-def bounds(day: date) -> tuple[datetime, datetime]:
-    """From when until just before when a day lasts."""
-    start = datetime.combine(day, time(), SHANGHAI)
-    return start, start + timedelta(days=1)
-
-
 def yesterday() -> date:
     """The last day that is over."""
-    return datetime.now(UTC).astimezone(SHANGHAI).date() - timedelta(days=1)
+    return today() - timedelta(days=1)
 
 
 def of_psp(transactions: Sequence[BalanceTransaction]) -> list[Line]:

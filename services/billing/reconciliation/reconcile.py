@@ -10,11 +10,12 @@ from datetime import date
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from chassis.china import bounds_of
 from chassis.database import one_of
 from services.billing import ledger
 from services.billing.reconciliation.collect import collect
 from services.billing.reconciliation.judge import judge
-from services.billing.reconciliation.lines import PSP, Source, bounds
+from services.billing.reconciliation.lines import PSP, Source
 from services.billing.reconciliation.match import match
 from services.billing.reconciliation.store import lock
 
@@ -79,7 +80,7 @@ class Reconciliation:
 
 async def reconcile(engine: AsyncEngine, day: date) -> Reconciliation:
     """Match and judge a day (Asia/Shanghai) of every source that has something on it."""
-    since, until = bounds(day)
+    since, until = bounds_of(day)
     async with engine.connect() as connection:
         found = await connection.scalars(_BILLERS, {"day": day, "since": since, "until": until})
         sources = [PSP, *(Source("biller", id) for id in found)]
@@ -95,7 +96,7 @@ async def _reconcile(connection: AsyncConnection, source: Source, day: date) -> 
     accounts = await collect(connection, source, day)
     await match(connection, source)
     await judge(connection, source, day, accounts)
-    since, until = bounds(day)
+    since, until = bounds_of(day)
     row = await connection.execute(
         _RESULT,
         {

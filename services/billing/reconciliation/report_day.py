@@ -11,12 +11,12 @@ from pathlib import Path
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from chassis.china import CHINA, bounds_of
 from chassis.database import one_of
 from services.billing import ledger
 from services.billing.bills.connectors import Connectors, DayFileLine
 from services.billing.bills.connectors.file import FileConnector
 from services.billing.payments.model import serial_of
-from services.billing.reconciliation.lines import SHANGHAI, bounds
 
 _BILLERS = text("SELECT id FROM billers WHERE settled_by = 'file' AND active ORDER BY id")
 _TAKES_BACK = one_of("kind", ledger.TAKES_BACK)
@@ -71,7 +71,7 @@ async def report_day(engine: AsyncEngine, connectors: Connectors, day: date) -> 
 
 async def read_lines(engine: AsyncEngine, biller_id: str, day: date) -> list[DayFileLine]:
     """What a biller's day file says of a day."""
-    since, until = bounds(day)
+    since, until = bounds_of(day)
     address = ledger.payable(biller_id, "").address
     async with engine.connect() as connection:
         rows = await connection.execute(
@@ -84,7 +84,7 @@ async def read_lines(engine: AsyncEngine, biller_id: str, day: date) -> list[Day
                 row.amount_minor,
                 row.currency,
                 row.kind,
-                row.occurred_at.astimezone(SHANGHAI),
+                row.occurred_at.astimezone(CHINA),
             )
             for row in rows
         ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from decimal import Decimal
 from functools import cache
 from io import BytesIO
@@ -15,6 +15,7 @@ from babel.messages.pofile import read_po
 from babel.numbers import format_currency, get_currency_precision
 from babel.support import Translations
 
+from chassis.china import CHINA
 from events.message import Event
 from events.payments import PaymentFailed, PaymentRefunded
 from events.receipts import ReceiptIssued, ReceiptVoided
@@ -23,7 +24,6 @@ Language = Literal["zh-CN", "en"]
 
 _LOCALES: dict[Language, str] = {"zh-CN": "zh_Hans_CN", "en": "en"}
 _TIMES: dict[Language, str] = {"zh-CN": "y年M月d日 HH:mm:ss", "en": "d MMMM y, HH:mm:ss"}
-_CHINA = timezone(timedelta(hours=8))
 _TRANSLATIONS = Path(__file__).parent / "translations"
 
 Say = Callable[[str], str]
@@ -67,7 +67,7 @@ def money(amount_minor: int, currency: str, language: Language) -> str:
 
 def china_time(at: datetime, language: Language) -> str:
     """A moment on the clock that payers and billers look at, Asia/Shanghai."""
-    return str(format_datetime(at, _TIMES[language], tzinfo=_CHINA, locale=_LOCALES[language]))
+    return str(format_datetime(at, _TIMES[language], tzinfo=CHINA, locale=_LOCALES[language]))
 
 
 def grouped(number: str) -> str:

@@ -9,15 +9,13 @@ The total counts applies less unapplies. A file whose header does not agree with
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from datetime import timedelta, timezone
 from typing import Literal
 
+from chassis.china import CHINA
 from events.money import LARGEST_MINOR
 from services.billing.bills.connectors.protocol import DayFileError, DayFileLine
 from services.billing.bills.connectors.reading import moment, text
 
-# A day is a day in China, which has one time zone and no summer time.
-CHINA = timezone(timedelta(hours=8))
 _KINDS: dict[str, Literal["apply", "unapply"]] = {"apply": "apply", "unapply": "unapply"}
 
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
+from chassis import china
 from events.bills import AmountRule
 from services.billing.bills.connectors import day_file
 from services.billing.bills.connectors.dialect import Dialect, NonsenseError, Reply, Request, Status
@@ -66,7 +67,7 @@ class GbkXml(Dialect):
         )
         head = (
             f"<Version>1.0</Version><InstId>{escape(self.endpoint.biller_id)}</InstId>"
-            f"<TranCode>{TRAN_CODES[operation]}</TranCode><TranDate>{datetime.now(day_file.CHINA):%Y%m%d}</TranDate>"
+            f"<TranCode>{TRAN_CODES[operation]}</TranCode><TranDate>{china.today():%Y%m%d}</TranDate>"
             f"<TranSeq>{escape(fields.get('serial', ''))}</TranSeq>"
         )
         document = (

@@ -7,10 +7,11 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from chassis.china import bounds_of
 from events.ids import derived_id, uuid7
 from services.billing import ledger, receipts
 from services.billing.payments.model import serial_of
-from services.billing.reconciliation.lines import PSP, Line, Source, bounds
+from services.billing.reconciliation.lines import PSP, Line, Source
 from services.billing.reconciliation.store import Stored, store
 
 DAY = date(2026, 11, 23)
@@ -262,9 +263,9 @@ async def everything(engine: AsyncEngine) -> dict[str, list[tuple[object, ...]]]
 
 def just_before_midnight() -> datetime:
     """The last second of DAY."""
-    return bounds(DAY)[1] - timedelta(seconds=1)
+    return bounds_of(DAY)[1] - timedelta(seconds=1)
 
 
 def just_after_midnight() -> datetime:
     """The first second after DAY."""
-    return bounds(DAY)[1] + timedelta(seconds=1)
+    return bounds_of(DAY)[1] + timedelta(seconds=1)

@@ -1,13 +1,13 @@
 """A day of real payments, through the use cases and over the network: afterwards all three books agree."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from chassis.china import today
 from events.ids import uuid7
 from services.billing.payments.model import serial_of
 from services.billing.psp import Authorized
@@ -18,7 +18,7 @@ from services.billing.reconciliation import (
     import_psp,
     reconcile,
 )
-from services.billing.reconciliation.lines import PSP, SHANGHAI
+from services.billing.reconciliation.lines import PSP
 from services.billing.refunds import stuck
 from tests.services.billing.payments import books as of_payments
 from tests.services.billing.payments import late
@@ -67,7 +67,7 @@ async def test_after_a_day_of_payments_all_books_agree(city: City) -> None:
     assert unknown["unknown_leg"] == "capture"
     city.psp.pay_out()
 
-    day = datetime.now(UTC).astimezone(SHANGHAI).date()
+    day = today()
     await import_psp(city.engine, city.client, day)
     await import_billers(city.engine, city.connectors, day, [BILLER])
     assert not (await reconcile(city.engine, day)).agrees
@@ -134,7 +134,7 @@ async def test_a_day_on_which_the_psp_has_the_last_word_has_no_breaks(city: City
             await stuck.to_wallet(city.engine, city.client, id)
     await city.settle()
 
-    day = datetime.now(UTC).astimezone(SHANGHAI).date()
+    day = today()
     await import_psp(city.engine, city.client, day)
     await import_billers(city.engine, city.connectors, day, [BILLER])
     found = await reconcile(city.engine, day)

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from chassis.china import CHINA, today
 from events.ids import uuid7
 from services.billing.bills.connectors import Application, Applied, Connectors, Unapplied
 from services.billing.payments.model import serial_of
@@ -27,7 +28,7 @@ from services.billing.reconciliation import (
     reconcile,
     report_day,
 )
-from services.billing.reconciliation.lines import PSP, SHANGHAI
+from services.billing.reconciliation.lines import PSP
 from services.billing.reconciliation.report_day import read_lines
 from services.billing.settings import Settings
 from services.billing.subject import Kind, Subject
@@ -43,11 +44,6 @@ _CATALOGUE = text("""
         :account_number_hint_zh, :account_number_hint_en)
     ON CONFLICT DO NOTHING
 """)
-
-
-def today() -> date:
-    """The sandbox's day: its statements can only be of now."""
-    return datetime.now(UTC).astimezone(SHANGHAI).date()
 
 
 @pytest.fixture
@@ -207,7 +203,7 @@ async def test_a_biller_by_file_gets_our_day_file_and_its_answer_matches(
     )
     source = Source("biller", biller)
     day = date(2026, 3, 4)
-    noon = datetime(2026, 3, 4, 12, tzinfo=SHANGHAI)
+    noon = datetime(2026, 3, 4, 12, tzinfo=CHINA)
     amounts = [100, 200, 300, 400, 500]
     paid = await books.pay(engine, amounts, biller=biller, at=noon)
     kept_, part, whole, yesterdays, unheard_of = paid

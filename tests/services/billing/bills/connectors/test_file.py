@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.billing.bills.connectors.day_file import CHINA
+from chassis.china import CHINA
 from services.billing.bills.connectors.file import FileConnector
 from services.billing.bills.connectors.protocol import (
     Application,
