@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.billing.reconciliation.audit import audit_database
+from services.billing.audit import audit_database
 
 _COUNTS = text("""
     SELECT (SELECT count(*) FROM payments WHERE state = 'succeeded') AS payments,

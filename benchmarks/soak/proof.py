@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.soak.bare import Connection
 from benchmarks.soak.sizes import Size
 from benchmarks.stage import City
-from services.billing.reconciliation.audit import audit_database
+from services.billing.audit import audit_database
 
 _COUNTS = """
     SELECT (SELECT count(*) FROM payments WHERE state = 'succeeded') AS payments,

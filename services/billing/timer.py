@@ -19,9 +19,9 @@ from chassis.telemetry import configure_logging
 from errands.gauges import count_errands
 from messaging.ddl import drop_old_partitions, ensure_partitions
 from services.billing import ledger
+from services.billing.audit import AUDIT_SECONDS, REST, audit_job
 from services.billing.database import connect, summarize_new_blocks
 from services.billing.outside.cases import count_open
-from services.billing.reconciliation import AUDIT_SECONDS, REST, audit_job
 from services.billing.settings import Settings
 from services.billing.use_cases import open_use_cases
 

@@ -33,7 +33,7 @@ from benchmarks.soak.slopes import fit, slopes
 from benchmarks.stage import City
 from events.ids import milliseconds_of
 from messaging.ddl import drop_old_partitions, ensure_partitions
-from services.billing.reconciliation.audit import audit_database
+from services.billing.audit import audit_database
 from tests.support.databases import Database
 
 SIZE = Size(transfers=12_345, rate=100.0, seconds=60.0, wal_bytes=GB)

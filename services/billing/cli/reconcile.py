@@ -13,6 +13,7 @@ from chassis.output import as_json, fail, money, table
 from services.billing.cli.session import engine, run, settings, transaction
 
 if TYPE_CHECKING:
+    from services.billing.audit import Violation
     from services.billing.bills.connectors import Connectors
     from services.billing.reconciliation import (
         Break,
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
         Reconciliation,
         Reported,
         Unavailable,
-        Violation,
     )
 
 commands = typer.Typer()
@@ -78,11 +78,11 @@ def audit(
     json: AsJson = False,
 ) -> None:
     """Prove the invariants again: balances, payments, receipts, events, seals; exit 1 when one is violated."""
-    from services.billing import reconciliation
+    from services.billing.audit import audit_database
 
     async def work() -> "list[Violation]":
         async with engine() as made:
-            return await reconciliation.audit_database(made, unsealed=unsealed)
+            return await audit_database(made, unsealed=unsealed)
 
     found = run(work())
     if json:
@@ -90,8 +90,8 @@ def audit(
     elif found:
         table(
             "Violated invariants",
-            ("id", "subject", "what"),
-            ((each.invariant, each.subject, each.what) for each in found),
+            ("invariant", "subject", "what"),
+            ((f"{each.invariant} {each.name}", each.subject, each.what) for each in found),
         )
     else:
         print(f"Every invariant holds{' for what is not sealed' if unsealed else ''}.")

@@ -1,13 +1,5 @@
-"""Reconciliation: statements in, matched with the ledger item by item, breaks; and the auditor."""
+"""Reconciliation: statements in, matched with the ledger item by item, and the breaks between them."""
 
-from services.billing.reconciliation.audit import (
-    AUDIT_SECONDS,
-    REST,
-    Violation,
-    audit,
-    audit_database,
-    audit_job,
-)
 from services.billing.reconciliation.fetch import (
     Imported,
     Unavailable,
@@ -21,8 +13,6 @@ from services.billing.reconciliation.reconcile import Reconciliation, SourceResu
 from services.billing.reconciliation.report_day import Reported, report_day
 
 __all__ = [
-    "AUDIT_SECONDS",
-    "REST",
     "Break",
     "Imported",
     "Reconciliation",
@@ -30,10 +20,6 @@ __all__ = [
     "Source",
     "SourceResult",
     "Unavailable",
-    "Violation",
-    "audit",
-    "audit_database",
-    "audit_job",
     "import_billers",
     "import_file",
     "import_psp",

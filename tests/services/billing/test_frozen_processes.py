@@ -15,9 +15,9 @@ from errands import Booking, Institutions
 from messaging.consume import SESSION_SECONDS
 from sandbox.ports import HOST, free_port
 from sandbox.process import Process
+from services.billing.audit import audit_database
 from services.billing.institutions import PSP
 from services.billing.payments.accept import accept
-from services.billing.reconciliation import audit_database
 from tests.services.billing.payments import books
 from tests.support.commands import SECRET, make_signing_key, send, signed
 from tests.support.databases import Database

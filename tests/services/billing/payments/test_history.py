@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from events.payments import PayBill, RefundPayment, TopUpWallet
+from services.billing.audit import audit
 from services.billing.database import connect
 from services.billing.instruction import Instruction
-from services.billing.reconciliation import audit
 from tests.services.billing.payments import books
 from tests.services.billing.payments.city import BILLER, BY_FILE, City, city_between
 from tests.support.billers import SandboxBillers

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from events.ids import uuid7
-from services.billing.reconciliation import audit_database
+from services.billing.audit import audit_database
 from services.billing.subject import Kind, Subject
 from tests.services.billing.payments import books, late
 from tests.services.billing.payments.city import City

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from services.billing.reconciliation import audit_database
+from services.billing.audit import audit_database
 from services.billing.refunds.stuck import CannotError, retry, to_wallet
 from tests.services.billing.payments import books, late
 from tests.services.billing.payments.city import BILLER, City

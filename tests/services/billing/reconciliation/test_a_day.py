@@ -9,11 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis.china import today
 from events.ids import uuid7
+from services.billing.audit import audit_database
 from services.billing.payments.model import serial_of
 from services.billing.psp import Authorized
 from services.billing.reconciliation import (
     Source,
-    audit_database,
     import_billers,
     import_psp,
     reconcile,

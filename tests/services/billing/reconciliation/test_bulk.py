@@ -9,8 +9,9 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.ids import uuid7
+from services.billing.audit import audit
 from services.billing.payments.model import serial_of
-from services.billing.reconciliation import audit, reconcile
+from services.billing.reconciliation import reconcile
 from services.billing.reconciliation.lines import Line
 from tests.services.billing.reconciliation import books
 from tests.services.billing.reconciliation.books import DAY, NOON, WATER, apply, charge, unapply

@@ -8,8 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.ids import derived_id, uuid7
 from services.billing import ledger
+from services.billing.audit import audit_database
 from services.billing.psp import BalanceTransaction
-from services.billing.reconciliation import audit_database, reconcile
+from services.billing.reconciliation import reconcile
 from services.billing.reconciliation.lines import PSP, of_psp
 from services.billing.subject import Kind, Subject
 from tests.services.billing.reconciliation import books

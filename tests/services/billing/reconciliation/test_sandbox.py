@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis.china import CHINA, today
 from events.ids import uuid7
+from services.billing.audit import audit
 from services.billing.bills.connectors import Application, Applied, Connectors, Unapplied
 from services.billing.payments.model import serial_of
 from services.billing.psp import Captured, Charge, Psp, Refunded
@@ -21,7 +22,6 @@ from services.billing.reconciliation import (
     Imported,
     Source,
     Unavailable,
-    audit,
     import_billers,
     import_file,
     import_psp,

@@ -7,8 +7,9 @@ from prometheus_client import REGISTRY
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.billing.reconciliation import audit, audit_job
-from services.billing.reconciliation.audit import IDS, audit_database
+from services.billing.audit import audit, audit_job
+from services.billing.audit.audit import IDS, audit_database
+from services.billing.audit.names import NAMES, SEALS
 from tests.services.billing.reconciliation import books
 
 _OLD = "created_at = now() - interval '16 minutes'"
@@ -134,8 +135,10 @@ async def city(engine: AsyncEngine) -> AsyncEngine:
     return engine
 
 
-def test_every_invariant_has_a_fault() -> None:
+def test_every_invariant_has_a_fault_and_a_name_in_words() -> None:
     assert FAULTS.keys() == set(IDS)
+    assert NAMES.keys() == {*IDS, SEALS}
+    assert len(set(NAMES.values())) == len(NAMES)
 
 
 async def test_good_books_hold_every_invariant(city: AsyncEngine) -> None:

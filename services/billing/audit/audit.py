@@ -19,9 +19,10 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.billing import ledger
-from services.billing.reconciliation.made import DUE_AFTER, MADE
-from services.billing.reconciliation.span import ALWAYS, END, Checks, Span, of_a_span, of_everything
-from services.billing.reconciliation.standing import BALANCES, BUCKETS, STANDING
+from services.billing.audit.made import DUE_AFTER, MADE
+from services.billing.audit.names import NAMES, SEALS
+from services.billing.audit.span import ALWAYS, END, Checks, Span, of_a_span, of_everything
+from services.billing.audit.standing import BALANCES, BUCKETS, STANDING
 
 AUDIT_SECONDS = 300.0
 # Each sealed span is judged again within this time.
@@ -31,7 +32,6 @@ ROUND = timedelta(days=7)
 REST = 9.0
 # So many new seals are judged at once; there are more after a past was sealed.
 MOST_NEW = 60
-SEALS = "I16"
 
 VIOLATIONS = Gauge(
     "invariant_violations",
@@ -68,6 +68,11 @@ class Violation:
     invariant: str
     subject: str
     what: str
+
+    @property
+    def name(self) -> str:
+        """The invariant in words."""
+        return NAMES[self.invariant]
 
 
 async def audit(connection: AsyncConnection) -> list[Violation]:
@@ -167,7 +172,7 @@ async def _violations(
 
 
 async def _broken_seals(connection: AsyncConnection, span: Span) -> list[Violation]:
-    # I16 No sealed transfer was changed, added or taken away.
+    # No sealed transfer was changed, added or taken away.
     return [
         Violation(
             SEALS, f"{each.seal.since.isoformat()} to {each.seal.until.isoformat()}", each.what
@@ -179,7 +184,11 @@ async def _broken_seals(connection: AsyncConnection, span: Span) -> list[Violati
 def _log(found: Sequence[Violation]) -> int:
     for each in found[:20]:
         log.error(
-            "invariant_violated", invariant=each.invariant, subject=each.subject, what=each.what
+            "invariant_violated",
+            invariant=each.invariant,
+            name=each.name,
+            subject=each.subject,
+            what=each.what,
         )
     return len(found)
 

@@ -7,15 +7,15 @@ from prometheus_client import REGISTRY
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from services.billing.audit import audit_job
+from services.billing.audit.audit import MOST_NEW, audit_database
+from services.billing.audit.made import MADE
+from services.billing.audit.span import ALWAYS, END, Span, of_a_span
+from services.billing.audit.standing import BUCKETS, STANDING
 from services.billing.ledger.seals import SPAN
-from services.billing.reconciliation import audit_job
-from services.billing.reconciliation.audit import MOST_NEW, audit_database
-from services.billing.reconciliation.made import MADE
-from services.billing.reconciliation.span import ALWAYS, END, Span, of_a_span
-from services.billing.reconciliation.standing import BUCKETS, STANDING
+from tests.services.billing.audit.test_audit import each_fault
 from tests.services.billing.ledger.sealing import all_sealed, execute
 from tests.services.billing.reconciliation import books
-from tests.services.billing.reconciliation.test_audit import each_fault
 
 SINCE = books.NOON - timedelta(days=1)
 TABLES = ("transfers", "payments", "holds", "refunds", "top_ups", "payment_requests")

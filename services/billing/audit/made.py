@@ -2,9 +2,8 @@
 
 Each is one or more statements that return what violates it: `subject` and `what`. No rows: it holds. A name in braces
 stands for the rows of a span, or for the whole table (span.py). What is compared with them is looked up by its key.
-`standing.py` has the invariants of what stands now; I6 and I10 (the PSP's and the billers' books agree with ours) are
-reconciliation itself; I12 (effects happen once) holds by natural keys; I14 and I15 come with adjustments; I16 is
-ledger/seals.py. I1, I7 and I9 are constraints, too: the audit proves that they hold.
+`standing.py` has the invariants of what stands now, names.py the name of each. Some are constraints, too (I1 each
+transfer balances, I7 refunds within the capture, I9 one live payment per bill): the audit proves that they hold.
 """
 
 from datetime import timedelta

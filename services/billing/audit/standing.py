@@ -1,6 +1,6 @@
 """The invariants of what stands now: balances, the outbox's backlog, open work. They are judged every time.
 
-In the form of made.py. I3 is a constraint, too: the audit proves that it holds.
+In the form of made.py. That no wallet is overdrawn (I3) is a constraint, too: the audit proves that it holds.
 """
 
 from messaging.windows import UNPUBLISHED
