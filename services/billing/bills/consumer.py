@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from events.bills import LookUpBills
 from messaging.consume import Message, Rejected
-from services.billing.bills.lookup import Instruction, Lookups, Refusal
+from services.billing.bills.lookup import Lookups, Refusal
+from services.billing.commands import instructions_of
 
 _SAID: dict[Refusal, str] = {
     "id_reused": "this lookup_id was used before with another channel or account",
@@ -15,12 +16,10 @@ _SAID: dict[Refusal, str] = {
 
 async def take(lookups: Lookups, messages: Sequence[Message]) -> list[Rejected]:
     """Carry out a batch of commands. What can't be kept is for the dead letters."""
-    commands = [(each, each.event) for each in messages if isinstance(each.event, LookUpBills)]
-    refused = await lookups.look_up(
-        [Instruction(command, message.correlation_id) for message, command in commands]
-    )
+    instructions = instructions_of(messages, LookUpBills)
+    refused = await lookups.look_up(instructions)
     return [
-        Rejected(message, refused[command.lookup_id], _SAID[refused[command.lookup_id]])
-        for message, command in commands
-        if command.lookup_id in refused
+        Rejected(message, reason, _SAID[reason])
+        for message, instruction in zip(messages, instructions, strict=True)
+        if (reason := refused.get(instruction.command.lookup_id))
     ]

@@ -6,7 +6,7 @@ that finds no place for too long is answered: the biller is busy or down.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Literal
 from uuid import UUID
@@ -21,8 +21,9 @@ from events.bills import LookUpBills
 from messaging.burial import Dead
 from services.billing.bills.connectors import BillerDown, Connectors, Found
 from services.billing.bills.record import KIND, Answered, Lookup, record_lookups
-from services.billing.bills.statement import nonsense_in
+from services.billing.bills.validate import fault_of_list
 from services.billing.institutions import LEDGER
+from services.billing.instruction import Instruction
 
 log = structlog.get_logger()
 
@@ -58,14 +59,6 @@ COMMAND_SECONDS = 20.0
 Refusal = Literal["id_reused", "account_unknown", "channel_unknown"]
 
 
-@dataclass(frozen=True, slots=True)
-class Instruction:
-    """A LookUpBills as it reached us, by whichever door."""
-
-    command: LookUpBills
-    correlation_id: str | None = None
-
-
 # A person who waits for the answer has given up after this.
 PATIENCE_SECONDS = 5.0
 BUSY = BillerDown("all places at this biller are taken")
@@ -83,7 +76,7 @@ class Lookups:
             Trade(KIND, self._read_open, self._run, record_lookups, self._broke, self._unrecorded)
         )
 
-    async def look_up(self, batch: Sequence[Instruction]) -> dict[UUID, Refusal]:
+    async def look_up(self, batch: Sequence[Instruction[LookUpBills]]) -> dict[UUID, Refusal]:
         """Carry out these lookups; returns when they are kept, not when they are answered.
 
         A lookup that is finished already stays as it is. Returns why a command could not be kept, by lookup id.
@@ -135,7 +128,7 @@ class Lookups:
         answer = await connector.lookup(lookup.account_number)
         turn.report(answered=not isinstance(answer, BillerDown))
         if isinstance(answer, Found):
-            why = nonsense_in(answer.bills, lookup.currency)
+            why = fault_of_list(answer.bills, lookup.currency)
             answer = BillerDown(f"nonsense: {why}") if why else answer
         if isinstance(answer, BillerDown):
             log.warning(
@@ -190,7 +183,7 @@ async def _write_errands(
     return list(placed.values())
 
 
-async def _keep(connection: AsyncConnection, batch: Sequence[Instruction]) -> None:
+async def _keep(connection: AsyncConnection, batch: Sequence[Instruction[LookUpBills]]) -> None:
     commands = [each.command for each in batch]
     await connection.execute(
         _KEEP,
@@ -234,7 +227,7 @@ async def _adopt(connection: AsyncConnection) -> int:
 
 
 async def _refusals(
-    connection: AsyncConnection, batch: Sequence[Instruction], rows: dict[UUID, Lookup]
+    connection: AsyncConnection, batch: Sequence[Instruction[LookUpBills]], rows: dict[UUID, Lookup]
 ) -> dict[UUID, Refusal]:
     # What is not there was not kept: it names an account or a channel that does not exist.
     refused: dict[UUID, Refusal] = {}

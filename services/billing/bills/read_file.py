@@ -18,7 +18,7 @@ from typing import cast
 from events import bounds
 from events.bills import AmountRule
 from services.billing.bills.connectors import BillerBill
-from services.billing.bills.statement import faults_of
+from services.billing.bills.validate import faults_of
 
 COLUMNS = (
     "account_number",

@@ -20,7 +20,7 @@ _KEEP = text("""
 """)
 
 
-class UnknownBillerError(LookupError):
+class NoActiveBillerError(LookupError):
     """The catalogue has no active biller with this id."""
 
 
@@ -33,10 +33,10 @@ class AccountNumberError(ValueError):
 
 
 async def open_account(connection: AsyncConnection, biller_id: str, account_number: str) -> UUID:
-    """Our id of this account. Raises UnknownBillerError or AccountNumberError."""
+    """Our id of this account. Raises NoActiveBillerError or AccountNumberError."""
     biller = (await find_billers(connection, [biller_id])).get(biller_id)
     if biller is None or not biller.active:
-        raise UnknownBillerError(biller_id)
+        raise NoActiveBillerError(biller_id)
     form = _compiled(biller.account_number_pattern)
     if not is_storable(account_number) or not form.fullmatch(account_number):
         raise AccountNumberError(biller)

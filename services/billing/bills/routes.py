@@ -131,7 +131,7 @@ def wait_seconds(prefer: str | None) -> int:
 async def _account(connection: AsyncConnection, body: AccountAsked) -> UUID:
     try:
         return await request.open_account(connection, body.biller_id, body.account_number)
-    except request.UnknownBillerError as error:
+    except request.NoActiveBillerError as error:
         detail = "No active biller has this id. Choose one of GET /v1/billers."
         raise Problem(404, "biller-unknown", "No such biller", detail) from error
     except request.AccountNumberError as error:

@@ -192,7 +192,7 @@ def test_the_largest_events_fit_into_the_outbox() -> None:
     from events.envelope import LARGEST_VALUE_BYTES
     from events.ids import uuid7
     from events.money import LARGEST_MINOR
-    from services.billing.bills.statement import MOST_BILLS
+    from services.billing.bills.validate import MOST_BILLS
 
     bill = FoundBill(
         bill_id=uuid7(),

@@ -1,6 +1,6 @@
 """What the dialects over HTTP have in common: which answer is believed, and what everything else means.
 
-A dialect turns a question into a request and an answer into a `Reply`. A reply that does not name again what we asked
+A dialect turns a question into a request and an answer into a reply. A reply that does not name again what we asked
 about (the account of a lookup, else our serial, and for a mark the amount), or that names another account, bill, amount
 or currency, is somebody else's and not believed, not even a refusal: it could let money go for a bill that was marked
 paid.
@@ -43,7 +43,7 @@ DAY_FILE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class BillerEndpoint:
     """Where a biller is, and what we share with it."""
 
     biller_id: str
@@ -54,7 +54,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class BillerRequest:
     """What a dialect wants sent."""
 
     path: str
@@ -63,7 +63,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class BillerReply:
     """What a dialect has read; what the biller did not name is empty. A refusal has a `code`."""
 
     status: Status
@@ -84,16 +84,16 @@ class NonsenseError(Exception):
 class Dialect(ABC):
     """A connector over HTTP."""
 
-    def __init__(self, client: HttpClient, endpoint: Endpoint) -> None:
+    def __init__(self, client: HttpClient, endpoint: BillerEndpoint) -> None:
         self._client = client
         self.endpoint = endpoint
 
     @abstractmethod
-    def question(self, operation: str, fields: Mapping[str, str]) -> Request:
+    def question(self, operation: str, fields: Mapping[str, str]) -> BillerRequest:
         """The request for lookup, apply, query or unapply. Amounts in `fields` are minor units."""
 
     @abstractmethod
-    def read(self, operation: str, content: bytes) -> Reply:
+    def read(self, operation: str, content: bytes) -> BillerReply:
         """Read an answer; raises NonsenseError, ValueError, LookupError or TypeError when it makes no sense."""
 
     @abstractmethod
@@ -171,7 +171,7 @@ class Dialect(ABC):
         except (TransportError, NonsenseError) as error:
             raise OSError(f"{self.endpoint.biller_id}: {error}") from error
 
-    async def _ask(self, operation: str, fields: Mapping[str, str]) -> Reply:
+    async def _ask(self, operation: str, fields: Mapping[str, str]) -> BillerReply:
         content = await self._send(operation, fields)
         try:
             return self.read(operation, content)
@@ -196,7 +196,7 @@ class Dialect(ABC):
         )
 
 
-def _difference(reply: Reply, ours: Application) -> str | None:
+def _difference(reply: BillerReply, ours: Application) -> str | None:
     """Why the reply is about another application than ours."""
     if reply.serial != ours.serial:
         return "the answer does not name our serial"
@@ -211,7 +211,7 @@ def _difference(reply: Reply, ours: Application) -> str | None:
     return f"the answer names another {names[0]}" if names else None
 
 
-def _applied(reply: Reply) -> Applied | BillerUnknown:
+def _applied(reply: BillerReply) -> Applied | BillerUnknown:
     if reply.amount_minor is None:
         return BillerUnknown("the answer does not name our amount")
     return Applied(reply.reference)

@@ -13,7 +13,13 @@ from xml.sax.saxutils import escape
 from chassis import china
 from events.bills import AmountRule
 from services.billing.bills.connectors import day_file
-from services.billing.bills.connectors.dialect import Dialect, NonsenseError, Reply, Request, Status
+from services.billing.bills.connectors.dialect import (
+    BillerReply,
+    BillerRequest,
+    Dialect,
+    NonsenseError,
+    Status,
+)
 from services.billing.bills.connectors.protocol import BillerBill, DayFileLine
 from services.billing.bills.connectors.reading import code, moment, text
 
@@ -54,7 +60,7 @@ _YUAN = re.compile(r"([0-9]{1,18})\.([0-9]{2})")
 class GbkXml(Dialect):
     """XML in GBK; yuan on the wire, minor units here."""
 
-    def question(self, operation: str, fields: Mapping[str, str]) -> Request:
+    def question(self, operation: str, fields: Mapping[str, str]) -> BillerRequest:
         """See Dialect."""
         said = {
             "BillKey": fields.get("account_number", ""),
@@ -75,17 +81,17 @@ class GbkXml(Dialect):
             f"<Request><Head>{head}</Head><Body>{inner}</Body></Request>"
         ).encode("gbk")
         mac = hashlib.sha256(document + self.endpoint.secret.encode()).hexdigest()
-        return Request(
+        return BillerRequest(
             "/service", document, {"Content-Type": "text/xml; charset=GBK", "X-Mac": mac}
         )
 
-    def read(self, operation: str, content: bytes) -> Reply:
+    def read(self, operation: str, content: bytes) -> BillerReply:
         """See Dialect."""
         root = parse_xml(content)
         said = _text(root, "Head/RetCode")
         refused = _REFUSAL.fullmatch(said)
         amount, reference = root.findtext("Body/PayAmount"), root.findtext("Body/RefNo")
-        return Reply(
+        return BillerReply(
             "refused" if refused else _STATUS[said],
             code=_REFUSALS.get(said, code(said)) if refused else "",
             account_number=root.findtext("Body/BillKey") or "",

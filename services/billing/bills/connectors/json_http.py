@@ -9,7 +9,13 @@ from datetime import date
 from typing import Any
 
 from services.billing.bills.connectors import day_file
-from services.billing.bills.connectors.dialect import Dialect, NonsenseError, Reply, Request, Status
+from services.billing.bills.connectors.dialect import (
+    BillerReply,
+    BillerRequest,
+    Dialect,
+    NonsenseError,
+    Status,
+)
 from services.billing.bills.connectors.protocol import BillerBill, DayFileLine
 from services.billing.bills.connectors.reading import code, integer, moment, text
 
@@ -25,7 +31,7 @@ _STATUS: dict[str, Status] = {
 class JsonHttp(Dialect):
     """JSON with snake_case fields; every amount is an integer of minor units."""
 
-    def question(self, operation: str, fields: Mapping[str, str]) -> Request:
+    def question(self, operation: str, fields: Mapping[str, str]) -> BillerRequest:
         """See Dialect."""
         said: dict[str, Any] = dict(fields)
         if "amount_minor" in said:
@@ -40,9 +46,9 @@ class JsonHttp(Dialect):
             "X-Timestamp": at,
             "X-Signature": signature,
         }
-        return Request(f"/{operation.replace('_', '-')}", body, headers)
+        return BillerRequest(f"/{operation.replace('_', '-')}", body, headers)
 
-    def read(self, operation: str, content: bytes) -> Reply:
+    def read(self, operation: str, content: bytes) -> BillerReply:
         """See Dialect."""
         return reply(json.loads(content))
 
@@ -51,12 +57,12 @@ class JsonHttp(Dialect):
         return day_file.parse(content, self.endpoint.currency)
 
 
-def reply(answer: object) -> Reply:
+def reply(answer: object) -> BillerReply:
     """The reply in these fields; a status that we don't know is nonsense and no refusal."""
     if not isinstance(answer, dict):
         raise NonsenseError("nonsense: an object is expected")
     status = _STATUS[answer["status"]]
-    return Reply(
+    return BillerReply(
         status,
         code=code(answer["code"]) if status == "refused" else "",
         account_number=_name(answer, "account_number"),

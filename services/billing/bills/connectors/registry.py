@@ -17,7 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from errands import Institutions
-from services.billing.bills.connectors.dialect import Dialect, Endpoint
+from services.billing.bills.connectors.dialect import BillerEndpoint, Dialect
 from services.billing.bills.connectors.file import FileConnector
 from services.billing.bills.connectors.gbk_xml import GbkXml
 from services.billing.bills.connectors.http import HttpClient
@@ -162,5 +162,7 @@ class Connectors:
         if dialect not in DIALECTS or not isinstance(url, str):
             raise UnknownBillerError(f"the catalogue's connector of {row.id!r} is not one of ours")
         secret = self._secrets.get(row.id, "")
-        endpoint = Endpoint(row.id, url.rstrip("/"), secret, row.currency, row.timeout_ms / 1000)
+        endpoint = BillerEndpoint(
+            row.id, url.rstrip("/"), secret, row.currency, row.timeout_ms / 1000
+        )
         return DIALECTS[dialect](self._client, endpoint)

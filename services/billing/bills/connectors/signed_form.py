@@ -9,7 +9,12 @@ from collections.abc import Mapping
 from urllib.parse import parse_qsl, urlencode
 
 from services.billing.bills.connectors import day_file
-from services.billing.bills.connectors.dialect import Dialect, NonsenseError, Reply, Request
+from services.billing.bills.connectors.dialect import (
+    BillerReply,
+    BillerRequest,
+    Dialect,
+    NonsenseError,
+)
 from services.billing.bills.connectors.json_http import reply
 from services.billing.bills.connectors.protocol import DayFileLine
 
@@ -17,14 +22,14 @@ from services.billing.bills.connectors.protocol import DayFileLine
 class SignedForm(Dialect):
     """The fields of JSON, wrapped in a signed form."""
 
-    def question(self, operation: str, fields: Mapping[str, str]) -> Request:
+    def question(self, operation: str, fields: Mapping[str, str]) -> BillerRequest:
         """See Dialect."""
         said = {**fields, "service": operation}
         said["sign"] = sign(said, self.endpoint.secret)
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        return Request("/gateway", urlencode(said).encode(), headers)
+        return BillerRequest("/gateway", urlencode(said).encode(), headers)
 
-    def read(self, operation: str, content: bytes) -> Reply:
+    def read(self, operation: str, content: bytes) -> BillerReply:
         """See Dialect; what the biller has not signed is nonsense."""
         said = dict(parse_qsl(content.decode("ascii"), strict_parsing=True, errors="strict"))
         given = said.pop("sign", "")

@@ -16,10 +16,10 @@ from events.bills import LookUpBills
 from events.ids import uuid7
 from services.billing.bills.accounts import find_or_open_accounts
 from services.billing.bills.connectors import Connectors
-from services.billing.bills.lookup import Instruction
 from services.billing.catalog import import_catalogue
 from services.billing.catalog.read_file import read_lines
 from services.billing.channels import create_channel
+from services.billing.instruction import Instruction
 from services.billing.settings import Settings
 from tests.support.billers import SandboxBillers
 from tests.support.databases import Database

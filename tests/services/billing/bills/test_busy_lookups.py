@@ -2,8 +2,9 @@
 
 from sqlalchemy import text
 
-from services.billing.bills.lookup import PATIENCE_SECONDS, Instruction
+from services.billing.bills.lookup import PATIENCE_SECONDS
 from services.billing.institutions import of_biller
+from services.billing.instruction import Instruction
 from tests.services.billing.bills.conftest import Hall
 
 BILLER = "hz-water"

@@ -13,8 +13,8 @@ from events.bills import LookUpBills
 from events.ids import uuid7
 from services.billing.bills import request
 from services.billing.bills.connectors import Application
-from services.billing.bills.lookup import Instruction
 from services.billing.institutions import of_biller
+from services.billing.instruction import Instruction
 from tests.services.billing.bills.conftest import CHANNEL, SPEAKERS, Hall
 from tests.support.errands import LookingUpProcess
 

@@ -23,7 +23,7 @@ from services.billing.bills.connectors import (
 )
 from services.billing.bills.connectors.protocol import LookupAnswer
 from services.billing.bills.record import Answered, Lookup, record_lookups
-from services.billing.bills.statement import MOST_BILLS, faults_of, nonsense_in
+from services.billing.bills.validate import MOST_BILLS, fault_of_list, faults_of
 from services.billing.catalog import import_catalogue
 from tests.services.billing.catalog.rows import biller, good
 
@@ -228,11 +228,11 @@ async def test_accounts_are_opened_once_whoever_asks_beside(engine: AsyncEngine)
 def test_a_bill_that_makes_no_sense_is_not_kept(different: dict[str, Any], field: str) -> None:
     assert list(faults_of(bill(), "CNY")) == []
     assert [name for name, _ in faults_of(bill(**different), "CNY")] == [field]
-    assert nonsense_in([bill("B0"), bill(**different)], "CNY")
+    assert fault_of_list([bill("B0"), bill(**different)], "CNY")
 
 
 def test_a_list_that_makes_no_sense_is_not_kept() -> None:
     many = [bill(f"B{n}") for n in range(MOST_BILLS + 1)]
-    assert nonsense_in(many[:-1], "CNY") is None
-    assert nonsense_in(many, "CNY") == f"more than {MOST_BILLS} bills"
-    assert nonsense_in([bill(), bill()], "CNY") == "a bill number stands there twice"
+    assert fault_of_list(many[:-1], "CNY") is None
+    assert fault_of_list(many, "CNY") == f"more than {MOST_BILLS} bills"
+    assert fault_of_list([bill(), bill()], "CNY") == "a bill number stands there twice"

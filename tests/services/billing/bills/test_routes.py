@@ -15,9 +15,9 @@ from sqlalchemy import text
 from chassis import problems
 from events.bills import LookUpBills
 from events.ids import uuid7
-from services.billing.bills.lookup import Instruction
 from services.billing.bills.routes import router, wait_seconds
 from services.billing.channels import create_channel, issue_key
+from services.billing.instruction import Instruction
 from tests.services.billing.bills.conftest import CHANNEL, Hall
 from tests.support.commands import DOOR_KEY
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from sandbox.billers.institutions import BY_ID
-from services.billing.bills.connectors.dialect import Dialect, Endpoint
+from services.billing.bills.connectors.dialect import BillerEndpoint, Dialect
 from services.billing.bills.connectors.http import HttpClient
 from services.billing.bills.connectors.protocol import Application, BillerBill, Found
 from services.billing.bills.connectors.registry import DIALECTS
@@ -52,7 +52,7 @@ def speaker(
     billers: SandboxBillers, client: HttpClient, biller: str, timeout_seconds: float = 5.0
 ) -> Dialect:
     """Our connector of a biller of the sandbox."""
-    endpoint = Endpoint(
+    endpoint = BillerEndpoint(
         biller, f"{billers.url}/{biller}", billers.secret(biller), "CNY", timeout_seconds
     )
     return DIALECTS[BY_ID[biller].dialect](client, endpoint)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from events.money import LARGEST_MINOR
 from services.billing.bills.connectors import day_file
-from services.billing.bills.connectors.dialect import Endpoint
+from services.billing.bills.connectors.dialect import BillerEndpoint
 from services.billing.bills.connectors.gbk_xml import GbkXml, yuan
 from services.billing.bills.connectors.http import HttpClient
 from services.billing.bills.connectors.protocol import DayFileError, DayFileLine
@@ -47,7 +47,7 @@ def test_windows_line_ends_are_read() -> None:
 
 
 def test_gbk_and_yuan_are_read_as_the_dialect_writes_them() -> None:
-    connector = GbkXml(HttpClient(), Endpoint("x", "http://x", "secret", "CNY", 1.0))
+    connector = GbkXml(HttpClient(), BillerEndpoint("x", "http://x", "secret", "CNY", 1.0))
     line = DayFileLine("s-1", "账单-1", 8_850, "CNY", "unapply", datetime(2026, 11, 23, tzinfo=UTC))
     said = day_file.write([line], yuan)
     assert said.startswith("1|-88.50\n")

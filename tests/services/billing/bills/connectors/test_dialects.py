@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.billing.bills.connectors.dialect import Endpoint
+from services.billing.bills.connectors.dialect import BillerEndpoint
 from services.billing.bills.connectors.http import HttpClient
 from services.billing.bills.connectors.protocol import (
     Applied,
@@ -168,7 +168,7 @@ async def test_with_another_secret_nothing_is_told_and_nothing_happens(
     who = await customer(dialect)
     endpoint = who.dialect.endpoint
     forger = DIALECTS[dialect](
-        client, Endpoint(endpoint.biller_id, endpoint.url, "another", "CNY", 5.0)
+        client, BillerEndpoint(endpoint.biller_id, endpoint.url, "another", "CNY", 5.0)
     )
     assert await forger.lookup(who.account_number) == BillerDown("status 401")
     assert await forger.apply(who.application()) == BillerUnknown("status 401")
@@ -184,7 +184,9 @@ async def test_without_a_secret_nothing_is_sent(
 ) -> None:
     who = await customer(dialect)
     endpoint = who.dialect.endpoint
-    bare = DIALECTS[dialect](client, Endpoint(endpoint.biller_id, endpoint.url, "", "CNY", 5.0))
+    bare = DIALECTS[dialect](
+        client, BillerEndpoint(endpoint.biller_id, endpoint.url, "", "CNY", 5.0)
+    )
     assert await bare.lookup(who.account_number) == BillerDown(
         "we share no secret with this biller"
     )

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.billing.bills.connectors.dialect import Dialect, Endpoint
+from services.billing.bills.connectors.dialect import BillerEndpoint, Dialect
 from services.billing.bills.connectors.gbk_xml import yuan
 from services.billing.bills.connectors.http import HttpClient
 from services.billing.bills.connectors.protocol import (
@@ -124,7 +124,7 @@ hostile = st.binary(max_size=200) | st.sampled_from(
 def speaking(name: str, client: HttpClient, stranger: Stranger, answer: bytes) -> Dialect:
     """A connector to a biller that brings the same answer to every question."""
     stranger.answer = response(answer)
-    return DIALECTS[name](client, Endpoint("stranger", stranger.url, SECRET, "CNY", 5.0))
+    return DIALECTS[name](client, BillerEndpoint("stranger", stranger.url, SECRET, "CNY", 5.0))
 
 
 async def judge(connector: Dialect, answer: bytes) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from services.billing.bills.connectors import dialect as dialects
-from services.billing.bills.connectors.dialect import Dialect, Endpoint
+from services.billing.bills.connectors.dialect import BillerEndpoint, Dialect
 from services.billing.bills.connectors.gbk_xml import GbkXml
 from services.billing.bills.connectors.http import HttpClient
 from services.billing.bills.connectors.json_http import JsonHttp
@@ -26,7 +26,7 @@ APPLIED = b'{"status":"OK","serial":"serial-1","amount_minor":8000,"reference":"
 
 @pytest.fixture
 def connector(client: HttpClient, stranger: Stranger) -> JsonHttp:
-    return JsonHttp(client, Endpoint("stranger", stranger.url, "secret", "CNY", 0.5))
+    return JsonHttp(client, BillerEndpoint("stranger", stranger.url, "secret", "CNY", 0.5))
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ async def test_nobody_there_is_unknown_for_an_apply_and_down_for_a_lookup(
     client: HttpClient,
 ) -> None:
     for url in ("http://127.0.0.1:1", "http://127.0.0.1:99999", "http://[", "nonsense"):
-        connector = JsonHttp(client, Endpoint("stranger", url, "secret", "CNY", 0.5))
+        connector = JsonHttp(client, BillerEndpoint("stranger", url, "secret", "CNY", 0.5))
         assert isinstance(await connector.apply(APPLICATION), BillerUnknown)
         assert isinstance(await connector.lookup("1000000001"), BillerDown)
         with pytest.raises(OSError, match="stranger"):
@@ -105,7 +105,7 @@ async def test_a_day_file_may_be_large_but_not_endless(
 async def test_a_document_type_is_refused_whatever_it_says(
     client: HttpClient, stranger: Stranger
 ) -> None:
-    connector = GbkXml(client, Endpoint("stranger", stranger.url, "secret", "CNY", 5.0))
+    connector = GbkXml(client, BillerEndpoint("stranger", stranger.url, "secret", "CNY", 5.0))
     head = "<Head><RetCode>{}</RetCode></Head><Body><BillKey>1</BillKey></Body>"
     told = f'<?xml version="1.0" encoding="GBK"?><Response>{head}</Response>'
     stranger.answer = response(told.format("E000001").encode("gbk"))
@@ -126,7 +126,7 @@ async def test_a_document_type_is_refused_whatever_it_says(
 async def test_a_question_that_the_dialect_cannot_write_is_not_sent(
     client: HttpClient, stranger: Stranger
 ) -> None:
-    connector = GbkXml(client, Endpoint("stranger", stranger.url, "secret", "CNY", 5.0))
+    connector = GbkXml(client, BillerEndpoint("stranger", stranger.url, "secret", "CNY", 5.0))
     assert isinstance(await connector.lookup("户号\U0001f4a1"), BillerDown)
     assert stranger.requests == 0
 

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from errands import Institutions
 from services.billing.bills.connectors import Connectors, Measured, UnknownBillerError, registry
-from services.billing.bills.connectors.dialect import Endpoint
+from services.billing.bills.connectors.dialect import BillerEndpoint
 from services.billing.bills.connectors.file import FileConnector
 from services.billing.bills.connectors.protocol import (
     Application,
@@ -180,4 +180,4 @@ async def test_a_payment_survives_a_biller_that_dies_after_it_has_applied(
 
 
 def test_secrets_do_not_show() -> None:
-    assert "shared" not in repr(Endpoint("x", "http://x", "shared", "CNY", 1.0))
+    assert "shared" not in repr(BillerEndpoint("x", "http://x", "shared", "CNY", 1.0))

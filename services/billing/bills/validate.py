@@ -1,4 +1,4 @@
-"""What a bill must look like before we keep it, whoever states it: a biller's answer, or a line of a biller's file."""
+"""Validate bills before we keep them, whoever states them: a biller's answer, or a line of a biller's file."""
 
 from collections.abc import Iterator, Sequence
 
@@ -47,7 +47,7 @@ def faults_of(bill: BillerBill, currency: str) -> Iterator[tuple[str, str]]:
         yield "expires_at", "must be in the years 2000 to 2199"
 
 
-def nonsense_in(bills: Sequence[BillerBill], currency: str) -> str | None:
+def fault_of_list(bills: Sequence[BillerBill], currency: str) -> str | None:
     """Why a biller's list of bills can't be believed, or nothing. The text holds nothing of the bills themselves."""
     if len(bills) > MOST_BILLS:
         return f"more than {MOST_BILLS} bills"
