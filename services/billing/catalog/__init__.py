@@ -1,13 +1,13 @@
 """The catalogue: divisions, billers, their services and where they are offered."""
 
 from services.billing.catalog.find import Biller, find_billers
-from services.billing.catalog.import_file import Imported, import_catalogue
+from services.billing.catalog.import_file import CatalogueImported, import_catalogue
 from services.billing.catalog.read_file import Catalogue, RowError, read
 
 __all__ = [
     "Biller",
     "Catalogue",
-    "Imported",
+    "CatalogueImported",
     "RowError",
     "find_billers",
     "import_catalogue",

@@ -80,7 +80,7 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Imported:
+class CatalogueImported:
     """What an import did."""
 
     divisions_written: int
@@ -102,7 +102,7 @@ async def import_catalogue(
     *,
     prune: bool = False,
     complete: bool = True,
-) -> Imported:
+) -> CatalogueImported:
     """Import what a file said. With `complete=False` (bad rows were left out) nothing is taken away."""
     await connection.execute(_ONE_AT_A_TIME)
     divisions = await write_divisions(connection)
@@ -120,7 +120,7 @@ async def import_catalogue(
             (await connection.execute(_REMOVE_COVERAGE, {**named, **covered})).rowcount,
             (await connection.execute(_REMOVE_SERVICES, {**named, **kept})).rowcount,
         )
-    return Imported(
+    return CatalogueImported(
         divisions,
         _with_removed(billers, gone[0]),
         _with_removed(services, gone[2]),

@@ -27,7 +27,7 @@ def import_(
     json: Annotated[bool, typer.Option("--json", help="for a script")] = False,
 ) -> None:
     """Import a catalogue: all of it, or with a bad row nothing."""
-    from services.billing.catalog import Catalogue, Imported, import_catalogue, read
+    from services.billing.catalog import Catalogue, CatalogueImported, import_catalogue, read
 
     if prune and skip_bad:
         fail("--prune needs a file without bad rows: correct them, or leave --skip-bad out.")
@@ -35,7 +35,7 @@ def import_(
     if not errors and not catalogue.billers:
         fail(f"{file} names no biller: nothing was imported.")
 
-    async def work(rows: Catalogue) -> Imported:
+    async def work(rows: Catalogue) -> CatalogueImported:
         async with transaction() as connection:
             return await import_catalogue(connection, rows, prune=prune, complete=not errors)
 
@@ -97,9 +97,9 @@ def show(json: Annotated[bool, typer.Option("--json", help="for a script")] = Fa
 
 
 def _tell(imported: object) -> None:
-    from services.billing.catalog import Imported
+    from services.billing.catalog import CatalogueImported
 
-    assert isinstance(imported, Imported)
+    assert isinstance(imported, CatalogueImported)
     if imported.changed_nothing:
         print("Nothing has changed: the catalogue says all of this already.")
         return

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from services.billing.bills.connectors import Connectors
     from services.billing.reconciliation import (
         Break,
-        Imported,
         Reconciliation,
         Reported,
+        StatementImported,
         Unavailable,
     )
 
@@ -116,8 +116,8 @@ def import_(
 
     everybody = not (psp or biller or all_billers)
 
-    async def work() -> "list[Imported | Unavailable]":
-        found: list[Imported | Unavailable] = []
+    async def work() -> "list[StatementImported | Unavailable]":
+        found: list[StatementImported | Unavailable] = []
         async with engine() as made, _connectors() as connectors:
             if psp or everybody:
                 client = Psp(settings().psp_url, settings().psp_api_key.get_secret_value())
@@ -140,7 +140,7 @@ def import_file(
     """Import a statement from a file: the PSP's JSON list of balance transactions, or a biller's day file."""
     from services.billing import reconciliation
 
-    async def work() -> "Imported | Unavailable":
+    async def work() -> "StatementImported | Unavailable":
         async with engine() as made, _connectors() as connectors:
             return await reconciliation.import_file(
                 made, connectors, source, day.date(), file.read_bytes()
@@ -205,19 +205,19 @@ def _amount(amount_minor: int | None, currency: str | None) -> str:
     return "" if amount_minor is None or currency is None else money(amount_minor, currency)
 
 
-def _print_imports(found: "Sequence[Imported | Unavailable]") -> None:
-    from services.billing.reconciliation import Imported
+def _print_imports(found: "Sequence[StatementImported | Unavailable]") -> None:
+    from services.billing.reconciliation import StatementImported
 
     rows: list[tuple[object, ...]] = []
     for each in found:
-        if isinstance(each, Imported):
+        if isinstance(each, StatementImported):
             booked = f", {each.booked} booked" if each.booked else ""
             said = "imported" if each.changed else "had it already"
             rows.append((each.source, each.lines, f"{said} (version {each.version}){booked}"))
         else:
             rows.append((each.source, "none", each.why))
     table("Statements", ("source", "lines>", "result"), rows)
-    missing = [str(each.source) for each in found if not isinstance(each, Imported)]
+    missing = [str(each.source) for each in found if not isinstance(each, StatementImported)]
     if missing:
         fail(f"No statement from {', '.join(missing)}. Import again later.")
 

@@ -1,7 +1,7 @@
 """Reconciliation: statements in, matched with the ledger item by item, and the breaks between them."""
 
 from services.billing.reconciliation.fetch import (
-    Imported,
+    StatementImported,
     Unavailable,
     import_billers,
     import_file,
@@ -14,11 +14,11 @@ from services.billing.reconciliation.report_day import Reported, report_day
 
 __all__ = [
     "Break",
-    "Imported",
     "Reconciliation",
     "Reported",
     "Source",
     "SourceResult",
+    "StatementImported",
     "Unavailable",
     "import_billers",
     "import_file",

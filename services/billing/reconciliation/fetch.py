@@ -24,7 +24,7 @@ _BILLERS = text("SELECT id FROM billers WHERE active ORDER BY id")
 
 
 @dataclass(frozen=True, slots=True)
-class Imported:
+class StatementImported:
     """A statement is in. `booked` counts the fees and payouts that it declared and that were new."""
 
     source: Source
@@ -44,7 +44,7 @@ class Unavailable:
     why: str
 
 
-async def import_psp(engine: AsyncEngine, psp: Psp, day: date) -> Imported | Unavailable:
+async def import_psp(engine: AsyncEngine, psp: Psp, day: date) -> StatementImported | Unavailable:
     """Import the PSP's book of a day."""
     answer = await psp.balance_transactions(*bounds_of(day))
     if isinstance(answer, Unknown):
@@ -54,14 +54,14 @@ async def import_psp(engine: AsyncEngine, psp: Psp, day: date) -> Imported | Una
 
 async def import_billers(
     engine: AsyncEngine, connectors: Connectors, day: date, biller_ids: Sequence[str] | None = None
-) -> list[Imported | Unavailable]:
+) -> list[StatementImported | Unavailable]:
     """Import the day files of these billers, or of all active ones."""
     if biller_ids is None:
         async with engine.connect() as connection:
             biller_ids = list(await connection.scalars(_BILLERS))
     places = asyncio.Semaphore(_AT_ONCE)
 
-    async def one(biller_id: str) -> Imported | Unavailable:
+    async def one(biller_id: str) -> StatementImported | Unavailable:
         async with places:
             return await _import_biller(engine, connectors, biller_id, day)
 
@@ -70,7 +70,7 @@ async def import_billers(
 
 async def import_file(
     engine: AsyncEngine, connectors: Connectors, source: str, day: date, content: bytes
-) -> Imported | Unavailable:
+) -> StatementImported | Unavailable:
     """Import a statement from a file: `psp` as Stripe lists its balance transactions, or a biller's own day file."""
     if source == "psp":
         try:
@@ -105,7 +105,7 @@ async def _import_biller(
     biller_id: str,
     day: date,
     content: bytes | None = None,
-) -> Imported | Unavailable:
+) -> StatementImported | Unavailable:
     source = Source("biller", biller_id)
     try:
         connector = await connectors.of(biller_id)
@@ -121,8 +121,8 @@ async def _import_biller(
 
 async def _import(
     engine: AsyncEngine, source: Source, day: date, lines: Sequence[Line]
-) -> Imported:
+) -> StatementImported:
     async with engine.begin() as connection:
         stored = await store(connection, source, day, lines)
     booked = await book_declared(engine, stored.statement_id) if source == PSP else 0
-    return Imported(source, day, stored.version, len(lines), stored.changed, booked)
+    return StatementImported(source, day, stored.version, len(lines), stored.changed, booked)

@@ -55,7 +55,7 @@ _INSERT_LINES = text("""
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredStatement:
     """The current statement of a source and a day; `changed` when it became so now."""
 
     statement_id: int
@@ -70,14 +70,14 @@ async def lock(connection: AsyncConnection, source: Source) -> None:
 
 async def store(
     connection: AsyncConnection, source: Source, day: date, lines: Sequence[Line]
-) -> Stored:
+) -> StoredStatement:
     """Keep this statement in the caller's transaction."""
     await lock(connection, source)
     about = {"source": source.kind, "source_id": source.id, "day": day}
     content_hash = hash_of(lines)
     before = (await connection.execute(_CURRENT, about)).one_or_none()
     if before and before.content_hash == content_hash:
-        return Stored(before.id, before.version, changed=False)
+        return StoredStatement(before.id, before.version, changed=False)
     if before:
         await connection.execute(_RELEASE, {"id": before.id})
         await connection.execute(_SUPERSEDE, {"id": before.id})
@@ -98,7 +98,7 @@ async def store(
     assert isinstance(statement_id, int)
     for start in range(0, len(lines), _CHUNK):
         await _insert_lines(connection, statement_id, lines[start : start + _CHUNK])
-    return Stored(statement_id, version, changed=True)
+    return StoredStatement(statement_id, version, changed=True)
 
 
 def hash_of(lines: Sequence[Line]) -> bytes:

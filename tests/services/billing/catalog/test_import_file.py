@@ -6,14 +6,20 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.billing.catalog import Catalogue, Imported, find, find_billers, import_catalogue
+from services.billing.catalog import (
+    Catalogue,
+    CatalogueImported,
+    find,
+    find_billers,
+    import_catalogue,
+)
 from services.billing.catalog.divisions import read_divisions
 from services.billing.catalog.import_file import Counts
 from services.billing.catalog.read_file import read_lines
 from tests.services.billing.catalog.rows import biller, coverage, good, lines, read_rows, service
 
 
-async def import_(engine: AsyncEngine, catalogue: Catalogue, **more: bool) -> Imported:
+async def import_(engine: AsyncEngine, catalogue: Catalogue, **more: bool) -> CatalogueImported:
     async with engine.begin() as connection:
         return await import_catalogue(connection, catalogue, **more)
 

@@ -12,7 +12,7 @@ from events.ids import derived_id, uuid7
 from services.billing import ledger, receipts
 from services.billing.payments.model import serial_of
 from services.billing.reconciliation.lines import PSP, Line, Source
-from services.billing.reconciliation.store import Stored, store
+from services.billing.reconciliation.store import StoredStatement, store
 
 DAY = date(2026, 11, 23)
 NOON = datetime(2026, 11, 23, 4, tzinfo=UTC)  # 12:00 in Shanghai
@@ -228,7 +228,7 @@ def unapply(id: UUID, amount: int, *, at: datetime = NOON) -> Line:
 
 async def keep(
     engine: AsyncEngine, lines: Sequence[Line], *, source: Source = PSP, day: date = DAY
-) -> Stored:
+) -> StoredStatement:
     """Import these lines as the source's statement of a day."""
     async with engine.begin() as connection:
         return await store(connection, source, day, lines)

@@ -19,8 +19,8 @@ from services.billing.bills.connectors import Application, Applied, Connectors, 
 from services.billing.payments.model import serial_of
 from services.billing.psp import Captured, Charge, Psp, Refunded
 from services.billing.reconciliation import (
-    Imported,
     Source,
+    StatementImported,
     Unavailable,
     import_billers,
     import_file,
@@ -87,10 +87,10 @@ async def test_the_psps_book_of_a_day_matches_item_by_item_and_its_fees_and_payo
 
     found = await import_psp(engine, psp, today())
     # Four movements and the payout, and a fee of each of the three charges.
-    assert isinstance(found, Imported)
+    assert isinstance(found, StatementImported)
     assert (found.lines, found.changed, found.booked) == (8, True, 4)
     again = await import_psp(engine, psp, today())
-    assert again == Imported(PSP, today(), 1, 8, changed=False, booked=0)
+    assert again == StatementImported(PSP, today(), 1, 8, changed=False, booked=0)
 
     (of_psp, *_) = (await reconcile(engine, today())).sources
     assert (of_psp.lines, of_psp.matched, of_psp.transfers, of_psp.breaks) == (8, 8, 8, 0)
@@ -173,7 +173,7 @@ async def test_day_files_of_every_dialect_match_what_was_applied_and_unapplied(
         await books.refund(engine, paid[1], 3_400, at=datetime.now(UTC))
         assert isinstance(await connector.unapply(marks[paid[1]]), Unapplied)
     imported = await import_billers(engine, connectors, today(), ids)
-    assert [type(each) for each in imported] == [Imported] * 3
+    assert [type(each) for each in imported] == [StatementImported] * 3
     found = {each.source.id: each for each in (await reconcile(engine, today())).sources}
     for biller in ids:
         # Other tests may have used the same biller today: their lines are not ours to judge here.
@@ -242,7 +242,7 @@ async def test_a_biller_by_file_gets_our_day_file_and_its_answer_matches(
     told = billers.answer_day_files(f"{day:%Y%m%d}")[biller]
     assert [each["serial"] for each in told["refused"]] == [serial_of(unheard_of)]
     (answered,) = await import_billers(engine, connectors, day, [biller])
-    assert isinstance(answered, Imported)
+    assert isinstance(answered, StatementImported)
     found = {each.source: each for each in (await reconcile(engine, day)).sources}[source]
     assert (found.lines, found.matched, found.breaks) == (5, 5, 1)
     assert await books.open_breaks(engine, source) == [
