@@ -20,7 +20,7 @@ from sqlalchemy import (
     text,
 )
 
-from chassis.database import one_of
+from chassis.database import View, one_of
 from events import bounds
 from services.billing.database import metadata
 
@@ -95,3 +95,12 @@ lookups = Table(
     CheckConstraint("(state = 'found') = (bill_ids IS NOT NULL)", name="bills_when_found"),
     Index("ix_lookups_pending", "created_at", postgresql_where=text("state = 'pending'")),
 )
+
+# For receipts, which anyone may read who has the number: the last four digits of an account number, or half of a short
+# one.
+ACCOUNT_ENDINGS = View(
+    "account_endings",
+    "SELECT id, right(account_number, least(4, length(account_number) / 2)) AS ending FROM accounts",
+)
+# For the billers' day files: the biller's number of a bill.
+BILL_NUMBERS = View("bill_numbers", "SELECT id, bill_number FROM bills")

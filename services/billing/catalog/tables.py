@@ -14,7 +14,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from chassis.database import one_of
+from chassis.database import View, one_of
 from events import bounds
 from services.billing.database import metadata
 
@@ -73,4 +73,9 @@ coverage = Table(
     metadata,
     Column("service_id", ForeignKey("services.id"), primary_key=True),
     Column("division_code", ForeignKey("divisions.code"), primary_key=True, index=True),
+)
+
+# For bills and receipts: what they tell of a biller, and on what terms it takes payments.
+BILLER_TERMS = View(
+    "biller_terms", "SELECT id, name_zh, name_en, currency, settled_by, active FROM billers"
 )

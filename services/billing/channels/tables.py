@@ -15,6 +15,7 @@ from sqlalchemy import (
     func,
 )
 
+from chassis.database import View
 from events import bounds
 from services.billing.database import metadata
 
@@ -67,3 +68,6 @@ idempotency_keys = Table(
     Column("resource_id", Uuid, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
+
+# For lookups: who may ask.
+OPEN_CHANNELS = View("open_channels", "SELECT id FROM channels WHERE active")

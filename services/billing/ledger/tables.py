@@ -25,7 +25,7 @@ from sqlalchemy import (
     text,
 )
 
-from chassis.database import one_of
+from chassis.database import View, one_of
 from services.billing.database import metadata
 
 KINDS = (
@@ -132,4 +132,15 @@ sealed_sums = Table(
     metadata,
     Column("bucket", Integer, primary_key=True, autoincrement=False),
     Column("balance_minor", BigInteger, nullable=False),
+)
+
+# For reconciliation: what is booked. Accounts are ids; accounts_at() finds those of an address.
+BOOKED_TRANSFERS = View(
+    "booked_transfers",
+    "SELECT id, kind, debit_account, credit_account, amount_minor, currency, corrects, occurred_at FROM transfers",
+)
+# For reconciliation: the billers' accounts. To be joined by id, for to list them reads every account.
+BILLER_ACCOUNTS = View(
+    "biller_accounts",
+    "SELECT id, split_part(address, ':', 2) AS biller_id FROM ledger_accounts WHERE address LIKE 'biller:%'",
 )

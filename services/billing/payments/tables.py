@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-from chassis.database import one_of
+from chassis.database import View, one_of
 from events import bounds
 from services.billing.database import metadata
 from services.billing.outside.columns import charging_columns, ending_columns
@@ -59,14 +59,17 @@ TRANSITIONS: dict[State, tuple[State, ...]] = {
     State.PARTIALLY_REFUNDED: (State.REFUNDED, State.REVERSED),
 }
 OPEN = (State.ACCEPTED, State.AUTHORIZED, State.APPLIED)
+# Its bill is paid, and not all of the money went back.
+PAID = (State.SUCCEEDED, State.PARTIALLY_REFUNDED)
 # While a payment is in one of these, its bill can't be paid by another one.
-HOLDS_BILL = (*OPEN, State.SUCCEEDED, State.PARTIALLY_REFUNDED)
+HOLDS_BILL = (*OPEN, *PAID)
 # It has ended, and nobody has the payer's money.
 WITHOUT_MONEY = (State.VOIDED, State.REJECTED, State.DECLINED)
 
 # As SQL, in the words of the partial index, so that the planner sees that it serves.
 IS_OPEN = one_of("state", OPEN)
 HOLDS_ITS_BILL = one_of("state", HOLDS_BILL)
+IS_PAID = one_of("state", PAID)
 
 
 payments = Table(
@@ -117,4 +120,15 @@ payments = Table(
     Index(None, "channel_id", "created_at", "id"),
     Index(None, "channel_id", "payer", "created_at", "id"),
     Index(None, "created_at", postgresql_using="brin"),  # of a span, for the auditor
+)
+
+# For bills: those that a live payment holds, and whether it has paid them. By the condition of uq_payments_live_bill.
+LIVE_BILLS = View(
+    "live_bills",
+    f"SELECT bill_id, {IS_PAID} AS paid FROM payments WHERE {HOLDS_ITS_BILL}",  # noqa: S608 - our own states
+)
+# For receipts, whose numbers follow from the moment in which their payment finished, and for the billers' day files.
+FINISHED_PAYMENTS = View(
+    "finished_payments",
+    "SELECT id, channel_id, bill_id, finished_at, refunded_minor FROM payments WHERE finished_at IS NOT NULL",
 )

@@ -15,7 +15,7 @@ from sqlalchemy import (
     Uuid,
 )
 
-from chassis.database import one_of
+from chassis.database import View, one_of
 from events import bounds
 from services.billing.database import metadata
 from services.billing.outside.columns import ending_columns
@@ -46,3 +46,6 @@ refunds = Table(
     CheckConstraint(one_of("state", STATES), name="state_is_declared"),
     Index(None, "created_at", postgresql_using="brin"),
 )
+
+# For reconciliation: which refund a transfer books.
+REFUND_TRANSFERS = View("refund_transfers", "SELECT id AS refund_id, transfer_id FROM refunds")

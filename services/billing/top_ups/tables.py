@@ -13,7 +13,7 @@ from sqlalchemy import (
     Uuid,
 )
 
-from chassis.database import one_of
+from chassis.database import View, one_of
 from events import bounds
 from services.billing.database import metadata
 from services.billing.outside.columns import charging_columns, ending_columns
@@ -38,3 +38,6 @@ top_ups = Table(
     CheckConstraint(one_of("state", STATES), name="state_is_declared"),
     Index(None, "created_at", postgresql_using="brin"),
 )
+
+# For reconciliation: which top-up a transfer books.
+TOP_UP_TRANSFERS = View("top_up_transfers", "SELECT id AS top_up_id, transfer_id FROM top_ups")
