@@ -111,6 +111,11 @@ _REDIRECT = text("""
 """)
 
 
+def is_missing(kind: str, subject: str) -> str:
+    """The condition, for others' SQL, that an aggregate has no errand: expressions for its kind and its id."""
+    return f"NOT EXISTS (SELECT FROM errands e WHERE e.kind = {kind} AND e.subject = {subject})"
+
+
 class NewErrand(NamedTuple):
     """An errand to be written. `lease_seconds`: this process has it for so long; None: whoever has a place takes it.
 

@@ -14,7 +14,7 @@ _FIND = text("""
     SELECT b.id, b.account_id, a.account_number, a.biller_id, b.bill_number, b.period, b.amount_minor, b.currency,
         b.rule, b.min_minor, b.max_minor, b.multiple_minor, b.expires_at,
         b.closed_at IS NOT NULL OR NOT r.active AS closed, r.settled_by, b.expires_at <= now() AS expired
-    FROM bills b JOIN accounts a ON a.id = b.account_id JOIN billers r ON r.id = a.biller_id
+    FROM bills b JOIN accounts a ON a.id = b.account_id JOIN biller_terms r ON r.id = a.biller_id
     WHERE b.id = ANY(CAST(:ids AS uuid[]))
 """)
 

@@ -19,15 +19,14 @@ _LOOKUP = text("""
     FROM lookups l JOIN accounts a ON a.id = l.account_id
     WHERE l.id = :id AND l.channel_id = :channel
 """)
-# A bill that a live payment holds can't be paid again. Payments decide that, by the partial unique index that this
-# condition names; it is only read here, so that a wallet need not offer what would be refused.
+# A bill that a live payment holds can't be paid again. Payments decide that; here it is read, so that a wallet need not
+# offer what would be refused.
 _BILLS = text("""
     SELECT b.id, b.account_id, a.biller_id, b.period, b.amount_minor, b.currency, b.rule, b.min_minor, b.max_minor,
         b.multiple_minor, b.due_on, b.expires_at,
-        b.closed_at IS NULL AND b.expires_at > now() AND r.active AND NOT EXISTS (
-            SELECT FROM payments p WHERE p.bill_id = b.id
-              AND p.state IN ('accepted', 'authorized', 'applied', 'succeeded', 'partially_refunded')) AS payable
-    FROM bills b JOIN accounts a ON a.id = b.account_id JOIN billers r ON r.id = a.biller_id
+        b.closed_at IS NULL AND b.expires_at > now() AND r.active
+            AND NOT EXISTS (SELECT FROM live_bills l WHERE l.bill_id = b.id) AS payable
+    FROM bills b JOIN accounts a ON a.id = b.account_id JOIN biller_terms r ON r.id = a.biller_id
     WHERE b.id = ANY(CAST(:ids AS uuid[]))
 """)
 

@@ -19,10 +19,7 @@ from services.billing.bills.record import BILLS_OF_ARRAYS, columns_of
 # A statement's arrays stay below a megabyte or two, and thousands of rows share one plan.
 ROWS_AT_ONCE = 5_000
 
-# As the partial unique index uq_payments_live_bill has it: a payment in one of these states holds its bill.
-_REOPENS = """excluded.expires_at > now() AND NOT EXISTS (
-    SELECT FROM payments p WHERE p.bill_id = b.id
-      AND p.state IN ('accepted', 'authorized', 'applied', 'succeeded', 'partially_refunded'))"""
+_REOPENS = """excluded.expires_at > now() AND NOT EXISTS (SELECT FROM live_bills l WHERE l.bill_id = b.id)"""
 _STATED = """(%(of)s.period, %(of)s.amount_minor, %(of)s.currency, %(of)s.rule, %(of)s.min_minor, %(of)s.max_minor,
     %(of)s.multiple_minor, %(of)s.due_on, %(of)s.expires_at)"""
 # `new` is true for a bill that was inserted, false for one that was changed; an unchanged one does not come back.

@@ -32,14 +32,14 @@ _KEEP = text("""
     SELECT l.id, l.channel_id, l.account_id, 'pending', l.correlation_id
     FROM unnest(CAST(:ids AS uuid[]), CAST(:channels AS text[]), CAST(:accounts AS uuid[]),
         CAST(:correlations AS text[])) AS l (id, channel_id, account_id, correlation_id)
-    JOIN accounts a ON a.id = l.account_id JOIN channels c ON c.id = l.channel_id AND c.active
+    JOIN accounts a ON a.id = l.account_id JOIN open_channels c ON c.id = l.channel_id
     ORDER BY l.id
     ON CONFLICT DO NOTHING
 """)
 _READ = text("""
     SELECT l.id, l.channel_id, l.account_id, a.account_number, a.biller_id, b.currency, b.active, b.settled_by, l.state,
         l.version, l.correlation_id
-    FROM lookups l JOIN accounts a ON a.id = l.account_id JOIN billers b ON b.id = a.biller_id
+    FROM lookups l JOIN accounts a ON a.id = l.account_id JOIN biller_terms b ON b.id = a.biller_id
     WHERE l.id = ANY(CAST(:ids AS uuid[]))
 """)
 _PROMISED = text("""
@@ -48,11 +48,11 @@ _PROMISED = text("""
     JOIN lookups l ON l.id = d.id AND l.command_id = d.command_id AND l.state = 'pending'
 """)
 _ACCOUNTS = text("SELECT id FROM accounts WHERE id = ANY(CAST(:ids AS uuid[]))")
-_OVERDUE = text("""
+_OVERDUE = text(f"""
     SELECT id FROM lookups l WHERE state = 'pending' AND created_at < now() - :after * interval '1 second'
-      AND NOT EXISTS (SELECT FROM errands e WHERE e.kind = :kind AND e.subject = l.id)
+      AND {errands.is_missing(":kind", "l.id")}
     ORDER BY created_at LIMIT 500
-""")
+""")  # noqa: S608 - our own condition
 # A command takes less than a second from the door to the worker.
 COMMAND_SECONDS = 20.0
 

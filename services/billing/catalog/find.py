@@ -1,8 +1,8 @@
 """Find what the catalogue offers, where."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,6 +12,10 @@ _COLUMNS = """
     b.account_number_hint_en, b.active
 """
 _BILLERS = text(f"SELECT {_COLUMNS} FROM billers b WHERE b.id = ANY(CAST(:ids AS text[]))")  # noqa: S608
+_CALLED = text("""
+    SELECT id, currency, settled_by, connector, timeout_ms, max_concurrency, late_effect_seconds
+    FROM billers WHERE id = :id
+""")
 _ALL = text(f"SELECT {_COLUMNS} FROM billers b ORDER BY b.id")  # noqa: S608
 # A service that is offered in a province is offered in each of its prefectures, and the other way round a province
 # has what any of its prefectures has.
@@ -81,6 +85,19 @@ class Biller:
 
 
 @dataclass(frozen=True, slots=True)
+class CallTerms:
+    """How a biller is called: for its connector. `late_effect_seconds` after a call its effect may still come."""
+
+    id: str
+    currency: str
+    settled_by: Literal["call", "file"]
+    connector: Mapping[str, Any]
+    timeout_ms: int
+    max_concurrency: int
+    late_effect_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """What a biller offers, and in how many provinces and prefecture-level divisions."""
 
@@ -127,6 +144,12 @@ async def find_billers(connection: AsyncConnection, ids: Sequence[str]) -> dict[
         return {}
     rows = await connection.execute(_BILLERS, {"ids": list(ids)})
     return {row.id: Biller(*row) for row in rows}
+
+
+async def call_terms(connection: AsyncConnection, biller_id: str) -> CallTerms | None:
+    """How this biller is called, active or not; None when the catalogue does not have it."""
+    row = (await connection.execute(_CALLED, {"id": biller_id})).one_or_none()
+    return CallTerms(*row) if row else None
 
 
 async def all_billers(connection: AsyncConnection) -> list[Biller]:

@@ -36,8 +36,8 @@ _ACCOUNT = text("""
 # The biller's next file comes tomorrow, so what was paid since its last one is known from our own books.
 _BILLS = text("""
     SELECT bill_number, period, amount_minor, currency, rule, expires_at, min_minor, max_minor, multiple_minor, due_on
-    FROM bills b WHERE account_id = :account AND closed_at IS NULL AND expires_at > :now AND NOT EXISTS (
-        SELECT FROM payments p WHERE p.bill_id = b.id AND p.state IN ('succeeded', 'partially_refunded'))
+    FROM bills b WHERE account_id = :account AND closed_at IS NULL AND expires_at > :now
+        AND NOT EXISTS (SELECT FROM live_bills l WHERE l.bill_id = b.id AND l.paid)
     ORDER BY due_on, bill_number
 """)
 

@@ -10,10 +10,9 @@ import random
 import time
 from collections.abc import Awaitable
 from datetime import date
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from prometheus_client import Histogram
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from errands import Institutions
@@ -34,6 +33,7 @@ from services.billing.bills.connectors.protocol import (
     UnapplyAnswer,
 )
 from services.billing.bills.connectors.signed_form import SignedForm
+from services.billing.catalog import CallTerms, call_terms
 from services.billing.institutions import of_biller
 from services.billing.settings import Settings
 
@@ -46,10 +46,6 @@ CALL_SECONDS = Histogram(
     "biller_call_seconds", "Calls to billers until they were answered", ["biller", "op", "outcome"]
 )
 
-_FIND = text("""
-    SELECT id, currency, settled_by, connector, timeout_ms, max_concurrency, late_effect_seconds
-    FROM billers WHERE id = :id
-""")
 AnswerT = TypeVar("AnswerT")
 
 
@@ -114,7 +110,7 @@ class Connectors:
             json.loads(settings.biller_secrets.read_text()) if settings.biller_secrets else {}
         )
         self._client = HttpClient()
-        self._made: dict[str, tuple[float, object, Measured]] = {}
+        self._made: dict[str, tuple[float, CallTerms, Measured]] = {}
         self._making: dict[str, asyncio.Lock] = {}
 
     async def of(self, biller_id: str) -> Measured:
@@ -134,35 +130,37 @@ class Connectors:
 
     async def _refresh(self, biller_id: str) -> Measured:
         async with self._engine.connect() as connection:
-            row = (await connection.execute(_FIND, {"id": biller_id})).one_or_none()
-        if row is None:
+            terms = await call_terms(connection, biller_id)
+        if terms is None:
             raise UnknownBillerError(f"there is no biller {biller_id!r} in the catalogue")
         believed_until = time.monotonic() + REFRESH_SECONDS
         before = self._made.get(biller_id)
-        if before and before[1] == row:
-            self._made[biller_id] = (believed_until, row, before[2])
+        if before and before[1] == terms:
+            self._made[biller_id] = (believed_until, terms, before[2])
             return before[2]
-        if row.settled_by == "call":
+        if terms.settled_by == "call":
             # Two tries of a lookup are one call.
             self._institutions.describe(
                 of_biller(biller_id),
-                places=row.max_concurrency,
-                line=row.max_concurrency,
-                longest_call_seconds=row.timeout_ms / 1000,
-                late_effect_seconds=row.late_effect_seconds,
+                places=terms.max_concurrency,
+                line=terms.max_concurrency,
+                longest_call_seconds=terms.timeout_ms / 1000,
+                late_effect_seconds=terms.late_effect_seconds,
             )
-        connector = Measured(row.id, self._connector(row))
-        self._made[biller_id] = (believed_until, row, connector)
+        connector = Measured(terms.id, self._connector(terms))
+        self._made[biller_id] = (believed_until, terms, connector)
         return connector
 
-    def _connector(self, row: Any) -> Connector:
-        if row.settled_by == "file":
-            return FileConnector(self._engine, row.id, row.currency, self._data_dir)
-        dialect, url = row.connector.get("dialect"), row.connector.get("url")
+    def _connector(self, terms: CallTerms) -> Connector:
+        if terms.settled_by == "file":
+            return FileConnector(self._engine, terms.id, terms.currency, self._data_dir)
+        dialect, url = terms.connector.get("dialect"), terms.connector.get("url")
         if dialect not in DIALECTS or not isinstance(url, str):
-            raise UnknownBillerError(f"the catalogue's connector of {row.id!r} is not one of ours")
-        secret = self._secrets.get(row.id, "")
+            raise UnknownBillerError(
+                f"the catalogue's connector of {terms.id!r} is not one of ours"
+            )
+        secret = self._secrets.get(terms.id, "")
         endpoint = BillerEndpoint(
-            row.id, url.rstrip("/"), secret, row.currency, row.timeout_ms / 1000
+            terms.id, url.rstrip("/"), secret, terms.currency, terms.timeout_ms / 1000
         )
         return DIALECTS[dialect](self._client, endpoint)
