@@ -1,6 +1,6 @@
 """Issue receipts in the transaction that makes their payments succeed, and void them when all the money went back."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple
 from uuid import UUID
@@ -28,7 +28,6 @@ class NewReceipt(NamedTuple):
 
 
 _COLUMNS = ("number", *NewReceipt._fields)
-_ISSUED = text("SELECT id, finished_at FROM payments WHERE id = ANY(CAST(:ids AS uuid[]))")
 _VOID = text("""
     UPDATE receipts SET voided_at = now(), void_reason = :reason
     WHERE number = ANY(CAST(:numbers AS text[])) AND voided_at IS NULL
@@ -53,16 +52,15 @@ async def issue(connection: AsyncConnection, receipts: Sequence[NewReceipt]) -> 
 
 
 async def void(
-    connection: AsyncConnection, payment_ids: Sequence[UUID], reason: VoidReason
+    connection: AsyncConnection, finished: Mapping[UUID, datetime], reason: VoidReason
 ) -> dict[UUID, str]:
     """Void the receipts of these payments; the numbers that became void now, by payment.
 
-    A receipt is issued at the moment in which its payment finished, so that moment is read from the payments, by
-    primary key: an index on receipts would be paid for by every payment, and voiding is rare.
+    `finished` says when each payment finished: its receipt was issued at that moment, so its number follows from it. An
+    index on receipts would be paid for by every payment, and voiding is rare.
     """
-    if not payment_ids:
+    if not finished:
         return {}
-    rows = await connection.execute(_ISSUED, {"ids": list(payment_ids)})
-    numbers = sorted(number_of(row.id, row.finished_at) for row in rows if row.finished_at)
+    numbers = sorted(number_of(id, moment) for id, moment in finished.items())
     voided = await connection.execute(_VOID, {"numbers": numbers, "reason": reason})
     return {row.payment_id: row.number for row in voided}

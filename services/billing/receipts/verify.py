@@ -1,8 +1,8 @@
 """Look a receipt up: by its number for anyone, by its payment for the channel.
 
-What the receipt's row does not say is read where it stands, by primary key and in SQL text, because imports point down:
-the biller's names, the last digits of the account number, and of the payment its channel and what was given back.
-Copies in the row would be bytes that every payment writes and that could disagree, for a page that few people open.
+What the receipt's row does not say is read where it stands, by primary key and through its owner's view: the biller's
+names, the last digits of the account number, and of the payment its channel and what was given back. Copies in the row
+would be bytes that every payment writes and that could disagree, for a page that few people open.
 """
 
 from dataclasses import dataclass
@@ -17,19 +17,20 @@ from services.billing.receipts.number import number_of
 
 State = Literal["valid", "partially_refunded", "refunded", "reversed"]
 
-# The rest of the account number never leaves the database. Of a short one half is shown, at most.
+# The rest of the account number never leaves the database.
 _FIND = text("""
     SELECT r.number, r.payment_id, r.biller_id, b.name_zh AS biller_zh, b.name_en AS biller_en,
-        right(a.account_number, least(4, length(a.account_number) / 2)) AS account_ending,
-        r.bill_number, r.period, r.amount_minor, r.currency, r.issued_at, r.voided_at, r.void_reason,
-        p.channel_id, p.refunded_minor
+        a.ending AS account_ending, r.bill_number, r.period, r.amount_minor, r.currency, r.issued_at, r.voided_at,
+        r.void_reason, p.channel_id, p.refunded_minor
     FROM receipts r
-    JOIN payments p ON p.id = r.payment_id
-    JOIN accounts a ON a.id = r.account_id
-    JOIN billers b ON b.id = r.biller_id
+    JOIN finished_payments p ON p.id = r.payment_id
+    JOIN account_endings a ON a.id = r.account_id
+    JOIN biller_terms b ON b.id = r.biller_id
     WHERE r.number = :number
 """)
-_FINISHED = text("SELECT finished_at FROM payments WHERE id = :id AND channel_id = :channel")
+_FINISHED = text(
+    "SELECT finished_at FROM finished_payments WHERE id = :id AND channel_id = :channel"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,7 +153,7 @@ async def finish(connection: AsyncConnection, ended: Sequence[Outcome], now: dat
     voided: dict[UUID, str] = {}
     ends: tuple[Literal["refunded", "reversed"], ...] = ("refunded", "reversed")
     for end in ends:
-        complete = [id for id, row in payments.items() if row.state == end]
+        complete = {id: row.finished_at for id, row in payments.items() if row.state == end}
         voided |= await receipts.void(connection, complete, end)
     await enqueue(connection, _events(ended, payments, voided))
 

@@ -66,7 +66,7 @@ async def refund(connection: AsyncConnection, payment: Paid, amount_minor: int) 
         {"amount": amount_minor, "id": payment.id},
     )
     if row.scalar_one() == "refunded":
-        await receipts.void(connection, [payment.id], "refunded")
+        await receipts.void(connection, {payment.id: payment.at}, "refunded")
 
 
 _BILLER = text("""

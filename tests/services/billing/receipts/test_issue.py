@@ -79,7 +79,7 @@ async def test_nothing_remains_of_a_transaction_that_fails(engine: AsyncEngine) 
 async def test_nothing_to_do_is_no_statement(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
         assert await receipts.issue(connection, []) == []
-        assert await receipts.void(connection, [], "refunded") == {}
+        assert await receipts.void(connection, {}, "refunded") == {}
 
 
 async def test_voiding_tells_which_became_void_now_and_keeps_the_first_reason(
@@ -89,9 +89,13 @@ async def test_voiding_tells_which_became_void_now_and_keeps_the_first_reason(
     async with engine.begin() as connection:
         first, second = await plant(connection, one, two)
     async with engine.begin() as connection:
-        assert await receipts.void(connection, [one.id, never], "reversed") == {one.id: first}
+        assert await receipts.void(connection, {one.id: one.at, never: PAID}, "reversed") == {
+            one.id: first
+        }
     async with engine.begin() as connection:
-        assert await receipts.void(connection, [two.id, one.id], "refunded") == {two.id: second}
+        assert await receipts.void(connection, {two.id: two.at, one.id: one.at}, "refunded") == {
+            two.id: second
+        }
     assert await stored(engine) == [(first, 1, "reversed"), (second, 2, "refunded")]
 
 
@@ -133,7 +137,7 @@ async def test_the_state_follows_the_money(engine: AsyncEngine) -> None:
             found = await find(connection, number)
             assert found is not None
             states.append((found.state, found.refunded_minor))
-        await receipts.void(connection, [reversed_.id], "reversed")
+        await receipts.void(connection, {reversed_.id: reversed_.at}, "reversed")
         found = await find(connection, other)
     assert states == [("partially_refunded", 100), ("partially_refunded", 150), ("refunded", 300)]
     assert found is not None

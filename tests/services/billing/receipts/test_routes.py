@@ -110,7 +110,7 @@ async def test_a_receipt_says_what_it_is_still_worth(hall: Hall) -> None:
     (number, other) = await hall.issue(paid, whole)
     async with hall.engine.begin() as connection:
         await refund(connection, paid, 5_000)
-        await receipts.void(connection, [whole.id], "reversed")
+        await receipts.void(connection, {whole.id: whole.at}, "reversed")
     page = await hall.page(number)
     assert "Refunded in part" in page
     assert "CN¥50.00" in page

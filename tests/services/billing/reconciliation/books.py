@@ -154,7 +154,7 @@ async def refund(
         await connection.execute(_REFUND, about)
         row = (await connection.execute(_REFUNDED, {"payment": payment_id, "amount": amount})).one()
         if row.state == "refunded":
-            await receipts.void(connection, [payment_id], "refunded")
+            await receipts.void(connection, {payment_id: row.finished_at}, "refunded")
     source = ledger.psp_clearing("CNY") if row.funding == "psp" else WALLET
     paid = ledger.pay_bill(payment_id, source, row.biller_id, row.amount_minor, row.finished_at)
     if to_wallet:
