@@ -54,6 +54,7 @@ _NAMED = """
     JOIN ledger_accounts a ON a.address = w.address AND a.currency = w.currency
 """
 _FIND = text(f"SELECT a.address, a.currency, a.id, a.balance_minor - a.held_minor {_NAMED}")
+_AT = text("SELECT id FROM ledger_accounts WHERE address = :address")
 _BOOKED = text("SELECT id, kind FROM transfers WHERE id = ANY(CAST(:ids AS uuid[]))")
 _LOCK = text(f"""
     SELECT count(*) FROM (
@@ -94,6 +95,11 @@ async def booked(connection: AsyncConnection, ids: Collection[UUID]) -> dict[UUI
         return {}
     rows = await connection.execute(_BOOKED, {"ids": list(ids)})
     return {row.id: row.kind for row in rows}
+
+
+async def accounts_at(connection: AsyncConnection, address: str) -> list[int]:
+    """The ids of the accounts of this address: one for each currency."""
+    return list(await connection.scalars(_AT, {"address": address}))
 
 
 async def lock_accounts(connection: AsyncConnection, accounts: Collection[Account]) -> None:

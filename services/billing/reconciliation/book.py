@@ -18,7 +18,7 @@ _UNBOOKED = text("""
     SELECT DISTINCT ON (l.our_id) l.our_id, l.kind, l.currency, -l.amount_minor AS amount_minor, l.occurred_at
     FROM statement_lines l
     WHERE l.statement_id = :statement_id AND l.kind IN ('fee', 'payout') AND l.amount_minor < 0
-      AND NOT EXISTS (SELECT FROM transfers t WHERE t.id = l.our_id)
+      AND NOT EXISTS (SELECT FROM booked_transfers t WHERE t.id = l.our_id)
     ORDER BY l.our_id LIMIT :batch
 """)
 

@@ -18,8 +18,6 @@ from chassis.database import one_of
 from services.billing import ledger
 from services.billing.reconciliation.lines import LINE_KINDS, Source
 
-_ACCOUNTS = text("SELECT id FROM ledger_accounts WHERE address = :address")
-
 _TABLES = (
     "CREATE TEMP TABLE recon_scope (statement_id bigint, day date) ON COMMIT DROP",
     "CREATE TEMP TABLE recon_released (line_id bigint, transfer_id uuid) ON COMMIT DROP",
@@ -67,12 +65,12 @@ _LINES = text("""
 """)
 
 _TRANSFERS = f"""
-    SELECT t.id, t.kind, t.corrects FROM recon_scope c JOIN transfers t
+    SELECT t.id, t.kind, t.corrects FROM recon_scope c JOIN booked_transfers t
         ON t.occurred_at >= CAST(c.day AS timestamp) AT TIME ZONE '{china.ZONE_NAME}'
         AND t.occurred_at < CAST(c.day + 1 AS timestamp) AT TIME ZONE '{china.ZONE_NAME}'
     WHERE t.debit_account = ANY(CAST(:accounts AS bigint[])) OR t.credit_account = ANY(CAST(:accounts AS bigint[]))
     UNION ALL
-    SELECT t.id, t.kind, t.corrects FROM transfers t WHERE t.id IN (
+    SELECT t.id, t.kind, t.corrects FROM booked_transfers t WHERE t.id IN (
         SELECT transfer_id FROM breaks
         WHERE source = :source AND source_id = :source_id AND state = 'open' AND transfer_id IS NOT NULL
         UNION
@@ -89,15 +87,15 @@ _LINE_KINDS = ", ".join(f"('{kind}', '{line_kind}')" for kind, line_kind in LINE
 _PSP_ITEMS = text(f"""
     INSERT INTO recon_items
     SELECT k.line_kind, t.id, CAST(coalesce(
-            (SELECT r.id FROM refunds r WHERE r.transfer_id = about.id),
-            (SELECT u.id FROM top_ups u WHERE u.transfer_id = about.id), about.id) AS text),
+            (SELECT r.refund_id FROM refund_transfers r WHERE r.transfer_id = about.id),
+            (SELECT u.top_up_id FROM top_up_transfers u WHERE u.transfer_id = about.id), about.id) AS text),
         CASE WHEN t.debit_account = ANY(CAST(:accounts AS bigint[])) THEN t.amount_minor ELSE -t.amount_minor END,
         t.currency, ARRAY[t.id], {_DAY.format("t.occurred_at")}, {_CONSUMED}, true
     FROM (SELECT id FROM ({_TRANSFERS}) AS ours UNION SELECT our_id FROM recon_lines WHERE our_id IS NOT NULL) AS wanted
-    JOIN transfers t ON t.id = wanted.id
+    JOIN booked_transfers t ON t.id = wanted.id
     JOIN (VALUES {_LINE_KINDS}) AS k (kind, line_kind) ON k.kind = t.kind
     CROSS JOIN LATERAL (SELECT CASE WHEN t.kind IN ('late_return', 'refund_returned') THEN coalesce(
-        (SELECT o.corrects FROM transfers o WHERE o.id = t.corrects AND o.kind = 'late_return'), t.corrects)
+        (SELECT o.corrects FROM booked_transfers o WHERE o.id = t.corrects AND o.kind = 'late_return'), t.corrects)
         ELSE t.id END AS id) AS about
     WHERE t.debit_account = ANY(CAST(:accounts AS bigint[])) OR t.credit_account = ANY(CAST(:accounts AS bigint[]))
 """)  # noqa: S608 - made of the constants above
@@ -115,7 +113,7 @@ _APPLY_ITEMS = text(f"""
     INSERT INTO recon_items
     SELECT 'apply', t.id, p.serial, t.amount_minor, t.currency, ARRAY[t.id], {_DAY.format("t.occurred_at")},
         {_CONSUMED}, true
-    FROM recon_payments p JOIN transfers t ON t.id = p.id
+    FROM recon_payments p JOIN booked_transfers t ON t.id = p.id
     WHERE t.kind = 'pay_bill' AND t.credit_account = ANY(CAST(:accounts AS bigint[]))
 """)  # noqa: S608 - made of the constants above
 # An unapply is expected when all of the payment has gone back; what is consumed already stands for an earlier one.
@@ -128,8 +126,8 @@ _UNAPPLY_ITEMS = text(f"""
         SELECT t.id, t.corrects, p.serial, t.amount_minor, t.currency, t.occurred_at, paid.amount_minor AS paid_minor,
             {_CONSUMED} AS consumed
         FROM recon_payments p
-        CROSS JOIN LATERAL (SELECT * FROM transfers t WHERE t.corrects = p.id OFFSET 0) AS t
-        JOIN transfers paid ON paid.id = p.id AND paid.credit_account = ANY(CAST(:accounts AS bigint[]))
+        CROSS JOIN LATERAL (SELECT * FROM booked_transfers t WHERE t.corrects = p.id OFFSET 0) AS t
+        JOIN booked_transfers paid ON paid.id = p.id AND paid.credit_account = ANY(CAST(:accounts AS bigint[]))
         WHERE t.{_TAKES_BACK} AND t.debit_account = ANY(CAST(:accounts AS bigint[]))
     ) AS refunds
     GROUP BY corrects, serial, currency, paid_minor
@@ -138,7 +136,7 @@ _UNAPPLY_ITEMS = text(f"""
 
 async def collect(connection: AsyncConnection, source: Source, day: date) -> list[int]:
     """Fill recon_scope, recon_lines and recon_items until the transaction ends; the source's ledger accounts."""
-    accounts = list(await connection.scalars(_ACCOUNTS, {"address": source.address}))
+    accounts = await ledger.accounts_at(connection, source.address)
     about = {"source": source.kind, "source_id": source.id}
     for table in _TABLES:
         await connection.exec_driver_sql(table)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import date
 
 from pydantic import ValidationError
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis.china import bounds_of
 from services.billing.bills.connectors import Connectors, DayFileError, UnknownBillerError
+from services.billing.catalog import all_billers
 from services.billing.psp import BalanceTransaction, Psp, Unknown
 from services.billing.psp.wire import WireBalancePage
 from services.billing.reconciliation.book import book_declared
@@ -19,8 +19,6 @@ from services.billing.reconciliation.store import store
 
 # Files are asked for from this many billers at once.
 _AT_ONCE = 16
-
-_BILLERS = text("SELECT id FROM billers WHERE active ORDER BY id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,7 @@ async def import_billers(
     """Import the day files of these billers, or of all active ones."""
     if biller_ids is None:
         async with engine.connect() as connection:
-            biller_ids = list(await connection.scalars(_BILLERS))
+            biller_ids = [each.id for each in await all_billers(connection) if each.active]
     places = asyncio.Semaphore(_AT_ONCE)
 
     async def one(biller_id: str) -> StatementImported | Unavailable:

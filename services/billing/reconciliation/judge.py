@@ -57,7 +57,7 @@ _MISSING_STATEMENTS = text(f"""
             AND type = 'missing_statement'
         UNION
         SELECT CAST(:day AS date) WHERE EXISTS (
-            SELECT FROM transfers t
+            SELECT FROM booked_transfers t
             WHERE t.occurred_at >= :since AND t.occurred_at < :until
               AND (t.debit_account = ANY(CAST(:accounts AS bigint[]))
                   OR t.credit_account = ANY(CAST(:accounts AS bigint[])))

@@ -25,18 +25,17 @@ _BILLERS = text(f"""
     UNION
     SELECT source_id FROM breaks WHERE source = 'biller' AND state = 'open'
     UNION
-    SELECT split_part(a.address, ':', 2) FROM (
-        SELECT unnest(ARRAY[debit_account, credit_account]) AS account FROM transfers
+    SELECT a.biller_id FROM (
+        SELECT unnest(ARRAY[debit_account, credit_account]) AS account FROM booked_transfers
         WHERE occurred_at >= :since AND occurred_at < :until
           AND (kind = 'pay_bill' OR {one_of("kind", ledger.TAKES_BACK)})
         GROUP BY 1
-    ) AS used JOIN ledger_accounts a ON a.id = used.account
-    WHERE a.address LIKE 'biller:%'
+    ) AS used JOIN biller_accounts a ON a.id = used.account
     ORDER BY 1
 """)  # noqa: S608 - our own kinds
 _RESULT = text("""
     SELECT s.version IS NOT NULL AS has_statement, coalesce(s.lines, 0) AS lines,
-        (SELECT count(*) FROM transfers t
+        (SELECT count(*) FROM booked_transfers t
          WHERE t.occurred_at >= :since AND t.occurred_at < :until
            AND (t.debit_account = ANY(CAST(:accounts AS bigint[]))
                OR t.credit_account = ANY(CAST(:accounts AS bigint[])))

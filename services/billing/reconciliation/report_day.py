@@ -16,33 +16,32 @@ from chassis.database import one_of
 from services.billing import ledger
 from services.billing.bills.connectors import Connectors, DayFileLine
 from services.billing.bills.connectors.file import FileConnector
+from services.billing.catalog import all_billers
 from services.billing.payments.model import serial_of
 
-_BILLERS = text("SELECT id FROM billers WHERE settled_by = 'file' AND active ORDER BY id")
 _TAKES_BACK = one_of("kind", ledger.TAKES_BACK)
 _LINES = text(f"""
-    WITH account AS (SELECT id FROM ledger_accounts WHERE address = :address),
-    today AS (
-        SELECT * FROM transfers WHERE occurred_at >= :since AND occurred_at < :until
+    WITH today AS (
+        SELECT * FROM booked_transfers WHERE occurred_at >= :since AND occurred_at < :until
     ),
     applied AS (
         SELECT t.id AS payment_id, t.amount_minor, t.currency, 'apply' AS kind, t.occurred_at
-        FROM today t WHERE t.kind = 'pay_bill' AND t.credit_account IN (SELECT id FROM account)
+        FROM today t WHERE t.kind = 'pay_bill' AND t.credit_account = ANY(CAST(:accounts AS bigint[]))
     ),
     unapplied AS (
         SELECT paid.id, paid.amount_minor, paid.currency, 'unapply', max(t.occurred_at)
         FROM (
             SELECT DISTINCT corrects FROM today
-            WHERE {_TAKES_BACK} AND debit_account IN (SELECT id FROM account)
+            WHERE {_TAKES_BACK} AND debit_account = ANY(CAST(:accounts AS bigint[]))
         ) AS touched
-        JOIN transfers paid ON paid.id = touched.corrects
-        JOIN transfers t ON t.corrects = paid.id AND t.{_TAKES_BACK}
+        JOIN booked_transfers paid ON paid.id = touched.corrects
+        JOIN booked_transfers t ON t.corrects = paid.id AND t.{_TAKES_BACK}
         GROUP BY paid.id, paid.amount_minor, paid.currency
         HAVING sum(t.amount_minor) = paid.amount_minor AND max(t.occurred_at) < :until
     )
     SELECT l.payment_id, b.bill_number, l.amount_minor, l.currency, l.kind, l.occurred_at
     FROM (SELECT * FROM applied UNION ALL SELECT * FROM unapplied) AS l
-    JOIN payments p ON p.id = l.payment_id JOIN bills b ON b.id = p.bill_id
+    JOIN finished_payments p ON p.id = l.payment_id JOIN bill_numbers b ON b.id = p.bill_id
     ORDER BY l.occurred_at, l.payment_id, l.kind
 """)  # noqa: S608 - our own kinds
 
@@ -59,9 +58,9 @@ class Reported:
 async def report_day(engine: AsyncEngine, connectors: Connectors, day: date) -> list[Reported]:
     """Write the day's file of every active biller that works by file; again, it says the same."""
     async with engine.connect() as connection:
-        billers = list(await connection.scalars(_BILLERS))
+        billers = await all_billers(connection)
     reported = []
-    for biller_id in billers:
+    for biller_id in [each.id for each in billers if each.active and each.settled_by == "file"]:
         connector = (await connectors.of(biller_id)).inner
         if isinstance(connector, FileConnector):
             lines = await read_lines(engine, biller_id, day)
@@ -74,8 +73,9 @@ async def read_lines(engine: AsyncEngine, biller_id: str, day: date) -> list[Day
     since, until = bounds_of(day)
     address = ledger.payable(biller_id, "").address
     async with engine.connect() as connection:
+        accounts = await ledger.accounts_at(connection, address)
         rows = await connection.execute(
-            _LINES, {"address": address, "since": since, "until": until}
+            _LINES, {"accounts": accounts, "since": since, "until": until}
         )
         return [
             DayFileLine(

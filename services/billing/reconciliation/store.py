@@ -43,7 +43,7 @@ _INSERT = text("""
 _INSERT_LINES = text("""
     INSERT INTO statement_lines (statement_id, kind, reference, our_id, amount_minor, currency, occurred_at, raw)
     SELECT :statement_id, l.kind, reference,
-        coalesce((SELECT t.id FROM transfers t WHERE t.id = l.former_id AND (l.kind, t.kind) IN (
+        coalesce((SELECT t.id FROM booked_transfers t WHERE t.id = l.former_id AND (l.kind, t.kind) IN (
             ('charge', 'top_up'), ('refund', 'refund'), ('fee', 'psp_fee'), ('payout', 'psp_settlement'))), our_id),
         amount_minor, currency, occurred_at, CAST(raw AS jsonb)
     FROM unnest(CAST(:kinds AS text[]), CAST(:references AS text[]), CAST(:our_ids AS uuid[]),
