@@ -7,6 +7,7 @@ tables.py explains the columns, queue.py has their SQL. A process's desk claims 
 turn.py is one run, institutions.py and breaker.py bound how many there are. For operators: operate, listing, gauges.
 """
 
+from errands.book import FirstCall, book
 from errands.desk import Desk
 from errands.institutions import Booking, Institution, Institutions
 from errands.model import NO_ERRAND, Errand, Key
@@ -32,6 +33,7 @@ __all__ = [
     "Booking",
     "Desk",
     "Errand",
+    "FirstCall",
     "Institution",
     "Institutions",
     "Key",
@@ -40,6 +42,7 @@ __all__ = [
     "Turn",
     "Waiting",
     "add",
+    "book",
     "end",
     "end_all_but",
     "errands_tables",

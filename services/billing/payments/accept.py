@@ -15,15 +15,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 import errands
 from chassis.database import swift
-from errands import Booking, Errand
+from errands import Booking, FirstCall
 from events.payments import PayBill
 from messaging.outbox import Outgoing, enqueue
 from services.billing import ledger, receipts
 from services.billing.bills import Bill, find_bills
-from services.billing.channels import payment_limits
+from services.billing.channels import Limits, payment_limits
 from services.billing.instruction import Instruction, sort_out
 from services.billing.payments import events
-from services.billing.payments.decide import reason_against
 from services.billing.payments.keep import Decision, LostRaceError, keep
 from services.billing.payments.model import Payment, fingerprint_of, payment_method_of
 from services.billing.payments.tables import HOLDS_ITS_BILL, OPEN, State
@@ -85,10 +84,35 @@ async def accept(
     accounts = await _fund(connection, decided)
     await keep(connection, decided, now)
     payments = [each.payment for each in decided]
-    held, waiting = await _write_errands(connection, payments, booking)
+    asking = {each.id: each for each in payments if each.state in OPEN}
+    calls = [FirstCall(each.id, *each.first_call) for each in asking.values()]
+    booked = await errands.book(connection, booking, Kind.PAYMENT, calls)
     await _tell(connection, payments, now)
     await _book(connection, payments, accounts, now)
+    held, waiting = (
+        [asking[id]._replace(errand=errand) for id, errand in some.items()] for some in booked
+    )
     return Accepted(held, waiting, reused)
+
+
+def reason_against(command: PayBill, bill: Bill | None, limits: Limits) -> str | None:
+    """A short code that says why a payment may not begin, or nothing. The bill decides, never the caller."""
+    limit = limits.get(command.channel)
+    if limit is None:
+        return "channel_unknown"
+    if bill is None:
+        return "bill_unknown"
+    return _against_bill(command, bill) or ("above_limit" if command.amount_minor > limit else None)
+
+
+def _against_bill(command: PayBill, bill: Bill) -> str | None:
+    if bill.closed:
+        return "bill_closed"
+    if bill.expired:
+        return "bill_expired"
+    if bill.currency != command.currency:
+        return "currency_mismatch"
+    return None if bill.allows(command.amount_minor) else "amount_not_allowed"
 
 
 async def _look(
@@ -166,29 +190,6 @@ async def _fund(connection: AsyncConnection, decided: list[Decision]) -> dict[le
         else:
             available[account] = left
     return {account: each.id for account, each in found.items()}
-
-
-async def _write_errands(
-    connection: AsyncConnection, payments: Sequence[Payment], booking: Booking
-) -> tuple[list[Payment], list[Payment]]:
-    # One for each payment that needs somebody outside; returned are those that have a place, and the others.
-    asking: dict[str, list[Payment]] = {}
-    for each in payments:
-        if each.state in OPEN:
-            asking.setdefault(each.at_psp if each.by_psp else each.at_biller, []).append(each)
-    new: list[errands.NewErrand] = []
-    held: list[Payment] = []
-    waiting: list[Payment] = []
-    for institution, some in asking.items():
-        places = booking.hold(institution, len(some))
-        for position, each in enumerate(some):
-            leg = "authorize" if each.by_psp else "apply"
-            lease = booking.lease_seconds if position < places else None
-            new.append(errands.NewErrand(Kind.PAYMENT, each.id, institution, leg, lease))
-            errand = Errand(Kind.PAYMENT, each.id, institution, leg, each.created_at)
-            (held if lease else waiting).append(each._replace(errand=errand))
-    await errands.add(connection, new)
-    return held, waiting
 
 
 async def _tell(connection: AsyncConnection, payments: Sequence[Payment], now: datetime) -> None:

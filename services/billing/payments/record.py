@@ -33,13 +33,13 @@ _LOCK = text("""
     SELECT id, state, version, action_url FROM payments
     WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE
 """)
-_UPDATE = text("""
+_UPDATE = text(f"""
     UPDATE payments p
     SET state = r.state, version = r.version, psp_intent_id = coalesce(r.intent_id, p.psp_intent_id),
         action_url = r.action_url, reason = r.reason,
         authorized_at = coalesce(p.authorized_at, r.authorized_at),
         applied_at = coalesce(p.applied_at, r.applied_at),
-        captured_minor = CASE WHEN r.state = 'succeeded' THEN p.amount_minor ELSE 0 END,
+        captured_minor = CASE WHEN r.state = '{State.SUCCEEDED}' THEN p.amount_minor ELSE 0 END,
         finished_at = CASE WHEN r.ended THEN CAST(:now AS timestamptz) END
     FROM unnest(
         CAST(:ids AS uuid[]), CAST(:states AS text[]), CAST(:versions AS int[]), CAST(:intents AS text[]),
@@ -47,7 +47,7 @@ _UPDATE = text("""
         CAST(:applied AS timestamptz[])
     ) AS r (id, state, version, intent_id, action_url, reason, ended, authorized_at, applied_at)
     WHERE p.id = r.id
-""")
+""")  # noqa: S608 - the states are our own constants
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,10 @@ from services.billing.payments.tables import State
 GIVEN_BACK = (State.REFUNDED, State.REVERSED)
 REFUNDABLE = (State.SUCCEEDED, State.PARTIALLY_REFUNDED)
 
+# Of a refund's payment in SQL: what has not gone back yet, set aside or not. `r` is the refund.
+NOT_GIVEN_BACK = """(
+    SELECT p.captured_minor - p.refunded_minor FROM payments p WHERE p.id = r.payment_id)"""
+
 _LOCK = text("""
     SELECT p.id, p.channel_id AS channel, p.state,
         p.captured_minor - p.refunded_minor - p.refund_pending_minor AS left_minor, p.correlation_id
