@@ -45,8 +45,8 @@ async def book(
     for errand in new:
         added_at = added.get((kind, errand.subject))
         if added_at is not None:
-            some = booked.held if errand.lease_seconds else booked.waiting
-            some[errand.subject] = Errand(
+            side = booked.held if errand.lease_seconds else booked.waiting
+            side[errand.subject] = Errand(
                 kind, errand.subject, errand.institution, errand.leg, added_at
             )
         elif errand.lease_seconds:
