@@ -9,8 +9,8 @@ import socket
 from typing import Any
 
 import asyncpg
-from sqlalchemy import make_url
 
+from chassis.database import connect_directly
 from messaging.windows import UNPUBLISHED, Position
 
 # A leader that does not speak for so long has lost the lead; it speaks every few seconds even when Kafka is down.
@@ -39,19 +39,12 @@ class Lead:
 
 
 async def connect(database_url: str, schema: str) -> "asyncpg.Connection[Any]":
-    """A direct connection of the relay. `database_url` is SQLAlchemy's, postgresql+asyncpg://…"""
-    url = make_url(database_url)
-    return await asyncpg.connect(
-        host=url.host,
-        port=url.port,
-        user=url.username,
-        password=url.password,
-        database=url.database,
-        ssl=url.query.get("ssl"),
-        timeout=10,
-        command_timeout=60,
-        server_settings={
-            "search_path": schema,
+    """A connection of the relay's own. `database_url` is postgresql+asyncpg://…"""
+    return await connect_directly(
+        database_url,
+        schema,
+        command_timeout_seconds=60,
+        settings={
             "application_name": f"meterhall-relay-{schema}",
             "jit": "off",
             # A cached plan takes the index of small windows for large ones too, at a thirtieth of the speed.
