@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from benchmarks.city import CHANNEL, SIGNING_KEY_ID, Due, bills_due, build
 from benchmarks.plan import Plan
 from chassis.database import connect_directly
-from messaging.topics import provision
+from messaging.control import provision
 from migrations.apply import migrate
 from sandbox.databases import create_database
 from sandbox.kafka import Kafka

@@ -16,7 +16,7 @@ APPLICATION = "meterhall"
 # A server that does not answer a new connection within this is away.
 CONNECT_SECONDS = 10
 # A transaction that others wait for ends within this, whatever becomes of its process: before Kafka gives the
-# partitions of a process that is silent to others (messaging/consume.py). A batch of a thousand takes less than
+# partitions of a process that is silent to others (messaging/consumer/broker.py). A batch of a thousand takes less than
 # one second.
 TRANSACTION_SECONDS = 8.0
 # The newest PostgreSQL that knows no transaction_timeout.

@@ -32,7 +32,7 @@ from benchmarks.soak.slopes import fit, slopes
 from benchmarks.stage import City
 from chassis.database import connect_directly
 from events.ids import milliseconds_of
-from messaging.ddl import drop_old_partitions, ensure_partitions
+from messaging.outbox import drop_old_partitions, ensure_partitions
 from services.billing.reconciliation.audit import audit_database
 from tests.support.databases import Database
 
