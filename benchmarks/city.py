@@ -11,8 +11,8 @@ from uuid import UUID
 
 import asyncpg
 
-from benchmarks.direct import connect_directly
 from benchmarks.plan import Plan
+from chassis.database import connect_directly
 from errands import Booking, Institutions
 from events.ids import uuid7
 from events.payments import PayBill, WalletFunding
@@ -68,7 +68,7 @@ ANALYZE
 
 async def build(owner_url: str, billing_url: str, plan: Plan) -> None:
     """Make the city in a migrated, empty database, and pay the first bills of it: its past."""
-    owner = await connect_directly(owner_url)
+    owner = await connect_directly(owner_url, "billing")
     try:
         for statement in _BUILD.split(";\n"):
             sized = statement.replace("$bills", str(plan.bills)).replace(

@@ -7,8 +7,8 @@ from typing import Any
 
 import asyncpg
 
-from benchmarks.direct import connect_directly
 from benchmarks.stage import City
+from chassis.database import connect_directly
 
 # In the order in which they can be written; what of them is new, and not of the city's past.
 TABLES = {
@@ -21,7 +21,7 @@ TABLES = {
 
 async def dump(city: City, folder: Path, parts: int = 2) -> None:
     """Write what is younger than the city's past into files, each table in so many parts."""
-    connection = await connect_directly(city.owner_url)
+    connection = await connect_directly(city.owner_url, "billing")
     try:
         since = await connection.fetchval("SELECT min(created_at) FROM outbox")
         for table, which in TABLES.items():
@@ -39,7 +39,7 @@ async def dump(city: City, folder: Path, parts: int = 2) -> None:
 
 async def load(city: City, folder: Path, parts: int = 2) -> float:
     """Write the rows of all parts at once, each part by a connection of its own; how many seconds that took."""
-    connections = [await connect_directly(city.owner_url) for _ in range(parts)]
+    connections = [await connect_directly(city.owner_url, "billing") for _ in range(parts)]
     try:
         began = time.perf_counter()
         await asyncio.gather(*(_load(each, folder, part) for part, each in enumerate(connections)))

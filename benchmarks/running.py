@@ -11,7 +11,7 @@ from kafka.errors import CoordinatorNotAvailableError
 
 from benchmarks.cost import Meter
 from benchmarks.stage import City, Stage
-from messaging.topics import admin
+from messaging.control import admin_client
 from sandbox.process import Process
 
 WORKERS = 2  # one per core
@@ -77,7 +77,7 @@ def held(processes: Sequence[Process]) -> Iterator[None]:
 
 def _is_settled(bootstrap: str, group: str, members: int) -> bool:
     try:
-        with admin(bootstrap) as client:
+        with admin_client(bootstrap) as client:
             found = client.describe_groups([group])[group]
     except CoordinatorNotAvailableError:
         return False  # the very first group: Kafka is still making the topic in which it keeps the offsets

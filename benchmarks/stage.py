@@ -17,9 +17,9 @@ from typing import Any, Self
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from benchmarks.city import CHANNEL, SIGNING_KEY_ID, Due, bills_due, build
-from benchmarks.direct import connect_directly
 from benchmarks.plan import Plan
-from messaging.topics import provision
+from chassis.database import connect_directly
+from messaging.control import provision
 from migrations.apply import migrate
 from sandbox.databases import create_database
 from sandbox.kafka import Kafka
@@ -44,7 +44,7 @@ class City:
 
     async def due(self, plan: Plan) -> list[Due]:
         """The bills that nobody has paid, as bills_due() has them."""
-        connection = await connect_directly(self.owner_url)
+        connection = await connect_directly(self.owner_url, "billing")
         try:
             return await bills_due(connection, plan)
         finally:
@@ -130,7 +130,7 @@ class Stage:
 
     async def superuser(self, statement: str) -> Any:
         """One value, or nothing, asked by the superuser outside of every city."""
-        connection = await connect_directly(self.postgres.superuser_url())
+        connection = await connect_directly(self.postgres.superuser_url(), "billing")
         try:
             return await connection.fetchval(statement)
         finally:

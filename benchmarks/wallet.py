@@ -10,7 +10,7 @@ from typing import Any, Self
 from events.message import Event
 from events.signature import SigningKey
 from messaging.outbox import Outgoing
-from messaging.publish import Publisher
+from messaging.relay import Publisher
 
 # A wallet app's producer collects for as long before it sends.
 LINGER_SECONDS = 0.01

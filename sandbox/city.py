@@ -195,7 +195,7 @@ class City:
         return [row for row in rows if row["kind"] == "biller"]
 
     def _prepare(self, superuser_url: str, kafka: str) -> None:
-        from messaging.topics import provision
+        from messaging.control import provision
         from migrations.apply import migrate
 
         self.tell("database and topics")

@@ -82,7 +82,7 @@ async def owner_engine(database: Database) -> AsyncIterator[AsyncEngine]:
 @pytest.fixture(scope="session")
 def kafka(scratch: Path) -> Iterator[str]:
     """The bootstrap address of a real broker with all topics, or the one named in METERHALL_TEST_KAFKA."""
-    from messaging.topics import provision
+    from messaging.control import provision
 
     existing = os.environ.get("METERHALL_TEST_KAFKA")
     if existing:

@@ -18,7 +18,8 @@ from benchmarks.wallet import Wallets, encode
 from chassis.probes import Probes, until_stopped
 from chassis.process import run_process
 from events.topics import PAYMENT_COMMANDS, PAYMENT_GROUP
-from messaging.consume import Message, Rejected, make_broker, subscribe
+from messaging.consumer import Message, Rejected
+from messaging.consumer.broker import make_broker, subscribe
 from services.billing.database import connect
 from services.billing.settings import Settings
 

@@ -18,7 +18,7 @@ from benchmarks.soak.scene import Scene
 from benchmarks.soak.sender import Entry, read_diary
 from benchmarks.soak.watch import Latencies, Watch
 from events.topics import RECEIPT_EVENTS
-from messaging.lead import backlog
+from messaging.relay import backlog
 from sandbox.process import Process
 
 Row = dict[str, Any]

@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 
 from benchmarks.soak.bare import Connection
-from messaging.ddl import RETENTION_DAYS
+from messaging.outbox import RETENTION_DAYS
 
 # Ids of the past are below those that the outbox gives out.
 _FIRST_ID = 1_000_000_000

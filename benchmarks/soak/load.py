@@ -12,7 +12,6 @@ from dataclasses import asdict
 
 from kafka.errors import KafkaError
 
-from benchmarks.direct import connect_directly
 from benchmarks.running import WORKERS, relay, running, settled, workers
 from benchmarks.soak import sender, topics
 from benchmarks.soak.checkpoint import Checkpoints, Subjects
@@ -23,6 +22,7 @@ from benchmarks.soak.report import line
 from benchmarks.soak.scene import Scene
 from benchmarks.soak.sizes import RESERVE_BYTES
 from benchmarks.soak.watch import Latencies, Watch
+from chassis.database import connect_directly
 from events.topics import PAYMENT_EVENTS, PAYMENT_GROUP, RECEIPT_EVENTS
 from sandbox.process import Process
 
@@ -60,7 +60,7 @@ class Load:
         at_once = [self._relay, *self._workers]
         async with AsyncExitStack() as stack:
             superuser = scene.stage.postgres.superuser_url(scene.city.name)
-            looking, counting = [await connect_directly(superuser) for _ in range(2)]
+            looking, counting = [await connect_directly(superuser, "billing") for _ in range(2)]
             stack.callback(looking.terminate)
             stack.callback(counting.terminate)
             latencies = await stack.enter_async_context(Latencies(bootstrap))

@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 from benchmarks.city import BILLERS, CHANNEL
-from benchmarks.direct import connect_directly
 from benchmarks.soak.bare import Connection, bare
 from benchmarks.soak.sizes import (
     ACCOUNT,
@@ -26,6 +25,7 @@ from benchmarks.soak.sizes import (
     sql_id,
 )
 from benchmarks.stage import City
+from chassis.database import connect_directly
 from services.billing import ledger
 
 Tell = Callable[[str], None]
@@ -114,7 +114,7 @@ Job = tuple[str, int, int]
 
 async def make_past(city: City, size: Size, tell: Tell) -> None:
     """Fill the city's tables; it must be fresh. All indexes and constraints are there afterwards, as they were."""
-    owner = await connect_directly(city.owner_url)
+    owner = await connect_directly(city.owner_url, "billing")
     try:
         now = datetime.now(UTC)
         async with bare(owner, TABLES, lambda statements: _run_all(city, statements, tell)):
@@ -217,7 +217,7 @@ async def _connections(city: City) -> AsyncIterator[list[Connection]]:
     opened: list[Connection] = []
     try:
         for _ in range(CONNECTIONS):
-            opened.append(await connect_directly(city.owner_url))
+            opened.append(await connect_directly(city.owner_url, "billing"))
             await opened[-1].execute("SET maintenance_work_mem = '1GB'")
         yield opened
     finally:

@@ -8,7 +8,6 @@ import time
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
-from benchmarks.direct import connect_directly
 from benchmarks.soak import topics
 from benchmarks.soak.bare import Connection
 from benchmarks.soak.days import Days
@@ -19,6 +18,7 @@ from benchmarks.soak.result import Result, Say
 from benchmarks.soak.scene import Rhythm, Scene
 from benchmarks.soak.sizes import PLANTED_DAYS, Size
 from benchmarks.stage import Stage
+from chassis.database import connect_directly
 
 # All of the days to come but tomorrow: midnight may be near.
 DAYS_TAKEN_AWAY = 6
@@ -55,7 +55,7 @@ async def _record(scene: Scene) -> None:
 async def _soak(scene: Scene) -> None:
     result = scene.result
     async with AsyncExitStack() as stack:
-        owner = await connect_directly(scene.city.owner_url)
+        owner = await connect_directly(scene.city.owner_url, "billing")
         stack.callback(owner.terminate)
         days = Days(owner, scene.size.planted_events, scene.at)
         await _prepare(scene, owner, days)

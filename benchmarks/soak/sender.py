@@ -24,7 +24,7 @@ from benchmarks.soak.sizes import BILL, Size, amount_minor, id_of, payer
 from benchmarks.wallet import encode
 from chassis.process import run_process
 from events.payments import PayBill, WalletFunding
-from messaging.publish import Publisher, StartOverError
+from messaging.relay import Publisher, StartOverError
 
 MODULE = "benchmarks.soak.sender"
 SIGNING_KEY = "BENCHMARK_SIGNING_KEY"  # an environment variable: arguments can be read by everybody

@@ -11,7 +11,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
 
 from benchmarks.soak.sizes import SEGMENT_BYTES
 from events.topics import PAYMENT_COMMANDS, PAYMENT_EVENTS, PAYMENT_GROUP, RECEIPT_EVENTS, Topic
-from messaging.topics import admin, lag
+from messaging.control import admin_client, measure_lag
 
 TOPICS = (PAYMENT_COMMANDS, PAYMENT_EVENTS, RECEIPT_EVENTS)
 # The broker looks for segments to delete this often; not every five minutes, as it would by itself.
@@ -23,7 +23,7 @@ Ends = dict[TopicPartition, int]
 
 def make_room(bootstrap: str) -> None:
     """Small segments, so that what was deleted leaves the disk soon."""
-    with admin(bootstrap) as client:
+    with admin_client(bootstrap) as client:
         client.alter_configs(
             [
                 ConfigResource(ConfigResourceType.TOPIC, topic.name, configs=_CONFIGS)
@@ -39,7 +39,7 @@ def ends(bootstrap: str, topics: Iterable[Topic] = TOPICS) -> Ends:
         for topic in topics
         for n in range(topic.partitions)
     }
-    with admin(bootstrap) as client:
+    with admin_client(bootstrap) as client:
         return {at: found.offset for at, found in client.list_partition_offsets(asked).items()}
 
 
@@ -50,7 +50,7 @@ def records(now: Ends, topic: Topic, since: Ends) -> int:
 
 def commands_waiting(bootstrap: str) -> int:
     """Commands that no worker has committed."""
-    return sum(each.records for each in lag(bootstrap) if each.group == PAYMENT_GROUP)
+    return sum(each.records for each in measure_lag(bootstrap) if each.group == PAYMENT_GROUP)
 
 
 def trim(bootstrap: str, counted: Ends) -> None:
@@ -58,10 +58,10 @@ def trim(bootstrap: str, counted: Ends) -> None:
     upto = {at: end for at, end in counted.items() if at.topic != PAYMENT_COMMANDS.name}
     upto |= {
         TopicPartition(each.topic, each.partition): each.committed
-        for each in lag(bootstrap)
+        for each in measure_lag(bootstrap)
         if each.topic == PAYMENT_COMMANDS.name and each.committed
     }
-    with admin(bootstrap) as client:
+    with admin_client(bootstrap) as client:
         client.delete_records({at: end for at, end in upto.items() if end > 0})
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from events.envelope import correlation_id_in, traceparent_in
-from messaging.consumption import Message
+from messaging.consumer import Message
 
 _SOURCE_CHARACTERS = 200
 # As many digits as the largest number of 64 bits has.

@@ -6,7 +6,8 @@ from faststream.kafka import KafkaBroker
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.topics import NOTIFICATIONS_GROUP, PAYMENT_EVENTS, RECEIPT_EVENTS
-from messaging.consume import Message, Rejected, subscribe
+from messaging.consumer import Message, Rejected
+from messaging.consumer.broker import subscribe
 from services.notifications.tell import DoesNotFitError, tell, told_of
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chassis.frozen import ending_frozen
 from chassis.probes import Probes, until_stopped
 from chassis.telemetry import configure_logging
-from messaging.ddl import drop_old_partitions, ensure_partitions
+from messaging.outbox import drop_old_partitions, ensure_partitions
 from services.notifications import metrics
 from services.notifications.database import connect
 from services.notifications.follow import forget_old

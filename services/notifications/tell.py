@@ -17,7 +17,7 @@ from events.ids import uuid7
 from events.message import Event
 from events.payments import PaymentFailed, PaymentRefunded
 from events.receipts import ReceiptIssued, ReceiptVoided
-from messaging.consumption import Message
+from messaging.consumer import Message
 from services.notifications.attributes import Attributes, attributes, is_storable
 from services.notifications.tables import BODY_BYTES, EVENT_TYPE_CHARACTERS
 

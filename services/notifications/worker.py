@@ -8,7 +8,7 @@ import asyncio
 from chassis.frozen import ending_frozen
 from chassis.probes import Probes, until_stopped
 from chassis.telemetry import configure_logging
-from messaging.consume import make_broker
+from messaging.consumer.broker import make_broker
 from services.notifications import consumer
 from services.notifications.database import connect
 from services.notifications.settings import Settings

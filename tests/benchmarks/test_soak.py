@@ -8,7 +8,6 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from benchmarks.city import build
-from benchmarks.direct import connect_directly
 from benchmarks.plan import QUICK
 from benchmarks.results import rounded
 from benchmarks.soak import report
@@ -31,8 +30,9 @@ from benchmarks.soak.sizes import (
 )
 from benchmarks.soak.slopes import fit, slopes
 from benchmarks.stage import City
+from chassis.database import connect_directly
 from events.ids import milliseconds_of
-from messaging.ddl import drop_old_partitions, ensure_partitions
+from messaging.outbox import drop_old_partitions, ensure_partitions
 from services.billing.reconciliation.audit import audit_database
 from tests.support.databases import Database
 
@@ -192,7 +192,7 @@ async def test_the_past_is_as_the_product_would_have_written_it(
     await seal_past(city, lambda _: None)
     assert await audit_database(engine) == []
     assert await audit_database(engine, unsealed=True) == []
-    owner = await connect_directly(database.owner_url)
+    owner = await connect_directly(database.owner_url, "billing")
     try:
         counts = await owner.fetchrow(
             "SELECT (SELECT count(*) FROM payments) AS payments, (SELECT count(*) FROM receipts) AS receipts,"
@@ -222,7 +222,7 @@ async def test_the_past_is_as_the_product_would_have_written_it(
 async def test_the_shipped_upkeep_drops_planted_days_and_makes_those_that_were_taken_away(
     engine: AsyncEngine, database: Database
 ) -> None:
-    owner = await connect_directly(database.owner_url)
+    owner = await connect_directly(database.owner_url, "billing")
     try:
         days = Days(owner, 100, lambda: 0.0)
         await days.prepare()

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 from kafka import KafkaConsumer, TopicPartition
-from sqlalchemy import make_url
 
+from chassis.database import connect_directly
 from events.topics import BY_CODE
 from sandbox.city import City
 
@@ -34,15 +33,7 @@ class Row:
 async def query(city: City, statement: str, schema: str = "billing") -> list[Any]:
     """Rows of one of our databases, read by the application's role."""
     name = "METERHALL_DATABASE_URL" if schema == "billing" else f"METERHALL_{schema}_DATABASE_URL"
-    url = make_url(city.environment[name.upper()])
-    connection = await asyncpg.connect(
-        host=url.host,
-        port=url.port,
-        user=url.username,
-        password=url.password,
-        database=url.database,
-        server_settings={"search_path": schema},
-    )
+    connection = await connect_directly(city.environment[name.upper()], schema)
     try:
         return list(await connection.fetch(statement))
     finally:

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 from events.ids import uuid7
 from events.payments import PayBill, WalletFunding
 from events.topics import DEAD_LETTERS, PAYMENT_COMMANDS, PAYMENT_GROUP
-from messaging.dead_letters import unpack
+from messaging.outbox import unpack_raw
 from sandbox.city import CHANNEL, City
 from sandbox.demo.day import amount_for
 from sandbox.demo.wallet import Wallet
@@ -39,7 +39,7 @@ async def reason_against(city: City, command: PayBill) -> str:
             city, f"SELECT raw FROM outbox WHERE topic = {LETTERS.code} AND key = '{command.key}'"
         )
         if rows:
-            return dict(unpack(rows[0]["raw"])[1])["dlq-reason"].decode()
+            return dict(unpack_raw(rows[0]["raw"])[1])["dlq-reason"].decode()
         assert time.monotonic() < deadline, "no dead letter"
         await asyncio.sleep(0.1)
 

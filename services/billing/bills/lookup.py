@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 import errands
 from errands import Booking, Desk, Errand, FirstCall, NewErrand, Trade, Turn
 from events.bills import LookUpBills
-from messaging.burial import Dead
+from messaging.consumer import Dead
 from services.billing.bills.connectors import BillerDown, Connectors, Found
 from services.billing.bills.record import KIND, Answered, Lookup, record_lookups
 from services.billing.bills.statement import nonsense_in

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis.frozen import LOOK_SECONDS
 from errands import Booking, Institutions
-from messaging.consume import SESSION_SECONDS
+from messaging.consumer.broker import SESSION_SECONDS
 from sandbox.ports import HOST, free_port
 from sandbox.process import Process
 from services.billing.institutions import PSP

@@ -20,7 +20,7 @@ from events.ids import uuid7
 from events.message import Event
 from events.payments import PaymentFailed, PaymentRefunded, PaymentSucceeded
 from events.receipts import ReceiptIssued, ReceiptVoided
-from messaging.consumption import Message
+from messaging.consumer import Message
 from services.notifications.access import add_channel
 from services.notifications.consumer import take
 from services.notifications.endpoints import set_endpoint

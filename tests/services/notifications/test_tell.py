@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from events.ids import uuid7
 from events.message import Event
 from events.payments import PaymentAccepted, PaymentActionRequired, RefundFailed, WalletToppedUp
-from messaging.consumption import Message
+from messaging.consumer import Message
 from services.notifications.consumer import take
 from services.notifications.recipients import put_recipient
 from services.notifications.tables import BODY_BYTES

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chassis import web
 from events.envelope import decode
 from events.topics import PAYMENT_COMMANDS
-from messaging.consume import Message, Rejected
+from messaging.consumer import Message, Rejected
 from sandbox.ports import HOST, free_port, listens, wait_until
 from services.billing.bills import routes as bills
 from services.billing.door import routes, webhooks
