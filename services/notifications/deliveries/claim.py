@@ -11,14 +11,13 @@ from uuid import UUID, uuid4
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.notifications.outcomes import Address, Delivery
+from services.notifications.deliveries.outcomes import Delivery
+from services.notifications.recipients.addresses import ADDRESS_COLUMNS, ADDRESS_JOINS, address_of
 
 # Longer than any attempt may take (mail: 30 s), and short enough that a dead sender's mail is not late by much.
 LEASE_SECONDS = 120.0
 
 Lane = tuple[str, str]  # medium, channel
-
-_CHANNELS = text("SELECT id FROM channels")
 
 _DUE = """
     SELECT d.id, lane.medium
@@ -36,28 +35,20 @@ _NAMED = """
     WHERE id = ANY(CAST(:ids AS uuid[])) AND status = 'pending' AND next_attempt_at <= now()
     FOR UPDATE SKIP LOCKED
 """
-_CLAIM = """
-    WITH due AS MATERIALIZED ({due}), claimed AS (
+_CLAIM = f"""
+    WITH due AS MATERIALIZED ({{due}}), claimed AS (
         UPDATE deliveries d SET attempts = attempts + 1, lease = :lease,
             next_attempt_at = now() + make_interval(secs => :lease_seconds)
         FROM due WHERE d.id = due.id
         RETURNING d.*
     )
     SELECT c.id, c.lease, c.event_id, c.event_type, c.medium, c.channel, c.body, c.attempts, c.created_at,
-        c.correlation_id, c.traceparent, r.email, r.language, e.url, e.secret,
-        CASE WHEN e.previous_until > now() THEN e.previous_secret END AS previous_secret
-    FROM claimed c
-    LEFT JOIN recipients r ON c.medium = 'mail' AND r.channel = c.channel AND r.payer = c.payer
-    LEFT JOIN endpoints e ON c.medium = 'webhook' AND e.channel = c.channel AND e.active
-"""
+        c.correlation_id, c.traceparent, {ADDRESS_COLUMNS}
+    FROM claimed c {ADDRESS_JOINS}
+"""  # noqa: S608 - fixed words
 _LIST_DUE = text(_DUE.format(lock=""))
 _CLAIM_DUE = text(_CLAIM.format(due=_DUE.format(lock="FOR UPDATE SKIP LOCKED")))
 _CLAIM_NAMED = text(_CLAIM.format(due=_NAMED))
-
-
-async def channels(connection: AsyncConnection) -> list[str]:
-    """All channels: a few, so that a small read finds the lanes."""
-    return [str(id) for id in (await connection.execute(_CHANNELS)).scalars()]
 
 
 async def claim(
@@ -103,7 +94,6 @@ def _lease() -> dict[str, Any]:
 
 
 def _delivery(row: Row[Any]) -> Delivery:
-    secrets = tuple(secret for secret in (row.secret, row.previous_secret) if secret)
     return Delivery(
         id=row.id,
         lease=row.lease,
@@ -116,5 +106,5 @@ def _delivery(row: Row[Any]) -> Delivery:
         created_at=row.created_at,
         correlation_id=row.correlation_id,
         traceparent=row.traceparent,
-        address=Address(row.email, row.language, row.url, secrets),
+        address=address_of(row),
     )

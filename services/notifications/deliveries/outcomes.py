@@ -5,6 +5,8 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+from services.notifications.recipients.addresses import Address
+
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
@@ -26,16 +28,6 @@ class Never:
 
 
 Outcome = Delivered | Later | Never
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a delivery goes, read when it is claimed; what is None was taken away meanwhile."""
-
-    email: str | None = None
-    language: str | None = None
-    url: str | None = None
-    secrets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

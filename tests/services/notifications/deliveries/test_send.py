@@ -9,10 +9,10 @@ from aiohttp import web
 from sqlalchemy import text
 
 from events.ids import uuid7
-from services.notifications.claim import LEASE_SECONDS, claim
-from services.notifications.follow import forget_old, list_deliveries, retry
-from services.notifications.outcomes import Delivered
-from services.notifications.record import PAUSES_SECONDS, Attempt, record
+from services.notifications.deliveries.claim import LEASE_SECONDS, claim
+from services.notifications.deliveries.follow import forget_old, list_deliveries, retry
+from services.notifications.deliveries.outcomes import Delivered
+from services.notifications.deliveries.record import PAUSES_SECONDS, Attempt, record
 from tests.services.notifications.support import (
     Hall,
     Receiver,

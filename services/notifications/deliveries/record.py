@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from events import bounds
 from events.notifications import NotificationDelivered, NotificationFailed
 from messaging.outbox import Outgoing, enqueue
-from services.notifications.outcomes import Delivered, Delivery, Later, Never, Outcome
+from services.notifications.deliveries.outcomes import Delivered, Delivery, Later, Never, Outcome
 
 _HOUR = 3_600.0
 # What is down for a moment is tried again in seconds; what is down for a weekend, twice a day for 2.8 days, within the

@@ -11,7 +11,7 @@ from typing import Any
 
 from yarl import URL
 
-from services.notifications.tables import URL_CHARACTERS
+from services.notifications.recipients.tables import URL_CHARACTERS
 
 # NAT64 (RFC 6052): an IPv4 address in IPv6 clothes.
 _NAT64 = IPv6Network("64:ff9b::/96")

@@ -1,25 +1,26 @@
-"""HTTP in: the channel says where its payers and itself are told, and follows what was sent."""
+"""HTTP in: the channel says where its payers get mail, and where its own webhooks go."""
 
 from datetime import datetime
 from typing import Annotated, Literal
-from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis.problems import Problem
+from chassis.route import engine_of
 from events.payments import Payer
-from services.notifications.access import authenticate
-from services.notifications.endpoints import find_endpoint, set_endpoint
-from services.notifications.follow import Status, list_deliveries
-from services.notifications.recipients import find_recipient, forget_recipient, put_recipient
+from services.notifications.recipients.authenticate import CallingChannel
+from services.notifications.recipients.endpoints import find_endpoint, set_endpoint
+from services.notifications.recipients.payers import (
+    find_recipient,
+    forget_recipient,
+    put_recipient,
+)
+from services.notifications.recipients.tables import EMAIL_CHARACTERS, URL_CHARACTERS
+from services.notifications.recipients.urls import check_url
 from services.notifications.settings import Settings
-from services.notifications.tables import EMAIL_CHARACTERS, URL_CHARACTERS
-from services.notifications.webhooks.address import check_url
 
 router = APIRouter(prefix="/v1")
-Channel = Annotated[str, Depends(authenticate)]
 PayerInPath = Annotated[Payer, Path(description="the channel's opaque name for its user")]
 
 
@@ -79,54 +80,20 @@ class EndpointOut(BaseModel):
     secret: str | None = None
 
 
-class DeliveriesAsked(BaseModel):
-    """Which deliveries."""
-
-    payer: Payer | None = None
-    status: Status | None = None
-    cursor: UUID | None = Field(None, description="next_cursor of the page before")
-    limit: int = Field(50, ge=1, le=200)
-
-
-class DeliveryOut(BaseModel):
-    """One event on its way to one recipient."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    id: UUID
-    event_id: UUID
-    event_type: str
-    medium: Literal["mail", "webhook"]
-    payer: str
-    status: Status
-    attempts: int
-    reason: str | None = Field(description="what went wrong last, a short code")
-    next_attempt_at: datetime | None
-    created_at: datetime
-    ended_at: datetime | None
-
-
-class Deliveries(BaseModel):
-    """A page, newest first. Ask for the next one with `cursor=next_cursor`; there is none when it is null."""
-
-    items: list[DeliveryOut]
-    next_cursor: UUID | None
-
-
 @router.put("/recipients/{payer}", tags=["Recipients"])
 async def put(
-    payer: PayerInPath, asked: RecipientIn, http: Request, channel: Channel
+    payer: PayerInPath, asked: RecipientIn, http: Request, channel: CallingChannel
 ) -> RecipientOut:
     """Have this payer get mail, from the next event on."""
-    async with _engine(http).begin() as connection:
+    async with engine_of(http).begin() as connection:
         made = await put_recipient(connection, channel, payer, asked.email, asked.language)
     return RecipientOut.model_validate(made)
 
 
 @router.get("/recipients/{payer}", tags=["Recipients"])
-async def get(payer: PayerInPath, http: Request, channel: Channel) -> RecipientOut:
+async def get(payer: PayerInPath, http: Request, channel: CallingChannel) -> RecipientOut:
     """The payer's address as we have it."""
-    async with _engine(http).connect() as connection:
+    async with engine_of(http).connect() as connection:
         found = await find_recipient(connection, channel, payer)
     if found is None:
         raise Problem(
@@ -136,15 +103,15 @@ async def get(payer: PayerInPath, http: Request, channel: Channel) -> RecipientO
 
 
 @router.delete("/recipients/{payer}", tags=["Recipients"], status_code=204)
-async def delete(payer: PayerInPath, http: Request, channel: Channel) -> Response:
+async def delete(payer: PayerInPath, http: Request, channel: CallingChannel) -> Response:
     """Forget the payer's address. Mails that wait for it fail; deleting again is as good."""
-    async with _engine(http).begin() as connection:
+    async with engine_of(http).begin() as connection:
         await forget_recipient(connection, channel, payer)
     return Response(status_code=204)
 
 
 @router.put("/endpoint", tags=["Webhooks"])
-async def put_endpoint(asked: EndpointIn, http: Request, channel: Channel) -> EndpointOut:
+async def put_endpoint(asked: EndpointIn, http: Request, channel: CallingChannel) -> EndpointOut:
     """Have every payment and receipt event of the channel POSTed to this URL, signed with `Meterhall-Signature`."""
     settings: Settings = http.app.state.settings
     try:
@@ -157,7 +124,7 @@ async def put_endpoint(asked: EndpointIn, http: Request, channel: Channel) -> En
             f"{error}.".capitalize(),
             errors=[{"field": "url", "message": str(error)}],
         ) from error
-    async with _engine(http).begin() as connection:
+    async with engine_of(http).begin() as connection:
         secret = await set_endpoint(
             connection, channel, url, active=asked.active, rotate=asked.rotate_secret
         )
@@ -166,39 +133,12 @@ async def put_endpoint(asked: EndpointIn, http: Request, channel: Channel) -> En
 
 
 @router.get("/endpoint", tags=["Webhooks"])
-async def get_endpoint(http: Request, channel: Channel) -> EndpointOut:
+async def get_endpoint(http: Request, channel: CallingChannel) -> EndpointOut:
     """The channel's endpoint, without its secret."""
-    async with _engine(http).connect() as connection:
+    async with engine_of(http).connect() as connection:
         found = await find_endpoint(connection, channel)
     if found is None:
         raise Problem(
             404, "not-found", "No endpoint", "This channel has no endpoint: PUT one here."
         )
     return EndpointOut.model_validate(found)
-
-
-@router.get("/deliveries", tags=["Deliveries"])
-async def get_deliveries(
-    http: Request, channel: Channel, asked: Annotated[DeliveriesAsked, Query()]
-) -> Deliveries:
-    """What was sent about one payer, or what failed for the whole channel. Kept for 30 days."""
-    if asked.payer is None and asked.status != "failed":
-        detail = "Name a payer, or ask for `status=failed`."
-        raise Problem(422, "too-broad", "These are too many deliveries", detail)
-    async with _engine(http).connect() as connection:
-        found = await list_deliveries(
-            connection,
-            limit=asked.limit + 1,
-            channel=channel,
-            payer=asked.payer,
-            status=asked.status,
-            before=asked.cursor,
-        )
-    items = [DeliveryOut.model_validate(each) for each in found[: asked.limit]]
-    more = len(found) > asked.limit
-    return Deliveries(items=items, next_cursor=items[-1].id if more else None)
-
-
-def _engine(http: Request) -> AsyncEngine:
-    engine: AsyncEngine = http.app.state.engine
-    return engine

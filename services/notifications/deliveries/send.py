@@ -17,11 +17,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from messaging.transient import backoff_seconds
 from services.notifications import metrics
-from services.notifications.bury import bury, of_attempt, of_unclaimed
-from services.notifications.claim import Lane, channels, claim, claim_these, list_due
-from services.notifications.narrow import is_of_a_row, narrow
-from services.notifications.outcomes import Delivered, Delivery, Later, Never, Outcome, Outlet
-from services.notifications.record import MOST_ATTEMPTS, Attempt, record
+from services.notifications.deliveries.bury import bury, of_attempt, of_unclaimed
+from services.notifications.deliveries.claim import Lane, claim, claim_these, list_due
+from services.notifications.deliveries.narrow import is_of_a_row, narrow
+from services.notifications.deliveries.outcomes import (
+    Delivered,
+    Delivery,
+    Later,
+    Never,
+    Outcome,
+    Outlet,
+)
+from services.notifications.deliveries.record import MOST_ATTEMPTS, Attempt, record
+from services.notifications.recipients.addresses import channel_ids
 
 # How soon a delivery that becomes due is seen. Mail and webhooks are not waited for at a screen.
 POLL_SECONDS = 0.25
@@ -164,7 +172,7 @@ class Sender:
 
     async def _look_for_channels(self, connection: AsyncConnection) -> None:
         if time.monotonic() >= self._channels_until:
-            self._channels = await channels(connection)
+            self._channels = await channel_ids(connection)
             self._channels_until = time.monotonic() + CHANNELS_SECONDS
 
     def _free_places(self) -> dict[Lane, int]:

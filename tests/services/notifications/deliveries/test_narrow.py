@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from services.notifications.narrow import narrow
+from services.notifications.deliveries.narrow import narrow
 
 
 @pytest.mark.parametrize("bad", [set(), {0}, {7}, {3, 4}, set(range(8))])

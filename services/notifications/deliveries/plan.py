@@ -1,7 +1,6 @@
-"""Who is told of what: a batch of events becomes deliveries, one for each event, medium and recipient.
+"""Plan deliveries: a batch of events becomes rows, one for each event, medium and recipient.
 
-The channel's endpoint hears of every event; the payer gets one mail per happening, in the inbox where it matters
-later. Events come at least once; the unique key of deliveries makes it once.
+Events come at least once; the unique key of deliveries makes it once.
 """
 
 import json
@@ -14,20 +13,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events import bounds
 from events.ids import uuid7
-from events.message import Event
-from events.payments import PaymentFailed, PaymentRefunded
-from events.receipts import ReceiptIssued, ReceiptVoided
 from messaging.consumer import Message
-from services.notifications.attributes import Attributes, attributes, is_storable
-from services.notifications.tables import BODY_BYTES, EVENT_TYPE_CHARACTERS
+from services.notifications.deliveries.attributes import Attributes, attributes, is_storable
+from services.notifications.deliveries.tables import BODY_BYTES, EVENT_TYPE_CHARACTERS
+from services.notifications.recipients.addresses import ENDPOINT_OF_EVENT, PAYER_OF_EVENT
 
 
 class DoesNotFitError(Exception):
     """A required field that can't be stored; the text names it, and holds nothing of it."""
 
 
-class Told(NamedTuple):
-    """An event to tell of. A tuple, because a batch of them is turned into columns."""
+class PlannedEvent(NamedTuple):
+    """What the deliveries of one event have in common. A tuple, because a batch of them is turned into columns."""
 
     event_id: UUID
     event_type: str
@@ -41,7 +38,7 @@ class Told(NamedTuple):
 
 # LATERAL, so that each event costs two probes of primary keys: joined as sets, the planner, which knows nothing of
 # unnest, may read all recipients instead.
-_PLAN = text("""
+_PLAN = text(f"""
     INSERT INTO deliveries
         (id, event_id, event_type, medium, recipient, channel, payer, body, correlation_id, traceparent)
     SELECT who.id, e.event_id, e.event_type, who.medium, who.recipient, e.channel, e.payer, e.body,
@@ -53,28 +50,28 @@ _PLAN = text("""
     ) AS e (webhook_id, mail_id, event_id, event_type, channel, payer, by_mail, body, correlation_id, traceparent)
     CROSS JOIN LATERAL (
         SELECT e.webhook_id AS id, 'webhook' AS medium, e.channel AS recipient
-        FROM endpoints WHERE endpoints.channel = e.channel AND active
+        FROM {ENDPOINT_OF_EVENT}
         UNION ALL
         SELECT e.mail_id, 'mail', e.payer
-        FROM recipients r WHERE r.channel = e.channel AND r.payer = e.payer AND e.by_mail
+        FROM {PAYER_OF_EVENT} AND e.by_mail
     ) AS who
     ON CONFLICT (event_id, medium, recipient) DO NOTHING
-""")
+""")  # noqa: S608 - fixed words
 
 
-async def tell(connection: AsyncConnection, told: Sequence[Told]) -> int:
-    """Plan the deliveries of these events in the caller's transaction, one statement; how many are new.
+async def plan(connection: AsyncConnection, events: Sequence[PlannedEvent]) -> int:
+    """Insert the deliveries of these events in the caller's transaction, one statement; how many are new.
 
-    Who has no row (a payer without an address, a channel without an endpoint) is not told, now or later.
+    Who has no row (a payer without an address, a channel without an endpoint) gets none, now or later.
     """
-    if not told:
+    if not events:
         return 0
-    ids, types, channels, payers, by_mail, bodies, correlations, parents = zip(*told, strict=True)
-    planned = await connection.execute(
+    ids, types, channels, payers, by_mail, bodies, correlations, parents = zip(*events, strict=True)
+    inserted = await connection.execute(
         _PLAN,
         {
-            "webhook_ids": [uuid7() for _ in told],
-            "mail_ids": [uuid7() for _ in told],
+            "webhook_ids": [uuid7() for _ in events],
+            "mail_ids": [uuid7() for _ in events],
             "event_ids": ids,
             "event_types": types,
             "channels": channels,
@@ -85,48 +82,33 @@ async def tell(connection: AsyncConnection, told: Sequence[Told]) -> int:
             "parents": parents,
         },
     )
-    return int(planned.rowcount)
+    return int(inserted.rowcount)
 
 
-def is_for_the_payer(event: Event) -> bool:
-    """Whether the payer gets a mail: one per happening.
-
-    A success is told by its receipt, and a full refund tells that the receipt is void. What the payer is asked at the
-    screen (a confirmation) or sees there (a balance) is the wallet app's to tell.
-    """
-    match event:
-        case ReceiptIssued() | PaymentFailed() | PaymentRefunded():
-            return True
-        case ReceiptVoided(reason=reason):
-            return reason != "refunded"
-    return False
-
-
-def told_of(message: Message) -> Told:
-    """What there is to tell of one message. Raises DoesNotFitError for a required field that can't be
-    stored."""
+def planned_event(message: Message, *, by_mail: bool) -> PlannedEvent:
+    """The columns for one message. Raises DoesNotFitError for a required field that can't be stored."""
     event: Any = message.event  # every payment and receipt event names its channel and its payer
     optional = attributes(message)
-    told = Told(
+    planned = PlannedEvent(
         message.id,
         message.type,
         event.channel,
         event.payer,
-        is_for_the_payer(event),
+        by_mail,
         structured(message, optional),
         optional.correlation_id,
         optional.traceparent,
     )
     for name, value, most in (
-        ("type", told.event_type, EVENT_TYPE_CHARACTERS),
-        ("channel", told.channel, bounds.CHANNEL_ID),
-        ("payer", told.payer, bounds.PAYER),
+        ("type", planned.event_type, EVENT_TYPE_CHARACTERS),
+        ("channel", planned.channel, bounds.CHANNEL_ID),
+        ("payer", planned.payer, bounds.PAYER),
     ):
         if not is_storable(value, most):
             raise DoesNotFitError(f"{name}: at most {most} printable characters can be stored")
-    if len(told.body) > BODY_BYTES:
+    if len(planned.body) > BODY_BYTES:
         raise DoesNotFitError(f"body: at most {BODY_BYTES} bytes can be stored, with the envelope")
-    return told
+    return planned
 
 
 def structured(message: Message, optional: Attributes) -> bytes:

@@ -13,10 +13,10 @@ from babel.messages.pofile import read_po
 
 from events.ids import uuid7
 from events.message import Event
+from services.notifications.deliveries.send import Sender
 from services.notifications.mail import BillerNames, MailOutlet, Smtp, words
 from services.notifications.mail.compose import Letter, compose, one_line
 from services.notifications.mail.words import Language, money
-from services.notifications.send import Sender
 from tests.services.notifications.support import (
     ISSUED_AT,
     NUMBER,

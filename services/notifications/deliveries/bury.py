@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from messaging.outbox import enqueue
 from services.notifications import metrics
-from services.notifications.narrow import is_of_a_row, sqlstate
-from services.notifications.outcomes import Delivered
-from services.notifications.record import Attempt, event_of
+from services.notifications.deliveries.narrow import is_of_a_row, sqlstate
+from services.notifications.deliveries.outcomes import Delivered
+from services.notifications.deliveries.record import Attempt, event_of
 
 # Without a lease it is one that could not be claimed, so it must still be due.
 _BURY = text("""

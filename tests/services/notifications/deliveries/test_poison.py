@@ -12,9 +12,9 @@ from prometheus_client import REGISTRY
 from sqlalchemy import text
 
 from events.ids import uuid7
-from services.notifications.claim import LEASE_SECONDS
-from services.notifications.record import PAUSES_SECONDS
-from services.notifications.sender import tidy
+from services.notifications.deliveries.claim import LEASE_SECONDS
+from services.notifications.deliveries.record import PAUSES_SECONDS
+from services.notifications.deliveries.upkeep import tidy
 from tests.services.notifications.support import (
     Hall,
     Receiver,
