@@ -24,6 +24,7 @@ from errands.queue import (
     settle,
     unsent,
 )
+from errands.remembered import Remembered
 from errands.runner import Trade
 from errands.tables import errands_tables
 from errands.turn import Turn
@@ -38,6 +39,7 @@ __all__ = [
     "Institutions",
     "Key",
     "NewErrand",
+    "Remembered",
     "Trade",
     "Turn",
     "Waiting",

@@ -44,6 +44,16 @@ class Bill(NamedTuple):
     settled_by: Literal["call", "file"]
     expired: bool
 
+    def reason_against(self, amount_minor: int, currency: str) -> str | None:
+        """A short code that says why this amount of the bill can't be paid, or nothing."""
+        if self.closed:
+            return "bill_closed"
+        if self.expired:
+            return "bill_expired"
+        if self.currency != currency:
+            return "currency_mismatch"
+        return None if self.allows(amount_minor) else "amount_not_allowed"
+
     def allows(self, amount_minor: int) -> bool:
         """Whether the biller's amount rule takes this amount for this bill."""
         within = (

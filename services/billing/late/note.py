@@ -27,11 +27,11 @@ KINDS: Mapping[Kind, str] = {
     Kind.REFUND: "late_refund",
     Kind.TOP_UP: "late_top_up",
 }
-_KEEP_INTENT = {Kind.PAYMENT: payments.keep_intent, Kind.TOP_UP: top_ups.keep_intent}
-_LOCK_ENDED = {
-    Kind.PAYMENT: payments.lock_ended,
+_ROWS = {Kind.PAYMENT: payments.ROWS, Kind.TOP_UP: top_ups.ROWS}
+_LOCK = {
+    Kind.PAYMENT: payments.ROWS.lock,
     Kind.REFUND: refunds.lock_ended,
-    Kind.TOP_UP: top_ups.lock_ended,
+    Kind.TOP_UP: top_ups.ROWS.lock,
 }
 _READ_ENDED = {
     Kind.PAYMENT: payments.read_ended,
@@ -55,7 +55,7 @@ class LateWord:
 
 async def note_money(connection: AsyncConnection, subject: Subject, intent_id: str) -> None:
     """The PSP says that it holds or has money of a payment or top-up: if that has ended without, have it looked at."""
-    kept = await _KEEP_INTENT[subject.kind](connection, subject.id, intent_id)
+    kept = await _ROWS[subject.kind].keep_intent(connection, subject.id, intent_id)
     if kept is None or await _is_booked(connection, kept.transfer_id, "late_capture"):
         return
     if kept.intent_id == intent_id:
@@ -70,7 +70,7 @@ async def note_money(connection: AsyncConnection, subject: Subject, intent_id: s
 
 async def note_failed_refund(connection: AsyncConnection, subject: Subject) -> None:
     """The PSP says that what it gave back for this subject has failed: if it had succeeded here, have it looked for."""
-    transfer_id = await _LOCK_ENDED[subject.kind](connection, subject.id)
+    transfer_id = await _LOCK[subject.kind](connection, subject.id)
     if transfer_id is None or await _is_booked(
         connection, ledger.refund_returned_id(subject), "refund_returned"
     ):

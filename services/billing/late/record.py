@@ -18,9 +18,9 @@ from services.billing.top_ups import ended as top_ups
 
 # In the order in which everybody locks them.
 _LOCKS = {
-    Kind.PAYMENT: payments.lock,
-    Kind.REFUND: refunds.lock,
-    Kind.TOP_UP: top_ups.lock,
+    Kind.PAYMENT: payments.LOCK,
+    Kind.REFUND: refunds.LOCK,
+    Kind.TOP_UP: top_ups.LOCK,
 }
 
 
@@ -32,10 +32,10 @@ async def record_late(connection: AsyncConnection, results: Sequence[LateProgres
     await record_calls(
         connection, [(each.subject, call) for each in results for call in each.calls]
     )
-    for kind, lock in _LOCKS.items():
+    for kind, statement in _LOCKS.items():
         ids = [each.subject.id for each in results if each.subject.kind == kind]
         if ids:
-            await lock(connection, ids)
+            await connection.execute(statement, {"ids": ids})
     locked = await errands.lock(connection, [each.turn.errand for each in results])
     held = [each for each in results if is_held(locked, each.turn.errand)]
     await _book(connection, held)

@@ -50,9 +50,7 @@ class Accepted:
 
 
 async def accept(
-    connection: AsyncConnection,
-    instructions: Sequence[Instruction[PayBill]],
-    booking: Booking,
+    connection: AsyncConnection, instructions: Sequence[Instruction[PayBill]], booking: Booking
 ) -> Accepted:
     """Accept a batch in the caller's transaction. A command that was accepted before changes nothing.
 
@@ -68,19 +66,9 @@ async def accept(
     fresh, reused = sort_out(ids, prints, known)
     if not fresh:
         return Accepted([], [], reused)
-    bills = await find_bills(connection, [instructions[n].command.bill_id for n in fresh])
-    limits = await payment_limits(connection)
-    decided: list[Decision] = []
-    for position in fresh:
-        command = instructions[position].command
-        bill = bills.get(command.bill_id)
-        reason = reason_against(command, bill, limits)
-        if reason is None and command.bill_id in taken:
-            reason = "bill_already_paid"
-        if reason is None:
-            taken.add(command.bill_id)
-        payment = _payment(ids[position], instructions[position], bill, reason, now)
-        decided.append(Decision(payment, prints[position]))
+    new = [(ids[position], instructions[position]) for position in fresh]
+    payments = await _decide(connection, new, taken, now)
+    decided = [Decision(each, prints[n]) for each, n in zip(payments, fresh, strict=True)]
     accounts = await _fund(connection, decided)
     await keep(connection, decided, now)
     payments = [each.payment for each in decided]
@@ -95,6 +83,28 @@ async def accept(
     return Accepted(held, waiting, reused)
 
 
+async def _decide(
+    connection: AsyncConnection,
+    new: Sequence[tuple[UUID, Instruction[PayBill]]],
+    taken: set[UUID],
+    now: datetime,
+) -> list[Payment]:
+    # `taken`: bills that a live payment holds; those that are paid here are added.
+    bills = await find_bills(connection, [instruction.command.bill_id for _, instruction in new])
+    limits = await payment_limits(connection)
+    payments: list[Payment] = []
+    for id, instruction in new:
+        bill_id = instruction.command.bill_id
+        bill = bills.get(bill_id)
+        reason = reason_against(instruction.command, bill, limits)
+        if reason is None and bill_id in taken:
+            reason = "bill_already_paid"
+        if reason is None:
+            taken.add(bill_id)
+        payments.append(_payment(id, instruction, bill, reason, now))
+    return payments
+
+
 def reason_against(command: PayBill, bill: Bill | None, limits: Limits) -> str | None:
     """A short code that says why a payment may not begin, or nothing. The bill decides, never the caller."""
     limit = limits.get(command.channel)
@@ -102,30 +112,16 @@ def reason_against(command: PayBill, bill: Bill | None, limits: Limits) -> str |
         return "channel_unknown"
     if bill is None:
         return "bill_unknown"
-    return _against_bill(command, bill) or ("above_limit" if command.amount_minor > limit else None)
-
-
-def _against_bill(command: PayBill, bill: Bill) -> str | None:
-    if bill.closed:
-        return "bill_closed"
-    if bill.expired:
-        return "bill_expired"
-    if bill.currency != command.currency:
-        return "currency_mismatch"
-    return None if bill.allows(command.amount_minor) else "amount_not_allowed"
+    reason = bill.reason_against(command.amount_minor, command.currency)
+    return reason or ("above_limit" if command.amount_minor > limit else None)
 
 
 async def _look(
     connection: AsyncConnection, ids: list[UUID], instructions: Sequence[Instruction[PayBill]]
 ) -> tuple[dict[UUID, bytes], set[UUID]]:
     # What is kept under these ids, and which of the bills a live payment holds.
-    rows = await connection.execute(
-        _KNOWN,
-        {
-            "ids": ids,
-            "bills": [each.command.bill_id for each in instructions],
-        },
-    )
+    asked = {"ids": ids, "bills": [each.command.bill_id for each in instructions]}
+    rows = await connection.execute(_KNOWN, asked)
     known: dict[UUID, bytes] = {}
     taken: set[UUID] = set()
     for row in rows:

@@ -66,7 +66,9 @@ async def record(connection: AsyncConnection, results: Sequence[Progress]) -> in
     await record_calls(
         connection, [(each.payment.subject, call) for each in results for call in each.calls]
     )
-    await _lock_wallets(connection, results)
+    # Wallets before payments, as everywhere.
+    wallets = {each.payment.wallet for each in results if not each.payment.by_psp}
+    await ledger.lock_accounts(connection, wallets)
     found = await connection.execute(_LOCK, {"ids": [each.payment.id for each in results]})
     rows = found.all()
     locked = await errands.lock(connection, [each.payment.errand for each in results])
@@ -88,12 +90,6 @@ async def record(connection: AsyncConnection, results: Sequence[Progress]) -> in
         said += events.succeeded(each.progress.payment, each.version, number, now)
     await enqueue(connection, said)
     return len(steps)
-
-
-async def _lock_wallets(connection: AsyncConnection, results: Sequence[Progress]) -> None:
-    # Wallets before payments, as everywhere.
-    wallets = {each.payment.wallet for each in results if not each.payment.by_psp}
-    await ledger.lock_accounts(connection, wallets)
 
 
 def _steps(

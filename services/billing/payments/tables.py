@@ -82,9 +82,8 @@ payments = Table(
     Column("currency", CHAR(3), nullable=False),
     Column("funding", Text, nullable=False),
     Column("payment_method", String(bounds.PAYMENT_METHOD)),
-    Column(
-        "request_hash", LargeBinary, nullable=False
-    ),  # the same id with other content is an error
+    # The same id with other content is an error.
+    Column("request_hash", LargeBinary, nullable=False),
     Column("state", Text, nullable=False),
     Column("captured_minor", BigInteger, nullable=False, server_default="0"),
     Column("refund_pending_minor", BigInteger, nullable=False, server_default="0"),

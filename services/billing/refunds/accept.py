@@ -18,7 +18,8 @@ from events.ids import derived_id
 from events.payments import RefundPayment
 from services.billing.instruction import Instruction, fingerprint, sort_out
 from services.billing.payments import refundable
-from services.billing.payments.refundable import Refundable
+from services.billing.payments.refundable import GIVEN_BACK, REFUNDABLE, Refundable
+from services.billing.payments.tables import State
 from services.billing.refunds.model import Decided, Refund, Reversal
 from services.billing.refunds.read import read
 from services.billing.refunds.tables import RefundState
@@ -132,7 +133,7 @@ def _decide(
 ) -> Decided:
     command = instruction.command
     amount = command.amount_minor or max(left_minor, 0)
-    reason = payment.reason_against or _reason_against(amount, left_minor)
+    reason = _reason_against(payment.state, amount, left_minor)
     state = RefundState.FAILED if reason else RefundState.ACCEPTED
     refund = Refund(
         command.refund_id,
@@ -145,7 +146,9 @@ def _decide(
     return Decided(refund, state, reason)
 
 
-def _reason_against(amount_minor: int, left_minor: int) -> str | None:
+def _reason_against(state: State, amount_minor: int, left_minor: int) -> str | None:
+    if state not in REFUNDABLE:
+        return "already_refunded" if state in GIVEN_BACK else "not_succeeded"
     if left_minor <= 0:
         return "already_refunded"
     return "more_than_is_left" if amount_minor > left_minor else None

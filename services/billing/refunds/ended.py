@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.billing.outside.ended import Ended, in_words
+from services.billing.outside.ended import Ended, in_words, locks
 from services.billing.payments.read import find_paid
 from services.billing.refunds.tables import RefundState
 from services.billing.subject import Kind, Subject
@@ -15,21 +15,14 @@ _READ = text(f"""
     SELECT id, payment_id, amount_minor, state, reason, transfer_id FROM refunds
     WHERE id = ANY(CAST(:ids AS uuid[])) AND state = '{RefundState.SUCCEEDED}'
 """)  # noqa: S608 - the states are our own constants
-_LOCK = text("""
-    SELECT id FROM refunds WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE
-""")
+LOCK = locks("refunds")
 
 
 async def lock_ended(connection: AsyncConnection, id: UUID) -> UUID | None:
     """Lock a refund that the PSP has made; the id of the transfer that has booked it."""
-    await lock(connection, [id])
+    await connection.execute(LOCK, {"ids": [id]})
     ended = await read_ended(connection, [id])
     return ended[0].transfer_id if ended else None
-
-
-async def lock(connection: AsyncConnection, ids: Sequence[UUID]) -> None:
-    """Lock these refunds."""
-    await connection.execute(_LOCK, {"ids": list(ids)})
 
 
 async def read_ended(connection: AsyncConnection, ids: Sequence[UUID]) -> list[Ended]:

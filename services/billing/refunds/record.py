@@ -172,13 +172,16 @@ async def _move(connection: AsyncConnection, ended: Sequence[Outcome]) -> dict[U
 
 
 def _transfer(progress: Outcome, payment: Moved, now: datetime) -> ledger.Transfer:
+    wallet = ledger.wallet(payment.channel, payment.payer, payment.currency)
+    source = ledger.psp_clearing(payment.currency) if payment.funding == "psp" else wallet
+    paid = ledger.pay_bill(
+        payment.id, source, payment.biller_id, payment.amount_minor, payment.finished_at
+    )
     refund = progress.refund
     assert refund.transfer_id is not None
     if refund.to_wallet:
-        return ledger.refund_to_wallet(
-            refund.transfer_id, payment.paid, payment.wallet, refund.amount_minor, now
-        )
-    return ledger.refund(refund.transfer_id, payment.paid, refund.amount_minor, now)
+        return ledger.refund_to_wallet(refund.transfer_id, paid, wallet, refund.amount_minor, now)
+    return ledger.refund(refund.transfer_id, paid, refund.amount_minor, now)
 
 
 def _events(
