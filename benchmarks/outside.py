@@ -19,12 +19,12 @@ from benchmarks.stage import City, Stage
 from events.bills import LookUpBills
 from events.ids import uuid7
 from sandbox import catalogue
-from sandbox.billers.institutions import INSTITUTIONS
-from sandbox.ports import HOST, free_port
-from sandbox.process import Process
+from sandbox.billers.biller_list import BILLERS
+from sandbox.local.local_process import LocalProcess
+from sandbox.local.ports import HOST, free_port
 
 ACCOUNTS_PER_BILLER = 1_000
-CALLED = [each.id for each in INSTITUTIONS if each.settled_by == "call"]
+CALLED = [each.id for each in BILLERS if each.settled_by == "call"]
 
 _BILLERS = text("""
     INSERT INTO billers (id, name_zh, name_en, currency, settled_by, connector, account_number_pattern,
@@ -42,8 +42,8 @@ _ACCOUNTS = text("""
 class Outside:
     """The PSP and the billers of one measurement. `environment` is what Meterhall's processes are told of them."""
 
-    psp: Process
-    billers: Process
+    psp: LocalProcess
+    billers: LocalProcess
     billers_url: str
     environment: dict[str, str]
 
@@ -117,11 +117,13 @@ def look_up(account_id: UUID) -> LookUpBills:
 
 def _process(
     name: str, folder: Path, environment: dict[str, str], more: tuple[str, ...]
-) -> Process:
+) -> LocalProcess:
     port = free_port()
     arguments = ("--port", str(port), "--state", str(folder / name), *more)
     url = f"http://{HOST}:{port}/livez"
-    return Process(name, f"sandbox.{name}", environment, folder / f"{name}.log", url, arguments)
+    return LocalProcess(
+        name, f"sandbox.{name}", environment, folder / f"{name}.log", url, arguments
+    )
 
 
 async def _catalogue(city: City, billers_url: str) -> None:

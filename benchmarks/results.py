@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.stage import Stage
-from sandbox.kafka import jars
+from sandbox.local.kafka import jars
 
 LATEST = Path(__file__).parent / "results" / "latest.json"
 PARTS = ("asyncpg", "aiokafka", "faststream", "sqlalchemy", "pydantic", "kafka-python", "uvloop")

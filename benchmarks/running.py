@@ -12,14 +12,14 @@ from kafka.errors import CoordinatorNotAvailableError
 from benchmarks.cost import Meter
 from benchmarks.stage import City, Stage
 from messaging.control import admin_client
-from sandbox.process import Process
+from sandbox.local.local_process import LocalProcess
 
 WORKERS = 2  # one per core
 SETTLE_SECONDS = 60.0
 
 
 @asynccontextmanager
-async def running(processes: Sequence[Process]) -> AsyncIterator[None]:
+async def running(processes: Sequence[LocalProcess]) -> AsyncIterator[None]:
     """Start them all, and stop them afterwards."""
     try:
         for process in processes:
@@ -34,7 +34,7 @@ async def running(processes: Sequence[Process]) -> AsyncIterator[None]:
 
 def workers(
     stage: Stage, city: City, environment: Mapping[str, str] | None = None
-) -> list[Process]:
+) -> list[LocalProcess]:
     """The shipped workers of billing."""
     told = {"METERHALL_DATABASE_URL": city.billing_url, **(environment or {})}
     return [
@@ -43,13 +43,13 @@ def workers(
     ]
 
 
-def relay(stage: Stage, city: City) -> Process:
+def relay(stage: Stage, city: City) -> LocalProcess:
     """The shipped relay of billing."""
     told = {"METERHALL_DATABASE_URL": city.billing_url}
     return stage.process("relay", "services.billing.relay", told)
 
 
-def meter(stage: Stage, **processes: Sequence[Process]) -> Meter:
+def meter(stage: Stage, **processes: Sequence[LocalProcess]) -> Meter:
     """A meter of these processes, PostgreSQL, Kafka and this process."""
     return Meter(stage, {name: [each.pid for each in group] for name, group in processes.items()})
 
@@ -64,7 +64,7 @@ async def settled(stage: Stage, group: str, members: int) -> None:
 
 
 @contextmanager
-def held(processes: Sequence[Process]) -> Iterator[None]:
+def held(processes: Sequence[LocalProcess]) -> Iterator[None]:
     """Stop them, as if time stood still for them; for less than a consumer's session, or they lose their partitions."""
     for each in processes:
         os.kill(each.pid, signal.SIGSTOP)

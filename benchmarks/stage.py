@@ -21,11 +21,11 @@ from benchmarks.plan import Plan
 from chassis.database import connect_directly
 from messaging.control import provision
 from migrations.apply import migrate
-from sandbox.databases import create_database
-from sandbox.kafka import Kafka
-from sandbox.ports import HOST, free_port
-from sandbox.postgres import Postgres
-from sandbox.process import Process
+from sandbox.local.create_database import create_database
+from sandbox.local.kafka import Kafka
+from sandbox.local.local_process import LocalProcess
+from sandbox.local.ports import HOST, free_port
+from sandbox.local.postgres import Postgres
 from services.billing.channels.signing_keys import derive
 from services.billing.database import connect
 
@@ -111,7 +111,7 @@ class Stage:
 
     def process(
         self, name: str, module: str, environment: Mapping[str, str], *arguments: str
-    ) -> Process:
+    ) -> LocalProcess:
         """One of Meterhall's processes, not started yet, with a port of its own for its probes."""
         port = free_port()
         own = {
@@ -122,7 +122,7 @@ class Stage:
         }
         ready = f"http://{HOST}:{port}/readyz"
         log = self.folder / "logs" / f"{name}.log"
-        return Process(name, module, {**own, **environment}, log, ready, arguments)
+        return LocalProcess(name, module, {**own, **environment}, log, ready, arguments)
 
     def free_bytes(self) -> int:
         """What is left of the disk that it is on."""

@@ -19,7 +19,7 @@ from benchmarks.run import Run
 from benchmarks.running import meter, running
 from benchmarks.stage import City
 from events.ids import uuid7
-from sandbox.process import Process
+from sandbox.local.local_process import LocalProcess
 from services.billing.channels import issue_key
 
 CONNECTIONS = 64
@@ -46,7 +46,7 @@ async def measure(run: Run) -> dict[str, Sample]:
 
 
 async def _ask(
-    run: Run, web: Process, key: str, due: Iterator[Due]
+    run: Run, web: LocalProcess, key: str, due: Iterator[Due]
 ) -> tuple[list[float], float, dict[str, float]]:
     """Milliseconds of each request that was accepted, the seconds of all of them, and their cost."""
     address = urlsplit(web.ready_url)

@@ -20,7 +20,7 @@ from benchmarks.stage import Stage
 from benchmarks.wallet import Wallets, encode
 from benchmarks.witness import Witness
 from events.topics import PAYMENT_EVENTS, PAYMENT_GROUP, RECEIPT_EVENTS
-from sandbox.process import Process
+from sandbox.local.local_process import LocalProcess
 
 SHARES = (25, 50, 75)
 WARM_UP_SECONDS = 2.0
@@ -57,7 +57,7 @@ async def measure(run: Run) -> dict[str, Sample]:
 
 async def _pace(
     stage: Stage,
-    processes: Mapping[str, Sequence[Process]],
+    processes: Mapping[str, Sequence[LocalProcess]],
     wallets: Wallets,
     due: Sequence[Due],
     per_second: float,

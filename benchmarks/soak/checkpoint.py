@@ -19,7 +19,7 @@ from benchmarks.soak.sender import Entry, read_diary
 from benchmarks.soak.watch import Latencies, Watch
 from events.topics import RECEIPT_EVENTS
 from messaging.relay import backlog
-from sandbox.process import Process
+from sandbox.local.local_process import LocalProcess
 
 Row = dict[str, Any]
 
@@ -45,7 +45,7 @@ class Subjects:
 
     scene: Scene
     connection: Connection  # the superuser's, to the city's database
-    processes: Mapping[str, Sequence[Process]]
+    processes: Mapping[str, Sequence[LocalProcess]]
     latencies: Latencies
     watch: Watch
 

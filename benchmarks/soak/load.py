@@ -24,7 +24,7 @@ from benchmarks.soak.sizes import RESERVE_BYTES
 from benchmarks.soak.watch import Latencies, Watch
 from chassis.database import connect_directly
 from events.topics import PAYMENT_EVENTS, PAYMENT_GROUP, RECEIPT_EVENTS
-from sandbox.process import Process
+from sandbox.local.local_process import LocalProcess
 
 # The timer begins with upkeep and audit. Both are to meet a load.
 TIMER_AFTER_SECONDS = 10.0
@@ -90,7 +90,7 @@ class Load:
         deaths = sum(each.startswith(self._relay.name) for each in watch.deaths)
         return Told(*told, relay_restarts=logs["relay"].get("relay_starts_over", 0) + deaths)
 
-    def _processes(self) -> dict[str, Sequence[Process]]:
+    def _processes(self) -> dict[str, Sequence[LocalProcess]]:
         return {
             "worker": self._workers,
             "relay": [self._relay],
@@ -214,5 +214,5 @@ async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _end_of(process: Process) -> str:
+def _end_of(process: LocalProcess) -> str:
     return process.log.read_text(errors="replace")[-1000:]

@@ -14,7 +14,7 @@ from benchmarks.soak.days import changes, partitions
 from benchmarks.soak.topics import partitions as some_partitions
 from events.ids import milliseconds_of
 from events.topics import RECEIPT_EVENTS
-from sandbox.process import Process
+from sandbox.local.local_process import LocalProcess
 
 # A sixth of the receipts is enough to know how long they take, and costs little.
 SAMPLED_PARTITIONS = 2
@@ -77,7 +77,7 @@ class Watch:
     """Looks once a second. `seen` (partitions new or gone), `audits`, `deaths` grow; `at` is the clock of the run."""
 
     def __init__(
-        self, superuser: Connection, processes: Sequence[Process], at: Callable[[], float]
+        self, superuser: Connection, processes: Sequence[LocalProcess], at: Callable[[], float]
     ) -> None:
         self._superuser = superuser
         self._processes = list(processes)
@@ -92,7 +92,7 @@ class Watch:
         """Each statement of an audit that was seen: when it began, and for how long it was seen at work."""
         return list(self._auditing.values())
 
-    def also(self, process: Process) -> None:
+    def also(self, process: LocalProcess) -> None:
         """Watch this process, too."""
         self._processes.append(process)
 

@@ -15,7 +15,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 from chassis.database import connect_directly
 from events.topics import BY_CODE
-from sandbox.city import City
+from sandbox.local_city import LocalCity
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Row:
     refunded_minor: int
 
 
-async def query(city: City, statement: str, schema: str = "billing") -> list[Any]:
+async def query(city: LocalCity, statement: str, schema: str = "billing") -> list[Any]:
     """Rows of one of our databases, read by the application's role."""
     name = "METERHALL_DATABASE_URL" if schema == "billing" else f"METERHALL_{schema}_DATABASE_URL"
     connection = await connect_directly(city.environment[name.upper()], schema)
@@ -40,7 +40,7 @@ async def query(city: City, statement: str, schema: str = "billing") -> list[Any
         await connection.close()
 
 
-async def payments(city: City) -> dict[UUID, Row]:
+async def payments(city: LocalCity) -> dict[UUID, Row]:
     """Every payment that we know of."""
     rows = await query(
         city,
@@ -55,7 +55,7 @@ def fetch(url: str) -> Any:
         return json.load(answer)
 
 
-def ask(city: City, method: str, part: str, path: str, body: Any = None) -> None:
+def ask(city: LocalCity, method: str, part: str, path: str, body: Any = None) -> None:
     """Pull one of the strings of a part of the sandbox."""
     data = None if body is None else json.dumps(body).encode()
     headers = {"Content-Type": "application/json"}
@@ -65,7 +65,7 @@ def ask(city: City, method: str, part: str, path: str, body: Any = None) -> None
         pass
 
 
-async def disagreements(city: City) -> list[str]:
+async def disagreements(city: LocalCity) -> list[str]:
     """Where the PSP's or a biller's own book differs from ours; nothing when every payment has come to its end."""
     ours = await payments(city)
     top_ups = await query(city, "SELECT id, state, amount_minor FROM top_ups")
@@ -121,7 +121,7 @@ def _captured(book: Any, kind: str) -> dict[str, list[int]]:
     return captured
 
 
-def _at_the_billers(city: City, ours: dict[UUID, Row]) -> list[str]:
+def _at_the_billers(city: LocalCity, ours: dict[UUID, Row]) -> list[str]:
     by_call = {row["id"] for row in city.billers() if row["settled_by"] == "call"}
     net: dict[str, list[int]] = defaultdict(list)
     for each in fetch(f"{city.home.url('billers')}/sandbox/book"):
@@ -142,7 +142,7 @@ def _at_the_billers(city: City, ours: dict[UUID, Row]) -> list[str]:
 _PAID = {"succeeded", "partially_refunded", "refunded", "reversed"}
 
 
-async def topic_disagreements(city: City, schema: str) -> list[str]:
+async def topic_disagreements(city: LocalCity, schema: str) -> list[str]:
     """Where the topics, read by kafka-python, differ from an outbox: row by row, and in order per key.
 
     An event may stand twice in a topic (a relay that died sends its last wave again); the first of them counts.
@@ -176,7 +176,7 @@ class _Topic:
     order: dict[str, list[str]]
 
 
-def events(city: City, topic: str) -> list[tuple[str, str, float]]:
+def events(city: LocalCity, topic: str) -> list[tuple[str, str, float]]:
     """Every event of a topic, oldest first per key: its key, its name without version, and when it was published."""
     found = []
     for record in _records(city.environment["METERHALL_KAFKA"], topic):

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sandbox.city import City
+from sandbox.local_city import LocalCity
 from tests.end_to_end import books
 
 # Every process that moves money forward.
@@ -26,7 +26,7 @@ _STUCK = f"""
 class Disruption:
     """Kills and freezes parts of one city at random moments, and counts what it did."""
 
-    def __init__(self, city: City, chance: random.Random) -> None:
+    def __init__(self, city: LocalCity, chance: random.Random) -> None:
         assert city.postgres is not None, "the city must have a PostgreSQL of its own"
         assert city.kafka is not None, "the city must have a Kafka of its own"
         self._city = city

@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from sandbox.billers import faults as at_billers
-from sandbox.billers.institutions import INSTITUTIONS
-from sandbox.city import City
-from sandbox.faults import LATE
-from sandbox.psp import faults as at_psp
+from sandbox.billers.biller_faults import KINDS as BILLER_KINDS
+from sandbox.billers.biller_list import BILLERS
+from sandbox.local_city import LocalCity
+from sandbox.psp.psp_faults import KINDS as PSP_KINDS
+from sandbox.stand_in.fault_list import LATE
 from tests.end_to_end import books
 
 # Seconds that a fault takes. What hangs outlasts the time-out (of the PSP, as SETTINGS has it), and a late effect comes
@@ -40,7 +40,7 @@ def method(operation: str, kind: str) -> str:
 def psp_faults() -> Iterator[Fault]:
     """Those that wait at the PSP for a call that asks."""
     for operation in PSP_LOOKS:
-        for kind in at_psp.KINDS:
+        for kind in PSP_KINDS:
             if kind != LATE:
                 seconds = PSP_SECONDS.get(kind, 0)
                 yield {"operation": operation, "kind": kind, "seconds": seconds}
@@ -51,14 +51,14 @@ def biller_faults() -> Iterator[Fault]:
     # The first of the faults that fit a call is the one that fires.
     yield {"biller": REFUSES_UNAPPLY, "operation": "unapply", "kind": "refuse"}
     yield {"biller": REFUSES_APPLY, "operation": "apply", "kind": "refuse", "probability": 1.0}
-    called = [each.id for each in INSTITUTIONS if each.settled_by == "call"]
+    called = [each.id for each in BILLERS if each.settled_by == "call"]
     called = [each for each in called if each not in {REFUSES_APPLY, REFUSES_UNAPPLY}]
-    kinds = [kind for kind in at_billers.KINDS if kind != "refuse"]
+    kinds = [kind for kind in BILLER_KINDS if kind != "refuse"]
     for number, kind in enumerate(kinds * APPLIES):
         yield _at(called[number % len(called)], "apply", kind)
     for kind in kinds:
         yield {**_at("*", "unapply", kind), "times": UNAPPLIES}
-    for kind in at_billers.KINDS:
+    for kind in BILLER_KINDS:
         if kind != LATE:
             yield {**_at("*", "query", kind), "times": QUERIES}
 
@@ -70,26 +70,26 @@ def _at(biller: str, operation: str, kind: str) -> Fault:
 
 def planned() -> set[str]:
     """What must have fired, as `operation:kind` at the PSP and `biller:operation:kind` at any biller."""
-    moves = {f"psp:{operation}:{kind}" for operation in PSP_MOVES for kind in at_psp.KINDS}
+    moves = {f"psp:{operation}:{kind}" for operation in PSP_MOVES for kind in PSP_KINDS}
     looks = {f"psp:{each['operation']}:{each['kind']}" for each in psp_faults()}
     billers = {f"biller:{each['operation']}:{each['kind']}" for each in biller_faults()}
     return moves | looks | billers
 
 
-def install(city: City) -> None:
+def install(city: LocalCity) -> None:
     """Have the institutions err from now on."""
     for part, faults in (("psp", psp_faults()), ("billers", biller_faults())):
         for fault in faults:
             books.ask(city, "POST", part, "/sandbox/faults", fault)
 
 
-def clear(city: City) -> None:
+def clear(city: LocalCity) -> None:
     """Have all institutions be well again."""
     books.ask(city, "DELETE", "psp", "/sandbox/faults")
     books.ask(city, "DELETE", "billers", "/sandbox/faults")
 
 
-def fired(city: City) -> Counter[str]:
+def fired(city: LocalCity) -> Counter[str]:
     """How often each fault fired, named as in `planned`."""
     counted: Counter[str] = Counter()
     for name, times in _report(city, "psp").items():
@@ -99,6 +99,6 @@ def fired(city: City) -> Counter[str]:
     return counted
 
 
-def _report(city: City, part: str) -> dict[str, int]:
+def _report(city: LocalCity, part: str) -> dict[str, int]:
     told: dict[str, int] = books.fetch(f"{city.home.url(part)}/sandbox/faults")["fired"]
     return told

@@ -9,17 +9,17 @@ from uuid import UUID, uuid4
 
 from events.ids import uuid7
 from events.payments import RefundPayment, TopUpWallet
-from sandbox.billers.institutions import INSTITUTIONS
-from sandbox.city import CHANNEL
-from sandbox.demo.wallet import Wallet
-from sandbox.psp.faults import KINDS
+from sandbox.billers.biller_list import BILLERS
+from sandbox.demo.wallet_app import WalletApp
+from sandbox.local_city import CHANNEL
+from sandbox.psp.psp_faults import KINDS
 from tests.end_to_end import fault_plan
 from tests.end_to_end.traffic import Bill, insist, pay_bill
 
 PAYERS = [f"trouble-{number:02d}" for number in range(20)]
 # A payment that has not succeeded so long after the last one was sent gets no refund.
 REFUND_SECONDS = 60.0
-_BY_FILE = {each.id for each in INSTITUTIONS if each.settled_by == "file"}
+_BY_FILE = {each.id for each in BILLERS if each.settled_by == "file"}
 
 
 @dataclass
@@ -77,7 +77,7 @@ def _with_fault(operation: str, kind: str, refund: str | None, bill: Bill) -> Or
 
 
 async def send_payments(
-    wallet: Wallet, orders: list[Order], sent: Sent, apart_seconds: float
+    wallet: WalletApp, orders: list[Order], sent: Sent, apart_seconds: float
 ) -> None:
     """All orders, by HTTP and by Kafka in turn."""
 
@@ -96,7 +96,7 @@ async def send_payments(
             await asyncio.sleep(apart_seconds)
 
 
-async def send_top_ups(wallet: Wallet, sent: Sent, apart_seconds: float) -> None:
+async def send_top_ups(wallet: WalletApp, sent: Sent, apart_seconds: float) -> None:
     """A top-up with each fault, by HTTP and by Kafka in turn."""
 
     async def top_up(number: int, kind: str) -> None:
@@ -121,7 +121,7 @@ async def send_top_ups(wallet: Wallet, sent: Sent, apart_seconds: float) -> None
             await asyncio.sleep(apart_seconds)
 
 
-async def send_refunds(wallet: Wallet, count: int, sent: Sent) -> None:
+async def send_refunds(wallet: WalletApp, count: int, sent: Sent) -> None:
     """The refunds of the `count` payments, each when its payment has succeeded, by HTTP and by Kafka in turn."""
     asked: set[UUID] = set()
     seconds_left = REFUND_SECONDS
@@ -143,7 +143,7 @@ async def send_refunds(wallet: Wallet, count: int, sent: Sent) -> None:
             await asyncio.sleep(1)
 
 
-async def _refund(wallet: Wallet, id: UUID, part: int | None, sent: Sent) -> None:
+async def _refund(wallet: WalletApp, id: UUID, part: int | None, sent: Sent) -> None:
     if len(sent.refunds) % 2:
         command = RefundPayment(
             refund_id=uuid7(), payment_id=id, channel=CHANNEL, amount_minor=part
@@ -155,7 +155,7 @@ async def _refund(wallet: Wallet, id: UUID, part: int | None, sent: Sent) -> Non
     sent.refunds[await _post(wallet, f"/v1/payments/{id}/refunds", body)] = id
 
 
-async def _post(wallet: Wallet, path: str, body: dict[str, Any]) -> UUID:
+async def _post(wallet: WalletApp, path: str, body: dict[str, Any]) -> UUID:
     # However often it is sent, it is one request.
     key = {"Idempotency-Key": str(uuid4())}
     return UUID((await insist(lambda: wallet.post(path, body, key)))["id"])

@@ -20,10 +20,10 @@ from events.bills import LookUpBills
 from events.ids import uuid7
 from events.message import Event
 from events.payments import PayBill
-from sandbox.billers.institutions import INSTITUTIONS
-from sandbox.city import CHANNEL, City
+from sandbox.billers.biller_list import BILLERS
 from sandbox.demo.day import amount_for
-from sandbox.demo.wallet import MOST_OPEN, Wallet
+from sandbox.demo.wallet_app import MOST_OPEN, WalletApp
+from sandbox.local_city import CHANNEL, LocalCity
 from tests.end_to_end import books
 from tests.end_to_end.traffic import Bill, owed_bills, pay_bill
 
@@ -33,8 +33,8 @@ LOOKUP_RATE = 30.0
 # Fresh processes open connections and plan their statements; then it is seen how long payments take by themselves.
 WARM_UP_SECONDS, BEFORE_SECONDS = 6.0, 10.0
 SECONDS = WARM_UP_SECONDS + BEFORE_SECONDS + DARK_SECONDS
-CALLED = [each.id for each in INSTITUTIONS if each.settled_by == "call"][:10]
-BY_FILE = [each.id for each in INSTITUTIONS if each.settled_by == "file"]
+CALLED = [each.id for each in BILLERS if each.settled_by == "call"][:10]
+BY_FILE = [each.id for each in BILLERS if each.settled_by == "file"]
 DARK, HEALTHY = CALLED[0], CALLED[1:]
 OF_EACH = ceil(SECONDS * RATE / 3)
 # Billers by file say beforehand what is owed, 1.15 bills an account as a rule.
@@ -82,7 +82,7 @@ class Times:
     back: float
 
 
-async def make_load(city: City, wallet: Wallet) -> Load:
+async def make_load(city: LocalCity, wallet: WalletApp) -> Load:
     """Bills, filled wallets, and the commands that pay and look up."""
     wanted = {DARK: OF_EACH, **dict.fromkeys(HEALTHY, ceil(OF_EACH / len(HEALTHY)))}
     await asyncio.to_thread(_issue, city, wanted)
@@ -110,7 +110,7 @@ async def make_load(city: City, wallet: Wallet) -> Load:
     return Load(commands, paid, looked_up["called"], expires_at)
 
 
-async def send(city: City, load: Load) -> Times:
+async def send(city: LocalCity, load: Load) -> Times:
     """Send all of it at an even pace; the dark biller goes away in the middle, and is back at the end."""
     records = encode(load.commands, city.home.secrets["signing_key"])
     async with Wallets(city.environment["METERHALL_KAFKA"]) as wallets:
@@ -147,7 +147,7 @@ def _merged(streams: list[list[Any]]) -> list[Event]:
     return [command for _, _, command in sorted(due, key=lambda each: each[:2])]
 
 
-def _issue(city: City, wanted: Mapping[str, int]) -> None:
+def _issue(city: LocalCity, wanted: Mapping[str, int]) -> None:
     """Have the first accounts of each biller owe more."""
     url = f"{city.home.url('billers')}/sandbox/accounts?owing=true&limit=100000&biller="
     for biller, count in wanted.items():
@@ -157,7 +157,7 @@ def _issue(city: City, wanted: Mapping[str, int]) -> None:
                 books.ask(city, "POST", "billers", "/sandbox/bills", bill)
 
 
-async def _bills_by_file(city: City, biller: str) -> list[Bill]:
+async def _bills_by_file(city: LocalCity, biller: str) -> list[Bill]:
     rows = await books.query(
         city,
         "SELECT b.* FROM bills b JOIN accounts a ON a.id = b.account_id"
@@ -166,7 +166,7 @@ async def _bills_by_file(city: City, biller: str) -> list[Bill]:
     return [{**row, "expires_at": row["expires_at"].isoformat()} for row in rows]
 
 
-async def _fill(wallet: Wallet, bills: Iterable[Bill]) -> None:
+async def _fill(wallet: WalletApp, bills: Iterable[Bill]) -> None:
     """Put what all payments cost into the payers' wallets, and as much again: who pays which bill is not said yet."""
     total = sum(amount_for(bill) for bill in bills)
     each = 2 * total // len(PAYERS) + LARGEST_TOP_UP
@@ -182,7 +182,7 @@ async def _fill(wallet: Wallet, bills: Iterable[Bill]) -> None:
                 group.create_task(top_up(payer))
 
 
-async def _expiring(city: City, wallet: Wallet, like: list[Bill]) -> list[Bill]:
+async def _expiring(city: LocalCity, wallet: WalletApp, like: list[Bill]) -> list[Bill]:
     """A bill that soon expires for each of these bills' accounts."""
     issued = []
     for number, bill in enumerate(like):
@@ -200,10 +200,10 @@ async def _expiring(city: City, wallet: Wallet, like: list[Bill]) -> list[Bill]:
     return issued
 
 
-def _go_away(city: City) -> None:
+def _go_away(city: LocalCity) -> None:
     hang = {"biller": DARK, "kind": "timeout_before", "probability": 1.0, "seconds": 3_600}
     books.ask(city, "POST", "billers", "/sandbox/faults", hang)
 
 
-def _come_back(city: City) -> None:
+def _come_back(city: LocalCity) -> None:
     books.ask(city, "DELETE", "billers", f"/sandbox/faults?biller={DARK}")

@@ -11,8 +11,8 @@ from collections import Counter
 from typing import Any
 from uuid import UUID
 
-from sandbox.city import City
-from sandbox.demo.wallet import Wallet
+from sandbox.demo.wallet_app import WalletApp
+from sandbox.local_city import LocalCity
 from tests.end_to_end import books
 from tests.end_to_end.traffic import ended, evenly, owed_bills, pay_bill, published
 
@@ -26,7 +26,7 @@ PATIENCE_SECONDS = 240.0
 
 
 async def test_nothing_is_lost_or_doubled_when_processes_are_killed(
-    city: City, wallet: Wallet
+    city: LocalCity, wallet: WalletApp
 ) -> None:
     print(f"seed {SEED}: {PAYMENTS} payments, {KILLS} kills")
     chance = random.Random(SEED)
@@ -56,7 +56,7 @@ async def test_nothing_is_lost_or_doubled_when_processes_are_killed(
     assert sum(killed.values()) == KILLS
 
 
-async def _send(wallet: Wallet, bills: list[dict[str, Any]], payers: list[str]) -> set[UUID]:
+async def _send(wallet: WalletApp, bills: list[dict[str, Any]], payers: list[str]) -> set[UUID]:
     # Each command is sent twice, as a wallet does that never heard of the first: it must count once.
     ids: set[UUID] = set()
     for number, bill in enumerate(bills):

@@ -8,9 +8,9 @@ from uuid import UUID, uuid4
 
 from events.ids import uuid7
 from events.payments import PayBill, PspFunding, RefundPayment, TopUpWallet
-from sandbox.city import CHANNEL, City
 from sandbox.demo.day import amount_for
-from sandbox.demo.wallet import Wallet, WalletError
+from sandbox.demo.wallet_app import WalletApp, WalletError
+from sandbox.local_city import CHANNEL, LocalCity
 from tests.end_to_end import books
 from tests.end_to_end.test_city import PATIENCE_SECONDS, owed
 
@@ -32,7 +32,9 @@ async def until(what: Callable[[], Awaitable[Any]]) -> Any:
         await asyncio.sleep(0.1)
 
 
-async def test_one_id_pays_a_bill_fills_a_wallet_and_gives_back(city: City, wallet: Wallet) -> None:
+async def test_one_id_pays_a_bill_fills_a_wallet_and_gives_back(
+    city: LocalCity, wallet: WalletApp
+) -> None:
     bill = await owed(city, wallet, 30)
     id, payer = uuid7(), f"three-{uuid4().hex[:8]}"
     amount = amount_for(bill)

@@ -9,9 +9,9 @@ from events.ids import uuid7
 from events.payments import PayBill, WalletFunding
 from events.topics import DEAD_LETTERS, PAYMENT_COMMANDS, PAYMENT_GROUP
 from messaging.outbox import unpack_raw
-from sandbox.city import CHANNEL, City
 from sandbox.demo.day import amount_for
-from sandbox.demo.wallet import Wallet
+from sandbox.demo.wallet_app import WalletApp
+from sandbox.local_city import CHANNEL, LocalCity
 from tests.end_to_end import books
 from tests.end_to_end.test_city import PATIENCE_SECONDS, ended, owed
 
@@ -31,7 +31,7 @@ def command_of(bill: dict[str, Any], payer: str) -> PayBill:
     )
 
 
-async def reason_against(city: City, command: PayBill) -> str:
+async def reason_against(city: LocalCity, command: PayBill) -> str:
     """Wait for the command's dead letter: its reason."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
@@ -44,7 +44,7 @@ async def reason_against(city: City, command: PayBill) -> str:
         await asyncio.sleep(0.1)
 
 
-async def test_another_channel_can_not_spend_a_wallet(city: City, wallet: Wallet) -> None:
+async def test_another_channel_can_not_spend_a_wallet(city: LocalCity, wallet: WalletApp) -> None:
     payer = f"rich-{uuid4().hex[:8]}"
     await wallet.top_up(payer, 4_000_000)
     before = await wallet.get(f"/v1/wallets/{payer}")
@@ -53,7 +53,9 @@ async def test_another_channel_can_not_spend_a_wallet(city: City, wallet: Wallet
     key = city.command("channels", "issue-signing-key", stranger).split()[-1]
     assert key.split("_")[1] in city.command("channels", "list", "--json")
     command = command_of(await owed(city, wallet, 20), payer)
-    async with Wallet(city.environment, {**city.home.secrets, "signing_key": key}, stranger) as foe:
+    async with WalletApp(
+        city.environment, {**city.home.secrets, "signing_key": key}, stranger
+    ) as foe:
         await foe.send(command)
         assert await reason_against(city, command) == "wrong_channel"
         city.command("channels", "revoke-signing-key", key)

@@ -10,9 +10,9 @@ from kafka.errors import KafkaError
 
 from events.ids import uuid7
 from events.payments import PayBill, PspFunding, WalletFunding
-from sandbox.city import CHANNEL, City
 from sandbox.demo.day import amount_for
-from sandbox.demo.wallet import Wallet, WalletError
+from sandbox.demo.wallet_app import WalletApp, WalletError
+from sandbox.local_city import CHANNEL, LocalCity
 from tests.end_to_end import books
 
 AnswerT = TypeVar("AnswerT")
@@ -21,7 +21,7 @@ OPEN_STATES = frozenset(("accepted", "authorized", "applied"))
 
 
 async def owed_bills(
-    city: City, wallet: Wallet, wanted: Mapping[str, int]
+    city: LocalCity, wallet: WalletApp, wanted: Mapping[str, int]
 ) -> dict[str, list[Bill]]:
     """So many unpaid bills of each biller, looked up; each has its biller and its account number."""
     found: dict[str, list[Bill]] = {biller: [] for biller in wanted}
@@ -47,7 +47,7 @@ async def owed_bills(
     return found
 
 
-def evenly(city: City, count: int) -> dict[str, int]:
+def evenly(city: LocalCity, count: int) -> dict[str, int]:
     """As many of each biller of the city as it takes to have `count` in all."""
     billers = [str(row["id"]) for row in city.billers()]
     return {biller: -(-count // len(billers)) for biller in billers}
@@ -83,7 +83,7 @@ async def insist(call: Callable[[], Awaitable[AnswerT]], seconds: float = 180.0)
         await asyncio.sleep(0.5)
 
 
-async def ended(city: City, ids: Collection[UUID], seconds: float) -> set[UUID]:
+async def ended(city: LocalCity, ids: Collection[UUID], seconds: float) -> set[UUID]:
     """Wait until these payments have come to an end, at most so long; those that have not. Who has died is revived."""
     deadline = asyncio.get_running_loop().time() + seconds
     while True:
@@ -95,7 +95,7 @@ async def ended(city: City, ids: Collection[UUID], seconds: float) -> set[UUID]:
         await asyncio.sleep(0.5)
 
 
-async def published(city: City) -> None:
+async def published(city: LocalCity) -> None:
     """Wait until both relays have nothing left to publish."""
     deadline = asyncio.get_running_loop().time() + 60
     for schema in ("billing", "notifications"):
