@@ -13,9 +13,9 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from benchmarks.city import CHANNEL
-from benchmarks.running import running
-from benchmarks.stage import City, Stage
+from benchmarks.machine.running import running
+from benchmarks.machine.stage import Stage
+from benchmarks.measured_city import CHANNEL, MeasuredCity
 from events.bills import LookUpBills
 from events.ids import uuid7
 from sandbox import catalogue
@@ -74,7 +74,7 @@ class Outside:
 
 
 @asynccontextmanager
-async def outside(stage: Stage, city: City) -> AsyncIterator[Outside]:
+async def outside(stage: Stage, city: MeasuredCity) -> AsyncIterator[Outside]:
     """Both, with nothing in their books, and the billers in the city's catalogue."""
     folder = stage.folder / f"outside-{secrets.token_hex(4)}"
     folder.mkdir()
@@ -97,7 +97,9 @@ async def outside(stage: Stage, city: City) -> AsyncIterator[Outside]:
         yield Outside(psp, billers, billers_url, environment)
 
 
-async def open_accounts(city: City, at: Outside, billers: Sequence[str], each: int) -> list[UUID]:
+async def open_accounts(
+    city: MeasuredCity, at: Outside, billers: Sequence[str], each: int
+) -> list[UUID]:
     """So many accounts of each of these billers that owe something, in turn."""
     opened: list[list[UUID]] = []
     async with city.engine.begin() as connection:
@@ -126,7 +128,7 @@ def _process(
     )
 
 
-async def _catalogue(city: City, billers_url: str) -> None:
+async def _catalogue(city: MeasuredCity, billers_url: str) -> None:
     rows = [each for each in catalogue.rows(billers_url) if each["kind"] == "biller"]
     async with city.engine.begin() as connection:
         for row in rows:

@@ -15,7 +15,7 @@ from math import ceil
 from typing import Any
 from uuid import UUID
 
-from benchmarks.wallet import Wallets, encode
+from benchmarks.wallets import Wallets, encode
 from events.bills import LookUpBills
 from events.ids import uuid7
 from events.message import Event

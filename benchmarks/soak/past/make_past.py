@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
-from benchmarks.city import BILLERS, CHANNEL
-from benchmarks.soak.bare import Connection, bare
+from benchmarks.measured_city import BILLERS, CHANNEL, Connection, MeasuredCity
+from benchmarks.soak.past.bare import bare
 from benchmarks.soak.sizes import (
     ACCOUNT,
     AMOUNTS,
@@ -24,7 +24,6 @@ from benchmarks.soak.sizes import (
     Size,
     sql_id,
 )
-from benchmarks.stage import City
 from chassis.database import connect_directly
 from services.billing import ledger
 
@@ -112,7 +111,7 @@ _TOPPED_UP = f"""
 Job = tuple[str, int, int]
 
 
-async def make_past(city: City, size: Size, tell: Tell) -> None:
+async def make_past(city: MeasuredCity, size: Size, tell: Tell) -> None:
     """Fill the city's tables; it must be fresh. All indexes and constraints are there afterwards, as they were."""
     owner = await connect_directly(city.owner_url, "billing")
     try:
@@ -127,7 +126,7 @@ async def make_past(city: City, size: Size, tell: Tell) -> None:
         await owner.close()
 
 
-async def seal_past(city: City, tell: Tell) -> None:
+async def seal_past(city: MeasuredCity, tell: Tell) -> None:
     """Seal what is over, as the timer would have done all the time."""
     seals = transfers = told = 0
     while True:
@@ -142,7 +141,7 @@ async def seal_past(city: City, tell: Tell) -> None:
             return
 
 
-async def _fill(city: City, size: Size, now: datetime, tell: Tell) -> None:
+async def _fill(city: MeasuredCity, size: Size, now: datetime, tell: Tell) -> None:
     jobs = _jobs(size)
     rows = {statement: last + 1 for statement, _, last in jobs}
     total, done, told = sum(rows.values()), 0, 0
@@ -198,7 +197,7 @@ def _sized(statement: str, size: Size, now: datetime) -> str:
     )
 
 
-async def _run_all(city: City, statements: Sequence[str], tell: Tell) -> None:
+async def _run_all(city: MeasuredCity, statements: Sequence[str], tell: Tell) -> None:
     """Run them, as many at once as there are connections."""
     waiting = deque(statements)
 
@@ -213,7 +212,7 @@ async def _run_all(city: City, statements: Sequence[str], tell: Tell) -> None:
 
 
 @asynccontextmanager
-async def _connections(city: City) -> AsyncIterator[list[Connection]]:
+async def _connections(city: MeasuredCity) -> AsyncIterator[list[Connection]]:
     opened: list[Connection] = []
     try:
         for _ in range(CONNECTIONS):

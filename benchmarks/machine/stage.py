@@ -9,15 +9,12 @@ import secrets
 import shutil
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
-from benchmarks.city import CHANNEL, SIGNING_KEY_ID, Due, bills_due, build
-from benchmarks.plan import Plan
+from benchmarks.measured_city import CHANNEL, SIGNING_KEY_ID, MeasuredCity, build
+from benchmarks.plan import BenchmarkPlan
 from chassis.database import connect_directly
 from messaging.control import provision
 from migrations.apply import migrate
@@ -33,28 +30,10 @@ OWNER = "meterhall_owner"
 TEMPLATE = "city"
 
 
-@dataclass(frozen=True, slots=True)
-class City:
-    """A database of one measurement: its URLs, and billing's engine on it."""
-
-    name: str
-    owner_url: str
-    billing_url: str
-    engine: AsyncEngine
-
-    async def due(self, plan: Plan) -> list[Due]:
-        """The bills that nobody has paid, as bills_due() has them."""
-        connection = await connect_directly(self.owner_url, "billing")
-        try:
-            return await bills_due(connection, plan)
-        finally:
-            await connection.close()
-
-
 class Stage:
     """Servers and databases; entering it starts the servers and makes the template. Not inside an event loop."""
 
-    def __init__(self, folder: Path, plan: Plan, tell: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, plan: BenchmarkPlan, tell: Callable[[str], None]) -> None:
         self.folder = folder
         self.plan = plan
         self._tell = tell
@@ -94,7 +73,7 @@ class Stage:
         self.postgres.stop()
 
     @asynccontextmanager
-    async def city(self) -> AsyncIterator[City]:
+    async def city(self) -> AsyncIterator[MeasuredCity]:
         """A clone of the template, gone afterwards."""
         name = f"city_{secrets.token_hex(4)}"
         await self.superuser(
@@ -104,7 +83,7 @@ class Stage:
         # The proofs at the end read millions of rows at once.
         engine = connect(billing_url, transaction_seconds=None)
         try:
-            yield City(name, self._url(OWNER, name), billing_url, engine)
+            yield MeasuredCity(name, self._url(OWNER, name), billing_url, engine)
         finally:
             await engine.dispose()
             await self.superuser(f"DROP DATABASE {name} WITH (FORCE)")

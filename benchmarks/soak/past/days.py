@@ -11,7 +11,7 @@ from typing import Any
 
 import asyncpg
 
-from benchmarks.soak.bare import Connection
+from benchmarks.measured_city import Connection
 from messaging.outbox import RETENTION_DAYS
 
 # Ids of the past are below those that the outbox gives out.

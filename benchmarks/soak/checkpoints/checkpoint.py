@@ -8,15 +8,16 @@ from typing import Any
 
 from kafka.errors import KafkaError
 
-from benchmarks.cost import Meter, servers
-from benchmarks.lines.paced import percentile
-from benchmarks.soak import topics
-from benchmarks.soak.bare import Connection
-from benchmarks.soak.days import partitions
-from benchmarks.soak.memory import memory
+from benchmarks.machine.cost import Meter
+from benchmarks.machine.processes import memory, pids, with_servers
+from benchmarks.machine.running import meter
+from benchmarks.measured_city import Connection
+from benchmarks.samples import percentile
+from benchmarks.soak.checkpoints import soak_topics
+from benchmarks.soak.checkpoints.watch import Latencies, Watch
+from benchmarks.soak.past.days import partitions
 from benchmarks.soak.scene import Scene
-from benchmarks.soak.sender import Entry, read_diary
-from benchmarks.soak.watch import Latencies, Watch
+from benchmarks.soak.soak_sender import Entry, read_diary
 from events.topics import RECEIPT_EVENTS
 from messaging.relay import backlog
 from sandbox.local.local_process import LocalProcess
@@ -49,10 +50,6 @@ class Subjects:
     latencies: Latencies
     watch: Watch
 
-    def pids(self) -> dict[str, list[int]]:
-        """By name; a process that was started again has another one."""
-        return {name: [each.pid for each in group] for name, group in self.processes.items()}
-
 
 class Checkpoints:
     """Makes a row each time that it is asked."""
@@ -62,13 +59,13 @@ class Checkpoints:
         self._bootstrap = subjects.scene.stage.kafka.bootstrap
         self._meter: Meter | None = None
         self._at = 0.0
-        self._ends: topics.Ends = {}
+        self._ends: soak_topics.Ends = {}
         self._server: dict[str, Any] = {}
         self._sizes: dict[str, int] = {}
 
     async def start(self) -> None:
         """Measure from now on."""
-        self._ends = await asyncio.to_thread(topics.ends, self._bootstrap)
+        self._ends = await asyncio.to_thread(soak_topics.ends, self._bootstrap)
         self._at = self._of.scene.at()
         self._of.latencies.take()
         self._server = await self._read_server()
@@ -78,9 +75,9 @@ class Checkpoints:
     async def take(self) -> Row:
         """The row of the time since the last one, and room in Kafka for what comes."""
         of, scene = self._of, self._of.scene
-        ends, at = await asyncio.to_thread(topics.ends, self._bootstrap), scene.at()
+        ends, at = await asyncio.to_thread(soak_topics.ends, self._bootstrap), scene.at()
         assert self._meter is not None
-        payments = topics.records(ends, RECEIPT_EVENTS, self._ends)
+        payments = soak_topics.records(ends, RECEIPT_EVENTS, self._ends)
         each = max(1, payments)
         cost = await self._meter.cost(each)
         server, sizes = await self._read_server(), await self._read_sizes()
@@ -91,7 +88,9 @@ class Checkpoints:
             "payments": payments,
             "payments_per_second": payments / (at - self._at),
             **sent_between(diary, scene.began + self._at, scene.began + at),
-            "commands_waiting": await asyncio.to_thread(topics.commands_waiting, self._bootstrap),
+            "commands_waiting": await asyncio.to_thread(
+                soak_topics.commands_waiting, self._bootstrap
+            ),
             "outbox_waiting": (await backlog(of.connection))[0],
             **cost,
             "cpu_us": sum(value for name, value in cost.items() if name in PRODUCT),
@@ -114,19 +113,19 @@ class Checkpoints:
 
     async def _make_room(self) -> None:
         try:
-            await asyncio.to_thread(topics.trim, self._bootstrap, self._ends)
+            await asyncio.to_thread(soak_topics.trim, self._bootstrap, self._ends)
         except KafkaError as error:
             self._of.scene.note(f"Kafka was not trimmed: {type(error).__name__} {error}")
 
     async def _measure_anew(self) -> None:
-        self._meter = Meter(self._of.scene.stage, self._of.pids())
+        self._meter = meter(self._of.scene.stage, **self._of.processes)
         await self._meter.start()
 
     def _memory(self) -> dict[str, float]:
-        pids = {**self._of.pids(), **servers(self._of.scene.stage)}
+        looked_at = with_servers(self._of.scene.stage, pids(self._of.processes))
         return {
             f"memory_mb_{name}{kind}": megabytes
-            for name, group in pids.items()
+            for name, group in looked_at.items()
             for kind, megabytes in memory(group).items()
             if megabytes or not kind
         }

@@ -4,19 +4,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.plan import Plan
-from benchmarks.stage import Stage
+from benchmarks.machine.stage import Stage
+from benchmarks.plan import BenchmarkPlan
 
 
 @dataclass(slots=True)
-class Run:
+class Repeat:
     """The stage, the plan, and what the drain of this repeat left for the ceiling and the pace.
 
     `rows` is where the drain puts the rows that it wrote, as COPY has them; `drained` its payments per second.
     """
 
     stage: Stage
-    plan: Plan
+    plan: BenchmarkPlan
     rows: Path
     advance: Callable[[str, int, int], None]
     drained: float = 0.0

@@ -9,9 +9,9 @@ from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from benchmarks.soak.bare import Connection
-from benchmarks.soak.days import changes, partitions
-from benchmarks.soak.topics import partitions as some_partitions
+from benchmarks.measured_city import Connection
+from benchmarks.soak.checkpoints.soak_topics import partitions as some_partitions
+from benchmarks.soak.past.days import changes, partitions
 from events.ids import milliseconds_of
 from events.topics import RECEIPT_EVENTS
 from sandbox.local.local_process import LocalProcess

@@ -1,8 +1,8 @@
 """The wallet apps of the soak: a process of its own that makes commands as they fall due, evenly, and sends them.
 
-`python -m benchmarks.soak.sender <bootstrap> <diary> <size as JSON>`, with the wallets' signing key in the variable
-BENCHMARK_SIGNING_KEY. It writes a line a second into its diary. A payment's id is a UUIDv7 of the moment at which its
-command falls due, so whoever reads it knows how long it took.
+`python -m benchmarks.soak.soak_sender <bootstrap> <diary> <size as JSON>`, with the wallets' signing key in the
+variable BENCHMARK_SIGNING_KEY. It writes a line a second into its diary. A payment's id is a UUIDv7 of the moment at
+which its command falls due, so whoever reads it knows how long it took.
 """
 
 import asyncio
@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from benchmarks.city import CHANNEL
+from benchmarks.measured_city import CHANNEL
 from benchmarks.soak.sizes import BILL, Size, amount_minor, id_of, payer
-from benchmarks.wallet import encode
+from benchmarks.wallets import encode
 from chassis.process import run_process
 from events.payments import PayBill, WalletFunding
 from messaging.relay import Publisher, StartOverError
 
-MODULE = "benchmarks.soak.sender"
+MODULE = "benchmarks.soak.soak_sender"
 SIGNING_KEY = "BENCHMARK_SIGNING_KEY"  # an environment variable: arguments can be read by everybody
 # A wallet app's producer collects for as long before it sends.
 LINGER_SECONDS = 0.01
@@ -64,7 +64,7 @@ def payment_id(due_at: float) -> UUID:
     return UUID(int=(int(due_at * 1000) << 80) | (0x7 << 76) | (0b10 << 62) | noise)
 
 
-class Sender:
+class SoakSender:
     """Sends a command for each bill that is due, in an order that has nothing to do with that of the bills."""
 
     def __init__(self, bootstrap: str, diary: Path, size: Size, signing_key: str) -> None:
@@ -154,4 +154,4 @@ class Sender:
 
 if __name__ == "__main__":
     planned = Size(**json.loads(sys.argv[3]))
-    run_process(Sender(sys.argv[1], Path(sys.argv[2]), planned, os.environ[SIGNING_KEY]).run())
+    run_process(SoakSender(sys.argv[1], Path(sys.argv[2]), planned, os.environ[SIGNING_KEY]).run())

@@ -9,8 +9,10 @@ from contextlib import asynccontextmanager, contextmanager
 
 from kafka.errors import CoordinatorNotAvailableError
 
-from benchmarks.cost import Meter
-from benchmarks.stage import City, Stage
+from benchmarks.machine.cost import Meter
+from benchmarks.machine.processes import pids
+from benchmarks.machine.stage import Stage
+from benchmarks.measured_city import MeasuredCity
 from messaging.control import admin_client
 from sandbox.local.local_process import LocalProcess
 
@@ -33,7 +35,7 @@ async def running(processes: Sequence[LocalProcess]) -> AsyncIterator[None]:
 
 
 def workers(
-    stage: Stage, city: City, environment: Mapping[str, str] | None = None
+    stage: Stage, city: MeasuredCity, environment: Mapping[str, str] | None = None
 ) -> list[LocalProcess]:
     """The shipped workers of billing."""
     told = {"METERHALL_DATABASE_URL": city.billing_url, **(environment or {})}
@@ -43,7 +45,7 @@ def workers(
     ]
 
 
-def relay(stage: Stage, city: City) -> LocalProcess:
+def relay(stage: Stage, city: MeasuredCity) -> LocalProcess:
     """The shipped relay of billing."""
     told = {"METERHALL_DATABASE_URL": city.billing_url}
     return stage.process("relay", "services.billing.relay", told)
@@ -51,7 +53,7 @@ def relay(stage: Stage, city: City) -> LocalProcess:
 
 def meter(stage: Stage, **processes: Sequence[LocalProcess]) -> Meter:
     """A meter of these processes, PostgreSQL, Kafka and this process."""
-    return Meter(stage, {name: [each.pid for each in group] for name, group in processes.items()})
+    return Meter(stage, pids(processes))
 
 
 async def settled(stage: Stage, group: str, members: int) -> None:

@@ -6,12 +6,14 @@ has one bill to pay now, as it is when many pay within seconds; billers are shar
 
 import random
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
 import asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from benchmarks.plan import Plan
+from benchmarks.plan import BenchmarkPlan
 from chassis.database import connect_directly
 from errands import Booking, Institutions
 from events.ids import uuid7
@@ -19,6 +21,8 @@ from events.payments import PayBill, WalletFunding
 from services.billing.database import connect
 from services.billing.instruction import Instruction
 from services.billing.payments.accept import accept
+
+Connection: TypeAlias = "asyncpg.Connection[Any]"
 
 CHANNEL = "bench-wallet"
 SIGNING_KEY_ID = "be9c0001"
@@ -66,7 +70,25 @@ ANALYZE
 """  # noqa: S608 - our own constants
 
 
-async def build(owner_url: str, billing_url: str, plan: Plan) -> None:
+@dataclass(frozen=True, slots=True)
+class MeasuredCity:
+    """A database of one measurement: its URLs, and billing's engine on it."""
+
+    name: str
+    owner_url: str
+    billing_url: str
+    engine: AsyncEngine
+
+    async def due(self, plan: BenchmarkPlan) -> list[Due]:
+        """The bills that nobody has paid, as bills_due() has them."""
+        connection = await connect_directly(self.owner_url, "billing")
+        try:
+            return await bills_due(connection, plan)
+        finally:
+            await connection.close()
+
+
+async def build(owner_url: str, billing_url: str, plan: BenchmarkPlan) -> None:
     """Make the city in a migrated, empty database, and pay the first bills of it: its past."""
     owner = await connect_directly(owner_url, "billing")
     try:
@@ -90,7 +112,7 @@ async def build(owner_url: str, billing_url: str, plan: Plan) -> None:
 
 
 async def bills_due(
-    connection: "asyncpg.Connection[Any]", plan: Plan, *, past: bool = False
+    connection: Connection, plan: BenchmarkPlan, *, past: bool = False
 ) -> list[Due]:
     """The bills that nobody has paid, in the order in which they will be: any, but always the same.
 

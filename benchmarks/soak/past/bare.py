@@ -2,11 +2,9 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeAlias
 
-import asyncpg
+from benchmarks.measured_city import Connection
 
-Connection: TypeAlias = "asyncpg.Connection[Any]"
 # Runs the statements, some of them at once.
 Run = Callable[[Sequence[str]], Awaitable[None]]
 
