@@ -23,7 +23,7 @@ from sandbox.demo import evening
 from sandbox.demo.day import amount_for
 from sandbox.demo.wallet_app import WalletApp, WalletError
 from sandbox.local_city import CHANNEL, LocalCity
-from tests.end_to_end import books
+from tests.end_to_end import city_books
 
 PATIENCE_SECONDS = 60.0
 
@@ -32,7 +32,7 @@ async def owed(city: LocalCity, wallet: WalletApp, number: int, biller: int = 0)
     """A bill of one of the city's billers that nobody has paid; each test takes its own number."""
     row = city.billers()[biller]
     url = f"{city.home.url('billers')}/sandbox/accounts?owing=true&limit=1000&biller={row['id']}"
-    account = books.fetch(url)[-1 - number]
+    account = city_books.fetch(url)[-1 - number]
     found = await wallet.look_up(str(row["id"]), account)
     assert found["status"] == "found", found
     return {**found["bills"][0], "biller_id": row["id"], "account": account}
@@ -209,7 +209,7 @@ async def test_bad_records_become_dead_letters_and_their_neighbours_go_on(
     deadline = time.monotonic() + PATIENCE_SECONDS
     topic = DEAD_LETTERS[PAYMENT_COMMANDS.name, PAYMENT_GROUP]
     while True:
-        rows = await books.query(
+        rows = await city_books.query(
             city,
             f"SELECT key FROM outbox WHERE topic = {topic.code}"
             f" AND key IN ('{mark}', '{good.payment_id}')",
@@ -218,7 +218,7 @@ async def test_bad_records_become_dead_letters_and_their_neighbours_go_on(
             break
         assert time.monotonic() < deadline, f"{len(rows)} of {len(bad) + 1} dead letters"
         await asyncio.sleep(0.2)
-    known = await books.payments(city)
+    known = await city_books.payments(city)
     assert known[good.payment_id].state in {"accepted", "authorized", "succeeded"}
     listed = city.command("dead-letters", "list", "--json")
     assert "id_reused" in listed
@@ -261,13 +261,13 @@ async def test_the_day_reconciles_without_a_break(city: LocalCity) -> None:
         assert sum(source["breaks"] for source in result["sources"]) == 0, result
         assert json.loads(city.command("reconcile", f"{day}", "--json")) == result
     assert sum(source["matched"] for source in result["sources"]) > 0
-    assert await books.disagreements(city) == []
+    assert await city_books.disagreements(city) == []
 
 
 async def _mail_to(city: LocalCity, address: str) -> dict[str, Any]:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
-        for each in books.fetch(f"{city.home.url('mailbox')}/messages")["messages"]:
+        for each in city_books.fetch(f"{city.home.url('mailbox')}/messages")["messages"]:
             if address in json.dumps(each["to"]):
                 found: dict[str, Any] = each
                 return found

@@ -11,7 +11,7 @@ from events.payments import PayBill, PspFunding, RefundPayment, TopUpWallet
 from sandbox.demo.day import amount_for
 from sandbox.demo.wallet_app import WalletApp, WalletError
 from sandbox.local_city import CHANNEL, LocalCity
-from tests.end_to_end import books
+from tests.end_to_end import city_books
 from tests.end_to_end.test_city import PATIENCE_SECONDS, owed
 
 # Above the outbox's former limit for all short texts together, and below what Kafka takes.
@@ -75,11 +75,13 @@ async def test_one_id_pays_a_bill_fills_a_wallet_and_gives_back(
     assert f"payment {id}" in shown and f"top-up {id}" in shown
     taken = [
         each["amount_minor"]
-        for each in books.fetch(f"{city.home.url('psp')}/sandbox/book")["captures"]
+        for each in city_books.fetch(f"{city.home.url('psp')}/sandbox/book")["captures"]
         if each["charge_id"] == str(id)
     ]
     assert taken == [amount, amount]
-    rows = await books.query(city, f"SELECT DISTINCT correlation_id FROM outbox WHERE key = '{id}'")
+    rows = await city_books.query(
+        city, f"SELECT DISTINCT correlation_id FROM outbox WHERE key = '{id}'"
+    )
     assert [row["correlation_id"] for row in rows] == [None], "it was dropped, and nothing else"
-    assert await books.query(city, f"SELECT 1 FROM cases WHERE subject = '{id}'") == []
+    assert await city_books.query(city, f"SELECT 1 FROM cases WHERE subject = '{id}'") == []
     city.command("audit")

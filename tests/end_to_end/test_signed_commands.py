@@ -12,7 +12,7 @@ from messaging.outbox import unpack_raw
 from sandbox.demo.day import amount_for
 from sandbox.demo.wallet_app import WalletApp
 from sandbox.local_city import CHANNEL, LocalCity
-from tests.end_to_end import books
+from tests.end_to_end import city_books
 from tests.end_to_end.test_city import PATIENCE_SECONDS, ended, owed
 
 LETTERS = DEAD_LETTERS[PAYMENT_COMMANDS.name, PAYMENT_GROUP]
@@ -35,7 +35,7 @@ async def reason_against(city: LocalCity, command: PayBill) -> str:
     """Wait for the command's dead letter: its reason."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
-        rows = await books.query(
+        rows = await city_books.query(
             city, f"SELECT raw FROM outbox WHERE topic = {LETTERS.code} AND key = '{command.key}'"
         )
         if rows:
@@ -67,12 +67,12 @@ async def test_another_channel_can_not_spend_a_wallet(city: LocalCity, wallet: W
                 break
             assert time.monotonic() - revoked_at < 10, "a revoked key stops within two seconds"
     assert await wallet.get(f"/v1/wallets/{payer}") == before
-    assert command.payment_id not in await books.payments(city)
+    assert command.payment_id not in await city_books.payments(city)
     # The channel itself may, with the very same command.
     assert city.home.secrets["signing_key"] == city.environment["METERHALL_DEMO_SIGNING_KEY"]
     await wallet.send(command)
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while command.payment_id not in await books.payments(city):
+    while command.payment_id not in await city_books.payments(city):
         assert time.monotonic() < deadline, "the worker has not seen it"
         await asyncio.sleep(0.1)
     assert (await ended(wallet, command.payment_id))["status"] == "succeeded"

@@ -18,18 +18,19 @@ from sandbox.demo.wallet_app import WalletApp
 from sandbox.home import Home
 from sandbox.local.ports import NotReadyError
 from sandbox.local_city import CHANNEL, LocalCity
-from tests.end_to_end import books, fault_plan
-from tests.end_to_end.disruption import Disruption
-from tests.end_to_end.orders import (
+from tests.end_to_end import city_books
+from tests.end_to_end.load.traffic import evenly, owed_bills, published
+from tests.end_to_end.trouble import fault_plan
+from tests.end_to_end.trouble.disruption import Disruption
+from tests.end_to_end.trouble.orders import (
     PAYERS,
-    Order,
+    PaymentOrder,
     Sent,
     make_orders,
     send_payments,
     send_refunds,
     send_top_ups,
 )
-from tests.end_to_end.traffic import evenly, owed_bills, published
 
 PAYMENTS = int(os.environ.get("METERHALL_TROUBLE_PAYMENTS", "300"))
 KILLS = int(os.environ.get("METERHALL_TROUBLE_KILLS", "5"))
@@ -107,7 +108,7 @@ async def test_faults_at_every_call_while_servers_die_and_processes_freeze(
 async def _all_at_once(
     disruption: Disruption,
     wallet: WalletApp,
-    orders: list[Order],
+    orders: list[PaymentOrder],
     sent: Sent,
     chance: random.Random,
 ) -> None:
@@ -140,8 +141,8 @@ async def _left_open(city: LocalCity, sent: Sent) -> list[str]:
     ids = {*sent.payments, *sent.refunds, *sent.top_ups}
     while True:
         city.revive()
-        unknown = ids - {row["id"] for row in await books.query(city, _KNOWN)}
-        rows = await books.query(city, _OPEN)
+        unknown = ids - {row["id"] for row in await city_books.query(city, _KNOWN)}
+        rows = await city_books.query(city, _OPEN)
         if not (unknown or rows) or monotonic() > deadline:
             lost = [f"{id} was asked for and is not known" for id in unknown]
             return lost + [f"still open: {dict(row)}" for row in rows]
@@ -150,7 +151,7 @@ async def _left_open(city: LocalCity, sent: Sent) -> list[str]:
 
 async def _failed(city: LocalCity, sent: Sent) -> list[str]:
     """Payments that nobody has refused, and that failed nevertheless."""
-    known = await books.payments(city)
+    known = await city_books.payments(city)
     failed = [
         f"{id} is {known[id].state}, paid by {order.payment_method}"
         for id, order in sent.payments.items()
@@ -164,9 +165,9 @@ async def _failed(city: LocalCity, sent: Sent) -> list[str]:
 
 async def _disagreements(city: LocalCity) -> list[str]:
     await published(city)
-    found = await books.disagreements(city)
+    found = await city_books.disagreements(city)
     for schema in ("billing", "notifications"):
-        found += await books.topic_disagreements(city, schema)
+        found += await city_books.topic_disagreements(city, schema)
     try:
         city.command("audit")
     except NotReadyError as error:

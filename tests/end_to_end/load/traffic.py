@@ -13,18 +13,18 @@ from events.payments import PayBill, PspFunding, WalletFunding
 from sandbox.demo.day import amount_for
 from sandbox.demo.wallet_app import WalletApp, WalletError
 from sandbox.local_city import CHANNEL, LocalCity
-from tests.end_to_end import books
+from tests.end_to_end import city_books
 
 AnswerT = TypeVar("AnswerT")
-Bill = dict[str, Any]
+OwedBill = dict[str, Any]
 OPEN_STATES = frozenset(("accepted", "authorized", "applied"))
 
 
 async def owed_bills(
     city: LocalCity, wallet: WalletApp, wanted: Mapping[str, int]
-) -> dict[str, list[Bill]]:
+) -> dict[str, list[OwedBill]]:
     """So many unpaid bills of each biller, looked up; each has its biller and its account number."""
-    found: dict[str, list[Bill]] = {biller: [] for biller in wanted}
+    found: dict[str, list[OwedBill]] = {biller: [] for biller in wanted}
     places = asyncio.Semaphore(32)
 
     async def look_up(biller: str, account: str) -> None:
@@ -39,7 +39,7 @@ async def owed_bills(
     url = f"{city.home.url('billers')}/sandbox/accounts?owing=true&limit=100000&biller="
     async with asyncio.TaskGroup() as group:
         for biller in wanted:
-            for account in books.fetch(url + biller):
+            for account in city_books.fetch(url + biller):
                 group.create_task(look_up(biller, account))
     for biller, bills in found.items():
         assert len(bills) >= wanted[biller], f"{biller} is owed only {len(bills)} bills"
@@ -53,7 +53,7 @@ def evenly(city: LocalCity, count: int) -> dict[str, int]:
     return {biller: -(-count // len(billers)) for biller in billers}
 
 
-def pay_bill(bill: Bill, payer: str, payment_method: str | None = None) -> PayBill:
+def pay_bill(bill: OwedBill, payer: str, payment_method: str | None = None) -> PayBill:
     """The command that pays this bill, from the payer's wallet or with a means of payment at the PSP."""
     return PayBill(
         payment_id=uuid7(),
@@ -88,7 +88,7 @@ async def ended(city: LocalCity, ids: Collection[UUID], seconds: float) -> set[U
     deadline = asyncio.get_running_loop().time() + seconds
     while True:
         city.revive()
-        known = await books.payments(city)
+        known = await city_books.payments(city)
         open_ids = {id for id in ids if id not in known or known[id].state in OPEN_STATES}
         if not open_ids or asyncio.get_running_loop().time() > deadline:
             return open_ids
@@ -100,7 +100,7 @@ async def published(city: LocalCity) -> None:
     deadline = asyncio.get_running_loop().time() + 60
     for schema in ("billing", "notifications"):
         while True:
-            rows = await books.query(
+            rows = await city_books.query(
                 city,
                 "SELECT count(*) AS left FROM outbox, outbox_cursor"
                 " WHERE NOT pg_visible_in_snapshot(xid, prev)",

@@ -13,7 +13,7 @@ from sandbox.billers.biller_list import BILLERS
 from sandbox.local_city import LocalCity
 from sandbox.psp.psp_faults import KINDS as PSP_KINDS
 from sandbox.stand_in.fault_list import LATE
-from tests.end_to_end import books
+from tests.end_to_end import city_books
 
 # Seconds that a fault takes. What hangs outlasts the time-out (of the PSP, as SETTINGS has it), and a late effect comes
 # after the call has been repeated.
@@ -28,7 +28,7 @@ REFUSES_APPLY, REFUSES_UNAPPLY = "south-gas", "bj-water"
 # How often each kind befalls a call of billers.
 APPLIES, QUERIES, UNAPPLIES = 3, 2, 1
 
-Fault = dict[str, Any]
+PlannedFault = dict[str, Any]
 
 
 def method(operation: str, kind: str) -> str:
@@ -37,7 +37,7 @@ def method(operation: str, kind: str) -> str:
     return f"pm_fault_{kind}_{operation}" + (f"_{seconds}s" if seconds else "")
 
 
-def psp_faults() -> Iterator[Fault]:
+def psp_faults() -> Iterator[PlannedFault]:
     """Those that wait at the PSP for a call that asks."""
     for operation in PSP_LOOKS:
         for kind in PSP_KINDS:
@@ -46,7 +46,7 @@ def psp_faults() -> Iterator[Fault]:
                 yield {"operation": operation, "kind": kind, "seconds": seconds}
 
 
-def biller_faults() -> Iterator[Fault]:
+def biller_faults() -> Iterator[PlannedFault]:
     """Those that wait at the billers, spread over those that are called."""
     # The first of the faults that fit a call is the one that fires.
     yield {"biller": REFUSES_UNAPPLY, "operation": "unapply", "kind": "refuse"}
@@ -63,7 +63,7 @@ def biller_faults() -> Iterator[Fault]:
             yield {**_at("*", "query", kind), "times": QUERIES}
 
 
-def _at(biller: str, operation: str, kind: str) -> Fault:
+def _at(biller: str, operation: str, kind: str) -> PlannedFault:
     seconds = BILLER_SECONDS.get(kind, 0)
     return {"biller": biller, "operation": operation, "kind": kind, "seconds": seconds}
 
@@ -80,13 +80,13 @@ def install(city: LocalCity) -> None:
     """Have the institutions err from now on."""
     for part, faults in (("psp", psp_faults()), ("billers", biller_faults())):
         for fault in faults:
-            books.ask(city, "POST", part, "/sandbox/faults", fault)
+            city_books.ask(city, "POST", part, "/sandbox/faults", fault)
 
 
 def clear(city: LocalCity) -> None:
     """Have all institutions be well again."""
-    books.ask(city, "DELETE", "psp", "/sandbox/faults")
-    books.ask(city, "DELETE", "billers", "/sandbox/faults")
+    city_books.ask(city, "DELETE", "psp", "/sandbox/faults")
+    city_books.ask(city, "DELETE", "billers", "/sandbox/faults")
 
 
 def fired(city: LocalCity) -> Counter[str]:
@@ -100,5 +100,5 @@ def fired(city: LocalCity) -> Counter[str]:
 
 
 def _report(city: LocalCity, part: str) -> dict[str, int]:
-    told: dict[str, int] = books.fetch(f"{city.home.url(part)}/sandbox/faults")["fired"]
+    told: dict[str, int] = city_books.fetch(f"{city.home.url(part)}/sandbox/faults")["fired"]
     return told

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from sandbox.local_city import LocalCity
-from tests.end_to_end import books
+from tests.end_to_end import city_books
 
 # Every process that moves money forward.
 FREEZABLE = ("worker", "timer", "relay")
@@ -73,7 +73,7 @@ class Disruption:
         for _ in range(MOST_TRIES):
             async with self._frozen(pid):
                 await asyncio.sleep(STUCK_SECONDS + 0.05)
-                if (await books.query(self._city, _STUCK))[0]["count"]:
+                if (await city_books.query(self._city, _STUCK))[0]["count"]:
                     await asyncio.sleep(self._chance.uniform(2, 6))
                     self.did["froze inside a transaction"] += 1
                     return

@@ -13,8 +13,8 @@ from sandbox.billers.biller_list import BILLERS
 from sandbox.demo.wallet_app import WalletApp
 from sandbox.local_city import CHANNEL
 from sandbox.psp.psp_faults import KINDS
-from tests.end_to_end import fault_plan
-from tests.end_to_end.traffic import Bill, insist, pay_bill
+from tests.end_to_end.load.traffic import OwedBill, insist, pay_bill
+from tests.end_to_end.trouble import fault_plan
 
 PAYERS = [f"trouble-{number:02d}" for number in range(20)]
 # A payment that has not succeeded so long after the last one was sent gets no refund.
@@ -23,10 +23,10 @@ _BY_FILE = {each.id for each in BILLERS if each.settled_by == "file"}
 
 
 @dataclass
-class Order:
+class PaymentOrder:
     """One payment to make, what it is paid with (None is the wallet), and what of it is refunded afterwards."""
 
-    bill: Bill
+    bill: OwedBill
     payment_method: str | None
     refund: str | None = None  # full or part
     may_fail: bool = False
@@ -36,19 +36,19 @@ class Order:
 class Sent:
     """What the wallet has asked for, by the ids that it got or gave."""
 
-    payments: dict[UUID, Order] = field(default_factory=dict)
+    payments: dict[UUID, PaymentOrder] = field(default_factory=dict)
     refunds: dict[UUID, UUID] = field(default_factory=dict)  # of these payments
     top_ups: set[UUID] = field(default_factory=set)
 
 
-def make_orders(bills: dict[str, list[Bill]], chance: random.Random) -> list[Order]:
+def make_orders(bills: dict[str, list[OwedBill]], chance: random.Random) -> list[PaymentOrder]:
     """An order for each bill: first those that bring a fault each, then ordinary ones, shuffled."""
     refused = bills.pop(fault_plan.REFUSES_APPLY)
     kept = bills.pop(fault_plan.REFUSES_UNAPPLY)
-    orders = [Order(bill, None, None, may_fail=True) for bill in refused]
+    orders = [PaymentOrder(bill, None, None, may_fail=True) for bill in refused]
     for order, kind in zip(orders, KINDS, strict=False):
         order.payment_method = fault_plan.method("void", kind)
-    orders += [Order(bill, "pm_card_visa", "full") for bill in kept]
+    orders += [PaymentOrder(bill, "pm_card_visa", "full") for bill in kept]
     rest = list(chain.from_iterable(bills.values()))
     chance.shuffle(rest)
     # Those that bring a fault are taken from the end, where the billers are that are called.
@@ -56,7 +56,7 @@ def make_orders(bills: dict[str, list[Bill]], chance: random.Random) -> list[Ord
     orders += [_with_fault(*each, rest.pop()) for each in _money_faults()]
     for number, bill in enumerate(rest):
         refund = {0: "full", 3: "part"}.get(number % 6)
-        orders.append(Order(bill, "pm_card_visa" if number % 4 < 2 else None, refund))
+        orders.append(PaymentOrder(bill, "pm_card_visa" if number % 4 < 2 else None, refund))
     chance.shuffle(orders)
     return orders
 
@@ -71,17 +71,17 @@ def _money_faults() -> list[tuple[str, str, str | None]]:
     return faults
 
 
-def _with_fault(operation: str, kind: str, refund: str | None, bill: Bill) -> Order:
+def _with_fault(operation: str, kind: str, refund: str | None, bill: OwedBill) -> PaymentOrder:
     may_fail = kind == "refuse" and refund is None
-    return Order(bill, fault_plan.method(operation, kind), refund, may_fail)
+    return PaymentOrder(bill, fault_plan.method(operation, kind), refund, may_fail)
 
 
 async def send_payments(
-    wallet: WalletApp, orders: list[Order], sent: Sent, apart_seconds: float
+    wallet: WalletApp, orders: list[PaymentOrder], sent: Sent, apart_seconds: float
 ) -> None:
     """All orders, by HTTP and by Kafka in turn."""
 
-    async def pay(number: int, order: Order) -> None:
+    async def pay(number: int, order: PaymentOrder) -> None:
         command = pay_bill(order.bill, PAYERS[number % len(PAYERS)], order.payment_method)
         if number % 2:
             await insist(lambda: wallet.send(command))

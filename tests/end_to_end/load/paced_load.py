@@ -24,8 +24,8 @@ from sandbox.billers.biller_list import BILLERS
 from sandbox.demo.day import amount_for
 from sandbox.demo.wallet_app import MOST_OPEN, WalletApp
 from sandbox.local_city import CHANNEL, LocalCity
-from tests.end_to_end import books
-from tests.end_to_end.traffic import Bill, owed_bills, pay_bill
+from tests.end_to_end import city_books
+from tests.end_to_end.load.traffic import OwedBill, owed_bills, pay_bill
 
 DARK_SECONDS = float(os.environ.get("METERHALL_BLACK_HOLE_SECONDS", "20"))
 RATE = float(os.environ.get("METERHALL_BLACK_HOLE_RATE", "60"))
@@ -50,7 +50,7 @@ LARGEST_TOP_UP = 5_000_000
 
 
 @dataclass(frozen=True)
-class Load:
+class PacedLoad:
     """Commands in the order in which they are due."""
 
     commands: list[Event]
@@ -82,7 +82,7 @@ class Times:
     back: float
 
 
-async def make_load(city: LocalCity, wallet: WalletApp) -> Load:
+async def make_load(city: LocalCity, wallet: WalletApp) -> PacedLoad:
     """Bills, filled wallets, and the commands that pay and look up."""
     wanted = {DARK: OF_EACH, **dict.fromkeys(HEALTHY, ceil(OF_EACH / len(HEALTHY)))}
     await asyncio.to_thread(_issue, city, wanted)
@@ -107,10 +107,10 @@ async def make_load(city: LocalCity, wallet: WalletApp) -> Load:
         for command, bill in zip(paid[name], bills[name], strict=True)
     }
     commands = _merged([*paid.values(), *looked_up.values()])
-    return Load(commands, paid, looked_up["called"], expires_at)
+    return PacedLoad(commands, paid, looked_up["called"], expires_at)
 
 
-async def send(city: LocalCity, load: Load) -> Times:
+async def send(city: LocalCity, load: PacedLoad) -> Times:
     """Send all of it at an even pace; the dark biller goes away in the middle, and is back at the end."""
     records = encode(load.commands, city.home.secrets["signing_key"])
     async with Wallets(city.environment["METERHALL_KAFKA"]) as wallets:
@@ -125,11 +125,11 @@ async def send(city: LocalCity, load: Load) -> Times:
     return Times(due, began, dark, back)
 
 
-def _in_turn(bills: list[list[Bill]]) -> list[Bill]:
+def _in_turn(bills: list[list[OwedBill]]) -> list[OwedBill]:
     return [bill for turn in zip(*bills, strict=True) for bill in turn][:OF_EACH]
 
 
-def _lookups(bills: list[Bill]) -> list[LookUpBills]:
+def _lookups(bills: list[OwedBill]) -> list[LookUpBills]:
     known = dict.fromkeys(UUID(bill["account_id"]) for bill in bills)
     accounts = islice(cycle(known), ceil(LOOKUP_RATE * SECONDS))
     return [
@@ -151,14 +151,14 @@ def _issue(city: LocalCity, wanted: Mapping[str, int]) -> None:
     """Have the first accounts of each biller owe more."""
     url = f"{city.home.url('billers')}/sandbox/accounts?owing=true&limit=100000&biller="
     for biller, count in wanted.items():
-        for account in books.fetch(url + biller)[: ceil(count / BILLS_AN_ACCOUNT)]:
+        for account in city_books.fetch(url + biller)[: ceil(count / BILLS_AN_ACCOUNT)]:
             bill = {"biller": biller, "account_number": account, "amount_minor": 7_000}
             for _ in range(BILLS_AN_ACCOUNT):
-                books.ask(city, "POST", "billers", "/sandbox/bills", bill)
+                city_books.ask(city, "POST", "billers", "/sandbox/bills", bill)
 
 
-async def _bills_by_file(city: LocalCity, biller: str) -> list[Bill]:
-    rows = await books.query(
+async def _bills_by_file(city: LocalCity, biller: str) -> list[OwedBill]:
+    rows = await city_books.query(
         city,
         "SELECT b.* FROM bills b JOIN accounts a ON a.id = b.account_id"
         f" WHERE a.biller_id = '{biller}' ORDER BY b.id LIMIT {ceil(OF_EACH / len(BY_FILE))}",
@@ -166,7 +166,7 @@ async def _bills_by_file(city: LocalCity, biller: str) -> list[Bill]:
     return [{**row, "expires_at": row["expires_at"].isoformat()} for row in rows]
 
 
-async def _fill(wallet: WalletApp, bills: Iterable[Bill]) -> None:
+async def _fill(wallet: WalletApp, bills: Iterable[OwedBill]) -> None:
     """Put what all payments cost into the payers' wallets, and as much again: who pays which bill is not said yet."""
     total = sum(amount_for(bill) for bill in bills)
     each = 2 * total // len(PAYERS) + LARGEST_TOP_UP
@@ -182,7 +182,7 @@ async def _fill(wallet: WalletApp, bills: Iterable[Bill]) -> None:
                 group.create_task(top_up(payer))
 
 
-async def _expiring(city: LocalCity, wallet: WalletApp, like: list[Bill]) -> list[Bill]:
+async def _expiring(city: LocalCity, wallet: WalletApp, like: list[OwedBill]) -> list[OwedBill]:
     """A bill that soon expires for each of these bills' accounts."""
     issued = []
     for number, bill in enumerate(like):
@@ -193,7 +193,7 @@ async def _expiring(city: LocalCity, wallet: WalletApp, like: list[Bill]) -> lis
             "amount_minor": amount_minor,
             "expires_in_seconds": ceil(EXPIRE_AFTER_SECONDS),
         }
-        await asyncio.to_thread(books.ask, city, "POST", "billers", "/sandbox/bills", asked)
+        await asyncio.to_thread(city_books.ask, city, "POST", "billers", "/sandbox/bills", asked)
         told = await wallet.look_up(DARK, bill["account_number"])
         issued += [each for each in told["bills"] if each["amount_minor"] == amount_minor]
     assert len(issued) == len(like)
@@ -202,8 +202,8 @@ async def _expiring(city: LocalCity, wallet: WalletApp, like: list[Bill]) -> lis
 
 def _go_away(city: LocalCity) -> None:
     hang = {"biller": DARK, "kind": "timeout_before", "probability": 1.0, "seconds": 3_600}
-    books.ask(city, "POST", "billers", "/sandbox/faults", hang)
+    city_books.ask(city, "POST", "billers", "/sandbox/faults", hang)
 
 
 def _come_back(city: LocalCity) -> None:
-    books.ask(city, "DELETE", "billers", f"/sandbox/faults?biller={DARK}")
+    city_books.ask(city, "DELETE", "billers", f"/sandbox/faults?biller={DARK}")
