@@ -1,4 +1,4 @@
-"""The memory of processes, with their children."""
+"""What processes take of the memory, with their children."""
 
 import os
 import signal
