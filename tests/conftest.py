@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from sandbox.kafka import Kafka
-from sandbox.postgres import Postgres
+from sandbox.local.kafka import Kafka
+from sandbox.local.postgres import Postgres
 from services.billing.database import connect
 from tests.support.billers import SandboxBillers
 from tests.support.databases import Database, Databases

@@ -19,7 +19,7 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from benchmarks.city import bills_due, build, command
+from benchmarks.measured_city import bills_due, build, command
 from benchmarks.plan import QUICK
 from chassis.database import connect_directly
 from errands import Booking, Institutions

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from benchmarks.city import bills_due, build, command
+from benchmarks.measured_city import bills_due, build, command
 from benchmarks.plan import QUICK
 from chassis.database import connect_directly
 from errands import Institutions, Turn

@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from messaging.control import provision
 from messaging.relay import Relay, lead, waves
-from sandbox.kafka import Kafka
-from sandbox.ports import free_port
+from sandbox.local.kafka import Kafka
+from sandbox.local.ports import free_port
 from tests.messaging.conftest import Lane
 from tests.messaging.witness import leader_pid, read_all, sequences, until, waiting
 from tests.messaging.writers import Writers

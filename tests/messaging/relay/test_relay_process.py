@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.topics import Topic
 from messaging.outbox import enqueue
-from sandbox.children import with_parent
-from sandbox.ports import free_port
+from sandbox.local.children import with_parent
+from sandbox.local.ports import free_port
 from tests.messaging.conftest import Lane
 from tests.messaging.witness import leader_pid, message, read_all, sequences, until, waiting
 from tests.messaging.writers import Writers
