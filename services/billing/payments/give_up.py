@@ -1,5 +1,4 @@
-"""End payments that wait for an institution and for which nothing was ever sent: after ten minutes, or when the bill is
-over. The payer's money is let go."""
+"""End payments that were never sent and have waited for ten minutes, or longer than their bill lasts."""
 
 from collections.abc import Mapping, Sequence
 from uuid import UUID

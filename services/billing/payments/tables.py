@@ -106,12 +106,7 @@ payments = Table(
     ),
     CheckConstraint(f"({IS_OPEN}) = (finished_at IS NULL)", name="finished_once"),
     # At most one live payment per bill.
-    Index(
-        "uq_payments_live_bill",
-        "bill_id",
-        unique=True,
-        postgresql_where=text(HOLDS_ITS_BILL),
-    ),
+    Index("uq_payments_live_bill", "bill_id", unique=True, postgresql_where=text(HOLDS_ITS_BILL)),
     # GET /v1/payments, newest first: of a channel, and of one of its payers.
     Index(None, "channel_id", "created_at", "id"),
     Index(None, "channel_id", "payer", "created_at", "id"),
