@@ -84,15 +84,19 @@ def connect(
         },
     )
 
+    _bound_transactions(engine, transaction_seconds)
+    return engine
+
+
+def _bound_transactions(engine: AsyncEngine, transaction_seconds: float | None) -> None:
     def bound(connection: Any, _: object) -> None:
         # Only now is the version known, and a server refuses a connection that brings a setting which it does not know.
         version = connection.driver_connection.get_server_version().major
         bounds = _bounds(version, transaction_seconds)
-        said = "; ".join(f"SET {name} = {value}" for name, value in bounds.items())
-        connection.run_async(lambda driver: driver.execute(said))
+        settings = "; ".join(f"SET {name} = {value}" for name, value in bounds.items())
+        connection.run_async(lambda driver: driver.execute(settings))
 
     event.listen(engine.sync_engine, "connect", bound)
-    return engine
 
 
 async def connect_directly(

@@ -15,6 +15,7 @@ from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.message import FAKE_CONSUMER
 from faststream.kafka.message import KafkaMessage as Envelope
+from faststream.kafka.subscriber.usecase import BatchSubscriber
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.topics import Topic
@@ -65,23 +66,7 @@ def subscribe(
     Partitions move 10 s after a member has crashed, and at once after it has stopped cleanly.
     """
     batches = BatchConsumer(topic, group, handler, engine, buried)
-    subscriber = broker.subscriber(
-        topic.name,
-        batch=True,
-        max_records=max_records,
-        group_id=group,
-        session_timeout_ms=int(SESSION_SECONDS * 1000),
-        rebalance_timeout_ms=int(DRAIN_SECONDS * 1000) + 15_000,
-        ack_policy=AckPolicy.MANUAL,
-        auto_offset_reset="earliest",
-        # Records of a transaction that their producer aborted don't count.
-        isolation_level="read_committed",
-        listener=_DrainOnRevoke(batches),
-        no_reply=True,
-        parser=_parse,
-        decoder=_decode,
-        title=f"{group}: {topic.name}",
-    )
+    subscriber = _subscriber(broker, batches, max_records)
     batches.subscriber = subscriber
     # FastStream asks itself for the next records by this name.
     fetching = Fetching(batches, max_records)
@@ -108,6 +93,27 @@ async def _take_and_rest(batches: BatchConsumer, records: Sequence[Record]) -> N
     await batches.take(records)
     await asyncio.sleep(rest_seconds(time.monotonic() - began))
     consumer.resume(*(held & consumer.assignment()))
+
+
+def _subscriber(broker: KafkaBroker, batches: BatchConsumer, max_records: int) -> BatchSubscriber:
+    # FastStream's defaults lose messages.
+    return broker.subscriber(
+        batches.topic.name,
+        batch=True,
+        max_records=max_records,
+        group_id=batches.group,
+        session_timeout_ms=int(SESSION_SECONDS * 1000),
+        rebalance_timeout_ms=int(DRAIN_SECONDS * 1000) + 15_000,
+        ack_policy=AckPolicy.MANUAL,
+        auto_offset_reset="earliest",
+        # Records of a transaction that their producer aborted don't count.
+        isolation_level="read_committed",
+        listener=_DrainOnRevoke(batches),
+        no_reply=True,
+        parser=_parse,
+        decoder=_decode,
+        title=f"{batches.group}: {batches.topic.name}",
+    )
 
 
 class _DrainOnRevoke(ConsumerRebalanceListener):  # type: ignore[misc]

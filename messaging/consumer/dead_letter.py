@@ -38,10 +38,7 @@ def dead_letter(
     key, value, headers, omitted = _what_fits(record)
     told = {
         "dlq-id": str(id),
-        "dlq-topic": record.topic,
-        "dlq-partition": str(record.partition),
-        "dlq-offset": str(record.offset),
-        "dlq-timestamp": str(record.timestamp),
+        **_origin(record),
         "dlq-group": group,
         "dlq-reason": reason,
         "dlq-text": text[:1000],
@@ -61,6 +58,15 @@ def dead_letter(
         value,
         raw=pack_raw(key, [*kept, *((name, said.encode()) for name, said in told.items())]),
     )
+
+
+def _origin(record: Record) -> dict[str, str]:
+    return {
+        "dlq-topic": record.topic,
+        "dlq-partition": str(record.partition),
+        "dlq-offset": str(record.offset),
+        "dlq-timestamp": str(record.timestamp),
+    }
 
 
 def _what_fits(record: Record) -> tuple[bytes | None, bytes | None, list[Header], list[str]]:

@@ -78,7 +78,11 @@ def outbox_tables(metadata: MetaData) -> tuple[Table, Table]:
         Index(None, "xid", "id"),
         postgresql_partition_by="RANGE (created_at)",
     )
-    cursor = Table(
+    return outbox, _cursor_table(metadata)
+
+
+def _cursor_table(metadata: MetaData) -> Table:
+    return Table(
         "outbox_cursor",
         metadata,
         Column("shard", SmallInteger, primary_key=True),
@@ -91,4 +95,3 @@ def outbox_tables(metadata: MetaData) -> tuple[Table, Table]:
         Column("owner", String(LONGEST_OWNER)),
         Column("updated_at", DateTime(timezone=True)),
     )
-    return outbox, cursor

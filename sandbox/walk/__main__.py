@@ -14,9 +14,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from sandbox.demo.wallet import WalletError
+from sandbox.demo.wallet_app import WalletError
 from sandbox.home import Home
-from sandbox.ports import NotReadyError
+from sandbox.local.ports import NotReadyError
 from sandbox.progress import Steps
 from sandbox.walk.city import QUIET_SECONDS, TracedCity, follow_one
 from sandbox.walk.report import Walk

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from sandbox.city import CHANNEL, SERVICES, City
 from sandbox.demo.day import amount_for
-from sandbox.demo.wallet import Wallet
-from sandbox.ports import NotReadyError
-from sandbox.process import Process
+from sandbox.demo.wallet_app import WalletApp
+from sandbox.local.local_process import LocalProcess
+from sandbox.local.ports import NotReadyError
+from sandbox.local_city import CHANNEL, SERVICES, LocalCity
 from sandbox.walk.report import Part
 from sandbox.walk.traced import Call, take_from
 
@@ -29,7 +29,7 @@ PATIENCE_SECONDS = 60.0
 Json = dict[str, Any]
 
 
-class TracedCity(City):
+class TracedCity(LocalCity):
     """The sandbox's city without notifications, and with the other processes run by traced.py."""
 
     launched_at = 0.0
@@ -39,7 +39,7 @@ class TracedCity(City):
         self.launched_at = time.monotonic()
         self._launch([self._process(name, *SERVICES[name]) for name in TRACED])
 
-    def _process(self, name: str, module: str, port: str, *arguments: str) -> Process:
+    def _process(self, name: str, module: str, port: str, *arguments: str) -> LocalProcess:
         process = super()._process(name, module, port, *arguments)
         if name in TRACED:
             process.module = "sandbox.walk.traced"
@@ -59,7 +59,7 @@ async def follow_one(city: TracedCity, quiet_seconds: float = QUIET_SECONDS) -> 
 
     Another bill is paid before, so that what a process makes once, when it is first needed, is there.
     """
-    async with Wallet(city.environment, city.home.secrets, CHANNEL) as wallet:
+    async with WalletApp(city.environment, city.home.secrets, CHANNEL) as wallet:
         first, second = await _bills(city, wallet)
         await _show(wallet, await _pay(wallet, first))
         await asyncio.sleep(PAYMENT_SECONDS)
@@ -91,7 +91,7 @@ async def follow_one(city: TracedCity, quiet_seconds: float = QUIET_SECONDS) -> 
     ]
 
 
-async def _bills(city: TracedCity, wallet: Wallet) -> list[Json]:
+async def _bills(city: TracedCity, wallet: WalletApp) -> list[Json]:
     # Two bills that are owed at one biller with a JSON interface.
     biller = next(each for each in city.billers() if _dialect(each) == "json")
     url = f"{city.home.url('billers')}/sandbox/accounts?owing=true&limit=2&biller={biller['id']}"
@@ -106,7 +106,7 @@ def _dialect(biller: dict[str, object]) -> object:
     return connector["dialect"]
 
 
-async def _pay(wallet: Wallet, bill: Json) -> UUID:
+async def _pay(wallet: WalletApp, bill: Json) -> UUID:
     return await wallet.pay(
         {
             "bill_id": bill["id"],
@@ -118,7 +118,7 @@ async def _pay(wallet: Wallet, bill: Json) -> UUID:
     )
 
 
-async def _show(wallet: Wallet, payment_id: UUID) -> None:
+async def _show(wallet: WalletApp, payment_id: UUID) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while (found := await wallet.get(f"/v1/payments/{payment_id}"))["status"] != "succeeded":
         if found["status"] != "processing" or time.monotonic() > deadline:
