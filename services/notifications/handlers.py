@@ -31,7 +31,7 @@ from messaging.consumer.broker import subscribe
 from services.notifications.deliveries import consumer
 
 
-class Handled(NamedTuple):
+class Notified(NamedTuple):
     """Events of one type: each becomes a webhook, and if `by_mail` says so of it, a mail to the payer as well."""
 
     event: type[Event]
@@ -50,26 +50,26 @@ def _unless_refunded(event: ReceiptVoided) -> bool:
     return event.reason != "refunded"
 
 
-HANDLED = (
-    Handled(PaymentAccepted, _never),
-    Handled(PaymentActionRequired, _never),  # the wallet app asks at the screen
-    Handled(PaymentSucceeded, _never),  # the receipt's mail says it
-    Handled(PaymentFailed, _always),
-    Handled(PaymentReversed, _never),  # the mail about the receipt that is void says it
-    Handled(PaymentRefunded, _always),
-    Handled(RefundFailed, _never),
-    Handled(WalletToppedUp, _never),  # seen at the screen, like what becomes of every top-up
-    Handled(TopUpActionRequired, _never),
-    Handled(TopUpFailed, _never),
-    Handled(ReceiptIssued, _always),
-    Handled(ReceiptVoided, _unless_refunded),  # the refund's mail says it
+NOTIFIED = (
+    Notified(PaymentAccepted, _never),
+    Notified(PaymentActionRequired, _never),  # the wallet app asks at the screen
+    Notified(PaymentSucceeded, _never),  # the receipt's mail says it
+    Notified(PaymentFailed, _always),
+    Notified(PaymentReversed, _never),  # the mail about the receipt that is void says it
+    Notified(PaymentRefunded, _always),
+    Notified(RefundFailed, _never),
+    Notified(WalletToppedUp, _never),  # seen at the screen, like what becomes of every top-up
+    Notified(TopUpActionRequired, _never),
+    Notified(TopUpFailed, _never),
+    Notified(ReceiptIssued, _always),
+    Notified(ReceiptVoided, _unless_refunded),  # the refund's mail says it
 )
-_BY_MAIL = {each.event: each.by_mail for each in HANDLED}
+_BY_MAIL = {each.event: each.by_mail for each in NOTIFIED}
 
 
 def consume_events(broker: KafkaBroker, engine: AsyncEngine) -> None:
     """Have the broker hand the events of this table to their handler, from every topic that has some of them."""
-    for topic in dict.fromkeys(each.event.topic for each in HANDLED):
+    for topic in dict.fromkeys(each.event.topic for each in NOTIFIED):
         subscribe(broker, topic, NOTIFICATIONS_GROUP, handler(engine), engine)
 
 

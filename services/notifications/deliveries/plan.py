@@ -45,7 +45,7 @@ _PLAN = text(f"""
         e.correlation_id, e.traceparent
     FROM unnest(
         CAST(:webhook_ids AS uuid[]), CAST(:mail_ids AS uuid[]), CAST(:event_ids AS uuid[]),
-        CAST(:event_types AS text[]), CAST(:channels AS text[]), CAST(:payers AS text[]),
+        CAST(:event_types AS text[]), CAST(:channel_ids AS text[]), CAST(:payers AS text[]),
         CAST(:by_mail AS boolean[]), CAST(:bodies AS bytea[]), CAST(:correlations AS text[]), CAST(:parents AS text[])
     ) AS e (webhook_id, mail_id, event_id, event_type, channel, payer, by_mail, body, correlation_id, traceparent)
     CROSS JOIN LATERAL (
@@ -74,7 +74,7 @@ async def plan(connection: AsyncConnection, events: Sequence[PlannedEvent]) -> i
             "mail_ids": [uuid7() for _ in events],
             "event_ids": ids,
             "event_types": types,
-            "channels": channels,
+            "channel_ids": channels,
             "payers": payers,
             "by_mail": by_mail,
             "bodies": bodies,

@@ -7,14 +7,14 @@ from events.ids import uuid7
 from events.message import Event
 from events.payments import PaymentAccepted, PaymentActionRequired, RefundFailed, WalletToppedUp
 from events.topics import DEAD_LETTERS, NOTIFICATIONS_GROUP
-from services.notifications.handlers import HANDLED, is_told_by_mail
+from services.notifications.handlers import NOTIFIED, is_told_by_mail
 from tests.services.notifications.support import about, failed, issued, refunded, succeeded, voided
 
 
 def test_every_event_of_the_topics_that_the_group_reads_is_in_the_table_once() -> None:
     read = {topic for topic, group in DEAD_LETTERS if group == NOTIFICATIONS_GROUP}
     assert read
-    handled = [each.event for each in HANDLED]
+    handled = [each.event for each in NOTIFIED]
     assert len(handled) == len(set(handled))
     assert set(handled) == {each for each in EVENT_TYPES.values() if each.topic.name in read}
 
