@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ALONE := tests/benchmarks tests/end_to_end
 
-.PHONY: demo up test lint bench soak lock clean
+.PHONY: demo up test lint walk bench soak lock clean
 
 demo: .venv/installed  ## start a whole city, run its main job, print what happened, stop
 	$(BIN)/meterhall demo
@@ -21,6 +21,9 @@ lint: .venv/installed  ## style, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+walk: .venv/installed  ## the files and functions that one payment passes, in order
+	$(BIN)/python -m sandbox.walk
 
 bench: .venv/installed  ## the figures that README quotes; JSON under benchmarks/results/
 	$(BIN)/python -m benchmarks

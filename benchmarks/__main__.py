@@ -12,10 +12,10 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import report, results
+from benchmarks import report, result_file
+from benchmarks.machine.stage import Stage
 from benchmarks.measure import MEASUREMENTS, measure
 from benchmarks.plan import FULL, QUICK
-from benchmarks.stage import Stage
 from sandbox.progress import Steps
 
 commands = typer.Typer(add_completion=False, help=__doc__)
@@ -29,7 +29,7 @@ def main(
     ] = False,
     only: Annotated[str, typer.Option(help=f"some of {', '.join(MEASUREMENTS)}")] = "",
     repeats: Annotated[int, typer.Option(help="how often; 0 is as planned", min=0)] = 0,
-    output: Annotated[Path, typer.Option(help="where the JSON goes")] = results.LATEST,
+    output: Annotated[Path, typer.Option(help="where the JSON goes")] = result_file.LATEST,
 ) -> None:
     """Measure everything on a PostgreSQL and a Kafka of its own."""
     if context.invoked_subcommand:
@@ -46,11 +46,11 @@ def main(
     try:
         with Steps() as steps, Stage(folder, plan, steps.tell) as stage:
             lines = measure(stage, chosen, repeats or plan.repeats, steps)
-            durability = asyncio.run(results.durability(stage))
-            result = results.as_json(lines, stage, durability)
+            durability = asyncio.run(result_file.durability(stage))
+            result = result_file.as_json(lines, stage, durability)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    results.write(result, output)
+    result_file.write(result, output)
     report.show(result)
     print(f"JSON: {output}")
     if not all(line["integrity"] for line in result["lines"]):
@@ -64,10 +64,10 @@ def main(
 
 @commands.command()
 def table(
-    file: Annotated[Path, typer.Argument(help="a result")] = results.LATEST,
+    file: Annotated[Path, typer.Argument(help="a result")] = result_file.LATEST,
 ) -> None:
     """Print a result as Markdown."""
-    print(report.markdown(results.read(file)))
+    print(report.markdown(result_file.read(file)))
 
 
 if __name__ == "__main__":

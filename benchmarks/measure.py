@@ -4,16 +4,16 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from benchmarks.lines import ceiling, consumer, door, drain, lookup, paced, posting, psp, relay
-from benchmarks.results import Line, Sample
-from benchmarks.run import Run
-from benchmarks.stage import Stage
+from benchmarks.machine.stage import Stage
+from benchmarks.repeat import Repeat
+from benchmarks.samples import MeasuredLine, Sample
 from chassis.process import run_process
 from sandbox.progress import Steps
 
 # Beside the path of a payment, or slow: these are repeated less often.
 SIDE = ("consumer", "door", "lookup", "psp")
 # The ceiling and the pace follow the drain, whose rows and rate they need.
-MEASUREMENTS: dict[str, Callable[[Run], Coroutine[Any, Any, dict[str, Sample]]]] = {
+MEASUREMENTS: dict[str, Callable[[Repeat], Coroutine[Any, Any, dict[str, Sample]]]] = {
     "drain": drain.measure,
     "ceiling": ceiling.measure,
     "posting": posting.measure,
@@ -26,9 +26,9 @@ MEASUREMENTS: dict[str, Callable[[Run], Coroutine[Any, Any, dict[str, Sample]]]]
 }
 
 
-def measure(stage: Stage, chosen: Sequence[str], repeats: int, steps: Steps) -> list[Line]:
+def measure(stage: Stage, chosen: Sequence[str], repeats: int, steps: Steps) -> list[MeasuredLine]:
     """Each chosen measurement in each repeat; the lines in the order in which they are shown."""
-    lines: dict[str, Line] = {}
+    lines: dict[str, MeasuredLine] = {}
     sides = min(repeats, stage.plan.side_repeats)
     todo = [
         (repeat, name)
@@ -36,11 +36,11 @@ def measure(stage: Stage, chosen: Sequence[str], repeats: int, steps: Steps) -> 
         for name in MEASUREMENTS
         if name in chosen and (repeat < sides or name not in SIDE)
     ]
-    run = Run(stage, stage.plan, stage.folder / "rows", steps.advance)
+    run = Repeat(stage, stage.plan, stage.folder / "rows", steps.advance)
     for done, (repeat, name) in enumerate(todo, 1):
         steps.tell(f"repeat {repeat + 1} of {repeats}: {name}")
         for id, sample in run_process(MEASUREMENTS[name](run)).items():
-            lines.setdefault(id, Line(id)).samples[repeat] = sample
+            lines.setdefault(id, MeasuredLine(id)).samples[repeat] = sample
             steps.tell(f"  {id}: {sample.value:,.0f} {sample.unit}")
         steps.advance("measurements", done, len(todo))
     return list(lines.values())

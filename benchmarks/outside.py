@@ -13,18 +13,18 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from benchmarks.city import CHANNEL
-from benchmarks.running import running
-from benchmarks.stage import City, Stage
+from benchmarks.machine.running import running
+from benchmarks.machine.stage import Stage
+from benchmarks.measured_city import CHANNEL, MeasuredCity
 from events.bills import LookUpBills
 from events.ids import uuid7
 from sandbox import catalogue
-from sandbox.billers.institutions import INSTITUTIONS
-from sandbox.ports import HOST, free_port
-from sandbox.process import Process
+from sandbox.billers.biller_list import BILLERS
+from sandbox.local.local_process import LocalProcess
+from sandbox.local.ports import HOST, free_port
 
 ACCOUNTS_PER_BILLER = 1_000
-CALLED = [each.id for each in INSTITUTIONS if each.settled_by == "call"]
+CALLED = [each.id for each in BILLERS if each.settled_by == "call"]
 
 _BILLERS = text("""
     INSERT INTO billers (id, name_zh, name_en, currency, settled_by, connector, account_number_pattern,
@@ -42,8 +42,8 @@ _ACCOUNTS = text("""
 class Outside:
     """The PSP and the billers of one measurement. `environment` is what Meterhall's processes are told of them."""
 
-    psp: Process
-    billers: Process
+    psp: LocalProcess
+    billers: LocalProcess
     billers_url: str
     environment: dict[str, str]
 
@@ -74,7 +74,7 @@ class Outside:
 
 
 @asynccontextmanager
-async def outside(stage: Stage, city: City) -> AsyncIterator[Outside]:
+async def outside(stage: Stage, city: MeasuredCity) -> AsyncIterator[Outside]:
     """Both, with nothing in their books, and the billers in the city's catalogue."""
     folder = stage.folder / f"outside-{secrets.token_hex(4)}"
     folder.mkdir()
@@ -97,7 +97,9 @@ async def outside(stage: Stage, city: City) -> AsyncIterator[Outside]:
         yield Outside(psp, billers, billers_url, environment)
 
 
-async def open_accounts(city: City, at: Outside, billers: Sequence[str], each: int) -> list[UUID]:
+async def open_accounts(
+    city: MeasuredCity, at: Outside, billers: Sequence[str], each: int
+) -> list[UUID]:
     """So many accounts of each of these billers that owe something, in turn."""
     opened: list[list[UUID]] = []
     async with city.engine.begin() as connection:
@@ -117,14 +119,16 @@ def look_up(account_id: UUID) -> LookUpBills:
 
 def _process(
     name: str, folder: Path, environment: dict[str, str], more: tuple[str, ...]
-) -> Process:
+) -> LocalProcess:
     port = free_port()
     arguments = ("--port", str(port), "--state", str(folder / name), *more)
     url = f"http://{HOST}:{port}/livez"
-    return Process(name, f"sandbox.{name}", environment, folder / f"{name}.log", url, arguments)
+    return LocalProcess(
+        name, f"sandbox.{name}", environment, folder / f"{name}.log", url, arguments
+    )
 
 
-async def _catalogue(city: City, billers_url: str) -> None:
+async def _catalogue(city: MeasuredCity, billers_url: str) -> None:
     rows = [each for each in catalogue.rows(billers_url) if each["kind"] == "biller"]
     async with city.engine.begin() as connection:
         for row in rows:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BenchmarkPlan:
     """Sizes of one run. `payments` is the backlog of the drain; a database holds `bills` that can be paid."""
 
     repeats: int
@@ -30,7 +30,7 @@ class Plan:
         return self.payments
 
 
-FULL = Plan(
+FULL = BenchmarkPlan(
     repeats=5,
     side_repeats=2,
     payments=200_000,
@@ -44,7 +44,7 @@ FULL = Plan(
     dead_seconds=5.0,
     psp_payments=1_500,
 )
-QUICK = Plan(
+QUICK = BenchmarkPlan(
     repeats=1,
     side_repeats=1,
     payments=60_000,

@@ -3,12 +3,9 @@
 import asyncio
 import time
 from pathlib import Path
-from typing import Any
 
-import asyncpg
-
-from benchmarks.direct import connect_directly
-from benchmarks.stage import City
+from benchmarks.measured_city import Connection, MeasuredCity
+from chassis.database import connect_directly
 
 # In the order in which they can be written; what of them is new, and not of the city's past.
 TABLES = {
@@ -19,9 +16,9 @@ TABLES = {
 }
 
 
-async def dump(city: City, folder: Path, parts: int = 2) -> None:
+async def dump(city: MeasuredCity, folder: Path, parts: int = 2) -> None:
     """Write what is younger than the city's past into files, each table in so many parts."""
-    connection = await connect_directly(city.owner_url)
+    connection = await connect_directly(city.owner_url, "billing")
     try:
         since = await connection.fetchval("SELECT min(created_at) FROM outbox")
         for table, which in TABLES.items():
@@ -37,9 +34,9 @@ async def dump(city: City, folder: Path, parts: int = 2) -> None:
         await connection.close()
 
 
-async def load(city: City, folder: Path, parts: int = 2) -> float:
+async def load(city: MeasuredCity, folder: Path, parts: int = 2) -> float:
     """Write the rows of all parts at once, each part by a connection of its own; how many seconds that took."""
-    connections = [await connect_directly(city.owner_url) for _ in range(parts)]
+    connections = [await connect_directly(city.owner_url, "billing") for _ in range(parts)]
     try:
         began = time.perf_counter()
         await asyncio.gather(*(_load(each, folder, part) for part, each in enumerate(connections)))
@@ -49,7 +46,7 @@ async def load(city: City, folder: Path, parts: int = 2) -> float:
             await each.close()
 
 
-async def _load(connection: "asyncpg.Connection[Any]", folder: Path, part: int) -> None:
+async def _load(connection: Connection, folder: Path, part: int) -> None:
     for table in TABLES:
         await connection.copy_to_table(table, source=folder / f"{table}.{part}", format="binary")
 

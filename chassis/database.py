@@ -1,20 +1,23 @@
 """The database, for each service alike: one engine per process, one schema per service, constraints with names."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 import asyncpg
 from asyncpg.pgproto import pgproto
-from sqlalchemy import MetaData, event, text
+from sqlalchemy import MetaData, event, make_url, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 PlanCacheMode = Literal["auto", "force_generic_plan"]
 # What PostgreSQL calls our sessions.
 APPLICATION = "meterhall"
+# A server that does not answer a new connection within this is away.
+CONNECT_SECONDS = 10
 # A transaction that others wait for ends within this, whatever becomes of its process: before Kafka gives the
-# partitions of a process that is silent to others (messaging/consume.py). A batch of a thousand takes less than one.
+# partitions of a process that is silent to others (messaging/consumer/broker.py). A batch of a thousand takes less than
+# one second.
 TRANSACTION_SECONDS = 8.0
 # The newest PostgreSQL that knows no transaction_timeout.
 _NEWEST_WITHOUT = 16
@@ -79,7 +82,7 @@ def connect(
         # An error's text goes into logs, and parameters hold account numbers and payers.
         hide_parameters=True,
         connect_args={
-            "timeout": 10,
+            "timeout": CONNECT_SECONDS,
             "server_settings": {
                 "search_path": schema,
                 "jit": "off",
@@ -91,15 +94,44 @@ def connect(
         },
     )
 
+    _bound_transactions(engine, transaction_seconds)
+    return engine
+
+
+def _bound_transactions(engine: AsyncEngine, transaction_seconds: float | None) -> None:
     def bound(connection: Any, _: object) -> None:
         # Only now is the version known, and a server refuses a connection that brings a setting which it does not know.
         version = connection.driver_connection.get_server_version().major
         bounds = _bounds(version, transaction_seconds)
-        said = "; ".join(f"SET {name} = {value}" for name, value in bounds.items())
-        connection.run_async(lambda driver: driver.execute(said))
+        settings = "; ".join(f"SET {name} = {value}" for name, value in bounds.items())
+        connection.run_async(lambda driver: driver.execute(settings))
 
     event.listen(engine.sync_engine, "connect", bound)
-    return engine
+
+
+async def connect_directly(
+    url: str,
+    schema: str,
+    *,
+    command_timeout_seconds: float | None = None,
+    settings: Mapping[str, str] | None = None,
+) -> "asyncpg.Connection[Any]":
+    """A connection of asyncpg's own to the URL of an engine, for what needs a session to itself or COPY.
+
+    `settings` are PostgreSQL's, for the session. No transaction of it is bounded.
+    """
+    named = make_url(url)
+    return await asyncpg.connect(
+        host=named.host,
+        port=named.port,
+        user=named.username,
+        password=named.password,
+        database=named.database,
+        ssl=named.query.get("ssl"),
+        timeout=CONNECT_SECONDS,
+        command_timeout=command_timeout_seconds,
+        server_settings={"search_path": schema, **(settings or {})},
+    )
 
 
 def _bounds(version: int, transaction_seconds: float | None) -> dict[str, str]:

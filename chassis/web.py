@@ -16,6 +16,7 @@ from chassis.edge import Edge
 from chassis.express import Lane
 from chassis.frozen import ending_frozen
 from chassis.process import calm_collector
+from chassis.route import engine_of
 
 
 def create(
@@ -78,7 +79,7 @@ async def livez() -> dict[str, str]:
 @_probes.get("/readyz")
 async def readyz(http: Request) -> dict[str, str]:
     """The database answers, or it is told as 503. Kafka is not asked: while it is away, the outbox keeps."""
-    async with http.app.state.engine.connect() as connection:
+    async with engine_of(http).connect() as connection:
         await connection.execute(text("SELECT 1 FROM outbox_cursor"))
     return {"status": "ready"}
 

@@ -7,6 +7,7 @@ tables.py explains the columns, queue.py has their SQL. A process's desk claims 
 turn.py is one run, institutions.py and breaker.py bound how many there are. For operators: operate, listing, gauges.
 """
 
+from errands.book import FirstCall, book
 from errands.desk import Desk
 from errands.institutions import Booking, Institution, Institutions
 from errands.model import NO_ERRAND, Errand, Key
@@ -24,6 +25,7 @@ from errands.queue import (
     settle,
     unsent,
 )
+from errands.remembered import Remembered
 from errands.runner import Trade
 from errands.tables import errands_tables
 from errands.turn import Turn
@@ -33,14 +35,17 @@ __all__ = [
     "Booking",
     "Desk",
     "Errand",
+    "FirstCall",
     "Institution",
     "Institutions",
     "Key",
     "NewErrand",
+    "Remembered",
     "Trade",
     "Turn",
     "Waiting",
     "add",
+    "book",
     "end",
     "end_all_but",
     "errands_tables",

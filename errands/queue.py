@@ -5,6 +5,7 @@ All times are the database's.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -21,7 +22,7 @@ _ADD = text("""
     FROM unnest(CAST(:kinds AS text[]), CAST(:subjects AS uuid[]), CAST(:institutions AS text[]),
         CAST(:legs AS text[]), CAST(:attempts AS int[]), CAST(:leases AS float8[]))
         AS n (kind, subject, institution, leg, attempt, lease)
-    ON CONFLICT DO NOTHING RETURNING kind, subject
+    ON CONFLICT DO NOTHING RETURNING kind, subject, now() AS added_at
 """)
 # A loose scan: one look into the index for each institution that has errands, however many it has.
 _DUE = text("""
@@ -146,10 +147,10 @@ class Found(NamedTuple):
     paused: bool
 
 
-async def add(connection: AsyncConnection, new: Sequence[NewErrand]) -> set[Key]:
-    """Write these errands; the keys of those that are new. What is under way already stays as it is."""
+async def add(connection: AsyncConnection, new: Sequence[NewErrand]) -> dict[Key, datetime]:
+    """Write these errands; those that are new, with the database's time. What is under way already stays as it is."""
     if not new:
-        return set()
+        return {}
     added = await connection.execute(
         _ADD,
         {
@@ -161,7 +162,7 @@ async def add(connection: AsyncConnection, new: Sequence[NewErrand]) -> set[Key]
             "leases": [each.lease_seconds for each in new],
         },
     )
-    return {(row.kind, row.subject) for row in added}
+    return {(row.kind, row.subject): row.added_at for row in added}
 
 
 async def look(connection: AsyncConnection) -> list[Found]:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
-from sandbox.billers.institutions import INSTITUTIONS, Institution
+from sandbox.billers.biller_list import BILLERS, SandboxBiller
 
 CITIES = 253
 MUNICIPALITIES = ("110000", "120000", "310000", "500000")
@@ -29,14 +29,14 @@ def rows(billers_url: str) -> list[Row]:
     """The catalogue's rows; `billers_url` is where `python -m sandbox.billers` listens. The same every time."""
     named = {each["code"]: each for each in _divisions()}
     reached = reach(list(named.values()))
-    made = [biller_row(each, billers_url) for each in INSTITUTIONS]
-    for institution in INSTITUTIONS:
+    made = [biller_row(each, billers_url) for each in BILLERS]
+    for institution in BILLERS:
         for division in institution.where:
             made += _offer(institution, named[division], reached)
     return made
 
 
-def biller_row(institution: Institution, billers_url: str) -> Row:
+def biller_row(institution: SandboxBiller, billers_url: str) -> Row:
     """The row of one biller."""
     connector = {"dialect": institution.dialect}
     if institution.settled_by == "call":
@@ -62,7 +62,7 @@ def biller_row(institution: Institution, billers_url: str) -> Row:
 def reach(divisions: Sequence[Division]) -> dict[str, list[str]]:
     """By province that is served with power: the codes of its cities in the network, 253 of them outside the
     municipalities. Every province has its first city before any has its second, and so on."""
-    served = {code for each in INSTITUTIONS for code in each.where if code.endswith("0000")}
+    served = {code for each in BILLERS for code in each.where if code.endswith("0000")}
     cities = defaultdict(list)
     for each in divisions:
         if each["parent"] in served and each["name_zh"].endswith("市"):
@@ -79,7 +79,7 @@ def reach(divisions: Sequence[Division]) -> dict[str, list[str]]:
 
 
 def _offer(
-    institution: Institution, place: Division, reached: Mapping[str, list[str]]
+    institution: SandboxBiller, place: Division, reached: Mapping[str, list[str]]
 ) -> Iterator[Row]:
     # A biller of provinces has a service in each, which covers its cities; one of a city has one there.
     whole_province = place["level"] == "1"

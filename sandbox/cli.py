@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from sandbox.city import City
     from sandbox.home import Home
+    from sandbox.local_city import LocalCity
 
 commands = typer.Typer()
 FOLDER = Path(".meterhall")
@@ -35,9 +35,9 @@ def up(
     ] = None,
 ) -> None:
     """Start a whole city and keep it running until Ctrl-C; what is in it stays for the next time."""
-    from sandbox.city import PARTS
     from sandbox.home import Home
-    from sandbox.ports import NotReadyError
+    from sandbox.local.ports import NotReadyError
+    from sandbox.local_city import PARTS
 
     if unknown := set(only or ()) - set(PARTS):
         _fail(f"There is no {', '.join(unknown)}. The parts are {', '.join(PARTS)}.")
@@ -62,10 +62,10 @@ def demo(
     import asyncio
 
     from sandbox.demo import evening
-    from sandbox.demo.day import Day
-    from sandbox.demo.wallet import WalletError
+    from sandbox.demo.day import DemoDay
+    from sandbox.demo.wallet_app import WalletError
     from sandbox.home import Home
-    from sandbox.ports import NotReadyError
+    from sandbox.local.ports import NotReadyError
     from sandbox.progress import Steps
 
     began, started = datetime.now(UTC), time.monotonic()
@@ -74,7 +74,7 @@ def demo(
             _empty(home)
             with _started(entered, seed) as city:
                 with Steps() as steps:
-                    outcome = asyncio.run(Day(city, payments, steps.advance).run())
+                    outcome = asyncio.run(DemoDay(city, payments, steps.advance).run())
                     results = [
                         evening.close(city, day, steps.tell) for day in evening.days_since(began)
                     ]
@@ -96,13 +96,13 @@ def env(home: HomeOption = FOLDER / "city") -> None:
 
 
 @contextmanager
-def _started(home: "Home", seed: int, only: tuple[str, ...] | None = None) -> Iterator["City"]:
-    from sandbox.city import PARTS, City
+def _started(home: "Home", seed: int, only: tuple[str, ...] | None = None) -> Iterator["LocalCity"]:
+    from sandbox.local_city import PARTS, LocalCity
     from sandbox.progress import Steps
 
     # What stops us stops the city in order: as if Ctrl-C had been pressed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    city = City(home, seed=seed, only=only or PARTS)
+    city = LocalCity(home, seed=seed, only=only or PARTS)
     try:
         with Steps() as steps:
             city.tell = steps.tell
@@ -114,16 +114,16 @@ def _started(home: "Home", seed: int, only: tuple[str, ...] | None = None) -> It
         city.stop()
 
 
-def _watch(city: "City") -> None:
+def _watch(city: "LocalCity") -> None:
     while True:
         time.sleep(1)
         for name in city.revive():
             print(f"{name} had died and was started again", file=sys.stderr)
 
 
-def _print_addresses(city: "City") -> None:
+def _print_addresses(city: "LocalCity") -> None:
     from chassis.output import table
-    from sandbox.city import CHANNEL
+    from sandbox.local_city import CHANNEL
 
     home, secrets = city.home, city.home.secrets
     addresses = {

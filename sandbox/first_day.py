@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from sandbox.billers.institutions import INSTITUTIONS
+from sandbox.billers.biller_list import BILLERS
 
 DATABASE = "meterhall"
 OWNER = "meterhall_owner"
@@ -43,7 +43,7 @@ def make(folder: Path) -> bool:
     # Migrations make the roles of both services.
     _write(folder / "migrate", _lines(billing | notifications | owner))
     _write(folder / POSTGRES_FILE, passwords["owner"])
-    billers = {each.id: secrets.token_hex(16) for each in INSTITUTIONS}
+    billers = {each.id: secrets.token_hex(16) for each in BILLERS}
     _write(folder / BILLERS_FILE, json.dumps(billers, indent=2))
     # Written last: whoever dies before it starts again from the beginning.
     _write(folder / "complete", "")

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from sandbox.ports import HOST, NotReadyError, free_port, listens
+from sandbox.local.ports import HOST, NotReadyError, free_port, listens
 
 # Tried first, so that a city is found where it was yesterday; whatever is taken is replaced by a free one.
 PREFERRED_PORTS = {

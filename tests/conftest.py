@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from sandbox.kafka import Kafka
-from sandbox.postgres import Postgres
+from sandbox.local.kafka import Kafka
+from sandbox.local.postgres import Postgres
 from services.billing.database import connect
 from tests.support.billers import SandboxBillers
 from tests.support.databases import Database, Databases
@@ -82,7 +82,7 @@ async def owner_engine(database: Database) -> AsyncIterator[AsyncEngine]:
 @pytest.fixture(scope="session")
 def kafka(scratch: Path) -> Iterator[str]:
     """The bootstrap address of a real broker with all topics, or the one named in METERHALL_TEST_KAFKA."""
-    from messaging.topics import provision
+    from messaging.control import provision
 
     existing = os.environ.get("METERHALL_TEST_KAFKA")
     if existing:

@@ -15,8 +15,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from sandbox import first_day
-from sandbox.city import SERVICES
-from sandbox.kafka import PROPERTIES
+from sandbox.local.kafka import PROPERTIES
+from sandbox.local_city import SERVICES
 from services.billing.settings import Settings as Billing
 from services.notifications.settings import Settings as Notifications
 

@@ -7,11 +7,13 @@ import pytest
 
 from services.billing.settings import Settings as Billing
 from services.notifications.settings import Settings as Notifications
+from tests.support.pages import functions_of, named_functions
 
 ROOT = Path(__file__).parent.parent
 OPERATING = (ROOT / "docs/operating.md").read_text()
 # Decisions tell of what was so, too.
-DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/architecture/*.md")]
+PAYMENT = (ROOT / "docs/architecture/payment.md").read_text()
 CODE = "\n".join(
     path.read_text()
     for room in ("chassis", "errands", "events", "messaging", "services", "sandbox", "migrations")
@@ -63,6 +65,29 @@ def test_every_link_leads_somewhere(path: Path) -> None:
         if "://" in target or target.startswith("#"):
             continue
         assert (path.parent / target.split("#")[0]).exists(), target
+
+
+def test_every_function_that_the_walk_of_a_payment_names_exists() -> None:
+    steps = named_functions(PAYMENT)
+    assert len(steps) > 20, "the page is read"
+    assert {file for file, _ in steps} == set(re.findall(r"`([\w/]+\.py)`", PAYMENT))
+    gone = [
+        (file, function)
+        for file, function in steps
+        if not (ROOT / file).exists() or function not in functions_of((ROOT / file).read_text())
+    ]
+    assert not gone
+
+
+def test_a_function_that_is_gone_is_seen() -> None:
+    text = "It is kept (`a/b.py` `keep`, `Keeper.keep`,\n   `c.py` `gone`) and so on."
+    assert named_functions(text) == [
+        ("a/b.py", "keep"),
+        ("a/b.py", "Keeper.keep"),
+        ("c.py", "gone"),
+    ]
+    source = "class Keeper:\n    async def keep(self):\n        pass\ndef f():\n    def g(): pass"
+    assert functions_of(source) == {"Keeper.keep", "f"}
 
 
 def words(text: str) -> set[str]:

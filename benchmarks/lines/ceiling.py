@@ -5,10 +5,13 @@ Same tables, indexes and constraints; no decisions, no balances, no Kafka. Nothi
 
 from sqlalchemy import text
 
-from benchmarks.results import Sample
+from benchmarks import integrity
+from benchmarks.machine.running import WORKERS
+from benchmarks.repeat import Repeat
 from benchmarks.rows import load
-from benchmarks.run import Run
-from benchmarks.running import WORKERS
+from benchmarks.samples import Sample
+
+_EVENTS = text("SELECT count(*) FROM outbox")
 
 _COUNTS = text("""
     SELECT (SELECT count(*) FROM payments) AS payments, (SELECT count(*) FROM receipts) AS receipts,
@@ -16,18 +19,14 @@ _COUNTS = text("""
 """)
 
 
-async def measure(run: Run) -> dict[str, Sample]:
+async def measure(repeat: Repeat) -> dict[str, Sample]:
     """Write the rows of this repeat's drain again."""
-    async with run.stage.city() as city:
-        seconds = await load(city, run.rows, WORKERS)
+    async with repeat.stage.city() as city:
+        seconds = await load(city, repeat.rows, WORKERS)
+        found = await integrity.count(city.engine)
         async with city.engine.connect() as connection:
-            found = (await connection.execute(_COUNTS)).one()
-    payments = run.plan.payments
-    expected = dict.fromkeys(("payments", "receipts", "transfers"), run.plan.history + payments)
-    expected["events"] = 2 * payments
-    complaints = [
-        f"{getattr(found, name)} {name} instead of {count}"
-        for name, count in expected.items()
-        if getattr(found, name) != count
-    ]
+            found["events"] = int(await connection.scalar(_EVENTS) or 0)
+    payments = repeat.plan.payments
+    expected = dict.fromkeys(integrity.OF_EACH_PAYMENT, repeat.plan.history + payments)
+    complaints = integrity.differences(found, {**expected, "events": 2 * payments})
     return {"ceiling": Sample(payments / seconds, "payments/s", {}, complaints)}

@@ -10,15 +10,16 @@ import sys
 import time
 from collections.abc import Sequence
 
-from benchmarks.city import command
-from benchmarks.results import Sample
-from benchmarks.run import Run
-from benchmarks.running import held, meter, running, settled
-from benchmarks.wallet import Wallets, encode
+from benchmarks.machine.running import held, meter, running, settled
+from benchmarks.measured_city import command
+from benchmarks.repeat import Repeat
+from benchmarks.samples import Sample
+from benchmarks.wallets import Wallets, encode
 from chassis.probes import Probes, until_stopped
 from chassis.process import run_process
 from events.topics import PAYMENT_COMMANDS, PAYMENT_GROUP
-from messaging.consume import Message, Rejected, make_broker, subscribe
+from messaging.consumer import Message, Rejected
+from messaging.consumer.broker import make_broker, subscribe
 from services.billing.database import connect
 from services.billing.settings import Settings
 
@@ -26,11 +27,11 @@ MODULE = "benchmarks.lines.consumer"
 PATIENCE_SECONDS = 120.0
 
 
-async def measure(run: Run) -> dict[str, Sample]:
+async def measure(repeat: Repeat) -> dict[str, Sample]:
     """Consume so many commands."""
-    stage, commands = run.stage, run.plan.consumer_commands
+    stage, commands = repeat.stage, repeat.plan.consumer_commands
     async with stage.city() as city:
-        due = await city.due(run.plan)
+        due = await city.due(repeat.plan)
         records = encode([command(each) for each in due[:commands]], stage.signing_key)
         told = {"METERHALL_DATABASE_URL": city.billing_url}
         consumer = stage.process("consumer", MODULE, told, str(commands))

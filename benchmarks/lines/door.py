@@ -12,14 +12,13 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import text
 
-from benchmarks.city import CHANNEL, Due
-from benchmarks.lines.paced import percentile
-from benchmarks.results import Sample
-from benchmarks.run import Run
-from benchmarks.running import meter, running
-from benchmarks.stage import City
+from benchmarks import integrity
+from benchmarks.machine.running import meter, running
+from benchmarks.measured_city import CHANNEL, Due, MeasuredCity
+from benchmarks.repeat import Repeat
+from benchmarks.samples import Sample, percentile
 from events.ids import uuid7
-from sandbox.process import Process
+from sandbox.local.local_process import LocalProcess
 from services.billing.channels import issue_key
 
 CONNECTIONS = 64
@@ -29,24 +28,24 @@ _COUNTS = text("""
 """)
 
 
-async def measure(run: Run) -> dict[str, Sample]:
+async def measure(repeat: Repeat) -> dict[str, Sample]:
     """Ask for a while, by so many connections at once."""
-    async with run.stage.city() as city:
-        due = iter(await city.due(run.plan))
+    async with repeat.stage.city() as city:
+        due = iter(await city.due(repeat.plan))
         async with city.engine.begin() as opened:
             key = await issue_key(opened, CHANNEL)
-        web = run.stage.process(
+        web = repeat.stage.process(
             "web", "services.billing.web", {"METERHALL_DATABASE_URL": city.billing_url}
         )
         async with running([web]):
-            took, elapsed, cost = await _ask(run, web, key, due)
+            took, elapsed, cost = await _ask(repeat, web, key, due)
         complaints = await _complaints(city, len(took))
     facts = {**cost, "p50_ms": percentile(took, 50), "p99_ms": percentile(took, 99)}
     return {"door_http": Sample(len(took) / elapsed, "requests/s", facts, complaints)}
 
 
 async def _ask(
-    run: Run, web: Process, key: str, due: Iterator[Due]
+    repeat: Repeat, web: LocalProcess, key: str, due: Iterator[Due]
 ) -> tuple[list[float], float, dict[str, float]]:
     """Milliseconds of each request that was accepted, the seconds of all of them, and their cost."""
     address = urlsplit(web.ready_url)
@@ -57,11 +56,11 @@ async def _ask(
         (await loop.create_connection(lambda: _Wallet(requests), host, port))[1]
         for _ in range(CONNECTIONS)
     ]
-    used = meter(run.stage, web=[web])
+    used = meter(repeat.stage, web=[web])
     await used.start()
     began = time.perf_counter()
     for each in wallets:
-        each.begin(began + run.plan.door_seconds)
+        each.begin(began + repeat.plan.door_seconds)
     await asyncio.gather(*(each.ended for each in wallets))
     elapsed = time.perf_counter() - began
     took = [milliseconds for each in wallets for milliseconds in each.took_ms]
@@ -141,11 +140,7 @@ def _requests(host: str, key: str, due: Iterator[Due]) -> Iterator[bytes]:
         yield f"{head}{own}{body}".encode()
 
 
-async def _complaints(city: City, accepted: int) -> list[str]:
+async def _complaints(city: MeasuredCity, accepted: int) -> list[str]:
     async with city.engine.connect() as connection:
-        found = (await connection.execute(_COUNTS)).one()
-    return [
-        f"{count} {name} instead of {accepted}"
-        for name, count in found._asdict().items()
-        if count != accepted
-    ]
+        found = (await connection.execute(_COUNTS)).one()._asdict()
+    return integrity.differences(found, dict.fromkeys(found, accepted))

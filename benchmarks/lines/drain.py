@@ -9,13 +9,12 @@ are acknowledged. The witness reads all of them back after that, for the proof.
 from sqlalchemy import text
 
 from benchmarks import integrity
-from benchmarks.city import command
-from benchmarks.results import Sample
+from benchmarks.machine.running import WORKERS, held, meter, relay, running, settled, workers
+from benchmarks.measured_city import MeasuredCity, command
+from benchmarks.repeat import Repeat
 from benchmarks.rows import dump
-from benchmarks.run import Run
-from benchmarks.running import WORKERS, held, meter, relay, running, settled, workers
-from benchmarks.stage import City
-from benchmarks.wallet import Wallets, encode
+from benchmarks.samples import Sample
+from benchmarks.wallets import Wallets, encode
 from benchmarks.witness import Witness
 from events.topics import PAYMENT_EVENTS, PAYMENT_GROUP, RECEIPT_EVENTS
 
@@ -36,12 +35,12 @@ _STORED = text("""
 """)
 
 
-async def measure(run: Run) -> dict[str, Sample]:
+async def measure(repeat: Repeat) -> dict[str, Sample]:
     """Drain one backlog, and leave its rows for the ceiling."""
-    stage, payments = run.stage, run.plan.payments
+    stage, payments = repeat.stage, repeat.plan.payments
     async with stage.city() as city:
         stored = await _stored(city)
-        due = await city.due(run.plan)
+        due = await city.due(repeat.plan)
         records = encode([command(each) for each in due], stage.signing_key)
         employed, publisher = workers(stage, city), relay(stage, city)
         async with (
@@ -55,7 +54,7 @@ async def measure(run: Run) -> dict[str, Sample]:
                 used = meter(stage, worker=employed, relay=[publisher])
                 await used.start()
             await witness.wait(
-                2 * payments, lambda n: run.advance("drain: events", n, 2 * payments)
+                2 * payments, lambda n: repeat.advance("drain: events", n, 2 * payments)
             )
             cost = await used.cost(payments)
             await witness.read(2 * payments)
@@ -64,14 +63,14 @@ async def measure(run: Run) -> dict[str, Sample]:
         grown = {
             name: (size - stored[name]) / payments for name, size in (await _stored(city)).items()
         }
-        complaints = await integrity.books(city.engine, run.plan.history + payments)
+        complaints = await integrity.books(city.engine, repeat.plan.history + payments)
         complaints += await integrity.events(city.engine, [t.code for t in EVENTS], witness.ids)
-        await dump(city, run.rows)
-    run.drained = payments / (witness.last_at - first)
-    return {"drain": Sample(run.drained, "payments/s", {**cost, **grown}, complaints)}
+        await dump(city, repeat.rows)
+    repeat.drained = payments / (witness.last_at - first)
+    return {"drain": Sample(repeat.drained, "payments/s", {**cost, **grown}, complaints)}
 
 
-async def _stored(city: City) -> dict[str, float]:
+async def _stored(city: MeasuredCity) -> dict[str, float]:
     # What the tables take with all of their indexes; events are kept for a week, the rest for years.
     async with city.engine.connect() as connection:
         return dict((await connection.execute(_STORED)).one()._asdict())

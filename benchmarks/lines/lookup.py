@@ -12,13 +12,12 @@ from uuid import UUID
 from sqlalchemy import text
 
 from benchmarks import integrity
-from benchmarks.lines.paced import percentile
+from benchmarks.machine.running import WORKERS, meter, relay, running, settled, workers
+from benchmarks.measured_city import MeasuredCity
 from benchmarks.outside import ACCOUNTS_PER_BILLER, CALLED, look_up, open_accounts, outside
-from benchmarks.results import Sample
-from benchmarks.run import Run
-from benchmarks.running import WORKERS, meter, relay, running, settled, workers
-from benchmarks.stage import City
-from benchmarks.wallet import Wallets, encode
+from benchmarks.repeat import Repeat
+from benchmarks.samples import Sample, percentile
+from benchmarks.wallets import Wallets, encode
 from benchmarks.witness import Witness
 from events.topics import LOOKUP_EVENTS, LOOKUP_GROUP
 
@@ -33,34 +32,34 @@ _RATE = text("""
 """)
 
 
-async def measure(run: Run) -> dict[str, Sample]:
+async def measure(repeat: Repeat) -> dict[str, Sample]:
     """The rate at one biller, then ten billers with and without a dead one."""
-    healthy, _ = await _paced(run, dead=False)
-    hurt, complaints = await _paced(run, dead=True)
+    healthy, _ = await _paced(repeat, dead=False)
+    hurt, complaints = await _paced(repeat, dead=True)
     facts = {"p50_ms": percentile(hurt, 50), "p99_ms": percentile(hurt, 99)}
     facts["all_healthy_p95_ms"] = percentile(healthy, 95)
     return {
-        "lookup": await _rate(run),
+        "lookup": await _rate(repeat),
         "lookup_one_dead": Sample(percentile(hurt, 95), "ms (p95)", facts, complaints),
     }
 
 
-async def _rate(run: Run) -> Sample:
-    async with run.stage.city() as city, outside(run.stage, city) as at:
+async def _rate(repeat: Repeat) -> Sample:
+    async with repeat.stage.city() as city, outside(repeat.stage, city) as at:
         at.fault(BILLER, "delay", DELAY_SECONDS)
         accounts = await open_accounts(city, at, [BILLER], ACCOUNTS_PER_BILLER // 2)
-        asked = [accounts[n % len(accounts)] for n in range(run.plan.lookups)]
-        employed = workers(run.stage, city, at.environment)
-        publisher = relay(run.stage, city)
+        asked = [accounts[n % len(accounts)] for n in range(repeat.plan.lookups)]
+        employed = workers(repeat.stage, city, at.environment)
+        publisher = relay(repeat.stage, city)
         async with (
-            Wallets(run.stage.kafka.bootstrap) as wallets,
-            Witness(run.stage.kafka.bootstrap, [LOOKUP_EVENTS]) as witness,
+            Wallets(repeat.stage.kafka.bootstrap) as wallets,
+            Witness(repeat.stage.kafka.bootstrap, [LOOKUP_EVENTS]) as witness,
             running([publisher, *employed]),
         ):
-            await settled(run.stage, LOOKUP_GROUP, WORKERS)
-            used = meter(run.stage, worker=employed, relay=[publisher], billers=[at.billers])
+            await settled(repeat.stage, LOOKUP_GROUP, WORKERS)
+            used = meter(repeat.stage, worker=employed, relay=[publisher], billers=[at.billers])
             await used.start()
-            await wallets.send(encode([look_up(each) for each in asked], run.stage.signing_key))
+            await wallets.send(encode([look_up(each) for each in asked], repeat.stage.signing_key))
             await witness.read(len(asked))
             cost = await used.cost(len(asked))
         complaints = await integrity.events(city.engine, [LOOKUP_EVENTS.code], witness.ids)
@@ -71,28 +70,28 @@ async def _rate(run: Run) -> Sample:
     return Sample(len(asked) / float(found.seconds), "lookups/s", cost, complaints)
 
 
-async def _paced(run: Run, *, dead: bool) -> tuple[list[float], list[str]]:
+async def _paced(repeat: Repeat, *, dead: bool) -> tuple[list[float], list[str]]:
     """Milliseconds from the command to BillsFound, of every lookup at the nine that are well."""
     async with AsyncExitStack() as stack:
-        city = await stack.enter_async_context(run.stage.city())
-        at = await stack.enter_async_context(outside(run.stage, city))
+        city = await stack.enter_async_context(repeat.stage.city())
+        at = await stack.enter_async_context(outside(repeat.stage, city))
         if dead:
             # The first fault that fits is the one: a dead biller takes the call and never answers.
             at.fault(DEAD, "timeout_before", 30.0)
         at.fault("*", "delay", DELAY_SECONDS)
-        lookups = int(PER_SECOND * run.plan.dead_seconds)
+        lookups = int(PER_SECOND * repeat.plan.dead_seconds)
         accounts = await open_accounts(city, at, TEN, min(lookups // len(TEN), 400))
         asked = [look_up(accounts[n % len(accounts)]) for n in range(lookups)]
         well = await _healthy(city, [each.account_id for each in asked])
-        processes = [relay(run.stage, city), *workers(run.stage, city, at.environment)]
+        processes = [relay(repeat.stage, city), *workers(repeat.stage, city, at.environment)]
         async with (
-            Wallets(run.stage.kafka.bootstrap) as wallets,
-            Witness(run.stage.kafka.bootstrap, [LOOKUP_EVENTS]) as witness,
+            Wallets(repeat.stage.kafka.bootstrap) as wallets,
+            Witness(repeat.stage.kafka.bootstrap, [LOOKUP_EVENTS]) as witness,
             running(processes),
         ):
-            await settled(run.stage, LOOKUP_GROUP, WORKERS)
+            await settled(repeat.stage, LOOKUP_GROUP, WORKERS)
             asked_at, _ = await asyncio.gather(
-                wallets.pace(encode(asked, run.stage.signing_key), PER_SECOND),
+                wallets.pace(encode(asked, repeat.stage.signing_key), PER_SECOND),
                 witness.read(lookups),
             )
         complaints = await integrity.events(city.engine, [LOOKUP_EVENTS.code], witness.ids)
@@ -105,7 +104,7 @@ async def _paced(run: Run, *, dead: bool) -> tuple[list[float], list[str]]:
     return waited, complaints
 
 
-async def _healthy(city: City, account_ids: Sequence[UUID]) -> set[UUID]:
+async def _healthy(city: MeasuredCity, account_ids: Sequence[UUID]) -> set[UUID]:
     async with city.engine.connect() as connection:
         rows = await connection.execute(
             text(

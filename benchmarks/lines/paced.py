@@ -7,40 +7,39 @@ out of the latencies. The value is the rate that was reached.
 """
 
 import asyncio
-import statistics
 import time
 from collections.abc import Mapping, Sequence
 
 from benchmarks import integrity
-from benchmarks.city import Due, command
-from benchmarks.results import Sample
-from benchmarks.run import Run
-from benchmarks.running import WORKERS, meter, relay, running, settled, workers
-from benchmarks.stage import Stage
-from benchmarks.wallet import Wallets, encode
+from benchmarks.machine.running import WORKERS, meter, relay, running, settled, workers
+from benchmarks.machine.stage import Stage
+from benchmarks.measured_city import Due, command
+from benchmarks.repeat import Repeat
+from benchmarks.samples import Sample, percentile
+from benchmarks.wallets import Wallets, encode
 from benchmarks.witness import Witness
 from events.topics import PAYMENT_EVENTS, PAYMENT_GROUP, RECEIPT_EVENTS
-from sandbox.process import Process
+from sandbox.local.local_process import LocalProcess
 
 SHARES = (25, 50, 75)
 WARM_UP_SECONDS = 2.0
 EVENTS = (PAYMENT_EVENTS, RECEIPT_EVENTS)
 
 
-async def measure(run: Run) -> dict[str, Sample]:
+async def measure(repeat: Repeat) -> dict[str, Sample]:
     """Each share of this repeat's drain, one after the other in the same city."""
-    stage = run.stage
+    stage = repeat.stage
     samples = {}
     async with stage.city() as city:
-        due = await city.due(run.plan)
+        due = await city.due(repeat.plan)
         processes = {"worker": workers(stage, city), "relay": [relay(stage, city)]}
         async with (
             Wallets(stage.kafka.bootstrap) as wallets,
             running([each for group in processes.values() for each in group]),
         ):
             await settled(stage, PAYMENT_GROUP, WORKERS)
-            rates = {share: run.drained * share / 100 for share in SHARES}
-            seconds = min(run.plan.paced_seconds, len(due) / sum(rates.values()))
+            rates = {share: repeat.drained * share / 100 for share in SHARES}
+            seconds = min(repeat.plan.paced_seconds, len(due) / sum(rates.values()))
             paid = 0
             ids: list[bytes] = []
             for share, per_second in rates.items():
@@ -48,7 +47,7 @@ async def measure(run: Run) -> dict[str, Sample]:
                 paid += len(mine)
                 sample, read = await _pace(stage, processes, wallets, mine, per_second)
                 ids += read
-                complaints = await integrity.counts(city.engine, run.plan.history + paid)
+                complaints = await integrity.counts(city.engine, repeat.plan.history + paid)
                 complaints += await integrity.events(city.engine, [t.code for t in EVENTS], ids)
                 samples[f"paced_{share}"] = sample.but(complaints)
         found = await integrity.audit(city.engine)
@@ -57,7 +56,7 @@ async def measure(run: Run) -> dict[str, Sample]:
 
 async def _pace(
     stage: Stage,
-    processes: Mapping[str, Sequence[Process]],
+    processes: Mapping[str, Sequence[LocalProcess]],
     wallets: Wallets,
     due: Sequence[Due],
     per_second: float,
@@ -83,8 +82,3 @@ async def _pace(
     facts = {**cost, "p50_ms": percentile(waited, 50), "p99_ms": percentile(waited, 99)}
     rate = len(due) / (witness.last_at - began)
     return Sample(rate, "payments/s", facts), witness.ids + others.ids
-
-
-def percentile(values: list[float], which: int) -> float:
-    """The value below which so many per cent lie."""
-    return statistics.quantiles(values, n=100, method="inclusive")[which - 1]

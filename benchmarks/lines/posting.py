@@ -15,10 +15,10 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from benchmarks import integrity
-from benchmarks.city import Due, command
-from benchmarks.cost import Meter
-from benchmarks.results import Sample
-from benchmarks.run import Run
+from benchmarks.machine.cost import Meter
+from benchmarks.measured_city import Due, command
+from benchmarks.repeat import Repeat
+from benchmarks.samples import Sample
 from chassis.process import run_process
 from errands import Booking, Institutions
 from events.payments import PayBill
@@ -51,21 +51,21 @@ class _Posted:
     ended: float
 
 
-async def measure(run: Run) -> dict[str, Sample]:
+async def measure(repeat: Repeat) -> dict[str, Sample]:
     """Every batch size with every number of processes, one after the other in the same city."""
     shapes = [(batch, workers) for batch in MOST_PER_SECOND for workers in WORKERS]
-    seconds = run.plan.posting_seconds
+    seconds = repeat.plan.posting_seconds
     samples = {}
-    async with run.stage.city() as city:
-        due = await city.due(run.plan)
+    async with repeat.stage.city() as city:
+        due = await city.due(repeat.plan)
         wanted = [MOST_PER_SECOND[batch] * workers * seconds for batch, workers in shapes]
         enough = min(1.0, len(due) / sum(wanted))
-        paid = run.plan.history
+        paid = repeat.plan.history
         with _posters(city.billing_url, max(WORKERS)) as posters:
             for (batch, workers), bills in zip(shapes, wanted, strict=True):
                 mine = [due.pop() for _ in range(int(bills * enough))]
                 work = [_Work(mine[n::workers], batch, seconds) for n in range(workers)]
-                sample, payments = await _measure(run, posters[:workers], work)
+                sample, payments = await _measure(repeat, posters[:workers], work)
                 paid += payments
                 complaints = await integrity.counts(city.engine, paid)
                 samples[f"posting_{batch}_{workers}"] = sample.but(complaints)
@@ -74,14 +74,14 @@ async def measure(run: Run) -> dict[str, Sample]:
 
 
 async def _measure(
-    run: Run, posters: Sequence["_Poster"], work: Sequence[_Work]
+    repeat: Repeat, posters: Sequence["_Poster"], work: Sequence[_Work]
 ) -> tuple[Sample, int]:
     """Have each process do its part of the work, all at once; what came of it, and how many payments it was."""
     for poster, part in zip(posters, work, strict=True):
         poster.pipe.send(part)
     for poster in posters:
         await poster.says()  # that it is ready
-    used = Meter(run.stage, {"worker": [each.pid for each in posters]})
+    used = Meter(repeat.stage, {"worker": [each.pid for each in posters]})
     await used.start()
     for poster in posters:
         poster.pipe.send("go")

@@ -9,14 +9,13 @@ from uuid import UUID
 from sqlalchemy import text
 
 from benchmarks import integrity
-from benchmarks.city import CHANNEL
 from benchmarks.lines.drain import EVENTS
+from benchmarks.machine.running import WORKERS, meter, relay, running, settled, workers
+from benchmarks.measured_city import CHANNEL, MeasuredCity
 from benchmarks.outside import CALLED, Outside, look_up, open_accounts, outside
-from benchmarks.results import Sample
-from benchmarks.run import Run
-from benchmarks.running import WORKERS, meter, relay, running, settled, workers
-from benchmarks.stage import City
-from benchmarks.wallet import Wallets, encode
+from benchmarks.repeat import Repeat
+from benchmarks.samples import Sample
+from benchmarks.wallets import Wallets, encode
 from benchmarks.witness import Witness
 from events.ids import uuid7
 from events.payments import PayBill, PspFunding
@@ -33,9 +32,9 @@ _RATE = text("""
 """)
 
 
-async def measure(run: Run) -> dict[str, Sample]:
+async def measure(repeat: Repeat) -> dict[str, Sample]:
     """Look so many bills up, and pay them."""
-    stage, payments = run.stage, run.plan.psp_payments
+    stage, payments = repeat.stage, repeat.plan.psp_payments
     async with stage.city() as city, outside(stage, city) as at:
         employed, publisher = workers(stage, city, at.environment), relay(stage, city)
         async with (
@@ -58,22 +57,24 @@ async def measure(run: Run) -> dict[str, Sample]:
                 # PaymentAccepted, PaymentSucceeded, ReceiptIssued.
                 await witness.read(3 * len(commands))
                 cost = await used.cost(len(commands))
-        rate, complaints = await _prove(run, city, at, len(commands))
+        rate, complaints = await _prove(repeat, city, at, len(commands))
         complaints += await integrity.events(city.engine, [t.code for t in EVENTS], witness.ids)
     facts = {**cost, "cpu_us_per_call": cost["cpu_us_worker"] / CALLS}
     return {"psp_http": Sample(rate, "payments/s", facts, complaints)}
 
 
-async def _prove(run: Run, city: City, at: Outside, payments: int) -> tuple[float, list[str]]:
+async def _prove(
+    repeat: Repeat, city: MeasuredCity, at: Outside, payments: int
+) -> tuple[float, list[str]]:
     async with city.engine.connect() as connection:
         found = (await connection.execute(_RATE)).one()
-    complaints = await integrity.books(city.engine, run.plan.history + payments)
+    complaints = await integrity.books(city.engine, repeat.plan.history + payments)
     if len(applied := at.book()) != payments:
         complaints.append(f"the billers have {len(applied)} of {payments} payments in their books")
     return found.succeeded / float(found.seconds), complaints
 
 
-async def _bills(city: City, payments: int) -> list[tuple[UUID, int]]:
+async def _bills(city: MeasuredCity, payments: int) -> list[tuple[UUID, int]]:
     async with city.engine.connect() as connection:
         rows = await connection.execute(_BILLS, {"billers": CALLED, "payments": payments})
         return [(row.id, row.amount_minor) for row in rows]

@@ -5,9 +5,9 @@ import time
 from sqlalchemy import text
 
 from benchmarks import integrity
-from benchmarks.results import Sample
-from benchmarks.run import Run
-from benchmarks.running import meter, relay, running
+from benchmarks.machine.running import meter, relay, running
+from benchmarks.repeat import Repeat
+from benchmarks.samples import Sample
 from benchmarks.witness import Witness
 from events.ids import uuid7
 from events.payments import PaymentSucceeded
@@ -31,13 +31,13 @@ _FILL = text("""
 """)
 
 
-async def measure(run: Run) -> dict[str, Sample]:
+async def measure(repeat: Repeat) -> dict[str, Sample]:
     """Publish so many events."""
-    events = run.plan.relay_events
-    async with run.stage.city() as city:
-        publisher = relay(run.stage, city)
+    events = repeat.plan.relay_events
+    async with repeat.stage.city() as city:
+        publisher = relay(repeat.stage, city)
         async with (
-            Witness(run.stage.kafka.bootstrap, [PAYMENT_EVENTS]) as witness,
+            Witness(repeat.stage.kafka.bootstrap, [PAYMENT_EVENTS]) as witness,
             running([publisher]),
         ):
             async with city.engine.begin() as connection:
@@ -45,10 +45,10 @@ async def measure(run: Run) -> dict[str, Sample]:
                     _FILL,
                     {"topic": PAYMENT_EVENTS.code, "payload": _PAYLOAD.encode(), "events": events},
                 )
-                used = meter(run.stage, relay=[publisher])
+                used = meter(repeat.stage, relay=[publisher])
                 await used.start()
             began = time.time()
-            await witness.wait(events, lambda n: run.advance("relay: events", n, events))
+            await witness.wait(events, lambda n: repeat.advance("relay: events", n, events))
             cost = await used.cost(events)
             await witness.read(events)
         complaints = await integrity.events(city.engine, [PAYMENT_EVENTS.code], witness.ids)

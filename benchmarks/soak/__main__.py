@@ -15,15 +15,15 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import results
+from benchmarks import result_file
+from benchmarks.machine.stage import Stage
 from benchmarks.plan import QUICK
-from benchmarks.soak import report
-from benchmarks.soak.result import LATEST, Result
+from benchmarks.soak import soak_report
+from benchmarks.soak.checkpoints.soak_topics import PROPERTIES
+from benchmarks.soak.result import LATEST, SoakResult
 from benchmarks.soak.run import soak
 from benchmarks.soak.scene import Rhythm
 from benchmarks.soak.sizes import DiskError, Size, check_disk
-from benchmarks.soak.topics import PROPERTIES
-from benchmarks.stage import Stage
 
 commands = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 _BEGAN = time.monotonic()
@@ -47,7 +47,7 @@ def main(  # noqa: PLR0917 - the command line names them
     signal.signal(signal.SIGINT, signal.default_int_handler)  # make may have been told to ignore it
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     size = Size(transfers, rate or _half_of_drain(), minutes * 60, max_wal << 20)
-    result = Result(output, size.seconds, warm_up)
+    result = SoakResult(output, size.seconds, warm_up)
     folder = Path(tempfile.mkdtemp(prefix="meterhall-soak-"))
     try:
         check_disk(size, shutil.disk_usage(folder).free)
@@ -69,14 +69,14 @@ def main(  # noqa: PLR0917 - the command line names them
         raise typer.Exit(1)
 
 
-async def _on(stage: Stage, size: Size, rhythm: Rhythm, result: Result) -> None:
+async def _on(stage: Stage, size: Size, rhythm: Rhythm, result: SoakResult) -> None:
     await result.open(stage, {**size.as_json(), "disk_bytes": size.disk()})
     try:
         await soak(stage, size, rhythm, result, say)
     finally:
         say(f"{result.status}; JSON: {result.path}")
         if result.rows:
-            report.show(result.as_json())
+            soak_report.show(result.as_json())
 
 
 def say(text: str) -> None:
@@ -86,7 +86,7 @@ def say(text: str) -> None:
 
 def _half_of_drain() -> float:
     try:
-        lines = results.read()["lines"]
+        lines = result_file.read()["lines"]
         return float(next(line["median"] for line in lines if line["id"] == "drain")) / 2
     except (OSError, StopIteration) as error:
         raise typer.BadParameter("drain was not measured yet: give a --rate") from error

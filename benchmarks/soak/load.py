@@ -12,19 +12,20 @@ from dataclasses import asdict
 
 from kafka.errors import KafkaError
 
-from benchmarks.direct import connect_directly
-from benchmarks.running import WORKERS, relay, running, settled, workers
-from benchmarks.soak import sender, topics
-from benchmarks.soak.checkpoint import Checkpoints, Subjects
-from benchmarks.soak.days import Days
-from benchmarks.soak.logs import warnings
-from benchmarks.soak.proof import Told
-from benchmarks.soak.report import line
+from benchmarks.machine.running import WORKERS, relay, running, settled, workers
+from benchmarks.soak import soak_sender
+from benchmarks.soak.checkpoints import soak_topics
+from benchmarks.soak.checkpoints.checkpoint import Checkpoints, Subjects
+from benchmarks.soak.checkpoints.logs import warnings
+from benchmarks.soak.checkpoints.watch import Latencies, Watch
+from benchmarks.soak.past.days import Days
+from benchmarks.soak.proof import CountedOutside
 from benchmarks.soak.scene import Scene
 from benchmarks.soak.sizes import RESERVE_BYTES
-from benchmarks.soak.watch import Latencies, Watch
+from benchmarks.soak.soak_report import line
+from chassis.database import connect_directly
 from events.topics import PAYMENT_EVENTS, PAYMENT_GROUP, RECEIPT_EVENTS
-from sandbox.process import Process
+from sandbox.local.local_process import LocalProcess
 
 # The timer begins with upkeep and audit. Both are to meet a load.
 TIMER_AFTER_SECONDS = 10.0
@@ -35,7 +36,7 @@ SILENCE_SECONDS = 120.0
 MOST_FAILURES = 5
 
 
-class Load:
+class SoakLoad:
     """One load on the scene's city; `days` are planted while it runs."""
 
     def __init__(self, scene: Scene, days: Days) -> None:
@@ -48,25 +49,25 @@ class Load:
         size = json.dumps(asdict(scene.size))
         self._sender = stage.process(
             "sender",
-            sender.MODULE,
-            {sender.SIGNING_KEY: stage.signing_key},
+            soak_sender.MODULE,
+            {soak_sender.SIGNING_KEY: stage.signing_key},
             *(stage.kafka.bootstrap, str(scene.diary), size),
         )
         self._failures = 0
 
-    async def run(self) -> Told:
+    async def run(self) -> CountedOutside:
         """Until all that was sent is told of, or nothing comes any more; the processes are stopped then."""
         scene, bootstrap = self._scene, self._scene.stage.kafka.bootstrap
         at_once = [self._relay, *self._workers]
         async with AsyncExitStack() as stack:
             superuser = scene.stage.postgres.superuser_url(scene.city.name)
-            looking, counting = [await connect_directly(superuser) for _ in range(2)]
+            looking, counting = [await connect_directly(superuser, "billing") for _ in range(2)]
             stack.callback(looking.terminate)
             stack.callback(counting.terminate)
             latencies = await stack.enter_async_context(Latencies(bootstrap))
             await stack.enter_async_context(running(at_once))
             await settled(scene.stage, PAYMENT_GROUP, WORKERS)
-            first = await asyncio.to_thread(topics.ends, bootstrap)
+            first = await asyncio.to_thread(soak_topics.ends, bootstrap)
             stack.callback(self._sender.stop)
             scene.began = await self._begin()
             watch = Watch(looking, at_once, scene.at)
@@ -81,16 +82,18 @@ class Load:
             await checkpoints.start()
             await self._take_checkpoints(checkpoints, watch, tasks)
             await asyncio.to_thread(self._sender.stop)
-            told = await self._come_to_rest(first)
+            counted = await self._come_to_rest(first)
             self._take_over(watch)
         logs = {
             each.name: warnings(each.log) for group in self._processes().values() for each in group
         }
         scene.result.warnings = logs
         deaths = sum(each.startswith(self._relay.name) for each in watch.deaths)
-        return Told(*told, relay_restarts=logs["relay"].get("relay_starts_over", 0) + deaths)
+        return CountedOutside(
+            *counted, relay_restarts=logs["relay"].get("relay_starts_over", 0) + deaths
+        )
 
-    def _processes(self) -> dict[str, Sequence[Process]]:
+    def _processes(self) -> dict[str, Sequence[LocalProcess]]:
         return {
             "worker": self._workers,
             "relay": [self._relay],
@@ -102,7 +105,7 @@ class Load:
         """Let the sender begin; when it did, in seconds since the epoch."""
         self._sender.launch()
         deadline = time.monotonic() + SENDER_STARTS_SECONDS
-        while not (diary := sender.read_diary(self._scene.diary)):
+        while not (diary := soak_sender.read_diary(self._scene.diary)):
             if not self._sender.alive() or time.monotonic() > deadline:
                 raise RuntimeError(f"the sender did not begin: {_end_of(self._sender)}")
             await asyncio.sleep(0.1)
@@ -151,33 +154,33 @@ class Load:
         """Wait; False when the sender died before."""
         while self._scene.at() < at_seconds:
             await asyncio.sleep(min(1.0, max(0.01, at_seconds - self._scene.at())))
-            if not self._sender.alive() and not sender.read_diary(self._scene.diary)[-1].done:
+            if not self._sender.alive() and not soak_sender.read_diary(self._scene.diary)[-1].done:
                 return False
         return True
 
     async def _sends_all(self) -> None:
         """The last commands fall due at the end, and a sender that was held up is a little late."""
         patience = self._scene.size.seconds + SENDER_LATE_SECONDS
-        while not sender.read_diary(self._scene.diary)[-1].done and self._sender.alive():
+        while not soak_sender.read_diary(self._scene.diary)[-1].done and self._sender.alive():
             if self._scene.at() > patience:
                 self._scene.note("the sender was stopped before it had sent everything")
                 return
             await asyncio.sleep(0.2)
 
-    async def _come_to_rest(self, first: topics.Ends) -> tuple[int, int, int]:
+    async def _come_to_rest(self, first: soak_topics.Ends) -> tuple[int, int, int]:
         """Wait until everything that was sent is told of; commands sent, receipts and payments' events in Kafka."""
         scene = self._scene
-        sent = sender.read_diary(scene.diary)[-1].sent
+        sent = soak_sender.read_diary(scene.diary)[-1].sent
         receipts = payments = before = 0
         changed_at = time.monotonic()
         while min(receipts, payments) < sent:
             try:
-                now = await asyncio.to_thread(topics.ends, scene.stage.kafka.bootstrap)
+                now = await asyncio.to_thread(soak_topics.ends, scene.stage.kafka.bootstrap)
             except KafkaError as error:
                 scene.note(f"Kafka did not say how far it is: {type(error).__name__} {error}")
                 now = first
-            receipts = max(receipts, topics.records(now, RECEIPT_EVENTS, first))
-            payments = max(payments, topics.records(now, PAYMENT_EVENTS, first))
+            receipts = max(receipts, soak_topics.records(now, RECEIPT_EVENTS, first))
+            payments = max(payments, soak_topics.records(now, PAYMENT_EVENTS, first))
             if receipts + payments > before:
                 before, changed_at = receipts + payments, time.monotonic()
             elif time.monotonic() - changed_at > SILENCE_SECONDS:
@@ -214,5 +217,5 @@ async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _end_of(process: Process) -> str:
+def _end_of(process: LocalProcess) -> str:
     return process.log.read_text(errors="replace")[-1000:]

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import results
-from benchmarks.soak.slopes import slopes
-from benchmarks.stage import Stage
+from benchmarks import result_file, samples
+from benchmarks.machine.stage import Stage
+from benchmarks.soak.checkpoints.slopes import slopes
 
-LATEST = results.LATEST.with_name("soak.json")
+LATEST = result_file.LATEST.with_name("soak.json")
 # Throughput may fall by no more than this from the end of the warm-up to the end.
 MOST_LOSS_PER_CENT = 5.0
 SLOPES = ("payments_per_second", "cpu_us", "wal_bytes", "wal_full_pages", "p50_ms", "p99_ms")
@@ -23,7 +23,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(slots=True)
-class Result:
+class SoakResult:
     """What is known so far. `seconds` and `warm_up_seconds` are what the slopes are taken over."""
 
     path: Path
@@ -43,7 +43,7 @@ class Result:
 
     async def open(self, stage: Stage, sizes: Mapping[str, Any]) -> None:
         """What was measured, and where."""
-        described = results.as_json([], stage, await results.durability(stage))
+        described = result_file.as_json([], stage, await result_file.durability(stage))
         self.head = {
             "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
             **{name: described[name] for name in ("machine", "versions", "durability")},
@@ -59,7 +59,7 @@ class Result:
         """The whole file."""
         measured = slopes(self.rows, self._names(), self.seconds, self.warm_up_seconds)
         rate = measured.get("payments_per_second")
-        found: dict[str, Any] = results.rounded(
+        found: dict[str, Any] = samples.rounded(
             {
                 **self.head,
                 "status": self.status,

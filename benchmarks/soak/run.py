@@ -8,23 +8,23 @@ import time
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
-from benchmarks.direct import connect_directly
-from benchmarks.soak import topics
-from benchmarks.soak.bare import Connection
-from benchmarks.soak.days import Days
-from benchmarks.soak.load import Load
-from benchmarks.soak.past import make_past, seal_past
+from benchmarks.machine.stage import Stage
+from benchmarks.measured_city import Connection
+from benchmarks.soak.checkpoints import soak_topics
+from benchmarks.soak.load import SoakLoad
+from benchmarks.soak.past.days import Days
+from benchmarks.soak.past.make_past import make_past, seal_past
 from benchmarks.soak.proof import prove
-from benchmarks.soak.result import Result, Say
+from benchmarks.soak.result import Say, SoakResult
 from benchmarks.soak.scene import Rhythm, Scene
 from benchmarks.soak.sizes import PLANTED_DAYS, Size
-from benchmarks.stage import Stage
+from chassis.database import connect_directly
 
 # All of the days to come but tomorrow: midnight may be near.
 DAYS_TAKEN_AWAY = 6
 
 
-async def soak(stage: Stage, size: Size, rhythm: Rhythm, result: Result, say: Say) -> None:
+async def soak(stage: Stage, size: Size, rhythm: Rhythm, result: SoakResult, say: Say) -> None:
     """Run it on a stage that is entered; the city is gone afterwards."""
     recorded = False
     try:
@@ -55,15 +55,15 @@ async def _record(scene: Scene) -> None:
 async def _soak(scene: Scene) -> None:
     result = scene.result
     async with AsyncExitStack() as stack:
-        owner = await connect_directly(scene.city.owner_url)
+        owner = await connect_directly(scene.city.owner_url, "billing")
         stack.callback(owner.terminate)
         days = Days(owner, scene.size.planted_events, scene.at)
         await _prepare(scene, owner, days)
         since = datetime.now(UTC)
         result.status = "running"
-        told = await Load(scene, days).run()
+        outside = await SoakLoad(scene, days).run()
         scene.say("proving")
-        proof = await prove(scene.city, owner, scene.size, told, since)
+        proof = await prove(scene.city.engine, scene.size, outside, since)
     result.integrity = proof.facts
     result.complaints += proof.complaints
     if result.status == "running":
@@ -78,7 +78,7 @@ async def _prepare(scene: Scene, owner: Connection, days: Days) -> None:
     for _ in range(PLANTED_DAYS):
         await days.plant()
     await days.take_away(DAYS_TAKEN_AWAY)
-    await asyncio.to_thread(topics.make_room, scene.stage.kafka.bootstrap)
+    await asyncio.to_thread(soak_topics.make_room, scene.stage.kafka.bootstrap)
     await scene.stage.superuser("CHECKPOINT")
     seconds = time.monotonic() - began
     size_bytes = await owner.fetchval("SELECT pg_database_size(current_database())")

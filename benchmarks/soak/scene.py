@@ -4,9 +4,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.soak.result import Result, Say
+from benchmarks.machine.stage import Stage
+from benchmarks.measured_city import MeasuredCity
+from benchmarks.soak.result import Say, SoakResult
 from benchmarks.soak.sizes import Size
-from benchmarks.stage import City, Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +24,10 @@ class Scene:
     """`began` is the moment of the first command, in seconds since the epoch; 0 before."""
 
     stage: Stage
-    city: City
+    city: MeasuredCity
     size: Size
     rhythm: Rhythm
-    result: Result
+    result: SoakResult
     say: Say
     began: float = 0.0
 

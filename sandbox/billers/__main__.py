@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 from sandbox.billers.app import create_app
-from sandbox.billers.city import OtherCityError
-from sandbox.billers.institutions import INSTITUTIONS
-from sandbox.serve import address, arguments, listen, serve
+from sandbox.billers.biller_list import BILLERS
+from sandbox.billers.fresh_accounts import OtherSeedError
+from sandbox.stand_in.serve import address, arguments, listen, serve
 
 
 def main() -> None:
@@ -32,7 +32,7 @@ def main() -> None:
             seed=asked.seed,
             accounts_per_biller=asked.accounts_per_biller,
         )
-    except OtherCityError as error:
+    except OtherSeedError as error:
         sys.exit(f"{error}; keep it, or take another --state")
     listener = listen(asked.host, asked.port)
     serve(app, listener, f"http://{address(listener)}")
@@ -40,7 +40,7 @@ def main() -> None:
 
 def _secrets(file: Path) -> dict[str, str]:
     secrets: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
-    called = [each.id for each in INSTITUTIONS if each.settled_by == "call"]
+    called = [each.id for each in BILLERS if each.settled_by == "call"]
     missing = [biller for biller in called if not secrets.get(biller)]
     if missing:
         sys.exit(f"{file} has no secret for {', '.join(missing)}")

@@ -7,13 +7,16 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.routing import Route
 
-from sandbox.billers import city, control
-from sandbox.billers.calls import Calls
-from sandbox.billers.desk import Desk
-from sandbox.billers.faults import Faults
+from sandbox.billers import control
+from sandbox.billers.biller_book import BillerBook
+from sandbox.billers.biller_calls import BillerCalls
+from sandbox.billers.biller_faults import BillerFaults
+from sandbox.billers.biller_store import BillerStore
 from sandbox.billers.files import FileBillers
-from sandbox.billers.store import Store, day_of
-from sandbox.connection import WithTransport
+from sandbox.billers.fresh_accounts import make_accounts
+from sandbox.china_time import day_of
+from sandbox.stand_in.connection import WithTransport
+from sandbox.stand_in.serve import liveness
 
 
 def create_app(
@@ -24,27 +27,25 @@ def create_app(
     seed: int,
     accounts_per_biller: int,
 ) -> WithTransport:
-    """The billers that remember in `state`; raises city.OtherCityError when that was made from another seed."""
-    store = Store(state)
-    city.found(store, seed, accounts_per_biller)
-    desk = Desk(store)
-    faults = Faults(store, seed)
-    files = FileBillers(store, desk, data_dir)
+    """The billers that remember in `state`; raises OtherSeedError when that was made from another seed."""
+    store = BillerStore(state)
+    make_accounts(store, seed, accounts_per_biller)
+    book = BillerBook(store)
+    faults = BillerFaults(store, seed)
+    files = FileBillers(store, book, data_dir)
     files.hand_out(day_of(store.now()))
     app = FastAPI(title="Sandbox billers", lifespan=_lifespan(store), docs_url=None, redoc_url=None)
-    app.include_router(control.routes(store, desk, faults, files))
-
-    @app.get("/livez")
-    async def _livez() -> dict[str, str]:
-        return {"status": "ok"}
-
+    app.include_router(control.routes(store, book, faults, files))
+    app.include_router(liveness)
     # A plain route, and the last one: a biller may have any path, and solving no parameters saves 60 µs a request.
-    calls = Calls(store, desk, faults, secrets)
+    calls = BillerCalls(store, book, faults, secrets)
     app.router.routes.append(Route("/{biller}/{path:path}", calls.answer, methods=["POST"]))
     return WithTransport(app)
 
 
-def _lifespan(store: Store) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
+def _lifespan(
+    store: BillerStore,
+) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield

@@ -1,19 +1,22 @@
 """The strings to pull: `/sandbox/…`. No key is asked for; the billers listen on the loopback address."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Literal
 
 from fastapi import APIRouter, HTTPException, Query
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
-from sandbox.billers.city import INSERT_BILL, terms
-from sandbox.billers.desk import Desk
-from sandbox.billers.faults import KINDS, MOVES, Fault, Faults
+from sandbox.billers.biller_book import BillerBook
+from sandbox.billers.biller_faults import KINDS, MOVES, BillerFault, BillerFaults
+from sandbox.billers.biller_list import BY_ID, SandboxBiller
+from sandbox.billers.biller_store import BillerStore
+from sandbox.billers.dialects import OPERATIONS
 from sandbox.billers.files import FileBillers
-from sandbox.billers.institutions import BY_ID, Institution
-from sandbox.billers.store import Store, iso
-from sandbox.billers.wire import OPERATIONS
-from sandbox.faults import LATE, BaseFaultAsked
+from sandbox.billers.fresh_accounts import INSERT_BILL, terms
+from sandbox.china_time import iso
+from sandbox.stand_in.control import ControlRequest, add_clock_route, add_fault_routes
+from sandbox.stand_in.fault_list import OperationFaultRequest
 
 _ACCOUNTS = """
     SELECT account_number FROM (
@@ -25,13 +28,10 @@ _ACCOUNTS = """
 """
 
 
-class _Asked(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class BillerFaultRequest(OperationFaultRequest):
+    """A fault of a biller at an operation; "*" is any. `code` is a refusal's."""
 
-
-class FaultAsked(BaseFaultAsked):
-    """Of a biller at an operation; "*" is any. `code` is a refusal's."""
-
+    moves = MOVES
     biller: str = "*"
     operation: Literal[(*OPERATIONS, "*")] = "*"  # type: ignore[valid-type]
     kind: Literal[KINDS]  # type: ignore[valid-type]
@@ -44,14 +44,8 @@ class FaultAsked(BaseFaultAsked):
             raise ValueError("there is no such biller")
         return biller
 
-    @model_validator(mode="after")
-    def _has_an_effect(self) -> "FaultAsked":
-        if self.kind == LATE and self.operation not in {*MOVES, "*"}:
-            raise ValueError(f"{self.operation} has no effect that could be late")
-        return self
 
-
-class BillAsked(_Asked):
+class BillRequest(ControlRequest):
     """A new bill for an account; its terms follow the biller's rule. Negative `expires_in_seconds` is expired."""
 
     biller: str
@@ -61,20 +55,16 @@ class BillAsked(_Asked):
     expires_in_seconds: int = 30 * 86_400
 
 
-class ClockAsked(_Asked):
-    """How far to put the billers' clock forward."""
-
-    advance_seconds: int = Field(ge=0)
-
-
-def routes(store: Store, desk: Desk, faults: Faults, files: FileBillers) -> APIRouter:
+def routes(
+    store: BillerStore, book: BillerBook, faults: BillerFaults, files: FileBillers
+) -> APIRouter:
     """All of them."""
     router = APIRouter(prefix="/sandbox")
 
     @router.get("/book")
     async def _book(biller: str | None = None) -> list[dict[str, Any]]:
         await store.durable()
-        return [{**asdict(line), "at": iso(line.at)} for line in desk.lines(biller)]
+        return [{**asdict(line), "at": iso(line.at)} for line in book.lines(biller)]
 
     @router.get("/accounts")
     async def _accounts(
@@ -84,65 +74,47 @@ def routes(store: Store, desk: Desk, faults: Faults, files: FileBillers) -> APIR
         return [row[0] for row in store.query(_ACCOUNTS, store.now(), biller, owing, limit)]
 
     @router.post("/bills", status_code=201)
-    async def _issue(asked: BillAsked) -> dict[str, Any]:
-        issued = _bill(store, asked)
+    async def _issue(request: BillRequest) -> dict[str, Any]:
+        issued = _bill(store, request)
         await store.durable()
         return issued
-
-    @router.post("/clock")
-    async def _clock(asked: ClockAsked) -> dict[str, str]:
-        now = store.advance_clock(asked.advance_seconds)
-        await store.durable()
-        return {"now": iso(now)}
 
     @router.post("/file-billers/answer")
     async def _answer(day: str = Query(pattern="^[0-9]{8}$")) -> dict[str, Any]:
         return files.answer(day)
 
-    _fault_routes(router, store, faults)
+    add_fault_routes(router, store, faults, BillerFaultRequest, _of_biller)
+    add_clock_route(router, store, iso)
     return router
 
 
-def _fault_routes(router: APIRouter, store: Store, faults: Faults) -> None:
-    @router.get("/faults")
-    async def _faults() -> dict[str, Any]:
-        return faults.report()
-
-    @router.post("/faults", status_code=201)
-    async def _add(asked: FaultAsked) -> dict[str, Any]:
-        faults.add(Fault(**asked.fields()))
-        await store.durable()
-        return faults.report()
-
-    @router.delete("/faults")
-    async def _clear(biller: str | None = None) -> dict[str, Any]:
-        faults.clear_of(biller)
-        await store.durable()
-        return faults.report()
+def _of_biller(biller: str | None = None) -> Callable[[BillerFault], bool]:
+    """The faults of this biller, or of all of them."""
+    return lambda each: biller in {None, each.biller}
 
 
-def _bill(store: Store, asked: BillAsked) -> dict[str, Any]:
-    institution = _institution(asked.biller)
+def _bill(store: BillerStore, request: BillRequest) -> dict[str, Any]:
+    institution = _institution(request.biller)
     known = store.query(
         "SELECT 1 FROM accounts WHERE biller = ? AND account_number = ?",
-        asked.biller,
-        asked.account_number,
+        request.biller,
+        request.account_number,
     )
     if not known:
         raise HTTPException(404, "the biller has no such account")
-    (count,) = store.query("SELECT count(*) FROM bills WHERE biller = ?", asked.biller)[0]
-    bill_number = f"{asked.biller.upper()}-X{count + 1:06d}"
-    expires_at = store.now() + asked.expires_in_seconds
-    rest = (*terms(institution, asked.amount_minor), None, expires_at)
+    (count,) = store.query("SELECT count(*) FROM bills WHERE biller = ?", request.biller)[0]
+    bill_number = f"{request.biller.upper()}-X{count + 1:06d}"
+    expires_at = store.now() + request.expires_in_seconds
+    rest = (*terms(institution, request.amount_minor), None, expires_at)
     store.execute(
         INSERT_BILL,
-        *(asked.biller, bill_number, asked.account_number, asked.period),
-        *(asked.amount_minor, institution.rule, *rest),
+        *(request.biller, bill_number, request.account_number, request.period),
+        *(request.amount_minor, institution.rule, *rest),
     )
-    return {**asked.model_dump(), "bill_number": bill_number, "expires_at": iso(expires_at)}
+    return {**request.model_dump(), "bill_number": bill_number, "expires_at": iso(expires_at)}
 
 
-def _institution(biller: str) -> Institution:
+def _institution(biller: str) -> SandboxBiller:
     if biller not in BY_ID:
         raise HTTPException(404, "there is no such biller")
     return BY_ID[biller]

@@ -11,13 +11,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sandbox.billers.desk import Asked, Desk
-from sandbox.billers.institutions import INSTITUTIONS
-from sandbox.billers.store import Store, iso
-from sandbox.billers.wire import day_list
+from sandbox.billers.biller_book import BillerBook, BillerRequest
+from sandbox.billers.biller_list import BILLERS
+from sandbox.billers.biller_store import BillerStore
+from sandbox.billers.dialects import day_list
+from sandbox.china_time import iso
 from services.billing.bills.read_file import COLUMNS
 
-BY_FILE = tuple(each.id for each in INSTITUTIONS if each.settled_by == "file")
+BY_FILE = tuple(each.id for each in BILLERS if each.settled_by == "file")
 
 
 class BadFileError(Exception):
@@ -27,9 +28,9 @@ class BadFileError(Exception):
 class FileBillers:
     """The folders of the billers that work by file."""
 
-    def __init__(self, store: Store, desk: Desk, data_dir: Path) -> None:
+    def __init__(self, store: BillerStore, book: BillerBook, data_dir: Path) -> None:
         self._store = store
-        self._desk = desk
+        self._book = book
         self._folder = data_dir / "billers"
 
     def hand_out(self, day: str) -> list[Path]:
@@ -46,24 +47,24 @@ class FileBillers:
         for biller in BY_FILE:
             file = self._folder / biller / "outgoing" / f"{day}.txt"
             try:
-                told[biller] = self._book(biller, day, file.read_bytes())
+                told[biller] = self._enter(biller, day, file.read_bytes())
             except (OSError, BadFileError) as error:
                 told[biller] = {"error": str(error) if file.exists() else "there is no such file"}
         return told
 
-    def _book(self, biller: str, day: str, content: bytes) -> dict[str, Any]:
+    def _enter(self, biller: str, day: str, content: bytes) -> dict[str, Any]:
         lines = _parse(biller, day, content)
-        known = {(each.kind, each.serial) for each in self._desk.lines(biller, day)}
+        known = {(each.kind, each.serial) for each in self._book.lines(biller, day)}
         booked, refused = 0, []
         for line in lines:
             # Asked for twice is booked once.
-            reply = None if (line.operation, line.serial) in known else self._desk.answer(line)
+            reply = None if (line.operation, line.serial) in known else self._book.answer(line)
             if reply and reply.status == "REFUSED":
                 refused.append({"serial": line.serial, "code": reply.code})
             else:
                 booked += 1
         self._store.commit()
-        own = day_list(self._desk.lines(biller, day))
+        own = day_list(self._book.lines(biller, day))
         path = _write(self._folder / biller / "incoming" / f"{day}.txt", own)
         return {"booked": booked, "refused": refused, "file": str(path)}
 
@@ -83,7 +84,7 @@ class FileBillers:
         return text.getvalue()
 
 
-def _parse(biller: str, day: str, content: bytes) -> list[Asked]:
+def _parse(biller: str, day: str, content: bytes) -> list[BillerRequest]:
     try:
         first, *rest = content.decode().splitlines()
         count, total = (int(each) for each in first.split("|"))
@@ -96,12 +97,12 @@ def _parse(biller: str, day: str, content: bytes) -> list[Asked]:
     return lines
 
 
-def _line(biller: str, day: str, row: str) -> Asked:
+def _line(biller: str, day: str, row: str) -> BillerRequest:
     _, serial, bill_number, amount, kind, at = row.split("|")
     if kind not in {"apply", "unapply"}:
         raise ValueError(kind)
     seconds = int(datetime.fromisoformat(at).timestamp())
-    return Asked(biller, kind, "", bill_number, serial, int(amount), day, seconds)
+    return BillerRequest(biller, kind, "", bill_number, serial, int(amount), day, seconds)
 
 
 def _write(path: Path, text: str) -> Path:

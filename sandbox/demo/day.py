@@ -17,8 +17,8 @@ import aiohttp
 
 from events.ids import uuid7
 from events.payments import PayBill, PspFunding, WalletFunding
-from sandbox.city import CHANNEL, City
-from sandbox.demo.wallet import MOST_OPEN, Wallet, WalletError
+from sandbox.demo.wallet_app import MOST_OPEN, WalletApp, WalletError
+from sandbox.local_city import CHANNEL, LocalCity
 
 PAYERS = 120
 TOP_UP_MINOR = 2_000_000
@@ -34,7 +34,7 @@ Advance = Callable[[str, int, int], None]
 
 
 @dataclass
-class Outcome:
+class DemoOutcome:
     """What came of the day, as a wallet sees it."""
 
     lookups: Counter[str] = field(default_factory=Counter)
@@ -45,20 +45,20 @@ class Outcome:
     mails: int = 0
 
 
-class Day:
+class DemoDay:
     """One day of one wallet app in the city. `advance(step, done, of)` is told how far it is."""
 
-    def __init__(self, city: City, count: int, advance: Advance) -> None:
+    def __init__(self, city: LocalCity, count: int, advance: Advance) -> None:
         self._city = city
         self._count = count
         self._advance = advance
         self._random = random.Random(city.seed)
         self._payers = [f"payer-{number:04d}" for number in range(1, PAYERS + 1)]
-        self.outcome = Outcome()
+        self.outcome = DemoOutcome()
 
-    async def run(self) -> Outcome:
+    async def run(self) -> DemoOutcome:
         """From the morning to the last delivered mail."""
-        async with Wallet(self._city.environment, self._city.home.secrets, CHANNEL) as wallet:
+        async with WalletApp(self._city.environment, self._city.home.secrets, CHANNEL) as wallet:
             await self._all(
                 "payers introduce themselves", map(self._introduce(wallet), self._payers)
             )
@@ -75,14 +75,14 @@ class Day:
             await self._delivered()
         return self.outcome
 
-    def _introduce(self, wallet: Wallet) -> Callable[[str], Awaitable[None]]:
+    def _introduce(self, wallet: WalletApp) -> Callable[[str], Awaitable[None]]:
         def introduce(payer: str) -> Awaitable[None]:
             language = "zh-CN" if int(payer[-4:]) % 2 else "en"
             return wallet.introduce(payer, f"{payer}@example.com", language)
 
         return introduce
 
-    async def _look_up(self, wallet: Wallet) -> list[dict[str, Any]]:
+    async def _look_up(self, wallet: WalletApp) -> list[dict[str, Any]]:
         # As many accounts of every biller as it takes; each owes a bill or two.
         asked = await self._accounts()
         bills: list[dict[str, Any]] = []
@@ -125,7 +125,7 @@ class Day:
                 async with http.post(url, json=said) as answer:
                     answer.raise_for_status()
 
-    async def _pay(self, wallet: Wallet, bills: Sequence[dict[str, Any]]) -> list[UUID]:
+    async def _pay(self, wallet: WalletApp, bills: Sequence[dict[str, Any]]) -> list[UUID]:
         ids: list[UUID] = []
 
         async def pay(number: int, bill: dict[str, Any]) -> None:
@@ -158,7 +158,7 @@ class Day:
         declined = number % ONE_DECLINED_IN == 0
         return PspFunding(payment_method="pm_card_chargeDeclined" if declined else "pm_card_visa")
 
-    async def _settle(self, wallet: Wallet, step: str, ids: Iterable[UUID]) -> None:
+    async def _settle(self, wallet: WalletApp, step: str, ids: Iterable[UUID]) -> None:
         # What came by Kafka is not there until the worker has seen it, so all of ours are waited for.
         expected = {str(id) for id in ids}
         loop = asyncio.get_running_loop()
@@ -173,7 +173,7 @@ class Day:
                 raise WalletError(f"{len(expected - ended)} payments are still open")
             await asyncio.sleep(0.5)
 
-    async def _refund(self, wallet: Wallet) -> None:
+    async def _refund(self, wallet: WalletApp) -> None:
         succeeded = [p for p in self.outcome.payments if p["status"] == "succeeded"]
         # A biller may refuse to take its mark back on another day; today it does not.
         chosen = self._random.sample(succeeded, min(len(succeeded), FULL_REFUNDS + PARTIAL_REFUNDS))
@@ -188,7 +188,7 @@ class Day:
         await self._all("some money goes back", (refund(n, p) for n, p in enumerate(chosen)))
         self.outcome.payments = await wallet.payments()
 
-    async def _receipts(self, wallet: Wallet) -> None:
+    async def _receipts(self, wallet: WalletApp) -> None:
         # A refunded payment has succeeded before; its receipt says that it is void.
         paid = [p for p in self.outcome.payments if p["status"] in {"succeeded", "refunded"}]
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from chassis.output import money, table
-from sandbox.city import CHINA, City
-from sandbox.demo.day import Outcome
-from sandbox.ports import NotReadyError
+from sandbox.china_time import CHINA
+from sandbox.demo.day import DemoOutcome
+from sandbox.local.ports import NotReadyError
+from sandbox.local_city import LocalCity
 
 
 def days_since(began: datetime) -> list[date]:
@@ -20,7 +21,7 @@ def days_since(began: datetime) -> list[date]:
     return [first] if first == last else [first, last]
 
 
-def close(city: City, day: date, tell: Callable[[str], None]) -> dict[str, Any]:
+def close(city: LocalCity, day: date, tell: Callable[[str], None]) -> dict[str, Any]:
     """Fetch everybody's statements of the day and reconcile; the result as `meterhall reconcile --json` tells it."""
     tell("billers that work by file get our day file and answer")
     city.command("statements", "report", f"{day}")
@@ -32,13 +33,13 @@ def close(city: City, day: date, tell: Callable[[str], None]) -> dict[str, Any]:
     return result
 
 
-def mails(city: City) -> int:
+def mails(city: LocalCity) -> int:
     """How many messages lie in the mail box."""
     with urllib.request.urlopen(f"{city.home.url('mailbox')}/messages?limit=1") as answer:
         return int(json.load(answer)["count"])
 
 
-def report(city: City, outcome: Outcome, results: list[dict[str, Any]]) -> None:
+def report(city: LocalCity, outcome: DemoOutcome, results: list[dict[str, Any]]) -> None:
     """Print what happened; raises NotReadyError when something does not agree."""
     _print_payments(outcome)
     unbalanced = _print_money(city)
@@ -64,7 +65,7 @@ def report(city: City, outcome: Outcome, results: list[dict[str, Any]]) -> None:
     print("All books agree, and every invariant holds.")
 
 
-def _print_payments(outcome: Outcome) -> None:
+def _print_payments(outcome: DemoOutcome) -> None:
     failed = [p for p in outcome.payments if p["status"] == "failed"]
     counted = (
         ("", Counter(p["status"] for p in outcome.payments)),
@@ -77,7 +78,7 @@ def _print_payments(outcome: Outcome) -> None:
     table(f"Payments: {len(outcome.payments)}", ("what", "how many>"), rows)
 
 
-def _print_money(city: City) -> bool:
+def _print_money(city: LocalCity) -> bool:
     books = json.loads(city.command("ledger", "trial-balance", "--json"))
     sums: Counter[str] = Counter()
     rows = []
@@ -102,7 +103,7 @@ def _print_reconciliation(results: list[dict[str, Any]]) -> int:
     return sum(each["breaks"] for _, each in told)
 
 
-def _copy(city: City, url: str) -> Path:
+def _copy(city: LocalCity, url: str) -> Path:
     path = city.home.folder / "receipt.html"
     request = urllib.request.Request(url, headers={"Accept-Language": "zh-CN"})
     with urllib.request.urlopen(request) as answer:

@@ -4,7 +4,7 @@ Port 0 takes a free port; the first line on standard output tells both addresses
 """
 
 from sandbox.mailbox.app import create_app
-from sandbox.serve import address, arguments, listen, serve
+from sandbox.stand_in.serve import address, arguments, listen, serve
 
 
 def main() -> None:

@@ -9,15 +9,17 @@ from typing import Annotated, Any
 from fastapi import APIRouter, FastAPI, HTTPException, Query, Response
 from fastapi.responses import HTMLResponse
 
-from sandbox.faults import BaseFaultAsked
-from sandbox.mailbox import page
-from sandbox.mailbox.faults import Fault, Faults, Kind
-from sandbox.mailbox.read import as_json, parsed, part
-from sandbox.mailbox.receive import Receiver, listen
-from sandbox.mailbox.store import Store, Stored
+from sandbox.mailbox.mail_faults import Kind, MailFaults
+from sandbox.mailbox.mail_message import as_json, parsed, part
+from sandbox.mailbox.mail_page import HEADERS, MAIL_HEADERS, list_page, mail_page
+from sandbox.mailbox.mail_receiver import MailReceiver, listen
+from sandbox.mailbox.mail_store import MailStore, StoredMail
+from sandbox.stand_in.control import add_fault_routes
+from sandbox.stand_in.fault_list import FaultRequest
+from sandbox.stand_in.serve import liveness
 
 
-class FaultAsked(BaseFaultAsked):
+class MailFaultRequest(FaultRequest):
     """For any mail, or for those to `recipient`."""
 
     kind: Kind
@@ -26,12 +28,12 @@ class FaultAsked(BaseFaultAsked):
 
 def create_app(state: Path, smtp: socket.socket) -> FastAPI:
     """The mail box that remembers in `state` and takes mails from the socket `smtp`."""
-    store = Store(state)
-    faults = Faults(store)
+    store = MailStore(state)
+    faults = MailFaults(store)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        server = await listen(Receiver(store, faults), smtp)
+        server = await listen(MailReceiver(store, faults), smtp)
         yield
         server.close()
         store.close()
@@ -39,11 +41,14 @@ def create_app(state: Path, smtp: socket.socket) -> FastAPI:
     app = FastAPI(title="Sandbox mail box", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.include_router(_messages(store))
     app.include_router(_pages(store))
-    app.include_router(_control(store, faults))
+    control = APIRouter(prefix="/sandbox")
+    add_fault_routes(control, store, faults, MailFaultRequest)
+    app.include_router(control)
+    app.include_router(liveness)
     return app
 
 
-def _messages(store: Store) -> APIRouter:
+def _messages(store: MailStore) -> APIRouter:
     router = APIRouter(prefix="/messages")
 
     @router.get("")
@@ -62,59 +67,33 @@ def _messages(store: Store) -> APIRouter:
     return router
 
 
-def _pages(store: Store) -> APIRouter:
+def _pages(store: MailStore) -> APIRouter:
     router = APIRouter()
 
     @router.get("/")
     async def _list() -> HTMLResponse:
         count, mails = store.newest(None, 200)
-        body = page.list_page(count, [as_json(each) for each in mails])
-        return HTMLResponse(body, headers=page.HEADERS)
+        body = list_page(count, [as_json(each) for each in mails])
+        return HTMLResponse(body, headers=HEADERS)
 
     @router.get("/mails/{number}")
     async def _mail(number: int) -> HTMLResponse:
-        return HTMLResponse(page.mail_page(as_json(_found(store, number))), headers=page.HEADERS)
+        return HTMLResponse(mail_page(as_json(_found(store, number))), headers=HEADERS)
 
     @router.get("/mails/{number}/html")
     async def _html(number: int) -> HTMLResponse:
         body = part(parsed(_found(store, number)), "html")
-        return HTMLResponse(body or "", headers=page.MAIL_HEADERS)
+        return HTMLResponse(body or "", headers=MAIL_HEADERS)
 
     @router.get("/mails/{number}/raw")
     async def _raw(number: int) -> Response:
         raw = _found(store, number).raw
-        return Response(raw, media_type="text/plain", headers=page.MAIL_HEADERS)
+        return Response(raw, media_type="text/plain", headers=MAIL_HEADERS)
 
     return router
 
 
-def _control(store: Store, faults: Faults) -> APIRouter:
-    router = APIRouter()
-
-    @router.get("/sandbox/faults")
-    async def _faults() -> dict[str, Any]:
-        return faults.report()
-
-    @router.post("/sandbox/faults", status_code=201)
-    async def _add(asked: FaultAsked) -> dict[str, Any]:
-        faults.add(Fault(**asked.fields()))
-        await store.durable()
-        return faults.report()
-
-    @router.delete("/sandbox/faults")
-    async def _clear() -> dict[str, Any]:
-        faults.clear()
-        await store.durable()
-        return faults.report()
-
-    @router.get("/livez")
-    async def _livez() -> dict[str, str]:
-        return {"status": "ok"}
-
-    return router
-
-
-def _found(store: Store, number: int) -> Stored:
+def _found(store: MailStore, number: int) -> StoredMail:
     mail = store.find(number)
     if mail is None:
         raise HTTPException(404, "There is no mail of this number.")

@@ -8,7 +8,7 @@ import os
 import sys
 
 from sandbox.psp.app import Secrets, create_app
-from sandbox.serve import address, arguments, listen, serve
+from sandbox.stand_in.serve import address, arguments, listen, serve
 
 
 def main() -> None:

@@ -12,16 +12,19 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse
 from starlette.routing import Route
 
-from sandbox.connection import WithTransport
-from sandbox.psp import control, errors, intents, pages
-from sandbox.psp.calls import Calls, Endpoint
-from sandbox.psp.endpoints import ENDPOINTS
-from sandbox.psp.faults import Faults
-from sandbox.psp.idempotency import Answer
-from sandbox.psp.params import parse
+from sandbox.psp import approval_page, control
+from sandbox.psp.api import errors
+from sandbox.psp.api.idempotency_keys import PspAnswer
+from sandbox.psp.api.params import parse
+from sandbox.psp.api.psp_calls import ApiEndpoint, PspCalls
+from sandbox.psp.api.stripe_endpoints import ENDPOINTS
+from sandbox.psp.money import intents
 from sandbox.psp.provider import Provider
-from sandbox.psp.store import Store, encode
-from sandbox.psp.webhooks import Webhooks
+from sandbox.psp.psp_faults import PspFaults
+from sandbox.psp.psp_store import PspStore, encode
+from sandbox.psp.webhook_sender import Webhooks
+from sandbox.stand_in.connection import WithTransport
+from sandbox.stand_in.serve import liveness
 
 _CSP = "default-src 'none'; style-src 'unsafe-inline'; form-action *; frame-ancestors 'none'"
 
@@ -44,15 +47,15 @@ def create_app(
     search_lag_seconds: int | None = None,
 ) -> WithTransport:
     """The PSP that remembers in `state`; `base_url` is where payers find its pages."""
-    provider = Provider(Store(state), base_url, seed)
+    provider = Provider(PspStore(state), base_url, seed)
     if search_lag_seconds is not None:
         provider.set_search_lag(search_lag_seconds)
-    faults = Faults(provider.store, seed)
+    faults = PspFaults(provider.store, seed)
     webhooks = Webhooks(provider, secrets.webhook)
     if webhook_url is not None:
         webhooks.configure(webhooks.settings.model_copy(update={"url": webhook_url}))
         provider.store.commit()
-    calls = Calls(provider, faults, secrets.api_key)
+    calls = PspCalls(provider, faults, secrets.api_key)
     app = FastAPI(
         title="Sandbox PSP",
         lifespan=_lifespan(provider, webhooks),
@@ -65,6 +68,7 @@ def create_app(
         ],
     )
     app.include_router(control.routes(provider, faults, webhooks))
+    app.include_router(liveness)
     _pages(app, provider)
     _errors(app)
     return WithTransport(app)
@@ -85,7 +89,7 @@ def _lifespan(
     return lifespan
 
 
-def _route(calls: Calls, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+def _route(calls: PspCalls, endpoint: ApiEndpoint) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
         return await calls.answer(endpoint, request)
 
@@ -95,26 +99,22 @@ def _route(calls: Calls, endpoint: Endpoint) -> Callable[[Request], Awaitable[Re
 def _pages(app: FastAPI, provider: Provider) -> None:
     @app.get("/authenticate/{client_secret}", include_in_schema=False)
     async def _show(client_secret: str) -> HTMLResponse:
-        intent = pages.find(provider, client_secret)
-        return _html(pages.page(intent), 404 if intent is None else 200)
+        intent = approval_page.find(provider, client_secret)
+        return _html(approval_page.page(intent), 404 if intent is None else 200)
 
     @app.post("/authenticate/{client_secret}", include_in_schema=False)
     async def _decide(client_secret: str, request: Request) -> Response:
-        intent = pages.find(provider, client_secret)
+        intent = approval_page.find(provider, client_secret)
         decision = parse(await request.body()).get("decision")
         if intent is None or decision not in {"approve", "refuse"}:
-            return _html(pages.page(intent), 404 if intent is None else 400)
+            return _html(approval_page.page(intent), 404 if intent is None else 400)
         return_url = _return_url(intent)
         with provider.store.undone_on_error():
             done = intents.authenticate(provider, intent["id"], approved=decision == "approve")
         await provider.store.durable()
         if return_url is None:
-            return _html(pages.page(done), 200)
-        return RedirectResponse(pages.back(done, return_url), status_code=303)
-
-    @app.get("/livez")
-    async def _livez() -> dict[str, str]:
-        return {"status": "ok"}
+            return _html(approval_page.page(done), 200)
+        return RedirectResponse(approval_page.back(done, return_url), status_code=303)
 
 
 def _return_url(intent: dict[str, object]) -> str | None:
@@ -151,5 +151,5 @@ def _errors(app: FastAPI) -> None:
 
 
 def _json(status: int, body: dict[str, object]) -> Response:
-    answer = Answer(status, encode(body))
+    answer = PspAnswer(status, encode(body))
     return Response(answer.body, answer.status, media_type="application/json")

@@ -3,64 +3,50 @@
 from typing import Any, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
 
-from sandbox.faults import LATE, BaseFaultAsked
-from sandbox.psp import balance, book, refunds
-from sandbox.psp.faults import KINDS, MOVES, OPERATIONS, Fault, Faults
+from sandbox.psp.money import balance, psp_book, psp_refunds
 from sandbox.psp.provider import Provider
-from sandbox.psp.webhooks import Webhooks, WebhookSettings
+from sandbox.psp.psp_faults import KINDS, MOVES, OPERATIONS, PspFaults
+from sandbox.psp.webhook_sender import Webhooks, WebhookSettings
+from sandbox.stand_in.control import ControlRequest, add_clock_route, add_fault_routes
+from sandbox.stand_in.fault_list import OperationFaultRequest
 
 
-class _Asked(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class PspFaultRequest(OperationFaultRequest):
+    """A fault at an operation of the PSP."""
 
-
-class FaultAsked(BaseFaultAsked):
-    """At an operation; "*" is any."""
-
+    moves = MOVES
     operation: Literal[(*OPERATIONS, "*")]  # type: ignore[valid-type]
     kind: Literal[KINDS]  # type: ignore[valid-type]
 
-    @model_validator(mode="after")
-    def _has_an_effect(self) -> "FaultAsked":
-        if self.kind == LATE and self.operation not in {*MOVES, "*"}:
-            raise ValueError(f"{self.operation} has no effect that could be late")
-        return self
 
-
-class ClockAsked(_Asked):
-    """How far to put the PSP's clock forward."""
-
-    advance_seconds: int = Field(ge=0)
-
-
-class RefundAsked(_Asked):
+class RefundOutcomeRequest(ControlRequest):
     """How a refund ends. `event` tells of a failure; Stripe has used each of these."""
 
     status: Literal["succeeded", "failed"]
-    event: Literal[refunds.FAILED_EVENTS] = "refund.failed"  # type: ignore[valid-type]
+    event: Literal[psp_refunds.FAILED_EVENTS] = "refund.failed"  # type: ignore[valid-type]
 
 
-class SearchAsked(_Asked):
+class SearchLagRequest(ControlRequest):
     """How old a payment must be to be found."""
 
     lag_seconds: int = Field(ge=0)
 
 
-class PayoutAsked(_Asked):
+class PayoutRequest(ControlRequest):
     """Which currency to pay out."""
 
     currency: str = "cny"
 
 
-class ResendAsked(_Asked):
+class ResendRequest(ControlRequest):
     """Which event to send again."""
 
     event_id: str
 
 
-def routes(provider: Provider, faults: Faults, webhooks: Webhooks) -> APIRouter:
+def routes(provider: Provider, faults: PspFaults, webhooks: Webhooks) -> APIRouter:
     """All of them."""
     router = APIRouter(prefix="/sandbox")
     store = provider.store
@@ -68,56 +54,36 @@ def routes(provider: Provider, faults: Faults, webhooks: Webhooks) -> APIRouter:
     @router.get("/book")
     async def _book() -> dict[str, Any]:
         await store.durable()
-        return book.book(store)
+        return psp_book.book(store)
 
-    @router.get("/faults")
-    async def _faults() -> dict[str, Any]:
-        return faults.report()
-
-    @router.post("/faults", status_code=201)
-    async def _add_fault(asked: FaultAsked) -> dict[str, Any]:
-        faults.add(Fault(**asked.fields()))
-        await store.durable()
-        return faults.report()
-
-    @router.delete("/faults")
-    async def _clear_faults() -> dict[str, Any]:
-        faults.clear()
-        await store.durable()
-        return faults.report()
-
-    _time_and_money_routes(router, provider)
+    add_fault_routes(router, store, faults, PspFaultRequest)
+    add_clock_route(router, store, lambda now: now)
+    _money_routes(router, provider)
     _webhook_routes(router, webhooks, provider)
     return router
 
 
-def _time_and_money_routes(router: APIRouter, provider: Provider) -> None:
+def _money_routes(router: APIRouter, provider: Provider) -> None:
     store = provider.store
 
-    @router.post("/clock")
-    async def _clock(asked: ClockAsked) -> dict[str, int]:
-        now = store.advance_clock(asked.advance_seconds)
-        await store.durable()
-        return {"now": now}
-
     @router.post("/search")
-    async def _search(asked: SearchAsked) -> dict[str, int]:
-        provider.set_search_lag(asked.lag_seconds)
+    async def _search(request: SearchLagRequest) -> dict[str, int]:
+        provider.set_search_lag(request.lag_seconds)
         await store.durable()
-        return {"lag_seconds": asked.lag_seconds}
+        return {"lag_seconds": request.lag_seconds}
 
     @router.post("/refunds/{refund_id}")
-    async def _settle(refund_id: str, asked: RefundAsked) -> dict[str, Any]:
+    async def _settle(refund_id: str, request: RefundOutcomeRequest) -> dict[str, Any]:
         with store.undone_on_error():
-            failed_event = None if asked.status == "succeeded" else asked.event
-            refund = refunds.settle(provider, refund_id, failed_event)
+            failed_event = None if request.status == "succeeded" else request.event
+            refund = psp_refunds.settle(provider, refund_id, failed_event)
         await store.durable()
         return refund
 
     @router.post("/payouts")
-    async def _sweep(asked: PayoutAsked) -> dict[str, Any] | None:
+    async def _sweep(request: PayoutRequest) -> dict[str, Any] | None:
         with store.undone_on_error():
-            payout = balance.sweep(provider, asked.currency)
+            payout = balance.sweep(provider, request.currency)
         await store.durable()
         return payout
 
@@ -128,8 +94,8 @@ def _webhook_routes(router: APIRouter, webhooks: Webhooks, provider: Provider) -
         return webhooks.report()
 
     @router.post("/webhooks")
-    async def _configure(asked: WebhookSettings) -> dict[str, Any]:
-        webhooks.configure(asked)
+    async def _configure(request: WebhookSettings) -> dict[str, Any]:
+        webhooks.configure(request)
         await provider.store.durable()
         return webhooks.report()
 
@@ -138,7 +104,7 @@ def _webhook_routes(router: APIRouter, webhooks: Webhooks, provider: Provider) -
         return {"tried": await webhooks.run_once(everything=True)}
 
     @router.post("/webhooks/resend")
-    async def _resend(asked: ResendAsked) -> dict[str, Any]:
-        webhooks.resend(asked.event_id)
+    async def _resend(request: ResendRequest) -> dict[str, Any]:
+        webhooks.resend(request.event_id)
         await provider.store.durable()
         return webhooks.report()

@@ -5,8 +5,8 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from sandbox.psp.errors import missing
-from sandbox.psp.store import Object, Store, encode
+from sandbox.psp.api.errors import missing
+from sandbox.psp.psp_store import Object, PspStore, encode
 
 API_VERSION = "2026-08-26.dahlia"
 # Stripe's prefixes, by the kind of object.
@@ -35,7 +35,7 @@ _WITHOUT_MODE = frozenset(("refund", "balance_transaction"))
 class Provider:
     """One account at the PSP."""
 
-    def __init__(self, store: Store, base_url: str, seed: int | None = None) -> None:
+    def __init__(self, store: PspStore, base_url: str, seed: int | None = None) -> None:
         self.store = store
         self.base_url = base_url
         self.seed = store.setting("seed", str(random.getrandbits(63) if seed is None else seed))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from events.ids import is_derived
-from messaging.consume import Message, Rejected
+from messaging.consumer import Message, Rejected
 from services.billing.instruction import CommandT, Instruction
 
 _RESERVED = "choose a UUID of another version than 8: those are derived by us"

@@ -11,7 +11,9 @@ from events.bills import LookUpBills
 from events.message import Event
 from events.payments import PayBill, RefundPayment, TopUpWallet
 from events.topics import LOOKUP_COMMANDS, LOOKUP_GROUP, PAYMENT_COMMANDS, PAYMENT_GROUP
-from messaging.consume import Consumption, Handler, Message, Rejected, subscribe
+from messaging.consumer import Handler, Message, Rejected
+from messaging.consumer.batches import BatchConsumer
+from messaging.consumer.broker import subscribe
 from services.billing.bills import consumer as bills
 from services.billing.bills.lookup import Lookups
 from services.billing.channels import Guard
@@ -57,7 +59,7 @@ def consume_payments(
     table: Sequence[Handled],
     promises: Promises,
     guard: Guard,
-) -> Consumption:
+) -> BatchConsumer:
     """Have the broker hand the payment commands that the guard lets through to the handlers of this table."""
     return subscribe(
         broker,
@@ -72,7 +74,7 @@ def consume_payments(
 
 def consume_lookups(
     broker: KafkaBroker, engine: AsyncEngine, lookups: Lookups, guard: Guard
-) -> Consumption:
+) -> BatchConsumer:
     """Have the broker hand the lookup commands that the guard lets through to their handler."""
     handler = guard.before(dispatch(lookup_commands(lookups)))
     return subscribe(broker, LOOKUP_COMMANDS, LOOKUP_GROUP, handler, engine, buried=lookups.fail)

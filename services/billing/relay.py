@@ -1,6 +1,6 @@
 """Process: billing's outbox to Kafka. `python -m services.billing.relay`"""
 
-from messaging import relay_process
+from messaging.relay import run_relay
 from services.billing.database import SCHEMA
 from services.billing.settings import Settings
 
@@ -8,7 +8,7 @@ from services.billing.settings import Settings
 def main() -> None:
     settings = Settings()
     url = settings.database_url.get_secret_value()
-    relay_process.run("relay", url, SCHEMA, settings.kafka, settings.metrics_port)
+    run_relay("relay", url, SCHEMA, settings.kafka, settings.metrics_port)
 
 
 if __name__ == "__main__":

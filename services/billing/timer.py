@@ -17,7 +17,7 @@ from chassis.frozen import ending_frozen
 from chassis.probes import Probes, until_stopped
 from chassis.telemetry import configure_logging
 from errands.gauges import count_errands
-from messaging.ddl import drop_old_partitions, ensure_partitions
+from messaging.outbox import drop_old_partitions, ensure_partitions
 from services.billing import ledger
 from services.billing.audit import AUDIT_SECONDS, REST, audit_job
 from services.billing.database import connect, summarize_new_blocks

@@ -52,19 +52,8 @@ async def open_use_cases(
         pool_size=settings.pool_size,
         plan_cache_mode=plan_cache_mode,
     )
-    psp = Psp(
-        settings.psp_url,
-        settings.psp_api_key.get_secret_value(),
-        timeout_seconds=settings.psp_timeout_seconds,
-        return_url=settings.public_url,
-    )
-    institutions = Institutions()
-    describe_ours(
-        institutions,
-        places=settings.psp_places,
-        psp_timeout_seconds=settings.psp_timeout_seconds,
-        late_effect_seconds=settings.psp_late_effect_seconds,
-    )
+    psp = _open_psp(settings)
+    institutions = _institutions(settings)
     connectors = Connectors(engine, settings, institutions)
     desk = Desk(engine, institutions, look_seconds)
     made = UseCases(
@@ -86,3 +75,23 @@ async def open_use_cases(
         for each in (desk, psp, connectors):
             await each.aclose()
         await engine.dispose()
+
+
+def _open_psp(settings: Settings) -> Psp:
+    return Psp(
+        settings.psp_url,
+        settings.psp_api_key.get_secret_value(),
+        timeout_seconds=settings.psp_timeout_seconds,
+        return_url=settings.public_url,
+    )
+
+
+def _institutions(settings: Settings) -> Institutions:
+    institutions = Institutions()
+    describe_ours(
+        institutions,
+        places=settings.psp_places,
+        psp_timeout_seconds=settings.psp_timeout_seconds,
+        late_effect_seconds=settings.psp_late_effect_seconds,
+    )
+    return institutions

@@ -11,7 +11,7 @@ from chassis.frozen import ending_frozen
 from chassis.probes import Probes, until_stopped
 from chassis.process import run_process
 from chassis.telemetry import configure_logging
-from messaging.consume import make_broker
+from messaging.consumer.broker import make_broker
 from services.billing import handlers
 from services.billing.channels import Guard, Trust, TrustError, door_key, read_trust
 from services.billing.door.promises import Promises
@@ -35,11 +35,11 @@ async def run(settings: Settings, trust: Trust) -> None:
         promises = Promises(use.engine, door_key(trust))
         guard = Guard(use.engine, trust)
         table = handlers.payment_commands(use.payments, use.top_ups, use.refunds, promises)
-        consumptions = (
+        consumers = (
             handlers.consume_payments(broker, use.engine, table, promises, guard),
             handlers.consume_lookups(broker, use.engine, use.lookups, guard),
         )
-        stuck = [each.progress for each in consumptions]
+        stuck = [each.progress for each in consumers]
         async with Probes(settings.metrics_port, use.engine, stuck), ending_frozen(use.engine):
             await broker.start()
             try:

@@ -16,7 +16,7 @@ from chassis.output import fail, table
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from services.notifications.follow import Followed
+    from services.notifications.deliveries.follow import Followed
     from services.notifications.settings import Settings
 
 commands = typer.Typer(
@@ -33,7 +33,7 @@ def add(
     channel: Annotated[str, typer.Argument(help="the channel's id, as billing knows it")],
 ) -> None:
     """Add a channel, or give one that is known another token. The token is shown once."""
-    from services.notifications.access import add_channel
+    from services.notifications.recipients.tokens import add_channel
 
     _check_channel(channel)
 
@@ -47,7 +47,7 @@ def add(
 @channel.command("revoke")
 def revoke(token: Annotated[str, typer.Argument(help="a token, or its prefix")]) -> None:
     """Revoke a token. It stops within two seconds."""
-    from services.notifications.access import revoke_token
+    from services.notifications.recipients.tokens import revoke_token
 
     async def work() -> str | None:
         async with _transaction() as connection:
@@ -69,8 +69,8 @@ def set_(
     """Send a channel's webhooks to URL. A new secret is shown once."""
     from sqlalchemy.exc import IntegrityError
 
-    from services.notifications.endpoints import set_endpoint
-    from services.notifications.webhooks.address import check_url
+    from services.notifications.recipients.endpoints import set_endpoint
+    from services.notifications.recipients.urls import check_url
 
     _check_channel(channel)
     try:
@@ -98,7 +98,7 @@ def deliveries(
     as_json: Annotated[bool, typer.Option("--json", help="for a script")] = False,
 ) -> None:
     """The newest deliveries."""
-    from services.notifications.follow import list_deliveries
+    from services.notifications.deliveries.follow import list_deliveries
 
     async def work() -> Sequence["Followed"]:
         async with _transaction() as connection:
@@ -116,7 +116,7 @@ def deliveries(
 @commands.command()
 def retry(delivery_id: UUID) -> None:
     """Send a failed delivery again."""
-    from services.notifications import follow
+    from services.notifications.deliveries import follow
 
     async def work() -> bool:
         async with _transaction() as connection:
@@ -130,7 +130,7 @@ def retry(delivery_id: UUID) -> None:
 
 
 def _check_channel(channel: str) -> None:
-    from services.notifications.access import check_channel
+    from services.notifications.recipients.tokens import check_channel
 
     try:
         check_channel(channel)

@@ -1,11 +1,13 @@
-"""Notifications' metadata, and its engine."""
+"""Notifications' metadata with its outbox, and its engine."""
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import database
+from messaging.outbox import outbox_tables
 
 SCHEMA = "notifications"
 metadata = database.new_metadata()
+outbox_tables(metadata)
 
 
 def connect(url: str, *, pool_size: int = 8) -> AsyncEngine:

@@ -1,6 +1,6 @@
 """Process: what became of deliveries, to Kafka. `python -m services.notifications.relay`"""
 
-from messaging import relay_process
+from messaging.relay import run_relay
 from services.notifications.database import SCHEMA
 from services.notifications.settings import Settings
 
@@ -8,7 +8,7 @@ from services.notifications.settings import Settings
 def main() -> None:
     settings = Settings()
     url = settings.notifications_database_url.get_secret_value()
-    relay_process.run("notifications-relay", url, SCHEMA, settings.kafka, settings.metrics_port)
+    run_relay("notifications-relay", url, SCHEMA, settings.kafka, settings.metrics_port)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ class Settings(BaseSettings):
     smtp_username: str | None = None
     smtp_password: SecretStr | None = None
     mail_from: str = "Meterhall <no-reply@meterhall.example>"
-    # Timeouts stay below the lease of a claimed delivery (claim.py), or two senders would have it at once.
+    # Timeouts stay below the lease of a claimed delivery (deliveries/claim.py), or two senders would have it at once.
     # Mail servers take their time over the last dot: they store the message first (RFC 5321 §4.5.3.2 allows minutes).
     mail_timeout_seconds: float = Field(30.0, gt=0, le=100)
     mail_concurrency: int = Field(

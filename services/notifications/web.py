@@ -7,7 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chassis import web
 from chassis.telemetry import configure_logging
 from services.notifications.database import connect
-from services.notifications.routes import router
+from services.notifications.deliveries import routes as deliveries
+from services.notifications.recipients import routes as recipients
 from services.notifications.settings import Settings
 
 DESCRIPTION = "Where payers and channels are told: mail addresses, webhook endpoints, deliveries."
@@ -23,7 +24,8 @@ async def openapi() -> RedirectResponse:
 
 def create_app(settings: Settings, engine: AsyncEngine) -> FastAPI:
     """The application. The engine is disposed of when it ends."""
-    return web.create("Meterhall notifications", DESCRIPTION, engine, settings, [router, docs])
+    routers = [recipients.router, deliveries.router, docs]
+    return web.create("Meterhall notifications", DESCRIPTION, engine, settings, routers)
 
 
 def main() -> None:

@@ -8,8 +8,8 @@ import asyncio
 from chassis.frozen import ending_frozen
 from chassis.probes import Probes, until_stopped
 from chassis.telemetry import configure_logging
-from messaging.consume import make_broker
-from services.notifications import consumer
+from messaging.consumer.broker import make_broker
+from services.notifications import handlers
 from services.notifications.database import connect
 from services.notifications.settings import Settings
 
@@ -20,7 +20,7 @@ async def run(settings: Settings) -> None:
         settings.notifications_database_url.get_secret_value(), pool_size=settings.pool_size
     )
     broker = make_broker(settings.kafka, "meterhall-notifications-worker")
-    consumer.register(broker, engine)
+    handlers.consume_events(broker, engine)
     async with Probes(settings.metrics_port, engine), ending_frozen(engine):
         await broker.start()
         try:

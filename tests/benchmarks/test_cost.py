@@ -19,9 +19,9 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from benchmarks.city import bills_due, build, command
-from benchmarks.direct import connect_directly
+from benchmarks.measured_city import bills_due, build, command
 from benchmarks.plan import QUICK
+from chassis.database import connect_directly
 from errands import Booking, Institutions
 from services.billing.instruction import Instruction
 from services.billing.payments.accept import accept
@@ -68,7 +68,7 @@ def counted(engine: AsyncEngine) -> Iterator[list[str]]:
 async def due(database: Database) -> list[Instruction[Any]]:
     """Commands for bills of a city with a past, paid from wallets, to billers that settle by file."""
     await build(database.owner_url, database.billing_url, PLAN)
-    connection = await connect_directly(database.owner_url)
+    connection = await connect_directly(database.owner_url, "billing")
     try:
         return [Instruction(command(each)) for each in await bills_due(connection, PLAN)]
     finally:

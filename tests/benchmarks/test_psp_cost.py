@@ -12,9 +12,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from benchmarks.city import bills_due, build, command
-from benchmarks.direct import connect_directly
+from benchmarks.measured_city import bills_due, build, command
 from benchmarks.plan import QUICK
+from chassis.database import connect_directly
 from errands import Institutions, Turn
 from errands.desk import Desk
 from events.payments import PspFunding
@@ -46,7 +46,7 @@ WAL_TOLERANCE = 0.03
 async def due(database: Database) -> list[Instruction[Any]]:
     """Commands for bills of a city with a past, paid through the PSP, to billers that are called."""
     await build(database.owner_url, database.billing_url, PLAN)
-    connection = await connect_directly(database.owner_url)
+    connection = await connect_directly(database.owner_url, "billing")
     try:
         await connection.execute("UPDATE billers SET settled_by = 'call'")
         due = await bills_due(connection, PLAN)

@@ -1,12 +1,12 @@
 """Samples become lines, and lines become tables."""
 
 from benchmarks import report
-from benchmarks.results import Line, Sample
+from benchmarks.samples import MeasuredLine, Sample
 
 
-def _line(id: str, *values: float, unit: str = "payments/s") -> Line:
+def _line(id: str, *values: float, unit: str = "payments/s") -> MeasuredLine:
     samples = {n: Sample(value, unit, {"p50_ms": value / 10}) for n, value in enumerate(values)}
-    return Line(id, samples)
+    return MeasuredLine(id, samples)
 
 
 def test_a_line_is_a_median_with_its_range_and_the_median_of_its_ratios() -> None:

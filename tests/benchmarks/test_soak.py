@@ -7,17 +7,16 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from benchmarks.city import build
-from benchmarks.direct import connect_directly
+from benchmarks.measured_city import MeasuredCity, build
 from benchmarks.plan import QUICK
-from benchmarks.results import rounded
-from benchmarks.soak import report
-from benchmarks.soak.checkpoint import sent_between, spread
-from benchmarks.soak.days import Days, changes, partitions
-from benchmarks.soak.logs import warnings
-from benchmarks.soak.past import make_past, seal_past
-from benchmarks.soak.result import Result
-from benchmarks.soak.sender import Entry, payment_id
+from benchmarks.samples import rounded
+from benchmarks.soak import soak_report
+from benchmarks.soak.checkpoints.checkpoint import sent_between, spread
+from benchmarks.soak.checkpoints.logs import warnings
+from benchmarks.soak.checkpoints.slopes import fit, slopes
+from benchmarks.soak.past.days import Days, changes, partitions
+from benchmarks.soak.past.make_past import make_past, seal_past
+from benchmarks.soak.result import SoakResult
 from benchmarks.soak.sizes import (
     BILL,
     GB,
@@ -29,10 +28,10 @@ from benchmarks.soak.sizes import (
     id_of,
     sql_id,
 )
-from benchmarks.soak.slopes import fit, slopes
-from benchmarks.stage import City
+from benchmarks.soak.soak_sender import Entry, payment_id
+from chassis.database import connect_directly
 from events.ids import milliseconds_of
-from messaging.ddl import drop_old_partitions, ensure_partitions
+from messaging.outbox import drop_old_partitions, ensure_partitions
 from services.billing.audit import audit_database
 from tests.support.databases import Database
 
@@ -58,7 +57,7 @@ def _row(at_seconds: float, **more: Any) -> dict[str, Any]:
         "checkpoints": 1,
         "audit_seconds": 0.0,
         "free_bytes": 20 * GB,
-        **{f"memory_mb_{name}": 100.0 for name in report.PROCESSES},
+        **{f"memory_mb_{name}": 100.0 for name in soak_report.PROCESSES},
     }
     return row | more
 
@@ -90,7 +89,7 @@ def test_the_result_says_whether_throughput_held(
         _row(60.0 * n, payments_per_second=1_000 - loss_per_second * 60 * n * 5)
         for n in range(1, 11)
     ]
-    result = Result(tmp_path / "soak.json", 600.0, 120.0, rows=rows)
+    result = SoakResult(tmp_path / "soak.json", 600.0, 120.0, rows=rows)
     result.rotation = [{"at_seconds": 130.0, "what": "dropped", "partition": "outbox_p20261101"}]
     result.write()
     said = result.as_json()
@@ -149,7 +148,7 @@ def test_our_own_days_are_not_taken_for_the_products() -> None:
 def test_a_checkpoint_is_a_line_and_the_result_a_table(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    said = report.line(_row(300.0), 1_800.0)
+    said = soak_report.line(_row(300.0), 1_800.0)
     assert said.startswith("5.0 of 30 min: 1,000 paid/s, waiting 40+2, p50 30 ms, p99 90 ms")
     head = {
         "machine": {"cores": 2, "processor": "a", "memory_gib": 24, "kernel": "6", "system": "L"},
@@ -157,10 +156,10 @@ def test_a_checkpoint_is_a_line_and_the_result_a_table(
         "durability": {"fsync": "on", "synchronous_commit": "on"},
         "measured_at": "2026-11-26T00:00:00+00:00",
     }
-    result = Result(tmp_path / "soak.json", 600.0, 120.0, head=head)
+    result = SoakResult(tmp_path / "soak.json", 600.0, 120.0, head=head)
     result.rows = [_row(60.0 * n) for n in range(1, 11)]
     result.complaints = ["1 receipts instead of 2"]
-    report.show(result.as_json())
+    soak_report.show(result.as_json())
     shown = capsys.readouterr().out
     assert "Proven: NO: 1 receipts instead of 2" in shown
     assert "Throughput: 0.0 % (at most -5.0 %): met" in shown
@@ -186,13 +185,13 @@ async def test_the_past_is_as_the_product_would_have_written_it(
     engine: AsyncEngine, database: Database
 ) -> None:
     await build(database.owner_url, database.billing_url, replace(QUICK, payments=1, history=0))
-    city = City(database.name, database.owner_url, database.billing_url, engine)
+    city = MeasuredCity(database.name, database.owner_url, database.billing_url, engine)
     # Raises when an index or a constraint did not come back as it was.
     await make_past(city, SIZE, lambda _: None)
     await seal_past(city, lambda _: None)
     assert await audit_database(engine) == []
     assert await audit_database(engine, unsealed=True) == []
-    owner = await connect_directly(database.owner_url)
+    owner = await connect_directly(database.owner_url, "billing")
     try:
         counts = await owner.fetchrow(
             "SELECT (SELECT count(*) FROM payments) AS payments, (SELECT count(*) FROM receipts) AS receipts,"
@@ -222,7 +221,7 @@ async def test_the_past_is_as_the_product_would_have_written_it(
 async def test_the_shipped_upkeep_drops_planted_days_and_makes_those_that_were_taken_away(
     engine: AsyncEngine, database: Database
 ) -> None:
-    owner = await connect_directly(database.owner_url)
+    owner = await connect_directly(database.owner_url, "billing")
     try:
         days = Days(owner, 100, lambda: 0.0)
         await days.prepare()

@@ -15,9 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chassis import database as databases
 from chassis.database import TRANSACTION_SECONDS, connect
 from chassis.frozen import ending_frozen
-from messaging.consume import SESSION_SECONDS
+from messaging.consumer.broker import SESSION_SECONDS
 from messaging.transient import is_transient
-from sandbox.children import with_parent
+from sandbox.local.children import with_parent
 from tests.support.databases import Database
 
 # It locks a row and stops itself; what it says afterwards is whether the trouble passes, and whether it does the work

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis.database import connect
 from chassis.probes import Probes, until_stopped
-from sandbox.ports import free_port
+from sandbox.local.ports import free_port
 
 
 async def test_ready_while_the_database_answers(engine: AsyncEngine) -> None:

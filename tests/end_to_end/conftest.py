@@ -5,21 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.city import CHANNEL, City
-from sandbox.demo.wallet import Wallet
+from sandbox.demo.wallet_app import WalletApp
 from sandbox.home import Home
+from sandbox.local_city import CHANNEL, LocalCity
 
 
 @pytest.fixture(scope="package")
-def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]:
+def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCity]:
     """The city, started as `meterhall up` starts it, and stopped when this folder's tests are over."""
     folder: Path = tmp_path_factory.mktemp("city")
-    with Home(folder) as home, City(home, seed=7) as started:
+    with Home(folder) as home, LocalCity(home, seed=7) as started:
         yield started
 
 
 @pytest.fixture
-async def wallet(city: City) -> AsyncIterator[Wallet]:
+async def wallet(city: LocalCity) -> AsyncIterator[WalletApp]:
     """The wallet app of the city's channel."""
-    async with Wallet(city.environment, city.home.secrets, CHANNEL) as made:
+    async with WalletApp(city.environment, city.home.secrets, CHANNEL) as made:
         yield made

@@ -17,22 +17,22 @@ from uuid import UUID
 
 import pytest
 
-from sandbox.city import CHANNEL, City
-from sandbox.demo.wallet import Wallet
+from sandbox.demo.wallet_app import WalletApp
 from sandbox.home import Home
-from tests.end_to_end import books
-from tests.end_to_end.paced_load import (
+from sandbox.local_city import CHANNEL, LocalCity
+from tests.end_to_end import city_books
+from tests.end_to_end.load.paced_load import (
     ACCOUNTS,
     DARK,
     DARK_SECONDS,
     RATE,
     WARM_UP_SECONDS,
-    Load,
+    PacedLoad,
     Times,
     make_load,
     send,
 )
-from tests.end_to_end.traffic import ended, published
+from tests.end_to_end.load.traffic import ended, published
 
 # How much slower the 95th percentile may be, and what a shared machine does to it by chance.
 MOST_TIMES = 1.5
@@ -45,22 +45,22 @@ OVERTAKEN_SHARE = 0.05
 
 
 @pytest.fixture
-def dark_city(tmp_path: Path) -> Iterator[City]:
+def dark_city(tmp_path: Path) -> Iterator[LocalCity]:
     """A city of this test's own, with as many accounts as it takes."""
-    with Home(tmp_path) as home, City(home, seed=3, accounts_per_biller=ACCOUNTS) as started:
+    with Home(tmp_path) as home, LocalCity(home, seed=3, accounts_per_biller=ACCOUNTS) as started:
         yield started
 
 
 @pytest.fixture
-async def dark_wallet(dark_city: City) -> AsyncIterator[Wallet]:
+async def dark_wallet(dark_city: LocalCity) -> AsyncIterator[WalletApp]:
     """The wallet app of that city's channel."""
-    async with Wallet(dark_city.environment, dark_city.home.secrets, CHANNEL) as made:
+    async with WalletApp(dark_city.environment, dark_city.home.secrets, CHANNEL) as made:
         yield made
 
 
 @pytest.mark.timeout(3_600)
 async def test_a_biller_that_hangs_is_the_only_one_who_is_slow(
-    dark_city: City, dark_wallet: Wallet
+    dark_city: LocalCity, dark_wallet: WalletApp
 ) -> None:
     city = dark_city
     print(
@@ -75,14 +75,14 @@ async def test_a_biller_that_hangs_is_the_only_one_who_is_slow(
     failures += await _overtaken(city, load, times)
     failures += _booked_badly(city, load)
     failures += await _paid_though_expired(city, load, times)
-    failures += await books.disagreements(city)
+    failures += await city_books.disagreements(city)
     assert not failures, "\n".join(failures)
 
 
-def _ended_at(city: City) -> dict[str, float]:
+def _ended_at(city: LocalCity) -> dict[str, float]:
     """When each payment succeeded and each lookup was answered, by its id."""
-    payments = books.events(city, "billing.payment.events.v1")
-    lookups = books.events(city, "billing.bill-lookup.events.v1")
+    payments = city_books.events(city, "billing.payment.events.v1")
+    lookups = city_books.events(city, "billing.bill-lookup.events.v1")
     answers = {"PaymentSucceeded", "BillsFound", "NothingOwed"}
     found: dict[str, float] = {}
     for key, name, at in [*payments, *lookups]:
@@ -91,7 +91,7 @@ def _ended_at(city: City) -> dict[str, float]:
     return found
 
 
-def _slower(load: Load, times: Times, ended_at: dict[str, float]) -> list[str]:
+def _slower(load: PacedLoad, times: Times, ended_at: dict[str, float]) -> list[str]:
     """Where somebody healthy was slower during the black hole than before it."""
     found = []
     for name, ids in load.healthy.items():
@@ -109,9 +109,9 @@ def _slower(load: Load, times: Times, ended_at: dict[str, float]) -> list[str]:
     return found
 
 
-async def _overtaken(city: City, load: Load, times: Times) -> list[str]:
+async def _overtaken(city: LocalCity, load: PacedLoad, times: Times) -> list[str]:
     """How many payments of the dark biller were overtaken there by more than have a place at once."""
-    rows = await books.query(city, "SELECT id, created_at FROM payments")
+    rows = await city_books.query(city, "SELECT id, created_at FROM payments")
     accepted = {row["id"].hex.upper(): row["created_at"] for row in rows}
     waited = {
         each.payment_id.hex.upper()
@@ -131,7 +131,7 @@ async def _overtaken(city: City, load: Load, times: Times) -> list[str]:
     return []
 
 
-def _booked_badly(city: City, load: Load) -> list[str]:
+def _booked_badly(city: LocalCity, load: PacedLoad) -> list[str]:
     """Applies in the dark biller's book that must not be: a second one, or one after the bill had expired."""
     lines = _applies(city)
     found = [f"{serial} was applied {n} times" for serial, n in _counted(lines) if n > 1]
@@ -142,9 +142,9 @@ def _booked_badly(city: City, load: Load) -> list[str]:
     return found
 
 
-async def _paid_though_expired(city: City, load: Load, times: Times) -> list[str]:
+async def _paid_though_expired(city: LocalCity, load: PacedLoad, times: Times) -> list[str]:
     """Payments of bills that expired while their biller was away, and that came to another end than a failure."""
-    known = await books.payments(city)
+    known = await city_books.payments(city)
     expired = [id for id, at in load.expires_at.items() if at.timestamp() < times.back]
     assert expired, "the bills that were to expire did not"
     states = {id: known[id].state for id in expired}
@@ -157,8 +157,8 @@ def _counted(lines: list[dict[str, Any]]) -> list[tuple[str, int]]:
     return list(Counter(line["serial"] for line in lines).items())
 
 
-def _applies(city: City) -> list[dict[str, Any]]:
-    book = books.fetch(f"{city.home.url('billers')}/sandbox/book?biller={DARK}")
+def _applies(city: LocalCity) -> list[dict[str, Any]]:
+    book = city_books.fetch(f"{city.home.url('billers')}/sandbox/book?biller={DARK}")
     return [line for line in book if line["kind"] == "apply"]
 
 

@@ -18,20 +18,21 @@ from aiokafka import AIOKafkaProducer
 from events.ids import uuid7
 from events.payments import PayBill, PspFunding
 from events.topics import DEAD_LETTERS, PAYMENT_COMMANDS, PAYMENT_GROUP
-from sandbox.city import CHANNEL, CHINA, City
+from sandbox.china_time import CHINA
 from sandbox.demo import evening
 from sandbox.demo.day import amount_for
-from sandbox.demo.wallet import Wallet, WalletError
-from tests.end_to_end import books
+from sandbox.demo.wallet_app import WalletApp, WalletError
+from sandbox.local_city import CHANNEL, LocalCity
+from tests.end_to_end import city_books
 
 PATIENCE_SECONDS = 60.0
 
 
-async def owed(city: City, wallet: Wallet, number: int, biller: int = 0) -> dict[str, Any]:
+async def owed(city: LocalCity, wallet: WalletApp, number: int, biller: int = 0) -> dict[str, Any]:
     """A bill of one of the city's billers that nobody has paid; each test takes its own number."""
     row = city.billers()[biller]
     url = f"{city.home.url('billers')}/sandbox/accounts?owing=true&limit=1000&biller={row['id']}"
-    account = books.fetch(url)[-1 - number]
+    account = city_books.fetch(url)[-1 - number]
     found = await wallet.look_up(str(row["id"]), account)
     assert found["status"] == "found", found
     return {**found["bills"][0], "biller_id": row["id"], "account": account}
@@ -49,7 +50,7 @@ def payment_of(bill: dict[str, Any], payer: str, **changed: Any) -> dict[str, An
     return {**said, **changed}
 
 
-async def ended(wallet: Wallet, payment_id: UUID) -> dict[str, Any]:
+async def ended(wallet: WalletApp, payment_id: UUID) -> dict[str, Any]:
     """The payment when it has come to an end."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
@@ -70,7 +71,7 @@ def page(url: str, **headers: str) -> tuple[int, str]:
 
 
 async def test_a_bill_is_paid_and_its_receipt_verified_and_mailed(
-    city: City, wallet: Wallet
+    city: LocalCity, wallet: WalletApp
 ) -> None:
     await wallet.introduce("happy", "happy@example.com", "zh-CN")
     bill = await owed(city, wallet, 0)
@@ -91,7 +92,7 @@ async def test_a_bill_is_paid_and_its_receipt_verified_and_mailed(
 
 
 async def test_a_full_refund_takes_the_mark_back_and_voids_the_receipt(
-    city: City, wallet: Wallet
+    city: LocalCity, wallet: WalletApp
 ) -> None:
     bill = await owed(city, wallet, 1)
     payment_id = await wallet.pay(payment_of(bill, "sorry"))
@@ -106,7 +107,9 @@ async def test_a_full_refund_takes_the_mark_back_and_voids_the_receipt(
         await wallet.refund(payment_id)
 
 
-async def test_a_payer_who_must_confirm_is_sent_to_the_psp(city: City, wallet: Wallet) -> None:
+async def test_a_payer_who_must_confirm_is_sent_to_the_psp(
+    city: LocalCity, wallet: WalletApp
+) -> None:
     bill = await owed(city, wallet, 2)
     funding = {"kind": "psp", "payment_method": "pm_card_threeDSecure2Required"}
     payment_id = await wallet.pay(payment_of(bill, "careful", funding=funding))
@@ -124,7 +127,9 @@ async def test_a_payer_who_must_confirm_is_sent_to_the_psp(city: City, wallet: W
         await asyncio.sleep(0.1)
 
 
-async def test_what_a_wallet_does_wrong_is_told_with_what_to_do(city: City, wallet: Wallet) -> None:
+async def test_what_a_wallet_does_wrong_is_told_with_what_to_do(
+    city: LocalCity, wallet: WalletApp
+) -> None:
     bill = await owed(city, wallet, 3)
     wrong: list[tuple[dict[str, Any], str]] = [
         (payment_of(bill, "wrong", bill_id=str(uuid7())), "bill-unknown"),
@@ -150,7 +155,7 @@ async def test_what_a_wallet_does_wrong_is_told_with_what_to_do(city: City, wall
 
 
 async def test_keys_open_only_their_own_channel_and_stop_when_revoked(
-    city: City, wallet: Wallet
+    city: LocalCity, wallet: WalletApp
 ) -> None:
     bill = await owed(city, wallet, 4)
     payment_id = await wallet.pay(payment_of(bill, "mine"))
@@ -170,7 +175,7 @@ async def test_keys_open_only_their_own_channel_and_stop_when_revoked(
 
 
 async def test_bad_records_become_dead_letters_and_their_neighbours_go_on(
-    city: City, wallet: Wallet
+    city: LocalCity, wallet: WalletApp
 ) -> None:
     bill = await owed(city, wallet, 5)
     good = PayBill(
@@ -204,7 +209,7 @@ async def test_bad_records_become_dead_letters_and_their_neighbours_go_on(
     deadline = time.monotonic() + PATIENCE_SECONDS
     topic = DEAD_LETTERS[PAYMENT_COMMANDS.name, PAYMENT_GROUP]
     while True:
-        rows = await books.query(
+        rows = await city_books.query(
             city,
             f"SELECT key FROM outbox WHERE topic = {topic.code}"
             f" AND key IN ('{mark}', '{good.payment_id}')",
@@ -213,13 +218,13 @@ async def test_bad_records_become_dead_letters_and_their_neighbours_go_on(
             break
         assert time.monotonic() < deadline, f"{len(rows)} of {len(bad) + 1} dead letters"
         await asyncio.sleep(0.2)
-    known = await books.payments(city)
+    known = await city_books.payments(city)
     assert known[good.payment_id].state in {"accepted", "authorized", "succeeded"}
     listed = city.command("dead-letters", "list", "--json")
     assert "id_reused" in listed
 
 
-async def test_a_webhook_with_a_bad_signature_is_refused(city: City) -> None:
+async def test_a_webhook_with_a_bad_signature_is_refused(city: LocalCity) -> None:
     url = f"{city.home.url('web')}/v1/psp/webhooks"
     for signature in ("", "t=1,v1=00", f"t={int(time.time())},v1={'0' * 64}"):
         request = urllib.request.Request(
@@ -232,7 +237,7 @@ async def test_a_webhook_with_a_bad_signature_is_refused(city: City) -> None:
 
 
 async def test_a_catalogue_with_bad_rows_changes_nothing_and_names_each(
-    city: City, tmp_path: Path
+    city: LocalCity, tmp_path: Path
 ) -> None:
     before = city.command("catalog", "show", "--json")
     file = tmp_path / "bad.jsonl"
@@ -249,20 +254,20 @@ async def test_a_catalogue_with_bad_rows_changes_nothing_and_names_each(
     assert city.command("catalog", "show", "--json") == before
 
 
-async def test_the_day_reconciles_without_a_break(city: City) -> None:
+async def test_the_day_reconciles_without_a_break(city: LocalCity) -> None:
     began = datetime.now(CHINA) - timedelta(minutes=10)
     for day in evening.days_since(began):
         result = evening.close(city, day, lambda _: None)
         assert sum(source["breaks"] for source in result["sources"]) == 0, result
         assert json.loads(city.command("reconcile", f"{day}", "--json")) == result
     assert sum(source["matched"] for source in result["sources"]) > 0
-    assert await books.disagreements(city) == []
+    assert await city_books.disagreements(city) == []
 
 
-async def _mail_to(city: City, address: str) -> dict[str, Any]:
+async def _mail_to(city: LocalCity, address: str) -> dict[str, Any]:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
-        for each in books.fetch(f"{city.home.url('mailbox')}/messages")["messages"]:
+        for each in city_books.fetch(f"{city.home.url('mailbox')}/messages")["messages"]:
             if address in json.dumps(each["to"]):
                 found: dict[str, Any] = each
                 return found

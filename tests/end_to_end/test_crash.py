@@ -11,10 +11,10 @@ from collections import Counter
 from typing import Any
 from uuid import UUID
 
-from sandbox.city import City
-from sandbox.demo.wallet import Wallet
-from tests.end_to_end import books
-from tests.end_to_end.traffic import ended, evenly, owed_bills, pay_bill, published
+from sandbox.demo.wallet_app import WalletApp
+from sandbox.local_city import LocalCity
+from tests.end_to_end import city_books
+from tests.end_to_end.load.traffic import ended, evenly, owed_bills, pay_bill, published
 
 PAYMENTS = int(os.environ.get("METERHALL_CRASH_PAYMENTS", "400"))
 KILLS = int(os.environ.get("METERHALL_CRASH_KILLS", "6"))
@@ -26,7 +26,7 @@ PATIENCE_SECONDS = 240.0
 
 
 async def test_nothing_is_lost_or_doubled_when_processes_are_killed(
-    city: City, wallet: Wallet
+    city: LocalCity, wallet: WalletApp
 ) -> None:
     print(f"seed {SEED}: {PAYMENTS} payments, {KILLS} kills")
     chance = random.Random(SEED)
@@ -47,16 +47,18 @@ async def test_nothing_is_lost_or_doubled_when_processes_are_killed(
     ids = await sending
     assert not await ended(city, ids, PATIENCE_SECONDS)
     await published(city)
-    states = Counter(row.state for id, row in (await books.payments(city)).items() if id in ids)
+    states = Counter(
+        row.state for id, row in (await city_books.payments(city)).items() if id in ids
+    )
     assert states == {"succeeded": len(ids)}, states
-    assert await books.disagreements(city) == []
+    assert await city_books.disagreements(city) == []
     for schema in ("billing", "notifications"):
-        assert await books.topic_disagreements(city, schema) == []
+        assert await city_books.topic_disagreements(city, schema) == []
     city.command("audit")
     assert sum(killed.values()) == KILLS
 
 
-async def _send(wallet: Wallet, bills: list[dict[str, Any]], payers: list[str]) -> set[UUID]:
+async def _send(wallet: WalletApp, bills: list[dict[str, Any]], payers: list[str]) -> set[UUID]:
     # Each command is sent twice, as a wallet does that never heard of the first: it must count once.
     ids: set[UUID] = set()
     for number, bill in enumerate(bills):

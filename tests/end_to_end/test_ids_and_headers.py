@@ -8,10 +8,10 @@ from uuid import UUID, uuid4
 
 from events.ids import uuid7
 from events.payments import PayBill, PspFunding, RefundPayment, TopUpWallet
-from sandbox.city import CHANNEL, City
 from sandbox.demo.day import amount_for
-from sandbox.demo.wallet import Wallet, WalletError
-from tests.end_to_end import books
+from sandbox.demo.wallet_app import WalletApp, WalletError
+from sandbox.local_city import CHANNEL, LocalCity
+from tests.end_to_end import city_books
 from tests.end_to_end.test_city import PATIENCE_SECONDS, owed
 
 # Above the outbox's former limit for all short texts together, and below what Kafka takes.
@@ -32,7 +32,9 @@ async def until(what: Callable[[], Awaitable[Any]]) -> Any:
         await asyncio.sleep(0.1)
 
 
-async def test_one_id_pays_a_bill_fills_a_wallet_and_gives_back(city: City, wallet: Wallet) -> None:
+async def test_one_id_pays_a_bill_fills_a_wallet_and_gives_back(
+    city: LocalCity, wallet: WalletApp
+) -> None:
     bill = await owed(city, wallet, 30)
     id, payer = uuid7(), f"three-{uuid4().hex[:8]}"
     amount = amount_for(bill)
@@ -73,11 +75,13 @@ async def test_one_id_pays_a_bill_fills_a_wallet_and_gives_back(city: City, wall
     assert f"payment {id}" in shown and f"top-up {id}" in shown
     taken = [
         each["amount_minor"]
-        for each in books.fetch(f"{city.home.url('psp')}/sandbox/book")["captures"]
+        for each in city_books.fetch(f"{city.home.url('psp')}/sandbox/book")["captures"]
         if each["charge_id"] == str(id)
     ]
     assert taken == [amount, amount]
-    rows = await books.query(city, f"SELECT DISTINCT correlation_id FROM outbox WHERE key = '{id}'")
+    rows = await city_books.query(
+        city, f"SELECT DISTINCT correlation_id FROM outbox WHERE key = '{id}'"
+    )
     assert [row["correlation_id"] for row in rows] == [None], "it was dropped, and nothing else"
-    assert await books.query(city, f"SELECT 1 FROM cases WHERE subject = '{id}'") == []
+    assert await city_books.query(city, f"SELECT 1 FROM cases WHERE subject = '{id}'") == []
     city.command("audit")

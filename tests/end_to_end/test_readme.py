@@ -5,12 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sandbox.city import City
+from sandbox.local_city import LocalCity
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_commands_of_the_readme_do_what_it_says(city: City) -> None:
+def test_the_commands_of_the_readme_do_what_it_says(city: LocalCity) -> None:
     blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     script = next(block for block in blocks if "/v1/lookups" in block)
     # The city of this test is not in the folder where `make up` keeps its own.

@@ -8,11 +8,11 @@ from uuid import UUID, uuid4
 from events.ids import uuid7
 from events.payments import PayBill, WalletFunding
 from events.topics import DEAD_LETTERS, PAYMENT_COMMANDS, PAYMENT_GROUP
-from messaging.dead_letters import unpack
-from sandbox.city import CHANNEL, City
+from messaging.outbox import unpack_raw
 from sandbox.demo.day import amount_for
-from sandbox.demo.wallet import Wallet
-from tests.end_to_end import books
+from sandbox.demo.wallet_app import WalletApp
+from sandbox.local_city import CHANNEL, LocalCity
+from tests.end_to_end import city_books
 from tests.end_to_end.test_city import PATIENCE_SECONDS, ended, owed
 
 LETTERS = DEAD_LETTERS[PAYMENT_COMMANDS.name, PAYMENT_GROUP]
@@ -31,20 +31,20 @@ def command_of(bill: dict[str, Any], payer: str) -> PayBill:
     )
 
 
-async def reason_against(city: City, command: PayBill) -> str:
+async def reason_against(city: LocalCity, command: PayBill) -> str:
     """Wait for the command's dead letter: its reason."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
-        rows = await books.query(
+        rows = await city_books.query(
             city, f"SELECT raw FROM outbox WHERE topic = {LETTERS.code} AND key = '{command.key}'"
         )
         if rows:
-            return dict(unpack(rows[0]["raw"])[1])["dlq-reason"].decode()
+            return dict(unpack_raw(rows[0]["raw"])[1])["dlq-reason"].decode()
         assert time.monotonic() < deadline, "no dead letter"
         await asyncio.sleep(0.1)
 
 
-async def test_another_channel_can_not_spend_a_wallet(city: City, wallet: Wallet) -> None:
+async def test_another_channel_can_not_spend_a_wallet(city: LocalCity, wallet: WalletApp) -> None:
     payer = f"rich-{uuid4().hex[:8]}"
     await wallet.top_up(payer, 4_000_000)
     before = await wallet.get(f"/v1/wallets/{payer}")
@@ -53,7 +53,9 @@ async def test_another_channel_can_not_spend_a_wallet(city: City, wallet: Wallet
     key = city.command("channels", "issue-signing-key", stranger).split()[-1]
     assert key.split("_")[1] in city.command("channels", "list", "--json")
     command = command_of(await owed(city, wallet, 20), payer)
-    async with Wallet(city.environment, {**city.home.secrets, "signing_key": key}, stranger) as foe:
+    async with WalletApp(
+        city.environment, {**city.home.secrets, "signing_key": key}, stranger
+    ) as foe:
         await foe.send(command)
         assert await reason_against(city, command) == "wrong_channel"
         city.command("channels", "revoke-signing-key", key)
@@ -65,12 +67,12 @@ async def test_another_channel_can_not_spend_a_wallet(city: City, wallet: Wallet
                 break
             assert time.monotonic() - revoked_at < 10, "a revoked key stops within two seconds"
     assert await wallet.get(f"/v1/wallets/{payer}") == before
-    assert command.payment_id not in await books.payments(city)
+    assert command.payment_id not in await city_books.payments(city)
     # The channel itself may, with the very same command.
     assert city.home.secrets["signing_key"] == city.environment["METERHALL_DEMO_SIGNING_KEY"]
     await wallet.send(command)
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while command.payment_id not in await books.payments(city):
+    while command.payment_id not in await city_books.payments(city):
         assert time.monotonic() < deadline, "the worker has not seen it"
         await asyncio.sleep(0.1)
     assert (await ended(wallet, command.payment_id))["status"] == "succeeded"

@@ -14,22 +14,23 @@ from time import monotonic
 
 import pytest
 
-from sandbox.city import CHANNEL, City
-from sandbox.demo.wallet import Wallet
+from sandbox.demo.wallet_app import WalletApp
 from sandbox.home import Home
-from sandbox.ports import NotReadyError
-from tests.end_to_end import books, fault_plan
-from tests.end_to_end.disruption import Disruption
-from tests.end_to_end.orders import (
+from sandbox.local.ports import NotReadyError
+from sandbox.local_city import CHANNEL, LocalCity
+from tests.end_to_end import city_books
+from tests.end_to_end.load.traffic import evenly, owed_bills, published
+from tests.end_to_end.trouble import fault_plan
+from tests.end_to_end.trouble.disruption import Disruption
+from tests.end_to_end.trouble.orders import (
     PAYERS,
-    Order,
+    PaymentOrder,
     Sent,
     make_orders,
     send_payments,
     send_refunds,
     send_top_ups,
 )
-from tests.end_to_end.traffic import evenly, owed_bills, published
 
 PAYMENTS = int(os.environ.get("METERHALL_TROUBLE_PAYMENTS", "300"))
 KILLS = int(os.environ.get("METERHALL_TROUBLE_KILLS", "5"))
@@ -57,23 +58,26 @@ _KNOWN = "SELECT id FROM payments UNION ALL SELECT id FROM refunds UNION ALL SEL
 
 
 @pytest.fixture
-def troubled_city(tmp_path: Path) -> Iterator[City]:
+def troubled_city(tmp_path: Path) -> Iterator[LocalCity]:
     """A city of this test's own, with shorter patience than users have."""
-    with Home(tmp_path) as home, City(home, seed=SEED, settings=fault_plan.SETTINGS) as started:
+    with (
+        Home(tmp_path) as home,
+        LocalCity(home, seed=SEED, settings=fault_plan.SETTINGS) as started,
+    ):
         yield started
 
 
 @pytest.fixture
-async def troubled_wallet(troubled_city: City) -> AsyncIterator[Wallet]:
+async def troubled_wallet(troubled_city: LocalCity) -> AsyncIterator[WalletApp]:
     """The wallet app of that city's channel."""
     secrets = troubled_city.home.secrets
-    async with Wallet(troubled_city.environment, secrets, CHANNEL) as made:
+    async with WalletApp(troubled_city.environment, secrets, CHANNEL) as made:
         yield made
 
 
 @pytest.mark.timeout(3_600)
 async def test_faults_at_every_call_while_servers_die_and_processes_freeze(
-    troubled_city: City, troubled_wallet: Wallet
+    troubled_city: LocalCity, troubled_wallet: WalletApp
 ) -> None:
     city, wallet = troubled_city, troubled_wallet
     print(f"seed {SEED}: {PAYMENTS} payments, {KILLS} kills, {FREEZES} freezes")
@@ -102,7 +106,11 @@ async def test_faults_at_every_call_while_servers_die_and_processes_freeze(
 
 
 async def _all_at_once(
-    disruption: Disruption, wallet: Wallet, orders: list[Order], sent: Sent, chance: random.Random
+    disruption: Disruption,
+    wallet: WalletApp,
+    orders: list[PaymentOrder],
+    sent: Sent,
+    chance: random.Random,
 ) -> None:
     events = ["kill_postgres"] * KILLS + ["kill_kafka", "stop_kafka"]
     inside = -(-FREEZES // 3)
@@ -116,7 +124,7 @@ async def _all_at_once(
         group.create_task(send_refunds(wallet, len(orders), sent))
 
 
-async def _not_fired(city: City) -> set[str]:
+async def _not_fired(city: LocalCity) -> set[str]:
     """The planned faults that have not fired; they are waited for, since most fire when something is asked again."""
     deadline = monotonic() + FIRE_SECONDS
     while True:
@@ -127,23 +135,23 @@ async def _not_fired(city: City) -> set[str]:
         await asyncio.sleep(0.5)
 
 
-async def _left_open(city: City, sent: Sent) -> list[str]:
+async def _left_open(city: LocalCity, sent: Sent) -> list[str]:
     """What has not come to its end in time, or was never accepted."""
     deadline = monotonic() + SETTLE_SECONDS
     ids = {*sent.payments, *sent.refunds, *sent.top_ups}
     while True:
         city.revive()
-        unknown = ids - {row["id"] for row in await books.query(city, _KNOWN)}
-        rows = await books.query(city, _OPEN)
+        unknown = ids - {row["id"] for row in await city_books.query(city, _KNOWN)}
+        rows = await city_books.query(city, _OPEN)
         if not (unknown or rows) or monotonic() > deadline:
             lost = [f"{id} was asked for and is not known" for id in unknown]
             return lost + [f"still open: {dict(row)}" for row in rows]
         await asyncio.sleep(0.5)
 
 
-async def _failed(city: City, sent: Sent) -> list[str]:
+async def _failed(city: LocalCity, sent: Sent) -> list[str]:
     """Payments that nobody has refused, and that failed nevertheless."""
-    known = await books.payments(city)
+    known = await city_books.payments(city)
     failed = [
         f"{id} is {known[id].state}, paid by {order.payment_method}"
         for id, order in sent.payments.items()
@@ -155,11 +163,11 @@ async def _failed(city: City, sent: Sent) -> list[str]:
     return failed if len(failed) > fault_plan.QUERIES else []
 
 
-async def _disagreements(city: City) -> list[str]:
+async def _disagreements(city: LocalCity) -> list[str]:
     await published(city)
-    found = await books.disagreements(city)
+    found = await city_books.disagreements(city)
     for schema in ("billing", "notifications"):
-        found += await books.topic_disagreements(city, schema)
+        found += await city_books.topic_disagreements(city, schema)
     try:
         city.command("audit")
     except NotReadyError as error:

@@ -35,7 +35,7 @@ async def add(
     id = uuid4()
     async with engine.begin() as connection:
         new = NewErrand(kind, id, institution, leg, lease_seconds)
-        assert await queue.add(connection, [new]) == {(kind, id)}
+        assert (await queue.add(connection, [new])).keys() == {(kind, id)}
     await move(engine, id, due_at=due_in)
     return id
 

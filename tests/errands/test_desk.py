@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 import errands
 from errands import Desk, Institutions, NewErrand
 from errands import desk as desk_module
+from tests.errands.errand_rows import run
 from tests.errands.workplace import (
     HANGS,
     OTHER,
@@ -19,7 +20,6 @@ from tests.errands.workplace import (
     Workplace,
     left,
     plant,
-    run,
     until,
 )
 from tests.support.errands import claiming

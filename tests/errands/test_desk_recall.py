@@ -7,8 +7,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from errands import Desk, Institutions
 from errands.breaker import Breaker
+from tests.errands.errand_rows import run
 from tests.errands.test_breaker import Clock
-from tests.errands.workplace import HANGS, OTHER, WELL, Workplace, left, plant, run
+from tests.errands.workplace import HANGS, OTHER, WELL, Workplace, left, plant
 
 
 @pytest.fixture

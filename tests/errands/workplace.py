@@ -107,11 +107,6 @@ async def plant(
     return ids
 
 
-async def run(engine: AsyncEngine, statement: str, **values: object) -> None:
-    async with engine.begin() as connection:
-        await connection.execute(text(statement), values)
-
-
 async def left(engine: AsyncEngine) -> int:
     async with engine.connect() as connection:
         return int(await connection.scalar(text("SELECT count(*) FROM errands")) or 0)

@@ -48,7 +48,9 @@ def test_the_cloudevents_library_reads_what_we_write() -> None:
     assert read.get_type() == "meterhall.RefundPayment.v1"
     assert read.get_source() == "meterhall/billing"
     assert read.get_subject() == REFUND.key
+    assert read.get_specversion() == "1.0"
     assert read.get_time() == NOW
+    assert read.get_datacontenttype() == "application/json"
     assert read.get_extension("sequence") == "7"
     assert read.get_data() == json.loads(VALUE)
 

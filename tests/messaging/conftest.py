@@ -10,8 +10,8 @@ import pytest
 
 from events.message import EVENT_TYPES, Event
 from events.topics import BY_CODE, DEAD_LETTERS, Topic
+from messaging.control import provision
 from messaging.relay import Relay
-from messaging.topics import provision
 from tests.support.databases import Database
 
 _codes = itertools.count(9000)

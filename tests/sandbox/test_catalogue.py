@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from sandbox import catalogue
-from sandbox.billers.institutions import INSTITUTIONS
+from sandbox.billers.biller_list import BILLERS
 from services.billing.catalog.read_file import read_lines
 from services.billing.catalog.tables import CATEGORIES
 
@@ -43,8 +43,8 @@ def test_rows_fit_each_other_and_the_divisions() -> None:
 def test_billers_speak_every_dialect_and_have_every_rule() -> None:
     billers = of("biller")
     assert {row["connector"]["dialect"] for row in billers} == {"json", "form", "gbk-xml", "file"}
-    assert {each.rule for each in INSTITUTIONS} == {"exact", "at_least", "at_most", "range", "any"}
-    assert any(each.multiple_minor for each in INSTITUTIONS)
+    assert {each.rule for each in BILLERS} == {"exact", "at_least", "at_most", "range", "any"}
+    assert any(each.multiple_minor for each in BILLERS)
     by_file = [row["id"] for row in billers if row["settled_by"] == "file"]
     assert by_file == ["lz-water", "ty-heating"]
     for row in billers:
@@ -58,4 +58,4 @@ def test_the_command_writes_the_same_rows() -> None:
     assert [json.loads(line) for line in written.splitlines()] == ROWS
     read, errors = read_lines(written.splitlines())
     assert errors == []
-    assert len(read.billers) == len(INSTITUTIONS)
+    assert len(read.billers) == len(BILLERS)

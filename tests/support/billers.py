@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from sandbox import catalogue
-from sandbox.billers.institutions import INSTITUTIONS
+from sandbox.billers.biller_list import BILLERS
 from tests.support.process import SandboxProcess
 
 
@@ -31,7 +31,7 @@ class SandboxBillers(SandboxProcess):
     def start(self) -> Self:
         """Make their secrets at the first time; serve, and wait until they answer."""
         if not self.secrets_path.exists():
-            made = {each.id: secrets.token_hex(16) for each in INSTITUTIONS}
+            made = {each.id: secrets.token_hex(16) for each in BILLERS}
             self.folder.mkdir(parents=True, exist_ok=True)
             self.secrets_path.write_text(json.dumps(made), encoding="utf-8")
         return super().start()

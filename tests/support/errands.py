@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from errands import Desk, Errand, Institutions, Turn
-from messaging.consume import Message, Rejected
+from messaging.consumer import Message, Rejected
 from services.billing import late
 from services.billing.bills.connectors import Connectors
 from services.billing.bills.lookup import Lookups

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from sandbox.ports import free_port
+from sandbox.local.ports import free_port
 from tests.support.process import SandboxProcess
 
 

@@ -7,8 +7,8 @@ from typing import Any, Self
 
 import httpx
 
-from sandbox.ports import HOST, free_port
-from sandbox.process import Process
+from sandbox.local.local_process import LocalProcess
+from sandbox.local.ports import HOST, free_port
 
 
 class SandboxProcess:
@@ -25,7 +25,7 @@ class SandboxProcess:
         port = free_port()
         self.url = f"http://{HOST}:{port}"
         self.http = httpx.Client(base_url=self.url, timeout=10)
-        self._process = Process(
+        self._process = LocalProcess(
             name=part,
             module=f"sandbox.{part}",
             environment=environment or {},

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sandbox.children import with_parent
-from sandbox.kafka import cache
-from sandbox.ports import HOST, NotReadyError, free_port, listens, wait_until
+from sandbox.local.children import with_parent
+from sandbox.local.kafka import cache
+from sandbox.local.ports import HOST, NotReadyError, free_port, listens, wait_until
 
 MODULE = "github.com/stripe/stripe-mock"
 # Its OpenAPI has the version that our client asks for; -strict-version-check holds it to that.

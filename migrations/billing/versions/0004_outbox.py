@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from messaging.ddl import create_outbox, drop_outbox
+from messaging.outbox.ddl import create_outbox, drop_outbox
 
 revision = "0004"
 down_revision = "0003"

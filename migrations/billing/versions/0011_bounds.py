@@ -6,7 +6,7 @@ already. Each table is written anew once: plan a minute for each five million pa
 
 from alembic import op
 
-from messaging.ddl import bound_texts
+from messaging.outbox.ddl import bound_texts
 
 revision = "0011"
 down_revision = "0010"

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from messaging.ddl import add_signature
+from messaging.outbox.ddl import add_signature
 
 revision = "0012"
 down_revision = "0011"

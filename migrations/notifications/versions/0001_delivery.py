@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from messaging.ddl import create_outbox, drop_outbox
+from messaging.outbox.ddl import create_outbox, drop_outbox
 
 revision = "0001"
 down_revision = None

@@ -6,7 +6,7 @@ its readers out.
 
 from alembic import op
 
-from messaging.ddl import bound_texts
+from messaging.outbox.ddl import bound_texts
 
 revision = "0002"
 down_revision = "0001"

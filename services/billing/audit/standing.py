@@ -3,7 +3,7 @@
 In the form of made.py. That no wallet is overdrawn (I3) is a constraint, too: the audit proves that it holds.
 """
 
-from messaging.windows import UNPUBLISHED
+from messaging.outbox import UNPUBLISHED
 from services.billing import ledger
 
 STANDING: dict[str, tuple[str, ...]] = {

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from events.bills import LookUpBills
-from messaging.consume import Message, Rejected
+from messaging.consumer import Message, Rejected
 from services.billing.bills.lookup import Lookups, Refusal
 from services.billing.commands import instructions_of
 

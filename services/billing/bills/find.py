@@ -44,6 +44,34 @@ class Bill(NamedTuple):
     settled_by: Literal["call", "file"]
     expired: bool
 
+    def reason_against(self, amount_minor: int, currency: str) -> str | None:
+        """A short code that says why this amount of the bill can't be paid, or nothing."""
+        if self.closed:
+            return "bill_closed"
+        if self.expired:
+            return "bill_expired"
+        if self.currency != currency:
+            return "currency_mismatch"
+        return None if self.allows(amount_minor) else "amount_not_allowed"
+
+    def allows(self, amount_minor: int) -> bool:
+        """Whether the biller's amount rule takes this amount for this bill."""
+        within = (
+            amount_minor > 0
+            and (self.min_minor is None or amount_minor >= self.min_minor)
+            and (self.max_minor is None or amount_minor <= self.max_minor)
+            and (not self.multiple_minor or amount_minor % self.multiple_minor == 0)
+        )
+        match self.rule:
+            case "exact":
+                return within and amount_minor == self.amount_minor
+            case "at_least":
+                return within and amount_minor >= self.amount_minor
+            case "at_most":
+                return within and amount_minor <= self.amount_minor
+            case "range" | "any":
+                return within  # min and max have decided
+
     @classmethod
     def unknown(cls, bill_id: UUID, now: datetime) -> "Bill":
         """A bill that we don't know, for the record of a payment that named it: it has no biller and can't be paid."""

@@ -16,9 +16,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 import errands
-from errands import Booking, Desk, Errand, NewErrand, Trade, Turn
+from errands import Booking, Desk, Errand, FirstCall, NewErrand, Trade, Turn
 from events.bills import LookUpBills
-from messaging.burial import Dead
+from messaging.consumer import Dead
 from services.billing.bills.connectors import BillerDown, Connectors, Found
 from services.billing.bills.record import KIND, Answered, Lookup, record_lookups
 from services.billing.bills.validate import fault_of_list
@@ -90,7 +90,7 @@ class Lookups:
             now = datetime.now(UTC)
             await record_lookups(connection, [Answered(each, now, AWAY) for each in away])
             asked = [each for each in pending if not self._is_away(each)]
-            held = await _write_errands(connection, asked, booking)
+            held = await _book_errands(connection, asked, booking)
         self._desk.start(KIND, held)
         return refused
 
@@ -164,23 +164,14 @@ class Lookups:
             await record_lookups(connection, [Answered(lookup, datetime.now(UTC), answer, reason)])
 
 
-async def _write_errands(
+async def _book_errands(
     connection: AsyncConnection, pending: Sequence[Lookup], booking: Booking
 ) -> list[Lookup]:
     # One for each lookup; returned are those that have a place, and that no other process has.
-    new: list[NewErrand] = []
-    placed: dict[UUID, Lookup] = {}
-    for each in pending:
-        has_place = booking.hold(each.institution, 1)
-        lease = booking.lease_seconds if has_place else None
-        new.append(NewErrand(KIND, each.id, each.institution, "lookup", lease))
-        if has_place:
-            errand = Errand(KIND, each.id, each.institution, "lookup", datetime.now(UTC))
-            placed[each.id] = replace(each, errand=errand)
-    added = await errands.add(connection, new)
-    for id in [id for id in placed if (KIND, id) not in added]:
-        booking.leave(placed.pop(id).institution)
-    return list(placed.values())
+    lookups = {each.id: each for each in pending}
+    calls = [FirstCall(each.id, each.institution, "lookup") for each in pending]
+    booked = await errands.book(connection, booking, KIND, calls)
+    return [replace(lookups[id], errand=errand) for id, errand in booked.held.items()]
 
 
 async def _keep(connection: AsyncConnection, batch: Sequence[Instruction[LookUpBills]]) -> None:

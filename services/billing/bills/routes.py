@@ -10,9 +10,10 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 from pydantic import BaseModel, Field
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.problems import Problem
+from chassis.route import correlation_of, engine_of
 from events import bounds
 from events.bills import BillerId, LookUpBills
 from events.ids import uuid7
@@ -63,7 +64,7 @@ async def open_account(body: AccountAsked, http: Request, channel: Caller) -> Ac
     The same account always has the same id, so this may be repeated freely and needs no Idempotency-Key. That an
     account has an id does not mean that its biller knows it: only a lookup says that.
     """
-    async with _engine(http).begin() as connection:
+    async with engine_of(http).begin() as connection:
         id = await _account(connection, body)
     return AccountView(id=id, biller_id=body.biller_id)
 
@@ -78,7 +79,7 @@ async def look_up(  # noqa: PLR0917
     prefer: Prefer = None,
 ) -> LookupView:
     """Ask the biller what an account owes: 200 with the answer if it came while we waited, else 202 and its address."""
-    async with _engine(http).begin() as connection:
+    async with engine_of(http).begin() as connection:
         claim = await claim_key(connection, channel.id, key, await http.body(), uuid7())
         if not claim.replayed:
             command = LookUpBills(
@@ -86,8 +87,7 @@ async def look_up(  # noqa: PLR0917
                 channel=channel.id,
                 account_id=await _account(connection, body),
             )
-            correlation = getattr(http.state, "request_id", None)
-            await request.ask(connection, command, http.app.state.door_key, correlation)
+            await request.ask(connection, command, http.app.state.door_key, correlation_of(http))
     if seconds := wait_seconds(prefer):
         await _answers(http).wait(claim.resource_id, seconds)
         response.headers["Preference-Applied"] = f"wait={seconds}"
@@ -103,7 +103,7 @@ async def look_up(  # noqa: PLR0917
 @router.get("/lookups/{lookup_id}")
 async def get_lookup(lookup_id: UUID, http: Request, channel: Caller) -> LookupView:
     """One lookup, with the bills that it found as they are now."""
-    async with _engine(http).connect() as connection:
+    async with engine_of(http).connect() as connection:
         found = await follow.lookup(connection, channel.id, lookup_id)
     if found is None:
         detail = "This channel has no lookup with that id."
@@ -114,7 +114,7 @@ async def get_lookup(lookup_id: UUID, http: Request, channel: Caller) -> LookupV
 @router.get("/bills/{bill_id}")
 async def get_bill(bill_id: UUID, http: Request, channel: Caller) -> BillView:
     """One bill, as its biller stated it last."""
-    async with _engine(http).connect() as connection:
+    async with engine_of(http).connect() as connection:
         found = await follow.bills(connection, [bill_id])
     if bill_id not in found:
         detail = "No lookup has found a bill with that id. Look the account up: POST /v1/lookups."
@@ -154,8 +154,3 @@ def _answers(http: Request) -> Answers:
         state.lookup_answers = Answers(state.engine)
     answers: Answers = state.lookup_answers
     return answers
-
-
-def _engine(http: Request) -> AsyncEngine:
-    engine: AsyncEngine = http.app.state.engine
-    return engine

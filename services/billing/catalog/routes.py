@@ -11,9 +11,9 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field, RootModel
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis.problems import Problem
+from chassis.route import engine_of
 from events.bounds import is_storable
 from services.billing.catalog import find
 from services.billing.catalog.divisions import read_divisions
@@ -76,7 +76,7 @@ class BillerView(BaseModel):
 async def list_divisions(http: Request, parent: DivisionCode | None = None) -> Response:
     """The provinces, or with `parent` the prefectures of one."""
     _known(parent)
-    async with _engine(http).connect() as connection:
+    async with engine_of(http).connect() as connection:
         found = await find.divisions_in(connection, parent)
     return _cacheable(http, _Divisions([DivisionView(**asdict(each)) for each in found]))
 
@@ -92,7 +92,7 @@ async def list_billers(
     """Active billers, by id; with a division, those that offer something there: a city has what its province has."""
     _known(division)
     after = _after(cursor) if cursor else ""
-    async with _engine(http).connect() as connection:
+    async with engine_of(http).connect() as connection:
         found = await find.offered(connection, division, category, after, limit + 1)
         page, more = found[:limit], len(found) > limit
         services = await find.services_of(connection, [each.id for each in page])
@@ -106,7 +106,7 @@ async def get_biller(biller_id: str, http: Request) -> Response:
     """One biller, active or not."""
     if not is_storable(biller_id):
         raise unknown_biller()
-    async with _engine(http).connect() as connection:
+    async with engine_of(http).connect() as connection:
         found = (await find.find_billers(connection, [biller_id])).get(biller_id)
         if found is None:
             raise unknown_biller()
@@ -153,8 +153,3 @@ def _cacheable(http: Request, body: BaseModel) -> Response:
     if tag in http.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     return Response(content, media_type="application/json", headers=headers)
-
-
-def _engine(http: Request) -> AsyncEngine:
-    engine: AsyncEngine = http.app.state.engine
-    return engine

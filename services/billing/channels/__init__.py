@@ -13,7 +13,6 @@ from services.billing.channels.idempotency import (
 )
 from services.billing.channels.keys import (
     Channel,
-    KeyRefusedError,
     Limits,
     UnknownChannelError,
     create_channel,
@@ -28,7 +27,6 @@ __all__ = [
     "Channel",
     "Claim",
     "Guard",
-    "KeyRefusedError",
     "KeyUse",
     "Limits",
     "Trust",

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.envelope import Header
 from events.signature import HEADER, SigningKey, parse, signed_content
-from messaging.consumption import Handler, Message, Rejected
+from messaging.consumer import Handler, Message, Rejected
 from messaging.transient import is_transient
 from services.billing.channels.signing_keys import derive, door_key, valid_signing_keys
 from services.billing.channels.trust import Trust

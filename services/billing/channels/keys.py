@@ -1,14 +1,12 @@
 """Channels and their API keys: `mh_<prefix>_<secret>`. The key is shown once; we keep its SHA-256."""
 
-import hashlib
-import hmac
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from chassis.bearer import TokenRefusedError, hash_of, new_token, opens, prefix_of
 from events.ids import uuid7
 
 # CNY 50,000: above every utility bill that a household gets, below what would hurt at once.
@@ -54,10 +52,6 @@ class UnknownChannelError(Exception):
     """There is no such channel."""
 
 
-class KeyRefusedError(Exception):
-    """The key does not open anything; the text says why, and what to do."""
-
-
 async def create_channel(
     connection: AsyncConnection, id: str, name: str, limit_minor: int = DEFAULT_LIMIT_MINOR
 ) -> bool:
@@ -75,11 +69,9 @@ async def issue_key(connection: AsyncConnection, channel_id: str) -> str:
     """A new key for the channel: the only time that it is seen. Others stay valid, so that keys can be rotated."""
     if not await channel_exists(connection, channel_id):
         raise UnknownChannelError(f"there is no channel {channel_id!r}: create it first")
-    prefix = secrets.token_hex(4)
-    key = f"mh_{prefix}_{secrets.token_urlsafe(32)}"
-    await connection.execute(
-        _ISSUE, {"id": uuid7(), "channel": channel_id, "prefix": prefix, "hash": _hash(key)}
-    )
+    key = new_token("mh")
+    about = {"id": uuid7(), "channel": channel_id, "prefix": prefix_of(key), "hash": hash_of(key)}
+    await connection.execute(_ISSUE, about)
     return key
 
 
@@ -91,19 +83,18 @@ async def revoke_key(connection: AsyncConnection, key_or_prefix: str) -> str | N
 
 
 async def open_with(connection: AsyncConnection, key: str) -> Channel:
-    """The channel that this key belongs to; raises KeyRefusedError."""
+    """The channel that this key belongs to; raises TokenRefusedError."""
     row = (await connection.execute(_FIND, {"prefix": prefix_of(key)})).one_or_none()
-    # Compared even when there is no such key, so that a stranger learns nothing from the time it takes.
-    if not hmac.compare_digest(row.hash if row else bytes(32), _hash(key)) or row is None:
-        raise KeyRefusedError(
+    if not opens(key, row.hash if row else None) or row is None:
+        raise TokenRefusedError(
             "This key is not known. Send `Authorization: Bearer mh_…` with a key of your channel."
         )
     if row.revoked_at is not None:
-        raise KeyRefusedError(
+        raise TokenRefusedError(
             f"This key was revoked at {row.revoked_at:%F %T %Z}. Use the channel's other key."
         )
     if not row.active:
-        raise KeyRefusedError("This channel is closed. Ask the operator.")
+        raise TokenRefusedError("This channel is closed. Ask the operator.")
     return Channel(row.id)
 
 
@@ -116,13 +107,3 @@ async def payment_limits(connection: AsyncConnection) -> Limits:
     """The largest payment of each open channel, in minor units. Channels are few: one small read for a whole batch."""
     rows = await connection.execute(_LIMITS)
     return {row.id: row.max_payment_minor for row in rows}
-
-
-def prefix_of(key: str) -> str:
-    """The part of a key that names it without opening anything."""
-    parts = key.split("_", 2)
-    return parts[1] if len(parts) == 3 else key
-
-
-def _hash(key: str) -> bytes:
-    return hashlib.sha256(key.encode()).digest()

@@ -12,8 +12,9 @@ import secrets
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from chassis.bearer import prefix_of
 from events.signature import SigningKey
-from services.billing.channels.keys import UnknownChannelError, channel_exists, prefix_of
+from services.billing.channels.keys import UnknownChannelError, channel_exists
 from services.billing.channels.trust import Trust
 
 # The HTTP door's own key. It belongs to no channel, and signs for each: the door has authenticated the caller.

@@ -62,8 +62,8 @@ def revoke_key(
     key: Annotated[str, typer.Argument(metavar="KEY_OR_PREFIX", help="mh_…, or its middle part")],
 ) -> None:
     """Revoke a key; it stops within two seconds."""
+    from chassis.bearer import prefix_of
     from services.billing import channels
-    from services.billing.channels.keys import prefix_of
 
     async def work() -> str | None:
         async with transaction() as connection:
@@ -101,8 +101,8 @@ def revoke_signing_key(
     key: Annotated[str, typer.Argument(metavar="KEY_OR_PREFIX", help="mhs_…, or its middle part")],
 ) -> None:
     """Revoke a signing key; commands that it signed are refused two seconds later."""
+    from chassis.bearer import prefix_of
     from services.billing import channels
-    from services.billing.channels.keys import prefix_of
 
     async def work() -> str | None:
         async with transaction() as connection:

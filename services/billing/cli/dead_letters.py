@@ -10,7 +10,7 @@ from chassis.output import as_json, fail, table
 from services.billing.cli.topics import asking_kafka
 
 if TYPE_CHECKING:
-    from messaging.dead_letter_tools import DeadLetter
+    from messaging.control import DeadLetter
 
 commands = typer.Typer(
     name="dead-letters", help="Records that a consumer could not use.", no_args_is_help=True
@@ -31,10 +31,10 @@ def list_(
     topic: Topic = None, group: Group = None, reason: Reason = None, json: AsJson = False
 ) -> None:
     """What lies there (30 days back), why, and whether it was replayed."""
-    from messaging.dead_letter_tools import read
+    from messaging.control import read_dead_letters
 
     with asking_kafka() as bootstrap:
-        letters = read(bootstrap, topic, group, reason)
+        letters = read_dead_letters(bootstrap, topic, group, reason)
     if json:
         as_json([_summary(letter) for letter in letters])
         return
@@ -59,10 +59,10 @@ def show(
     ] = False,
 ) -> None:
     """One dead letter with its headers."""
-    from messaging.dead_letter_tools import read
+    from messaging.control import read_dead_letters
 
     with asking_kafka() as bootstrap:
-        letter = _one(read(bootstrap), id)
+        letter = _one(read_dead_letters(bootstrap), id)
     shown = _summary(letter) | {
         "key": _readable(letter.key),
         "headers": [[name, _readable(raw)] for name, raw in letter.headers],
@@ -80,13 +80,12 @@ def replay(
     again: Annotated[bool, typer.Option("--again", help="Also what was replayed before.")] = False,
 ) -> None:
     """Send records back to the topic and partition that they came from: those named, or all that the options tell."""
-    from messaging.dead_letter_tools import ReplayRefusedError, read
-    from messaging.dead_letter_tools import replay as send_back
+    from messaging.control import ReplayRefusedError, read_dead_letters, replay_dead_letters
 
     if not ids and not (topic or group or reason):
         fail("Name the ids, or which with --topic, --group or --reason.")
     with asking_kafka() as bootstrap:
-        found = read(bootstrap, topic, group, reason)
+        found = read_dead_letters(bootstrap, topic, group, reason)
         if ids:
             letters = [_one(found, id) for id in ids]
         else:
@@ -97,7 +96,7 @@ def replay(
                 if (again or not letter.replayed_at) and not letter.omitted
             ]
         try:
-            places = send_back(bootstrap, letters, again=again)
+            places = replay_dead_letters(bootstrap, letters, again=again)
         except ReplayRefusedError as error:
             fail(str(error))
     for letter, place in zip(letters, places, strict=True):

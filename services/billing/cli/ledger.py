@@ -100,20 +100,7 @@ def verify(
 
     found = run(read())
     if json:
-        as_json(
-            {
-                "seals": found.seals,
-                "transfers": found.transfers,
-                "since": found.since,
-                "until": found.until,
-                "digest": found.digest.hex(),
-                "anchored_until": found.anchored_until,
-                "broken": [
-                    {"since": each.seal.since, "until": each.seal.until, "what": each.what}
-                    for each in found.broken
-                ],
-            }
-        )
+        as_json(_verified(found))
     elif not found.seals:
         print("Nothing is sealed yet. The timer seals each minute, a minute after its end.")
     else:
@@ -128,6 +115,21 @@ def verify(
         fail(f"{len(found.broken)} seals are broken: {told}")
     if anchor and not found.anchored_until:
         fail("No seal has this digest: the ledger that it was taken of is not this one.")
+
+
+def _verified(found: "Verified") -> dict[str, object]:
+    return {
+        "seals": found.seals,
+        "transfers": found.transfers,
+        "since": found.since,
+        "until": found.until,
+        "digest": found.digest.hex(),
+        "anchored_until": found.anchored_until,
+        "broken": [
+            {"since": each.seal.since, "until": each.seal.until, "what": each.what}
+            for each in found.broken
+        ],
+    }
 
 
 def _digest(typed: str) -> bytes | None:

@@ -11,7 +11,7 @@ from chassis.output import as_json, fail, table
 from services.billing.cli.session import settings
 
 if TYPE_CHECKING:
-    from messaging.topics import Drift, Lag
+    from messaging.control import Drift, Lag
 
 commands = typer.Typer()
 
@@ -25,7 +25,7 @@ def topics(
 ) -> None:
     """Create the topics that are missing and compare all with the contract; exit 1 when one differs."""
     from events.topics import ALL_TOPICS
-    from messaging.topics import drifts, provision
+    from messaging.control import drifts, provision
 
     with asking_kafka() as bootstrap:
         if check:
@@ -55,11 +55,11 @@ def topics(
 @commands.command()
 def lag(json: AsJson = False) -> None:
     """How many records each consumer group has before it, by topic."""
-    from messaging.topics import lag as measure
+    from messaging.control import measure_lag
 
     with asking_kafka() as bootstrap:
         partitions: dict[tuple[str, str], list[Lag]] = defaultdict(list)
-        for each in measure(bootstrap):
+        for each in measure_lag(bootstrap):
             partitions[each.group, each.topic].append(each)
     rows = [
         {

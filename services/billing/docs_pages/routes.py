@@ -1,9 +1,7 @@
 """The pages: Swagger UI's files from its package, the rest rendered here. No page loads anything from elsewhere."""
 
 import json
-from base64 import b64encode
 from functools import cache
-from hashlib import sha256
 from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
@@ -13,6 +11,7 @@ from markupsafe import Markup
 from starlette.exceptions import HTTPException
 from swagger_ui_bundle import swagger_ui_path  # type: ignore[import-untyped]
 
+from chassis.pages import SAFE_HEADERS, page_headers
 from events import asyncapi
 from events.reference import type_of
 from services.billing.docs_pages.openapi import as_3_0
@@ -22,19 +21,13 @@ router = APIRouter(include_in_schema=False)
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _STYLE = (_TEMPLATES / "docs.css").read_text()
-_STYLE_HASH = b64encode(sha256(_STYLE.encode()).digest()).decode()
-_ALWAYS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
-# A page of ours: its own style, named by its hash, and nothing else.
-_PAGE = {
-    "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'",
-    **_ALWAYS,
-}
+# A page of ours: its own style, and nothing else.
+_PAGE = page_headers(_STYLE, has_form=False)
 # Swagger UI: its files and its calls to this very server. It writes style attributes and draws icons from data: URIs.
 _SWAGGER = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    **_ALWAYS,
+    **SAFE_HEADERS,
 }
 _SWAGGER_FILES = {"swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png"}
 _START = """SwaggerUIBundle({
@@ -57,13 +50,13 @@ async def swagger() -> HTMLResponse:
 @router.get("/docs/start.js")
 async def start() -> Response:
     """What starts Swagger UI; a file of its own, because the page may run no script of its own."""
-    return Response(_START, media_type="text/javascript", headers=_ALWAYS)
+    return Response(_START, media_type="text/javascript", headers=SAFE_HEADERS)
 
 
 @router.get("/docs/openapi.json")
 async def openapi(http: Request) -> JSONResponse:
     """The API for Swagger UI, which knows OpenAPI 3.0; /openapi.json is the 3.1 original."""
-    return JSONResponse(as_3_0(http.app.openapi()), headers=_ALWAYS)
+    return JSONResponse(as_3_0(http.app.openapi()), headers=SAFE_HEADERS)
 
 
 @router.get("/docs/assets/{name}")
@@ -71,7 +64,7 @@ async def asset(name: str) -> FileResponse:
     """A file of the Swagger UI that is installed."""
     if name not in _SWAGGER_FILES:
         raise HTTPException(404)
-    kept = {"Cache-Control": "public, max-age=86400", **_ALWAYS}
+    kept = {"Cache-Control": "public, max-age=86400", **SAFE_HEADERS}
     return FileResponse(Path(swagger_ui_path) / name, headers=kept)
 
 
@@ -84,7 +77,7 @@ async def events_page() -> HTMLResponse:
 @router.get("/asyncapi.json")
 async def asyncapi_document() -> Response:
     """Everything that crosses Kafka, for programs."""
-    return Response(_asyncapi(), media_type="application/json", headers=_ALWAYS)
+    return Response(_asyncapi(), media_type="application/json", headers=SAFE_HEADERS)
 
 
 @router.get("/problems")

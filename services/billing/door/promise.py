@@ -19,7 +19,7 @@ from messaging.outbox import Outgoing, enqueue
 from services.billing.bills import find_bills
 from services.billing.channels import payment_limits
 from services.billing.door.promises import KEPT
-from services.billing.payments.decide import reason_against
+from services.billing.payments.accept import reason_against
 from services.billing.payments.tables import HOLDS_ITS_BILL
 from services.billing.subject import Kind
 from services.billing.top_ups import decide as about_top_ups

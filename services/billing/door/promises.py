@@ -14,8 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from events.payments import RefundPayment
 from events.signature import SigningKey
-from messaging.burial import Dead, uuid_in
-from messaging.consumption import Message, Rejected
+from messaging.consumer import Dead, Message, Rejected, uuid_in
 from messaging.outbox import Outgoing, enqueue
 from services.billing.subject import Kind
 

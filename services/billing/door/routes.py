@@ -12,10 +12,11 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from pydantic import BaseModel, Field
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import express
 from chassis.problems import Problem
+from chassis.route import correlation_of, engine_of
 from events.ids import uuid7
 from events.money import AmountMinor, Currency
 from events.payments import Funding, PayBill, Payer, Reason, RefundPayment, TopUpWallet
@@ -93,7 +94,7 @@ async def pay(body: NewPayment, http: Request, channel: Caller, key: Key) -> Res
 @router.get("/payments/{payment_id}")
 async def get_payment(payment_id: UUID, http: Request, channel: Caller) -> PaymentView:
     """One payment."""
-    async with _engine(http).connect() as connection:
+    async with engine_of(http).connect() as connection:
         found = await follow.payment(connection, channel.id, payment_id)
     if found is None:
         raise not_found("payment")
@@ -110,7 +111,7 @@ async def list_payments(
 ) -> Page[PaymentView]:
     """The channel's payments, newest first."""
     before: tuple[datetime, UUID] | None = decode_cursor(cursor) if cursor else None
-    async with _engine(http).connect() as connection:
+    async with engine_of(http).connect() as connection:
         found = await follow.payments(connection, channel.id, payer, before, limit + 1)
     page, more = found[:limit], len(found) > limit
     following = encode_cursor(page[-1].created_at, page[-1].id) if more else None
@@ -122,7 +123,7 @@ async def refund(
     payment_id: UUID, body: NewRefund, http: Request, channel: Caller, key: Key
 ) -> Response:
     """Refund a payment; one that is promised and still on its way as well. Whether it has succeeded is seen then."""
-    async with _engine(http).begin() as connection:
+    async with engine_of(http).begin() as connection:
         claim = await claim_key(connection, channel.id, key, await _said(http), uuid7())
         if not claim.replayed:
             payment = await _refundable(connection, channel.id, payment_id, body.amount_minor)
@@ -141,7 +142,7 @@ async def refund(
 @router.get("/refunds/{refund_id}")
 async def get_refund(refund_id: UUID, http: Request, channel: Caller) -> RefundView:
     """One refund."""
-    async with _engine(http).connect() as connection:
+    async with engine_of(http).connect() as connection:
         found = await follow.refund(connection, channel.id, refund_id)
     if found is None:
         raise not_found("refund")
@@ -151,7 +152,7 @@ async def get_refund(refund_id: UUID, http: Request, channel: Caller) -> RefundV
 @express.post(router, "/top-ups", status_code=202, answers=Promised)
 async def top_up(body: NewTopUp, http: Request, channel: Caller, key: Key) -> Response:
     """Top up a wallet through the PSP."""
-    async with _engine(http).begin() as connection:
+    async with engine_of(http).begin() as connection:
         claim = await claim_key(connection, channel.id, key, await _said(http), uuid7())
         if not claim.replayed:
             command = TopUpWallet(top_up_id=claim.resource_id, channel=channel.id, **body.__dict__)
@@ -166,7 +167,7 @@ async def top_up(body: NewTopUp, http: Request, channel: Caller, key: Key) -> Re
 @router.get("/top-ups/{top_up_id}")
 async def get_top_up(top_up_id: UUID, http: Request, channel: Caller) -> TopUpView:
     """One top-up."""
-    async with _engine(http).connect() as connection:
+    async with engine_of(http).connect() as connection:
         found = await follow.top_up(connection, channel.id, top_up_id)
     if found is None:
         raise not_found("top-up")
@@ -176,17 +177,12 @@ async def get_top_up(top_up_id: UUID, http: Request, channel: Caller) -> TopUpVi
 @router.get("/wallets/{payer}")
 async def get_wallet(payer: Payer, http: Request, channel: Caller) -> list[Balance]:
     """What a payer's wallet holds, a line per currency."""
-    async with _engine(http).connect() as connection:
+    async with engine_of(http).connect() as connection:
         return await follow.wallet(connection, channel.id, payer)
 
 
 def not_found(what: str) -> Problem:
     return Problem(404, "not-found", f"No such {what}", f"This channel has no {what} with that id.")
-
-
-def correlation_of(http: Request) -> str | None:
-    """The request's id, which follows the payment through every event."""
-    return getattr(http.state, "request_id", None)
 
 
 async def _refundable(
@@ -222,8 +218,3 @@ def _promised(url: str, claim: Claim) -> Response:
 def _door(http: Request) -> Door:
     door: Door = http.app.state.door
     return door
-
-
-def _engine(http: Request) -> AsyncEngine:
-    engine: AsyncEngine = http.app.state.engine
-    return engine

@@ -10,10 +10,11 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 import errands
 from chassis.problems import Problem
+from chassis.route import engine_of
 from events import bounds
 from services.billing.institutions import PSP
 from services.billing.late import note as late
@@ -44,8 +45,7 @@ async def receive(request: Request) -> dict[str, str]:
         event = verify_webhook(payload, header, secret, time.time())
     except BadSignature as error:
         raise Problem(400, "bad-signature", "The signature does not hold", str(error)) from error
-    engine: AsyncEngine = request.app.state.engine
-    async with engine.begin() as connection:
+    async with engine_of(request).begin() as connection:
         fresh = await keep(connection, event)
     return {"received": "now" if fresh else "before"}
 

@@ -56,7 +56,9 @@ class LateLegs:
         """Take it as far as it goes now."""
         progress = LateProgress(word, turn)
         leg: str | None = turn.leg
-        while leg and await turn.begin(leg, of_biller(word.biller_id) if leg == "query" else PSP):
+        while leg and await turn.begin(
+            leg, of_biller(word.ended.biller_id) if leg == "query" else PSP
+        ):
             leg = await self._steps[leg](progress)
         if leg == "query":
             # The money is back, and that the biller has no place for us is no reason to wait.
@@ -65,11 +67,11 @@ class LateLegs:
 
     async def _look(self, progress: LateProgress) -> str | None:
         word, turn = progress.word, progress.turn
-        found = await ask(progress.calls, turn, "look", self._psp.retrieve(word.intent_id))
+        found = await ask(progress.calls, turn, "look", self._psp.retrieve(word.ended.intent_id))
         if isinstance(found, Unknown):
             turn.unknown()
             return None
-        match found.outcome_for(word.subject, word.amount_minor, word.currency):
+        match found.outcome_for(word.subject, word.ended.amount_minor, word.ended.currency):
             case Authorized():
                 return "void"
             case Captured():
@@ -89,7 +91,7 @@ class LateLegs:
             leg = await self._look(progress)
             if leg != "void":
                 return leg
-        call = self._psp.void(word.intent_id, word.subject, word.currency)
+        call = self._psp.void(word.ended.intent_id, word.subject, word.ended.currency)
         match await ask(progress.calls, turn, "void", call):
             case Voided():
                 progress.end()
@@ -104,7 +106,7 @@ class LateLegs:
         leg = await self._look(progress)
         if leg != "void":
             return leg
-        intent_id = progress.word.intent_id
+        intent_id = progress.word.ended.intent_id
         note = f"the PSP holds money under {intent_id} and will not void it: {code} {text}"
         progress.end("late_word", f"{note}. The hold ends by itself; see that it does")
         return None
@@ -115,14 +117,14 @@ class LateLegs:
             progress.calls,
             progress.turn,
             word.subject,
-            word.intent_id,
-            word.amount_minor,
-            word.currency,
+            word.ended.intent_id,
+            word.ended.amount_minor,
+            word.ended.currency,
             look_first=True,
         )
         said = (
-            f"the PSP took the money under {word.intent_id} after this {word.subject.kind.label} had ended"
-            f" ({word.ended})"
+            f"the PSP took the money under {word.ended.intent_id} after this {word.subject.kind.label} had ended"
+            f" ({word.ended.how})"
         )
         match found:
             case Refunded(psp_refund_id):
@@ -135,17 +137,19 @@ class LateLegs:
                 progress.end("late_success", note)
             case _:
                 return None
-        return "query" if word.application else None
+        return "query" if word.ended.application else None
 
     async def _query(self, progress: LateProgress) -> str | None:
         word = progress.word
-        assert word.application is not None
+        assert word.ended.application is not None
         try:
-            connector = await self._connectors.of(word.biller_id)
+            connector = await self._connectors.of(word.ended.biller_id)
         except UnknownBillerError:
             progress.add(_NOT_ASKED)
             return None
-        match await ask(progress.calls, progress.turn, "query", connector.query(word.application)):
+        match await ask(
+            progress.calls, progress.turn, "query", connector.query(word.ended.application)
+        ):
             case Applied():
                 progress.add("; the biller has marked the bill paid: have it take the mark back")
             case NotApplied() | Unapplied():
@@ -156,7 +160,9 @@ class LateLegs:
 
     async def _find(self, progress: LateProgress) -> str | None:
         word, turn = progress.word, progress.turn
-        call = self._psp.find_refund(word.subject, word.intent_id, word.amount_minor, word.currency)
+        call = self._psp.find_refund(
+            word.subject, word.ended.intent_id, word.ended.amount_minor, word.ended.currency
+        )
         match await ask(progress.calls, turn, "find", call):
             case Refused(code, text):
                 progress.came_back = True
@@ -164,7 +170,7 @@ class LateLegs:
             case Refunded() | RefundPending():
                 progress.end()
             case None:
-                note = f"it had succeeded, and the PSP has no such refund of {word.intent_id}"
+                note = f"it had succeeded, and the PSP has no such refund of {word.ended.intent_id}"
                 progress.end("late_word", f"{note}: see what the PSP did with the money")
             case Unknown():
                 turn.unknown()
@@ -173,8 +179,9 @@ class LateLegs:
 
 def _mismatch(word: LateWord, found: Intent, why: str) -> str:
     return (
-        f"the PSP holds or has money under {word.intent_id} ({found.status}) after this {word.subject.kind.label} had"
-        f" ended ({word.ended}), and it does not agree with ours: {why}. See it at the PSP, and give back what it took"
+        f"the PSP holds or has money under {word.ended.intent_id} ({found.status}) after this"
+        f" {word.subject.kind.label} had ended ({word.ended.how}), and it does not agree with ours: {why}. See it at"
+        " the PSP, and give back what it took"
     )
 
 

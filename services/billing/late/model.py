@@ -35,7 +35,7 @@ class LateProgress:
     def learnt(self) -> str:
         """See cases.Result."""
         state = "taken" if self.taken else "failed" if self.came_back else "ended"
-        ids = {"intent": self.word.intent_id, "refund": self.psp_refund_id}
+        ids = {"intent": self.word.ended.intent_id, "refund": self.psp_refund_id}
         return in_words(state, None, self.turn, **ids)
 
     def end(self, kind: str = "", note: str = "") -> None:
@@ -51,10 +51,14 @@ class LateProgress:
     def transfers(self, now: datetime) -> list[ledger.Transfer]:
         """What is certain, whether it is booked already or not."""
         word, found = self.word, list[ledger.Transfer]()
-        given_back = word.transfer_id
+        given_back = word.ended.transfer_id
         if word.subject.kind != Kind.REFUND:
             capture, back = ledger.late_capture_and_return(
-                word.subject, word.transfer_id, word.amount_minor, word.currency, now
+                word.subject,
+                word.ended.transfer_id,
+                word.ended.amount_minor,
+                word.ended.currency,
+                now,
             )
             given_back = back.id
             found += [capture] if self.taken or self.psp_refund_id else []
@@ -62,6 +66,8 @@ class LateProgress:
         if self.came_back:
             id = ledger.refund_returned_id(word.subject)
             found.append(
-                ledger.refund_returned(id, given_back, word.currency, word.amount_minor, now)
+                ledger.refund_returned(
+                    id, given_back, word.ended.currency, word.ended.amount_minor, now
+                )
             )
         return found

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 import errands
@@ -12,18 +11,16 @@ from services.billing.late.model import LateProgress
 from services.billing.outside.calls import record_calls
 from services.billing.outside.cases import NewCase, close_cases, open_cases
 from services.billing.outside.recording import is_held, overdue
+from services.billing.payments import ended as payments
+from services.billing.refunds import ended as refunds
 from services.billing.subject import Kind
+from services.billing.top_ups import ended as top_ups
 
 # In the order in which everybody locks them.
 _LOCKS = {
-    kind: text(
-        f"SELECT id FROM {table} WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE"  # noqa: S608 - ours
-    )
-    for kind, table in (
-        (Kind.PAYMENT, "payments"),
-        (Kind.REFUND, "refunds"),
-        (Kind.TOP_UP, "top_ups"),
-    )
+    Kind.PAYMENT: payments.LOCK,
+    Kind.REFUND: refunds.LOCK,
+    Kind.TOP_UP: top_ups.LOCK,
 }
 
 

@@ -10,8 +10,6 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-WALLETS = "wallet:*"
-
 # One statement sees one snapshot, so payments that go on meanwhile can't unbalance it.
 _TRIAL_BALANCE = text("""
     WITH debits AS (

@@ -6,12 +6,17 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.billing.outside.model import Call
-from services.billing.subject import Subject
+from services.billing.subject import Kind, Subject
 
 _CALLS = text("""
     INSERT INTO outside_calls (subject, subject_kind, leg, outcome, detail, started_at, duration_ms)
     SELECT * FROM unnest(CAST(:subjects AS uuid[]), CAST(:subject_kinds AS text[]), CAST(:legs AS text[]),
         CAST(:outcomes AS text[]), CAST(:details AS text[]), CAST(:started AS timestamptz[]), CAST(:durations AS int[]))
+""")
+
+_ASKED = text("""
+    SELECT DISTINCT subject_kind, subject FROM outside_calls
+    WHERE subject = ANY(CAST(:subjects AS uuid[])) AND leg = ANY(CAST(:legs AS text[]))
 """)
 
 
@@ -31,3 +36,14 @@ async def record_calls(connection: AsyncConnection, calls: Sequence[tuple[Subjec
             "durations": [call.duration_ms for _, call in calls],
         },
     )
+
+
+async def subjects_asked(
+    connection: AsyncConnection, subjects: Sequence[Subject], legs: Sequence[str]
+) -> set[Subject]:
+    """Those of these subjects for which a call of one of these legs is recorded."""
+    if not subjects:
+        return set()
+    asked = {"subjects": [each.id for each in subjects], "legs": list(legs)}
+    rows = await connection.execute(_ASKED, asked)
+    return {Subject(Kind(row.subject_kind), row.subject) for row in rows}

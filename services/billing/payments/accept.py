@@ -15,15 +15,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 import errands
 from chassis.database import swift
-from errands import Booking, Errand
+from errands import Booking, FirstCall
 from events.payments import PayBill
 from messaging.outbox import Outgoing, enqueue
 from services.billing import ledger, receipts
 from services.billing.bills import Bill, find_bills
-from services.billing.channels import payment_limits
+from services.billing.channels import Limits, payment_limits
 from services.billing.instruction import Instruction, sort_out
 from services.billing.payments import events
-from services.billing.payments.decide import reason_against
 from services.billing.payments.keep import Decision, LostRaceError, keep
 from services.billing.payments.model import Payment, fingerprint_of, payment_method_of
 from services.billing.payments.tables import HOLDS_ITS_BILL, OPEN, State
@@ -51,9 +50,7 @@ class Accepted:
 
 
 async def accept(
-    connection: AsyncConnection,
-    instructions: Sequence[Instruction[PayBill]],
-    booking: Booking,
+    connection: AsyncConnection, instructions: Sequence[Instruction[PayBill]], booking: Booking
 ) -> Accepted:
     """Accept a batch in the caller's transaction. A command that was accepted before changes nothing.
 
@@ -69,39 +66,62 @@ async def accept(
     fresh, reused = sort_out(ids, prints, known)
     if not fresh:
         return Accepted([], [], reused)
-    bills = await find_bills(connection, [instructions[n].command.bill_id for n in fresh])
-    limits = await payment_limits(connection)
-    decided: list[Decision] = []
-    for position in fresh:
-        command = instructions[position].command
-        bill = bills.get(command.bill_id)
-        reason = reason_against(command, bill, limits)
-        if reason is None and command.bill_id in taken:
-            reason = "bill_already_paid"
-        if reason is None:
-            taken.add(command.bill_id)
-        payment = _payment(ids[position], instructions[position], bill, reason, now)
-        decided.append(Decision(payment, prints[position]))
+    new = [(ids[position], instructions[position]) for position in fresh]
+    payments = await _decide(connection, new, taken, now)
+    decided = [Decision(each, prints[n]) for each, n in zip(payments, fresh, strict=True)]
     accounts = await _fund(connection, decided)
     await keep(connection, decided, now)
     payments = [each.payment for each in decided]
-    held, waiting = await _write_errands(connection, payments, booking)
+    asking = {each.id: each for each in payments if each.state in OPEN}
+    calls = [FirstCall(each.id, *each.first_call) for each in asking.values()]
+    booked = await errands.book(connection, booking, Kind.PAYMENT, calls)
     await _tell(connection, payments, now)
     await _book(connection, payments, accounts, now)
+    held, waiting = (
+        [asking[id]._replace(errand=errand) for id, errand in some.items()] for some in booked
+    )
     return Accepted(held, waiting, reused)
+
+
+async def _decide(
+    connection: AsyncConnection,
+    new: Sequence[tuple[UUID, Instruction[PayBill]]],
+    taken: set[UUID],
+    now: datetime,
+) -> list[Payment]:
+    # `taken`: bills that a live payment holds; those that are paid here are added.
+    bills = await find_bills(connection, [instruction.command.bill_id for _, instruction in new])
+    limits = await payment_limits(connection)
+    payments: list[Payment] = []
+    for id, instruction in new:
+        bill_id = instruction.command.bill_id
+        bill = bills.get(bill_id)
+        reason = reason_against(instruction.command, bill, limits)
+        if reason is None and bill_id in taken:
+            reason = "bill_already_paid"
+        if reason is None:
+            taken.add(bill_id)
+        payments.append(_payment(id, instruction, bill, reason, now))
+    return payments
+
+
+def reason_against(command: PayBill, bill: Bill | None, limits: Limits) -> str | None:
+    """A short code that says why a payment may not begin, or nothing. The bill decides, never the caller."""
+    limit = limits.get(command.channel)
+    if limit is None:
+        return "channel_unknown"
+    if bill is None:
+        return "bill_unknown"
+    reason = bill.reason_against(command.amount_minor, command.currency)
+    return reason or ("above_limit" if command.amount_minor > limit else None)
 
 
 async def _look(
     connection: AsyncConnection, ids: list[UUID], instructions: Sequence[Instruction[PayBill]]
 ) -> tuple[dict[UUID, bytes], set[UUID]]:
     # What is kept under these ids, and which of the bills a live payment holds.
-    rows = await connection.execute(
-        _KNOWN,
-        {
-            "ids": ids,
-            "bills": [each.command.bill_id for each in instructions],
-        },
-    )
+    asked = {"ids": ids, "bills": [each.command.bill_id for each in instructions]}
+    rows = await connection.execute(_KNOWN, asked)
     known: dict[UUID, bytes] = {}
     taken: set[UUID] = set()
     for row in rows:
@@ -166,29 +186,6 @@ async def _fund(connection: AsyncConnection, decided: list[Decision]) -> dict[le
         else:
             available[account] = left
     return {account: each.id for account, each in found.items()}
-
-
-async def _write_errands(
-    connection: AsyncConnection, payments: Sequence[Payment], booking: Booking
-) -> tuple[list[Payment], list[Payment]]:
-    # One for each payment that needs somebody outside; returned are those that have a place, and the others.
-    asking: dict[str, list[Payment]] = {}
-    for each in payments:
-        if each.state in OPEN:
-            asking.setdefault(each.at_psp if each.by_psp else each.at_biller, []).append(each)
-    new: list[errands.NewErrand] = []
-    held: list[Payment] = []
-    waiting: list[Payment] = []
-    for institution, some in asking.items():
-        places = booking.hold(institution, len(some))
-        for position, each in enumerate(some):
-            leg = "authorize" if each.by_psp else "apply"
-            lease = booking.lease_seconds if position < places else None
-            new.append(errands.NewErrand(Kind.PAYMENT, each.id, institution, leg, lease))
-            errand = Errand(Kind.PAYMENT, each.id, institution, leg, each.created_at)
-            (held if lease else waiting).append(each._replace(errand=errand))
-    await errands.add(connection, new)
-    return held, waiting
 
 
 async def _tell(connection: AsyncConnection, payments: Sequence[Payment], now: datetime) -> None:

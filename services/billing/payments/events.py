@@ -4,12 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from events.message import Event
-from events.payments import (
-    PaymentAccepted,
-    PaymentActionRequired,
-    PaymentFailed,
-    PaymentSucceeded,
-)
+from events.payments import PaymentAccepted, PaymentActionRequired, PaymentFailed, PaymentSucceeded
 from events.receipts import ReceiptIssued
 from messaging.outbox import Outgoing, new_id, stored_type
 from services.billing.payments.model import Payment

@@ -1,5 +1,4 @@
-"""End payments that wait for an institution and for which nothing was ever sent: after ten minutes, or when the bill is
-over. The payer's money is let go."""
+"""End payments that were never sent and have waited for ten minutes, or longer than their bill lasts."""
 
 from collections.abc import Mapping, Sequence
 from uuid import UUID
@@ -7,17 +6,20 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.billing.bills import find_bills
 from services.billing.outside.busy import REASON, give_up
-from services.billing.payments.tables import IS_OPEN
+from services.billing.payments.tables import IS_OPEN, State
 from services.billing.subject import Kind
 
+_BILLS = text(f"""
+    SELECT id, bill_id FROM payments WHERE id = ANY(CAST(:ids AS uuid[])) AND {IS_OPEN}
+""")  # noqa: S608 - the states are our own constants
 # A payment that the PSP knows already is not at its first call, whatever its leg says.
-_OVER = text(f"""
-    SELECT p.id, p.psp_intent_id IS NOT NULL AND p.funding = 'psp' AS held_by_psp FROM payments p
-    WHERE p.id = ANY(CAST(:ids AS uuid[])) AND {IS_OPEN} AND (p.state <> 'accepted' OR p.psp_intent_id IS NULL)
-      AND (p.id = ANY(CAST(:late AS uuid[])) OR EXISTS (
-          SELECT FROM bills b WHERE b.id = p.bill_id AND b.expires_at <= now()))
-    ORDER BY p.id FOR NO KEY UPDATE OF p SKIP LOCKED
+_LOCK = text(f"""
+    SELECT id, psp_intent_id IS NOT NULL AND funding = 'psp' AS held_by_psp FROM payments
+    WHERE id = ANY(CAST(:ids AS uuid[])) AND {IS_OPEN}
+      AND (state <> '{State.ACCEPTED}' OR psp_intent_id IS NULL)
+    ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
 """)  # noqa: S608 - the states are our own constants
 _REASON = text("UPDATE payments SET reason = :reason WHERE id = ANY(CAST(:ids AS uuid[]))")
 
@@ -33,5 +35,9 @@ async def give_up_waiting(connection: AsyncConnection) -> int:
 async def _over(
     connection: AsyncConnection, ids: Sequence[UUID], late: Sequence[UUID]
 ) -> Mapping[UUID, bool]:
-    rows = await connection.execute(_OVER, {"ids": list(ids), "late": list(late)})
-    return {row.id: row.held_by_psp for row in rows}
+    rows = (await connection.execute(_BILLS, {"ids": list(ids)})).all()
+    bills = await find_bills(connection, list({row.bill_id for row in rows}))
+    expired = {bill.id for bill in bills.values() if bill.expired}
+    over = set(late).union(row.id for row in rows if row.bill_id in expired)
+    locked = await connection.execute(_LOCK, {"ids": list(over)})
+    return {row.id: row.held_by_psp for row in locked}

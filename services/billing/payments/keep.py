@@ -12,26 +12,13 @@ from chassis.database import copy, violated
 from services.billing.payments.model import Payment
 from services.billing.payments.tables import OPEN, State
 
+# fmt: off
 _COLUMNS = (
-    "id",
-    "channel_id",
-    "payer",
-    "bill_id",
-    "biller_id",
-    "account_id",
-    "amount_minor",
-    "currency",
-    "funding",
-    "payment_method",
-    "request_hash",
-    "state",
-    "captured_minor",
-    "version",
-    "reason",
-    "correlation_id",
-    "authorized_at",
+    "id", "channel_id", "payer", "bill_id", "biller_id", "account_id", "amount_minor", "currency", "funding",
+    "payment_method", "request_hash", "state", "captured_minor", "version", "reason", "correlation_id", "authorized_at",
     "finished_at",
 )
+# fmt: on
 _TAKEN = ("pk_payments", "uq_payments_live_bill")
 
 

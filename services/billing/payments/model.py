@@ -83,6 +83,11 @@ class Payment(NamedTuple):
         return institutions.of_biller(self.bill.biller_id) if self.by_call else institutions.LEDGER
 
     @property
+    def first_call(self) -> tuple[str, str]:
+        """Who is asked first, and for what, as (institution, leg)."""
+        return (self.at_psp, "authorize") if self.by_psp else (self.at_biller, "apply")
+
+    @property
     def wallet(self) -> ledger.Account:
         """The payer's wallet, from which the payment is funded when it is not by the PSP."""
         return ledger.wallet(self.channel, self.payer, self.currency)

@@ -5,11 +5,12 @@ and what is claimed from the table of errands all lead here; refunds and top-ups
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from errands import Desk
+from errands import Desk, Remembered
 from events.payments import PayBill
 from services.billing.bills.connectors import Connectors
 from services.billing.instruction import Instruction
@@ -18,7 +19,8 @@ from services.billing.payments.accept import Accepted, accept
 from services.billing.payments.give_up import give_up_waiting
 from services.billing.payments.keep import LostRaceError
 from services.billing.payments.legs import Legs
-from services.billing.payments.read import Reader
+from services.billing.payments.model import Payment
+from services.billing.payments.read import read_claimed
 from services.billing.payments.record import record
 from services.billing.psp import Psp
 from services.billing.subject import Kind
@@ -35,15 +37,14 @@ class Payments:
     def __init__(self, engine: AsyncEngine, psp: Psp, connectors: Connectors, desk: Desk) -> None:
         self._engine = engine
         self._desk = desk
-        self._reader = Reader()
-        trade.register(
-            desk, engine, Kind.PAYMENT, self._reader.read, Legs(psp, connectors).run, record
-        )
+        self._remembered: Remembered[Payment] = Remembered()
+        read = partial(read_claimed, self._remembered)
+        trade.register(desk, engine, Kind.PAYMENT, read, Legs(psp, connectors).run, record)
 
     async def pay(self, batch: Sequence[Instruction[PayBill]]) -> list[int]:
         """Pay these bills; returns the positions whose payment id belongs to another payment, which change nothing."""
         accepted = await self._accept(batch)
-        self._reader.remember(accepted.waiting)
+        self._remembered.keep(accepted.waiting)
         self._desk.start(Kind.PAYMENT, accepted.held)
         return accepted.reused
 

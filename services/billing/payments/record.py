@@ -33,13 +33,13 @@ _LOCK = text("""
     SELECT id, state, version, action_url FROM payments
     WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE
 """)
-_UPDATE = text("""
+_UPDATE = text(f"""
     UPDATE payments p
     SET state = r.state, version = r.version, psp_intent_id = coalesce(r.intent_id, p.psp_intent_id),
         action_url = r.action_url, reason = r.reason,
         authorized_at = coalesce(p.authorized_at, r.authorized_at),
         applied_at = coalesce(p.applied_at, r.applied_at),
-        captured_minor = CASE WHEN r.state = 'succeeded' THEN p.amount_minor ELSE 0 END,
+        captured_minor = CASE WHEN r.state = '{State.SUCCEEDED}' THEN p.amount_minor ELSE 0 END,
         finished_at = CASE WHEN r.ended THEN CAST(:now AS timestamptz) END
     FROM unnest(
         CAST(:ids AS uuid[]), CAST(:states AS text[]), CAST(:versions AS int[]), CAST(:intents AS text[]),
@@ -47,7 +47,7 @@ _UPDATE = text("""
         CAST(:applied AS timestamptz[])
     ) AS r (id, state, version, intent_id, action_url, reason, ended, authorized_at, applied_at)
     WHERE p.id = r.id
-""")
+""")  # noqa: S608 - the states are our own constants
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,9 @@ async def record(connection: AsyncConnection, results: Sequence[Progress]) -> in
     await record_calls(
         connection, [(each.payment.subject, call) for each in results for call in each.calls]
     )
-    await _lock_wallets(connection, results)
+    # Wallets before payments, as everywhere.
+    wallets = {each.payment.wallet for each in results if not each.payment.by_psp}
+    await ledger.lock_accounts(connection, wallets)
     found = await connection.execute(_LOCK, {"ids": [each.payment.id for each in results]})
     rows = found.all()
     locked = await errands.lock(connection, [each.payment.errand for each in results])
@@ -88,12 +90,6 @@ async def record(connection: AsyncConnection, results: Sequence[Progress]) -> in
         said += events.succeeded(each.progress.payment, each.version, number, now)
     await enqueue(connection, said)
     return len(steps)
-
-
-async def _lock_wallets(connection: AsyncConnection, results: Sequence[Progress]) -> None:
-    # Wallets before payments, as everywhere.
-    wallets = {each.payment.wallet for each in results if not each.payment.by_psp}
-    await ledger.lock_accounts(connection, wallets)
 
 
 def _steps(

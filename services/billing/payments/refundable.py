@@ -9,12 +9,15 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.billing import ledger
 from services.billing.payments.tables import State
 
 # Nothing is left to give back, or nothing was taken.
 GIVEN_BACK = (State.REFUNDED, State.REVERSED)
 REFUNDABLE = (State.SUCCEEDED, State.PARTIALLY_REFUNDED)
+
+# Of a refund's payment in SQL: what has not gone back yet, set aside or not. `r` is the refund.
+NOT_GIVEN_BACK = """(
+    SELECT p.captured_minor - p.refunded_minor FROM payments p WHERE p.id = r.payment_id)"""
 
 _LOCK = text("""
     SELECT p.id, p.channel_id AS channel, p.state,
@@ -51,13 +54,6 @@ class Refundable(NamedTuple):
     left_minor: int
     correlation_id: str | None
 
-    @property
-    def reason_against(self) -> str | None:
-        """A short code that says why nothing of it can be given back, or nothing."""
-        if self.state not in REFUNDABLE:
-            return "already_refunded" if self.state in GIVEN_BACK else "not_succeeded"
-        return None
-
 
 @dataclass(slots=True)
 class Move:
@@ -85,18 +81,6 @@ class Moved(NamedTuple):
     refunded_minor: int
     correlation_id: str | None
     finished_at: datetime
-
-    @property
-    def wallet(self) -> ledger.Account:
-        """The payer's wallet."""
-        return ledger.wallet(self.channel, self.payer, self.currency)
-
-    @property
-    def paid(self) -> ledger.Transfer:
-        """The transfer that has booked the payment."""
-        by_psp = self.funding == "psp"
-        source = ledger.psp_clearing(self.currency) if by_psp else self.wallet
-        return ledger.pay_bill(self.id, source, self.biller_id, self.amount_minor, self.finished_at)
 
 
 async def lock(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, Refundable]:

@@ -85,9 +85,8 @@ payments = Table(
     Column("currency", CHAR(3), nullable=False),
     Column("funding", Text, nullable=False),
     Column("payment_method", String(bounds.PAYMENT_METHOD)),
-    Column(
-        "request_hash", LargeBinary, nullable=False
-    ),  # the same id with other content is an error
+    # The same id with other content is an error.
+    Column("request_hash", LargeBinary, nullable=False),
     Column("state", Text, nullable=False),
     Column("captured_minor", BigInteger, nullable=False, server_default="0"),
     Column("refund_pending_minor", BigInteger, nullable=False, server_default="0"),
@@ -110,12 +109,7 @@ payments = Table(
     ),
     CheckConstraint(f"({IS_OPEN}) = (finished_at IS NULL)", name="finished_once"),
     # At most one live payment per bill.
-    Index(
-        "uq_payments_live_bill",
-        "bill_id",
-        unique=True,
-        postgresql_where=text(HOLDS_ITS_BILL),
-    ),
+    Index("uq_payments_live_bill", "bill_id", unique=True, postgresql_where=text(HOLDS_ITS_BILL)),
     # GET /v1/payments, newest first: of a channel, and of one of its payers.
     Index(None, "channel_id", "created_at", "id"),
     Index(None, "channel_id", "payer", "created_at", "id"),

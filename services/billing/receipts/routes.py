@@ -11,9 +11,9 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import BaseModel, Field
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis.problems import Problem
+from chassis.route import engine_of
 from services.billing.channels import Channel, authenticate
 from services.billing.receipts import page, verify
 from services.billing.receipts.negotiate import language_of, wants_json
@@ -123,13 +123,13 @@ async def get_receipt(number: str, http: Request, channel: Caller) -> ReceiptVie
 @router.get("/v1/payments/{payment_id}/receipt")
 async def get_payment_receipt(payment_id: UUID, http: Request, channel: Caller) -> ReceiptView:
     """The receipt of one of the channel's payments."""
-    async with _engine(http).connect() as connection:
+    async with engine_of(http).connect() as connection:
         receipt = await verify.find_of_payment(connection, payment_id, channel.id)
     return _view(http, receipt, channel)
 
 
 async def _find(http: Request, number: str) -> Receipt | None:
-    async with _engine(http).connect() as connection:
+    async with engine_of(http).connect() as connection:
         return await verify.find(connection, number)
 
 
@@ -176,8 +176,3 @@ def _html(status: int, body: str, language: Language) -> HTMLResponse:
 def _url(http: Request, receipt: Receipt) -> str:
     public: str = http.app.state.settings.public_url
     return f"{public.rstrip('/')}/r/{grouped(receipt.number)}"
-
-
-def _engine(http: Request) -> AsyncEngine:
-    engine: AsyncEngine = http.app.state.engine
-    return engine

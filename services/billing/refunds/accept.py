@@ -7,42 +7,36 @@ the biller's mark.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 import errands
-from errands import Booking, Errand, NewErrand
+from errands import Booking, FirstCall
 from events.ids import derived_id
 from events.payments import RefundPayment
 from services.billing.instruction import Instruction, fingerprint, sort_out
+from services.billing.payments import refundable
+from services.billing.payments.refundable import GIVEN_BACK, REFUNDABLE, Refundable
+from services.billing.payments.tables import State
 from services.billing.refunds.model import Decided, Refund, Reversal
 from services.billing.refunds.read import read
+from services.billing.refunds.tables import RefundState
 from services.billing.subject import Kind
 
-_LOCK_PAYMENTS = text("""
-    SELECT p.id, p.channel_id, p.state, p.captured_minor - p.refunded_minor - p.refund_pending_minor AS left_minor,
-        p.correlation_id
-    FROM payments p WHERE p.id = ANY(CAST(:ids AS uuid[])) ORDER BY p.id FOR NO KEY UPDATE
-""")
 _KNOWN = text("SELECT id, request_hash FROM refunds WHERE id = ANY(CAST(:ids AS uuid[]))")
 # The time is of the insert and not of the transaction: under the payment's lock it tells which refund came first.
-_INSERT = text("""
+_INSERT = text(f"""
     INSERT INTO refunds (id, transfer_id, payment_id, amount_minor, request_hash, state, reason, correlation_id,
         reversal, created_at, finished_at)
     SELECT id, transfer_id, payment_id, amount, hash, state, reason, correlation_id, reversal, clock_timestamp(),
-        CASE WHEN state = 'failed' THEN now() END
+        CASE WHEN state = '{RefundState.FAILED}' THEN now() END
     FROM unnest(CAST(:ids AS uuid[]), CAST(:transfers AS uuid[]), CAST(:payments AS uuid[]), CAST(:amounts AS bigint[]),
         CAST(:hashes AS bytea[]), CAST(:states AS text[]), CAST(:reasons AS text[]), CAST(:correlations AS text[]),
         CAST(:reversals AS bool[])
     ) AS r (id, transfer_id, payment_id, amount, hash, state, reason, correlation_id, reversal)
-""")
-_RESERVE = text("""
-    UPDATE payments p SET refund_pending_minor = p.refund_pending_minor + r.amount
-    FROM unnest(CAST(:ids AS uuid[]), CAST(:amounts AS bigint[])) AS r (id, amount) WHERE p.id = r.id
-""")
+""")  # noqa: S608 - the states are our own constants
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +57,12 @@ async def accept_refunds(
 ) -> AcceptedRefunds:
     """Reserve the amounts in the caller's transaction. A command that was accepted before changes nothing."""
     commands = [each.command for each in instructions]
-    rows = await connection.execute(
-        _LOCK_PAYMENTS, {"ids": sorted({each.payment_id for each in commands})}
-    )
-    payments = {row.id: row for row in rows}
+    payments = await refundable.lock(connection, [each.payment_id for each in commands])
     known = await _known(connection, [each.refund_id for each in commands])
     wrong = {
         position: "payment_unknown"
         for position, each in enumerate(commands)
-        if each.payment_id not in payments or payments[each.payment_id].channel_id != each.channel
+        if each.payment_id not in payments or payments[each.payment_id].channel != each.channel
     }
     ours = [position for position in range(len(commands)) if position not in wrong]
     prints = [_fingerprint_of(commands[n]) for n in ours]
@@ -82,13 +73,13 @@ async def accept_refunds(
     for position in fresh:
         instruction = instructions[ours[position]]
         payment_id = instruction.command.payment_id
-        decided.append(_decide(instruction, payments[payment_id].state, left[payment_id]))
+        decided.append(_decide(instruction, payments[payment_id], left[payment_id]))
         if decided[-1].refund.reserved:
             left[payment_id] -= decided[-1].refund.amount_minor
     await _insert(connection, decided, [prints[n] for n in fresh])
     accepted = [each.refund.id for each in decided if each.refund.reserved]
     refused = [each for each in decided if not each.refund.reserved]
-    held = await _write_errands(connection, accepted, booking)
+    held = await _book_errands(connection, accepted, booking)
     return AcceptedRefunds(len(accepted), held, refused, wrong)
 
 
@@ -97,8 +88,8 @@ async def accept_reversals(
 ) -> AcceptedRefunds:
     """Reserve all that is left of these payments in the caller's transaction; a second time there is nothing left."""
     asked = {each.payment_id: each for each in reversals}
-    rows = await connection.execute(_LOCK_PAYMENTS, {"ids": sorted(asked)})
-    left = {row.id: row for row in rows if row.left_minor > 0}
+    payments = await refundable.lock(connection, list(asked))
+    left = {id: each for id, each in payments.items() if each.left_minor > 0}
     known = await _known(connection, [asked[id].refund_id for id in left])
     decided = [
         Decided(
@@ -106,11 +97,11 @@ async def accept_reversals(
                 asked[id].refund_id,
                 id,
                 row.left_minor,
-                "unapplied",
+                RefundState.UNAPPLIED,
                 correlation_id=row.correlation_id,
                 reversal=True,
             ),
-            "unapplied",
+            RefundState.UNAPPLIED,
             reason=asked[id].reason,
         )
         for id, row in left.items()
@@ -118,26 +109,18 @@ async def accept_reversals(
     ]
     await _insert(connection, decided, [each.refund.id.bytes for each in decided])
     accepted = [each.refund.id for each in decided]
-    held = await _write_errands(connection, accepted, booking)
+    held = await _book_errands(connection, accepted, booking)
     return AcceptedRefunds(len(accepted), held, [], {})
 
 
-async def _write_errands(
+async def _book_errands(
     connection: AsyncConnection, accepted: Sequence[UUID], booking: Booking
 ) -> list[Refund]:
     # One for each refund; returned are those that have a place.
-    new: list[NewErrand] = []
-    held: list[Refund] = []
-    for each in await read(connection, accepted):
-        leg, institution = each.first_leg
-        has_place = booking.hold(institution, 1)
-        lease = booking.lease_seconds if has_place else None
-        new.append(NewErrand(Kind.REFUND, each.id, institution, leg, lease))
-        if has_place:
-            errand = Errand(Kind.REFUND, each.id, institution, leg, datetime.now(UTC))
-            held.append(replace(each, errand=errand))
-    await errands.add(connection, new)
-    return held
+    refunds = {each.id: each for each in await read(connection, accepted)}
+    calls = [FirstCall(each.id, *each.first_call) for each in refunds.values()]
+    booked = await errands.book(connection, booking, Kind.REFUND, calls)
+    return [replace(refunds[id], errand=errand) for id, errand in booked.held.items()]
 
 
 def _fingerprint_of(command: RefundPayment) -> bytes:
@@ -146,12 +129,12 @@ def _fingerprint_of(command: RefundPayment) -> bytes:
 
 
 def _decide(
-    instruction: Instruction[RefundPayment], payment_state: str, left_minor: int
+    instruction: Instruction[RefundPayment], payment: Refundable, left_minor: int
 ) -> Decided:
     command = instruction.command
     amount = command.amount_minor or max(left_minor, 0)
-    reason = _reason_against(payment_state, amount, left_minor)
-    state = "failed" if reason else "accepted"
+    reason = _reason_against(payment.state, amount, left_minor)
+    state = RefundState.FAILED if reason else RefundState.ACCEPTED
     refund = Refund(
         command.refund_id,
         command.payment_id,
@@ -163,14 +146,12 @@ def _decide(
     return Decided(refund, state, reason)
 
 
-def _reason_against(state: str, amount_minor: int, left_minor: int) -> str | None:
-    if state not in {"succeeded", "partially_refunded"}:
-        return "already_refunded" if state in {"refunded", "reversed"} else "not_succeeded"
+def _reason_against(state: State, amount_minor: int, left_minor: int) -> str | None:
+    if state not in REFUNDABLE:
+        return "already_refunded" if state in GIVEN_BACK else "not_succeeded"
     if left_minor <= 0:
         return "already_refunded"
-    if amount_minor > left_minor:
-        return "more_than_is_left"
-    return None
+    return "more_than_is_left" if amount_minor > left_minor else None
 
 
 async def _known(connection: AsyncConnection, refund_ids: Sequence[UUID]) -> dict[UUID, bytes]:
@@ -205,7 +186,4 @@ async def _insert(
     for each in refunds:
         if each.reserved:
             reserved[each.payment_id] = reserved.get(each.payment_id, 0) + each.amount_minor
-    if reserved:
-        await connection.execute(
-            _RESERVE, {"ids": list(reserved), "amounts": list(reserved.values())}
-        )
+    await refundable.reserve(connection, reserved)

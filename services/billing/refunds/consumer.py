@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 
 from events.payments import RefundPayment
-from messaging.consume import Message, Rejected
+from messaging.consumer import Message, Rejected
 from services.billing.commands import instructions_of, reused, without_reserved_ids
 from services.billing.refunds.refund import Refunds
 

@@ -1,42 +1,40 @@
 """The events of refunds, numbered by the version of the payment that they give back."""
 
-from typing import Any
-
-from sqlalchemy import Row
-
 from events.payments import PaymentRefunded, PaymentReversed, RefundFailed
 from events.receipts import ReceiptVoided
+from services.billing.payments.refundable import Moved
 from services.billing.refunds.model import Outcome
+from services.billing.refunds.tables import RefundState
 
 
 def refund_ended(
-    progress: Outcome, payment: Row[Any], refunded_minor: int
+    progress: Outcome, payment: Moved, refunded_minor: int
 ) -> PaymentRefunded | PaymentReversed | RefundFailed:
-    """What became of a refund. `payment` is its payment's row, `refunded_minor` all that went back with it."""
+    """What became of a refund. `payment` is its payment as it is now, `refunded_minor` all that went back with it."""
     refund = progress.refund
     about = {
         "payment_id": payment.id,
-        "channel": payment.channel_id,
+        "channel": payment.channel,
         "payer": payment.payer,
         "bill_id": payment.bill_id,
         "biller_id": payment.biller_id,
         "amount_minor": payment.amount_minor,
         "currency": payment.currency,
     }
-    if progress.state == "succeeded" and refund.reversal:
+    if progress.state == RefundState.SUCCEEDED and refund.reversal:
         return PaymentReversed(**about, reason=progress.reason or "reversed")
     about |= {"refund_id": refund.id, "refund_minor": refund.amount_minor}
-    if progress.state == "succeeded":
+    if progress.state == RefundState.SUCCEEDED:
         return PaymentRefunded(**about, refunded_minor=refunded_minor)
     return RefundFailed(**about, reason=progress.reason or "refused")
 
 
-def receipt_voided(payment: Row[Any], number: str) -> ReceiptVoided:
-    """The receipt proves nothing any more; `payment` is its payment's row, refunded or reversed by now."""
+def receipt_voided(payment: Moved, number: str) -> ReceiptVoided:
+    """The receipt proves nothing any more; `payment` is its payment as it is now, refunded or reversed by now."""
     return ReceiptVoided(
         payment_id=payment.id,
         receipt_number=number,
-        channel=payment.channel_id,
+        channel=payment.channel,
         payer=payment.payer,
         reason=payment.state,
     )

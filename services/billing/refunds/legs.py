@@ -10,6 +10,7 @@ from services.billing.outside.ask import NotYet, take_mark_back
 from services.billing.outside.give_back import GiveBack, Stuck
 from services.billing.psp import Psp, Refunded, RefundPending
 from services.billing.refunds.model import Refund, RefundProgress
+from services.billing.refunds.tables import RefundState
 
 # A refund that completes its payment is looked at this often while older ones are under way; the last of them wakes it.
 WAIT_SECONDS = 5.0
@@ -28,7 +29,7 @@ class RefundLegs:
         if refund.waits:
             turn.wait(WAIT_SECONDS)
             return progress
-        leg, institution = refund.first_leg
+        institution, leg = refund.first_call
         goes_on = True
         if turn.leg == leg == "unapply":
             goes_on = await turn.begin(leg, institution) and await self._unapply(progress)
@@ -43,10 +44,10 @@ class RefundLegs:
         match await take_mark_back(progress.calls, turn, connector, refund.application):
             case Unapplied():
                 turn.answered()
-                progress.state = "unapplied"
+                progress.state = RefundState.UNAPPLIED
                 return True
             case BillerRefused(code):
-                progress.state, progress.reason = "failed", f"biller_refused:{code}"[:64]
+                progress.state, progress.reason = RefundState.FAILED, f"biller_refused:{code}"[:64]
             case NotYet():
                 turn.wait(turn.quiet_in_seconds)
             case _:
@@ -56,7 +57,7 @@ class RefundLegs:
     async def _refund(self, progress: RefundProgress) -> None:
         refund, turn = progress.refund, progress.turn
         if refund.intent_id is None:
-            progress.state = "succeeded"
+            progress.state = RefundState.SUCCEEDED
             return
         match await self._give_back.run(
             progress.calls,
@@ -67,11 +68,11 @@ class RefundLegs:
             refund.currency,
         ):
             case Refunded(psp_refund_id):
-                progress.psp_refund_id, progress.state = psp_refund_id, "succeeded"
+                progress.psp_refund_id, progress.state = psp_refund_id, RefundState.SUCCEEDED
             case RefundPending(psp_refund_id):
                 progress.psp_refund_id = psp_refund_id
-            case Stuck(code, text) if progress.state == "accepted":
-                progress.state, progress.reason = "failed", f"psp_refused:{code}"[:64]
+            case Stuck(code, text) if progress.state == RefundState.ACCEPTED:
+                progress.state, progress.reason = RefundState.FAILED, f"psp_refused:{code}"[:64]
             case Stuck(code, text):
                 # The biller has taken its mark back, so this money has to go back: a person chooses the way.
                 turn.answered()

@@ -9,6 +9,7 @@ from events.ids import derived_id
 from services.billing import institutions, ledger
 from services.billing.bills.connectors import Application
 from services.billing.outside.model import Call, in_words
+from services.billing.refunds.tables import RefundState
 from services.billing.subject import Kind, Subject
 
 
@@ -19,7 +20,7 @@ class Refund:
     id: UUID
     payment_id: UUID
     amount_minor: int
-    state: str
+    state: RefundState
     application: Application | None = (
         None  # the apply that marked the bill; set once the refund is read
     )
@@ -45,11 +46,11 @@ class Refund:
         return Subject(Kind.REFUND, self.id)
 
     @property
-    def first_leg(self) -> tuple[str, str]:
-        """What is asked first, as (leg, institution)."""
-        if self.state == "accepted" and self.completes and not self.by_file:
-            return "unapply", institutions.of_biller(self.biller_id)
-        return "refund", self.at_psp
+    def first_call(self) -> tuple[str, str]:
+        """Who is asked first, and for what, as (institution, leg)."""
+        if self.state == RefundState.ACCEPTED and self.completes and not self.by_file:
+            return institutions.of_biller(self.biller_id), "unapply"
+        return self.at_psp, "refund"
 
     @property
     def at_psp(self) -> str:
@@ -64,7 +65,7 @@ class Outcome(Protocol):
     def refund(self) -> Refund: ...
 
     @property
-    def state(self) -> str: ...
+    def state(self) -> RefundState: ...
 
     @property
     def reason(self) -> str | None: ...
@@ -74,7 +75,7 @@ class Decided(NamedTuple):
     """A refund as acceptance decided about it: `state` is accepted, unapplied or failed."""
 
     refund: Refund
-    state: str
+    state: RefundState
     reason: str | None = None
 
 
@@ -84,7 +85,7 @@ class RefundProgress:
 
     refund: Refund
     turn: Turn
-    state: str
+    state: RefundState
     psp_refund_id: str | None = None
     reason: str | None = None
     case: str | None = None

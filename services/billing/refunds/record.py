@@ -1,7 +1,6 @@
 """Record what became of refunds: the payment, the ledger, the receipt and the events move together."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -16,21 +15,25 @@ from services.billing import ledger, receipts
 from services.billing.outside.calls import record_calls
 from services.billing.outside.cases import NewCase, open_cases
 from services.billing.outside.recording import case_of, is_held, is_news, record_errands
+from services.billing.payments import refundable
+from services.billing.payments.refundable import Move, Moved
 from services.billing.refunds import events
 from services.billing.refunds.model import Outcome, RefundProgress
+from services.billing.refunds.tables import ENDED, IS_OPEN, RefundState
 from services.billing.subject import Kind
 
 # How far each state is. A refund whose mark was taken back can't fail any more: its money must go.
-_RANKS = {"accepted": 0, "unapplied": 1, "succeeded": 2, "failed": 2}
-_ENDED = ("succeeded", "failed")
+_RANKS = {
+    RefundState.ACCEPTED: 0,
+    RefundState.UNAPPLIED: 1,
+    RefundState.SUCCEEDED: 2,
+    RefundState.FAILED: 2,
+}
 
-_LOCK_PAYMENTS = text("""
-    SELECT id FROM payments WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE
-""")
-_LOCK_REFUNDS = text("""
+_LOCK_REFUNDS = text(f"""
     SELECT id, state FROM refunds
-    WHERE id = ANY(CAST(:ids AS uuid[])) AND state IN ('accepted', 'unapplied') ORDER BY id FOR NO KEY UPDATE
-""")
+    WHERE id = ANY(CAST(:ids AS uuid[])) AND {IS_OPEN} ORDER BY id FOR NO KEY UPDATE
+""")  # noqa: S608 - the states are our own constants
 _UPDATE = text("""
     UPDATE refunds r
     SET state = n.state, psp_refund_id = coalesce(n.psp_refund_id, r.psp_refund_id), reason = n.reason,
@@ -43,24 +46,9 @@ _KEEP_ATTEMPTS = text("""
     UPDATE refunds r SET attempt = n.attempt
     FROM unnest(CAST(:ids AS uuid[]), CAST(:attempts AS int[])) AS n (id, attempt) WHERE r.id = n.id
 """)
-_STILL_OPEN = text("""
-    SELECT id FROM refunds WHERE payment_id = ANY(CAST(:payments AS uuid[])) AND state IN ('accepted', 'unapplied')
-""")
-# Set-based over payments, so several refunds of one payment in a batch are summed first.
-_MOVE = text("""
-    UPDATE payments p
-    SET refund_pending_minor = p.refund_pending_minor - s.done - s.failed,
-        refunded_minor = p.refunded_minor + s.done,
-        version = p.version + s.events,
-        state = CASE WHEN s.done = 0 THEN p.state
-                     WHEN p.refunded_minor + s.done < p.captured_minor THEN 'partially_refunded'
-                     WHEN s.reversed THEN 'reversed' ELSE 'refunded' END
-    FROM unnest(CAST(:ids AS uuid[]), CAST(:done AS bigint[]), CAST(:failed AS bigint[]), CAST(:events AS int[]),
-        CAST(:reversed AS bool[])) AS s (id, done, failed, events, reversed)
-    WHERE p.id = s.id
-    RETURNING p.id, p.channel_id, p.payer, p.bill_id, p.biller_id, p.amount_minor, p.currency, p.funding, p.version,
-        p.state, p.refunded_minor, p.correlation_id, p.finished_at
-""")
+_STILL_OPEN = text(f"""
+    SELECT id FROM refunds WHERE payment_id = ANY(CAST(:payments AS uuid[])) AND {IS_OPEN}
+""")  # noqa: S608 - the states are our own constants
 
 
 async def record_refunds(connection: AsyncConnection, results: Sequence[RefundProgress]) -> int:
@@ -72,12 +60,11 @@ async def record_refunds(connection: AsyncConnection, results: Sequence[RefundPr
     # Wallets, payments, refunds: in this order everywhere.
     wallets = {each.refund.wallet for each in results if each.refund.wallet}
     await ledger.lock_accounts(connection, wallets)
-    payment_ids = sorted({each.refund.payment_id for each in results})
-    await connection.execute(_LOCK_PAYMENTS, {"ids": payment_ids})
+    await refundable.lock(connection, [each.refund.payment_id for each in results])
     rows = await connection.execute(_LOCK_REFUNDS, {"ids": [each.refund.id for each in results]})
     locked = await errands.lock(connection, [each.refund.errand for each in results])
     steps = _steps(results, rows.all(), locked)
-    ended = [each for each in steps if each.state in _ENDED]
+    ended = [each for each in steps if each.state in ENDED]
     await record_errands(connection, results, locked, [each.subject for each in ended])
     if not steps:
         return 0
@@ -100,13 +87,13 @@ def _steps(
     steps: dict[UUID, RefundProgress] = {}
     for each in sorted(results, key=lambda each: _RANKS[each.state]):
         row = found.get(each.refund.id)
-        if row is None or (each.state == "failed" and row.state != "accepted"):
+        if row is None or (each.state == RefundState.FAILED and row.state != RefundState.ACCEPTED):
             continue
         if is_news(
             _RANKS[each.state],
-            _RANKS[row.state],
+            _RANKS[RefundState(row.state)],
             held=is_held(locked, each.refund.errand),
-            gives_up=each.state == "failed",
+            gives_up=each.state == RefundState.FAILED,
         ):
             steps[row.id] = each
     return list(steps.values())
@@ -146,7 +133,7 @@ async def finish(connection: AsyncConnection, ended: Sequence[Outcome], now: dat
     if not ended:
         return
     payments = await _move(connection, ended)
-    succeeded = [each for each in ended if each.state == "succeeded"]
+    succeeded = [each for each in ended if each.state == RefundState.SUCCEEDED]
     if succeeded:
         transfers = [_transfer(each, payments[each.refund.payment_id], now) for each in succeeded]
         await ledger.post(connection, transfers)
@@ -166,36 +153,26 @@ async def _update(connection: AsyncConnection, steps: Sequence[RefundProgress]) 
             "states": [each.state for each in steps],
             "psp_ids": [each.psp_refund_id for each in steps],
             "reasons": [each.reason for each in steps],
-            "ended": [each.state in _ENDED for each in steps],
+            "ended": [each.state in ENDED for each in steps],
         },
     )
 
 
-async def _move(connection: AsyncConnection, ended: Sequence[Outcome]) -> dict[UUID, Row[Any]]:
-    moves: dict[UUID, _Move] = {}
+async def _move(connection: AsyncConnection, ended: Sequence[Outcome]) -> dict[UUID, Moved]:
+    moves: dict[UUID, Move] = {}
     for each in ended:
-        move = moves.setdefault(each.refund.payment_id, _Move())
+        move = moves.setdefault(each.refund.payment_id, Move())
         move.events += 1
-        if each.state == "succeeded":
+        if each.state == RefundState.SUCCEEDED:
             move.done_minor += each.refund.amount_minor
             move.reversed |= each.refund.reversal
         elif each.refund.reserved:
             move.failed_minor += each.refund.amount_minor
-    rows = await connection.execute(
-        _MOVE,
-        {
-            "ids": list(moves),
-            "done": [each.done_minor for each in moves.values()],
-            "failed": [each.failed_minor for each in moves.values()],
-            "events": [each.events for each in moves.values()],
-            "reversed": [each.reversed for each in moves.values()],
-        },
-    )
-    return {row.id: row for row in rows}
+    return await refundable.move(connection, moves)
 
 
-def _transfer(progress: Outcome, payment: Row[Any], now: datetime) -> ledger.Transfer:
-    wallet = ledger.wallet(payment.channel_id, payment.payer, payment.currency)
+def _transfer(progress: Outcome, payment: Moved, now: datetime) -> ledger.Transfer:
+    wallet = ledger.wallet(payment.channel, payment.payer, payment.currency)
     source = ledger.psp_clearing(payment.currency) if payment.funding == "psp" else wallet
     paid = ledger.pay_bill(
         payment.id, source, payment.biller_id, payment.amount_minor, payment.finished_at
@@ -208,20 +185,20 @@ def _transfer(progress: Outcome, payment: Row[Any], now: datetime) -> ledger.Tra
 
 
 def _events(
-    ended: Sequence[Outcome], payments: dict[UUID, Row[Any]], voided: dict[UUID, str]
+    ended: Sequence[Outcome], payments: dict[UUID, Moved], voided: dict[UUID, str]
 ) -> list[Outgoing]:
     # The payment's version and its refunded amount have moved by all refunds here: count up to them again.
     versions = {id: row.version for id, row in payments.items()}
     refunded = {id: row.refunded_minor for id, row in payments.items()}
     for each in ended:
         versions[each.refund.payment_id] -= 1
-        if each.state == "succeeded":
+        if each.state == RefundState.SUCCEEDED:
             refunded[each.refund.payment_id] -= each.refund.amount_minor
     said: list[Outgoing] = []
     for each in ended:
         refund, payment = each.refund, payments[each.refund.payment_id]
         versions[payment.id] += 1
-        if each.state == "succeeded":
+        if each.state == RefundState.SUCCEEDED:
             refunded[payment.id] += refund.amount_minor
         event = events.refund_ended(each, payment, refunded[payment.id])
         said.append(Outgoing.of(event, versions[payment.id], correlation_id=refund.correlation_id))
@@ -229,12 +206,3 @@ def _events(
         receipt = events.receipt_voided(payments[id], number)
         said.append(Outgoing.of(receipt, 2, correlation_id=payments[id].correlation_id))
     return said
-
-
-@dataclass(slots=True)
-class _Move:
-    # What the refunds of one payment in a batch come to.
-    done_minor: int = 0
-    failed_minor: int = 0
-    events: int = 0
-    reversed: bool = False

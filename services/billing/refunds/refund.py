@@ -37,7 +37,10 @@ class Refunds:
         return accepted.wrong
 
     async def reverse(self, batch: Sequence[Reversal]) -> int:
-        """The billers took their marks back: give back all that is left of these payments. Returns how many had any."""
+        """The billers took their marks back: give back all that is left of these payments. Returns how many had any.
+
+        Reserved: nothing calls it until billers' lists are compared with our books by themselves.
+        """
         async with self._desk.booking() as booking, self._engine.begin() as connection:
             accepted = await accept_reversals(connection, batch, booking)
         self._desk.start(Kind.REFUND, accepted.held)

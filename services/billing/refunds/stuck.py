@@ -19,21 +19,22 @@ from events.ids import derived_id
 from services.billing import ledger
 from services.billing.institutions import PSP
 from services.billing.outside.cases import close_lasting
+from services.billing.payments import refundable
+from services.billing.payments.model import Payment
+from services.billing.payments.read import find_paid
 from services.billing.psp import Psp, Refunded, RefundPending, Unknown
 from services.billing.refunds.model import Decided
 from services.billing.refunds.read import read
 from services.billing.refunds.record import finish
+from services.billing.refunds.tables import RefundState
 from services.billing.subject import Kind, Subject
 
-_READ = text("""
-    SELECT r.id, r.payment_id, r.amount_minor, r.state, r.attempt, p.channel_id, p.payer, p.currency, p.psp_intent_id
-    FROM refunds r JOIN payments p ON p.id = r.payment_id WHERE r.id = :id
-""")
-_LOCK_PAYMENT = text("SELECT id FROM payments WHERE id = :id FOR NO KEY UPDATE")
+_READ = text("SELECT id, payment_id, amount_minor, state FROM refunds WHERE id = :id")
 _LOCK = text("SELECT id, state, attempt FROM refunds WHERE id = :id FOR NO KEY UPDATE")
-_END = text("""
-    UPDATE refunds SET state = 'succeeded', finished_at = now() WHERE id = :id AND state = 'unapplied'
-""")
+_END = text(f"""
+    UPDATE refunds SET state = '{RefundState.SUCCEEDED}', finished_at = now()
+    WHERE id = :id AND state = '{RefundState.UNAPPLIED}'
+""")  # noqa: S608 - the states are our own constants
 
 
 class CannotError(Exception):
@@ -52,7 +53,7 @@ async def retry(connection: AsyncConnection, refund_id: UUID) -> int:
     row = (await connection.execute(_LOCK, {"id": refund_id})).one_or_none()
     if row is None:
         raise CannotError(f"There is no refund {refund_id}.")
-    if row.state != "unapplied":
+    if row.state != RefundState.UNAPPLIED:
         raise CannotError(f"Refund {refund_id} is not stuck: it is {row.state}.")
     attempt: int = row.attempt + 1
     new = NewErrand(Kind.REFUND, refund_id, PSP, "refund", attempt=attempt)
@@ -69,19 +70,18 @@ async def to_wallet(engine: AsyncEngine, psp: Psp, refund_id: UUID) -> Credited:
     Raises CannotError.
     """
     async with engine.begin() as connection:
-        row = await _read(connection, refund_id)
-    await _prove_failed(psp, row)
-    wallet = ledger.wallet(row.channel_id, row.payer, row.currency)
+        row, payment = await _read(connection, refund_id)
+    await _prove_failed(psp, row, payment)
     async with engine.begin() as connection:
         # Wallets, payments, refunds: in this order everywhere.
-        await ledger.lock_accounts(connection, [wallet])
-        await connection.execute(_LOCK_PAYMENT, {"id": row.payment_id})
+        await ledger.lock_accounts(connection, [payment.wallet])
+        await refundable.lock(connection, [payment.id])
         locked = (await connection.execute(_LOCK, {"id": refund_id})).one()
-        if locked.state == "succeeded":
-            await _credit_returned(connection, row, wallet)
+        if locked.state == RefundState.SUCCEEDED:
+            await _credit_returned(connection, row, payment.wallet)
         else:
             await _succeed_to_wallet(connection, refund_id, locked.state)
-    return Credited(row.amount_minor, row.currency)
+    return Credited(row.amount_minor, payment.currency)
 
 
 def _subject(refund_id: UUID) -> Subject:
@@ -89,18 +89,21 @@ def _subject(refund_id: UUID) -> Subject:
     return Subject(Kind.REFUND, refund_id)
 
 
-async def _read(connection: AsyncConnection, refund_id: UUID) -> Row[Any]:
+async def _read(connection: AsyncConnection, refund_id: UUID) -> tuple[Row[Any], Payment]:
     row = (await connection.execute(_READ, {"id": refund_id})).one_or_none()
     if row is None:
         raise CannotError(f"There is no refund {refund_id}.")
-    if row.state not in {"unapplied", "succeeded"} or row.psp_intent_id is None:
+    payment = (await find_paid(connection, [row.payment_id])).get(row.payment_id)
+    may_have_failed = row.state in {RefundState.UNAPPLIED, RefundState.SUCCEEDED}
+    if not may_have_failed or payment is None or payment.intent_id is None:
         raise CannotError(f"Refund {refund_id} did not fail at the PSP: it is {row.state}.")
-    return row
+    return row, payment
 
 
-async def _prove_failed(psp: Psp, row: Row[Any]) -> None:
+async def _prove_failed(psp: Psp, row: Row[Any], payment: Payment) -> None:
+    assert payment.intent_id is not None
     found = await psp.find_refund(
-        _subject(row.id), row.psp_intent_id, row.amount_minor, row.currency
+        _subject(row.id), payment.intent_id, row.amount_minor, payment.currency
     )
     match found:
         case Refunded(id) | RefundPending(id):
@@ -117,7 +120,7 @@ async def _prove_failed(psp: Psp, row: Row[Any]) -> None:
 async def _succeed_to_wallet(connection: AsyncConnection, refund_id: UUID, state: str) -> None:
     # The refund was never booked: it ends now, and its money goes from the biller's account to the wallet.
     refunds = await read(connection, [refund_id])
-    if state != "unapplied" or not refunds:
+    if state != RefundState.UNAPPLIED or not refunds:
         raise CannotError(f"Refund {refund_id} is not stuck: it is {state}.")
     if await errands.exist(connection, [(Kind.REFUND, refund_id)]):
         raise CannotError(
@@ -125,7 +128,9 @@ async def _succeed_to_wallet(connection: AsyncConnection, refund_id: UUID, state
         )
     refund = replace(refunds[0], to_wallet=True)
     await connection.execute(_END, {"id": refund_id})
-    await finish(connection, [Decided(refund, "succeeded", refund.reason)], datetime.now(UTC))
+    await finish(
+        connection, [Decided(refund, RefundState.SUCCEEDED, refund.reason)], datetime.now(UTC)
+    )
     await close_lasting(
         connection, refund.subject, "refund_stuck", "the payer's wallet got the money"
     )

@@ -1,5 +1,7 @@
 """Refunds, with their states and the transitions between them."""
 
+from enum import StrEnum
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -20,12 +22,22 @@ from events import bounds
 from services.billing.database import metadata
 from services.billing.outside.columns import ending_columns
 
-STATES = (
-    "accepted",  # the amount is reserved on the payment; the biller or the PSP is asked next
-    "unapplied",  # accepted -> unapplied: the biller took its mark back; the money goes back next
-    "succeeded",  # accepted | unapplied -> succeeded
-    "failed",  # accepted -> failed: refused, and the reservation is gone
-)
+
+class RefundState(StrEnum):
+    """Where a refund stands."""
+
+    ACCEPTED = (
+        "accepted"  # the amount is reserved on the payment; the biller or the PSP is asked next
+    )
+    UNAPPLIED = "unapplied"  # accepted -> unapplied: the biller took its mark back; the money goes back next
+    SUCCEEDED = "succeeded"  # accepted | unapplied -> succeeded
+    FAILED = "failed"  # accepted -> failed: refused, and the reservation is gone
+
+
+OPEN = (RefundState.ACCEPTED, RefundState.UNAPPLIED)
+ENDED = (RefundState.SUCCEEDED, RefundState.FAILED)
+# As SQL.
+IS_OPEN = one_of("state", OPEN)
 
 refunds = Table(
     "refunds",
@@ -43,7 +55,7 @@ refunds = Table(
     Column("reversal", Boolean, nullable=False, server_default="false"),
     *ending_columns(),
     CheckConstraint("amount_minor > 0", name="amount_is_positive"),
-    CheckConstraint(one_of("state", STATES), name="state_is_declared"),
+    CheckConstraint(one_of("state", tuple(RefundState)), name="state_is_declared"),
     Index(None, "created_at", postgresql_using="brin"),
 )
 

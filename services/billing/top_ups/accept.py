@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 import errands
-from errands import Booking, Errand, NewErrand
+from errands import Booking, FirstCall
 from events.ids import derived_id
 from events.payments import TopUpWallet
 from messaging.outbox import enqueue
@@ -24,19 +24,21 @@ from services.billing.top_ups import events
 from services.billing.top_ups.decide import reason_against
 from services.billing.top_ups.model import TopUp
 from services.billing.top_ups.read import read
+from services.billing.top_ups.tables import TopUpState
 
 _KNOWN = text("SELECT id, request_hash FROM top_ups WHERE id = ANY(CAST(:ids AS uuid[]))")
-_INSERT = text("""
+_INSERT = text(f"""
     INSERT INTO top_ups (id, transfer_id, channel_id, payer, amount_minor, currency, payment_method, request_hash,
         state, version, reason, correlation_id, finished_at)
     SELECT id, transfer_id, channel_id, payer, amount, currency, method, hash,
-        CASE WHEN reason IS NULL THEN 'accepted' ELSE 'declined' END, CASE WHEN reason IS NULL THEN 0 ELSE 1 END,
+        CASE WHEN reason IS NULL THEN '{TopUpState.ACCEPTED}' ELSE '{TopUpState.DECLINED}' END,
+        CASE WHEN reason IS NULL THEN 0 ELSE 1 END,
         reason, correlation_id, CASE WHEN reason IS NOT NULL THEN now() END
     FROM unnest(CAST(:ids AS uuid[]), CAST(:transfers AS uuid[]), CAST(:channels AS text[]), CAST(:payers AS text[]),
         CAST(:amounts AS bigint[]), CAST(:currencies AS text[]), CAST(:methods AS text[]), CAST(:hashes AS bytea[]),
         CAST(:reasons AS text[]), CAST(:correlations AS text[])
     ) AS t (id, transfer_id, channel_id, payer, amount, currency, method, hash, reason, correlation_id)
-""")
+""")  # noqa: S608 - the states are our own constants
 
 
 async def accept_top_ups(
@@ -63,24 +65,12 @@ async def accept_top_ups(
     refused = zip(new, reasons, strict=True)
     await enqueue(connection, [events.refused(each, reason) for each, reason in refused if reason])
     top_ups = await read(connection, [each.command.top_up_id for each in new])
-    return await _write_errands(connection, top_ups, booking), reused
-
-
-async def _write_errands(
-    connection: AsyncConnection, top_ups: Sequence[TopUp], booking: Booking
-) -> list[TopUp]:
-    # One for each top-up; returned are those that have a place.
-    places = booking.hold(PSP, len(top_ups)) if top_ups else 0
-    lease = booking.lease_seconds
-    new = [
-        NewErrand(Kind.TOP_UP, each.id, PSP, "charge", lease if n < places else None)
-        for n, each in enumerate(top_ups)
+    calls = [FirstCall(each.id, PSP, "charge") for each in top_ups]
+    booked = await errands.book(connection, booking, Kind.TOP_UP, calls)
+    held = [
+        replace(each, errand=booked.held[each.id]) for each in top_ups if each.id in booked.held
     ]
-    await errands.add(connection, new)
-    return [
-        replace(each, errand=Errand(Kind.TOP_UP, each.id, PSP, "charge", each.created_at))
-        for each in top_ups[:places]
-    ]
+    return held, reused
 
 
 async def _insert(

@@ -5,6 +5,7 @@ from events.payments import TopUpActionRequired, TopUpFailed, TopUpWallet, Walle
 from messaging.outbox import Outgoing
 from services.billing.instruction import Instruction
 from services.billing.top_ups.model import TopUpProgress
+from services.billing.top_ups.tables import TopUpState
 
 
 def refused(instruction: Instruction[TopUpWallet], reason: str) -> Outgoing:
@@ -31,9 +32,9 @@ def event_of(progress: TopUpProgress, action_url_before: str | None) -> Event | 
         "amount_minor": top_up.amount_minor,
         "currency": top_up.currency,
     }
-    if progress.state == "succeeded":
+    if progress.state == TopUpState.SUCCEEDED:
         return WalletToppedUp.model_validate(about)
-    if progress.state == "declined":
+    if progress.state == TopUpState.DECLINED:
         return TopUpFailed.model_validate({**about, "reason": progress.reason})
     if progress.action_url and progress.action_url != action_url_before:
         return TopUpActionRequired.model_validate({**about, "action_url": progress.action_url})

@@ -8,11 +8,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.billing.outside.busy import REASON, give_up
 from services.billing.subject import Kind
+from services.billing.top_ups.tables import IS_OPEN
 
-_OVER = text("""
-    SELECT id FROM top_ups WHERE id = ANY(CAST(:late AS uuid[])) AND state = 'accepted' AND psp_intent_id IS NULL
+_OVER = text(f"""
+    SELECT id FROM top_ups WHERE id = ANY(CAST(:late AS uuid[])) AND {IS_OPEN} AND psp_intent_id IS NULL
     ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
-""")
+""")  # noqa: S608 - the states are our own constants
 _REASON = text("UPDATE top_ups SET reason = :reason WHERE id = ANY(CAST(:ids AS uuid[]))")
 
 

@@ -6,6 +6,7 @@ from services.billing.outside.ask import ACTION_WINDOW, NeverCharged, ask, charg
 from services.billing.outside.recording import ACTION_POLL_SECONDS
 from services.billing.psp import ActionRequired, Captured, Declined, Psp, Voided
 from services.billing.top_ups.model import TopUp, TopUpProgress
+from services.billing.top_ups.tables import TopUpState
 
 
 class TopUpLegs:
@@ -16,11 +17,13 @@ class TopUpLegs:
 
     async def run(self, top_up: TopUp, turn: Turn) -> TopUpProgress:
         """Take the top-up as far as it goes now."""
-        progress = TopUpProgress(top_up, turn, "accepted", top_up.intent_id, reason=top_up.reason)
+        progress = TopUpProgress(
+            top_up, turn, TopUpState.ACCEPTED, top_up.intent_id, reason=top_up.reason
+        )
         if turn.leg == "void" and top_up.intent_id is None:
             # It waited for a place for too long, and the PSP knows nothing of it.
             if await turn.begin("void", LEDGER):
-                progress.state = "declined"
+                progress.state = TopUpState.DECLINED
             return progress
         # After a void without an answer, too: a payer who confirmed meanwhile has topped up.
         if await turn.begin("charge", PSP):
@@ -34,12 +37,16 @@ class TopUpLegs:
         )
         match await ask(progress.calls, turn, "charge", call):
             case Captured(intent_id):
-                progress.intent_id, progress.state, progress.reason = intent_id, "succeeded", None
+                progress.intent_id, progress.reason = intent_id, None
+                progress.state = TopUpState.SUCCEEDED
             case Declined(intent_id, code, _):
                 progress.intent_id = intent_id or top_up.intent_id
-                progress.state, progress.reason = "declined", code[:64]
+                progress.state, progress.reason = TopUpState.DECLINED, code[:64]
             case Voided():
-                progress.state, progress.reason = "declined", top_up.reason or "voided_at_psp"
+                progress.state, progress.reason = (
+                    TopUpState.DECLINED,
+                    top_up.reason or "voided_at_psp",
+                )
             case ActionRequired(intent_id, url):
                 turn.answered()
                 progress.intent_id = intent_id
@@ -65,6 +72,6 @@ class TopUpLegs:
         call = self._psp.void(intent_id, progress.top_up.subject, progress.top_up.currency)
         match await ask(progress.calls, turn, "void", call):
             case Voided():
-                progress.state = "declined"
+                progress.state = TopUpState.DECLINED
             case _:
                 turn.unknown()

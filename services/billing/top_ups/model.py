@@ -9,6 +9,7 @@ from services.billing import ledger
 from services.billing.outside.model import Call, in_words
 from services.billing.psp import Charge
 from services.billing.subject import Kind, Subject
+from services.billing.top_ups.tables import TopUpState
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class TopUpProgress:
 
     top_up: TopUp
     turn: Turn
-    state: str
+    state: TopUpState
     intent_id: str | None
     action_url: str | None = None
     reason: str | None = None

@@ -10,12 +10,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 import errands
 from errands import Errand
 from services.billing.top_ups.model import TopUp
+from services.billing.top_ups.tables import IS_OPEN
 
-_READ = text("""
+_READ = text(f"""
     SELECT id, transfer_id, channel_id, payer, amount_minor, currency, payment_method, psp_intent_id, action_url,
         created_at, reason, correlation_id, former_psp_key
-    FROM top_ups WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'accepted'
-""")
+    FROM top_ups WHERE id = ANY(CAST(:ids AS uuid[])) AND {IS_OPEN}
+""")  # noqa: S608 - the states are our own constants
 
 
 async def read_open(connection: AsyncConnection, claimed: Sequence[Errand]) -> list[TopUp]:

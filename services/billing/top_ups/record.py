@@ -18,13 +18,14 @@ from services.billing.outside.cases import open_cases
 from services.billing.outside.recording import case_of, is_held, is_news, record_errands
 from services.billing.top_ups.events import event_of
 from services.billing.top_ups.model import TopUpProgress
+from services.billing.top_ups.tables import IS_OPEN, TopUpState
 
-_RANKS = {"accepted": 0, "succeeded": 1, "declined": 1}
+_RANKS = {TopUpState.ACCEPTED: 0, TopUpState.SUCCEEDED: 1, TopUpState.DECLINED: 1}
 
-_LOCK = text("""
+_LOCK = text(f"""
     SELECT id, state, version, action_url FROM top_ups
-    WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'accepted' ORDER BY id FOR NO KEY UPDATE
-""")
+    WHERE id = ANY(CAST(:ids AS uuid[])) AND {IS_OPEN} ORDER BY id FOR NO KEY UPDATE
+""")  # noqa: S608 - the states are our own constants
 _UPDATE = text("""
     UPDATE top_ups t
     SET state = n.state, version = n.version, psp_intent_id = coalesce(n.intent_id, t.psp_intent_id),
@@ -47,12 +48,14 @@ async def record_top_ups(connection: AsyncConnection, results: Sequence[TopUpPro
     rows = await connection.execute(_LOCK, {"ids": [each.top_up.id for each in results]})
     locked = await errands.lock(connection, [each.top_up.errand for each in results])
     steps = _steps(results, rows.all(), locked)
-    ended = [each.subject for each, _, _ in steps if each.state != "accepted"]
+    ended = [each.subject for each, _, _ in steps if each.state != TopUpState.ACCEPTED]
     await record_errands(connection, results, locked, ended)
     if not steps:
         return 0
     await _update(connection, steps)
-    await _book(connection, [each for each, _, _ in steps if each.state == "succeeded"], now)
+    await _book(
+        connection, [each for each, _, _ in steps if each.state == TopUpState.SUCCEEDED], now
+    )
     await open_cases(
         connection, [case for each, _, _ in steps for case in case_of(each, locked, "top_up")]
     )
@@ -76,9 +79,9 @@ def _steps(
         row = found.get(each.top_up.id)
         if row is not None and is_news(
             _RANKS[each.state],
-            _RANKS[row.state],
+            _RANKS[TopUpState(row.state)],
             held=is_held(locked, each.top_up.errand),
-            gives_up=each.state == "declined",
+            gives_up=each.state == TopUpState.DECLINED,
         ):
             steps[row.id] = each, row, event_of(each, row.action_url)
     return list(steps.values())
@@ -94,7 +97,7 @@ async def _update(connection: AsyncConnection, steps: Sequence[_Step]) -> None:
             "intents": [each.intent_id for each, _, _ in steps],
             "urls": [each.action_url for each, _, _ in steps],
             "reasons": [each.reason for each, _, _ in steps],
-            "ended": [each.state != "accepted" for each, _, _ in steps],
+            "ended": [each.state != TopUpState.ACCEPTED for each, _, _ in steps],
         },
     )
 

@@ -1,5 +1,7 @@
 """Top-ups, with their states."""
 
+from enum import StrEnum
+
 from sqlalchemy import (
     CHAR,
     BigInteger,
@@ -18,7 +20,17 @@ from events import bounds
 from services.billing.database import metadata
 from services.billing.outside.columns import charging_columns, ending_columns
 
-STATES = ("accepted", "succeeded", "declined")
+
+class TopUpState(StrEnum):
+    """Where a top-up stands."""
+
+    ACCEPTED = "accepted"  # the PSP is asked next
+    SUCCEEDED = "succeeded"  # accepted -> succeeded: the money is in the wallet
+    DECLINED = "declined"  # accepted -> declined: nobody has the payer's money
+
+
+# As SQL.
+IS_OPEN = one_of("state", [TopUpState.ACCEPTED])
 
 top_ups = Table(
     "top_ups",
@@ -35,7 +47,7 @@ top_ups = Table(
     *charging_columns(),
     *ending_columns(),
     CheckConstraint("amount_minor > 0", name="amount_is_positive"),
-    CheckConstraint(one_of("state", STATES), name="state_is_declared"),
+    CheckConstraint(one_of("state", tuple(TopUpState)), name="state_is_declared"),
     Index(None, "created_at", postgresql_using="brin"),
 )
 

@@ -3,10 +3,10 @@
 import json
 
 from events.message import EVENT_TYPES
+from services.notifications.deliveries.outcomes import Delivery, Never, Outcome
 from services.notifications.mail.billers import BillerNames
 from services.notifications.mail.compose import Letter, compose
 from services.notifications.mail.smtp import Smtp
-from services.notifications.outcomes import Delivery, Never, Outcome
 
 
 class MailOutlet:

@@ -10,7 +10,7 @@ import time
 import aiosmtplib
 from aiosmtplib import SMTP
 
-from services.notifications.outcomes import Delivered, Later, Never, Outcome
+from services.notifications.deliveries.outcomes import Delivered, Later, Never, Outcome
 from services.notifications.settings import Settings
 
 # A server closes a silent connection whenever it likes; one that was silent for this long is not trusted with a mail.

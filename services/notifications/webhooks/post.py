@@ -8,8 +8,8 @@ import time
 
 import aiohttp
 
-from services.notifications.outcomes import Delivered, Delivery, Later, Never, Outcome
-from services.notifications.webhooks.address import RefusedAddressError, check_url, guarded_socket
+from services.notifications.deliveries.outcomes import Delivered, Delivery, Later, Never, Outcome
+from services.notifications.recipients.urls import RefusedAddressError, check_url, guarded_socket
 from services.notifications.webhooks.sign import HEADER, sign
 
 _HEADERS = {

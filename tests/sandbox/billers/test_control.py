@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from sandbox.billers.biller_list import BY_ID
 from sandbox.billers.files import BY_FILE
-from sandbox.billers.institutions import BY_ID
 from services.billing.bills.read_file import BadLine, Expected, read_bills
 from tests.support.billers import SandboxBillers
 

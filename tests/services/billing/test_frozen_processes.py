@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis.frozen import LOOK_SECONDS
 from errands import Booking, Institutions
-from messaging.consume import SESSION_SECONDS
-from sandbox.ports import HOST, free_port
-from sandbox.process import Process
+from messaging.consumer.broker import SESSION_SECONDS
+from sandbox.local.local_process import LocalProcess
+from sandbox.local.ports import HOST, free_port
 from services.billing.audit import audit_database
 from services.billing.institutions import PSP
 from services.billing.payments.accept import accept
@@ -41,15 +41,15 @@ MOST_SECONDS = 12.0
 MOST_WITH_KAFKA_SECONDS = SESSION_SECONDS + 10.0
 PAYABLE = "biller:power:payable"
 
-Start = Callable[..., Process]
+Start = Callable[..., LocalProcess]
 
 
 @pytest.fixture
 async def start(database: Database, tmp_path: Path) -> AsyncIterator[Start]:
     """Starts processes of billing and waits until they are ready; ends those that are left."""
-    made: list[Process] = []
+    made: list[LocalProcess] = []
 
-    def start_one(name: str, **environment: str) -> Process:
+    def start_one(name: str, **environment: str) -> LocalProcess:
         port = free_port()
         common = {
             "METERHALL_DATABASE_URL": database.billing_url,
@@ -58,7 +58,7 @@ async def start(database: Database, tmp_path: Path) -> AsyncIterator[Start]:
             "METERHALL_WEB_PORT" if name == "web" else "METERHALL_METRICS_PORT": str(port),
         }
         made.append(
-            Process(
+            LocalProcess(
                 name=f"{name}-{len(made)}",
                 module=f"services.billing.{name}",
                 environment={**common, **environment},

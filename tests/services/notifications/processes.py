@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sandbox.children import with_parent
+from sandbox.local.children import with_parent
 
 
 class Process:

@@ -20,13 +20,13 @@ from events.ids import uuid7
 from events.message import Event
 from events.payments import PaymentFailed, PaymentRefunded, PaymentSucceeded
 from events.receipts import ReceiptIssued, ReceiptVoided
-from messaging.consumption import Message
-from services.notifications.access import add_channel
-from services.notifications.consumer import take
-from services.notifications.endpoints import set_endpoint
+from messaging.consumer import Message
+from services.notifications.deliveries.send import Sender
+from services.notifications.handlers import handler
 from services.notifications.mail import BillerNames, MailOutlet, Smtp
-from services.notifications.recipients import put_recipient
-from services.notifications.send import Sender
+from services.notifications.recipients.endpoints import set_endpoint
+from services.notifications.recipients.payers import put_recipient
+from services.notifications.recipients.tokens import add_channel
 from services.notifications.settings import Settings
 from services.notifications.webhooks import WebhookOutlet
 from tests.support.mailbox import MailBox
@@ -209,7 +209,7 @@ class Hall:
 
     async def take(self, *messages: Message) -> None:
         """One batch of the consumer."""
-        assert await take(self.engine, messages) == []
+        assert await handler(self.engine)(messages) == []
 
     async def later(self, seconds: float) -> None:
         """Let time pass: everything that waits has waited this much longer."""

@@ -18,10 +18,11 @@ from sqlalchemy import CheckConstraint, Column, String, Table, text
 
 from migrations.apply import ROOT
 from services.notifications.database import metadata
-from services.notifications.routes import router
-from services.notifications.tables import BODY_BYTES, deliveries
+from services.notifications.deliveries import routes as deliveries_routes
+from services.notifications.deliveries.tables import BODY_BYTES, deliveries
+from services.notifications.recipients import routes as recipients_routes
+from tests.services.notifications.client import Api, api
 from tests.services.notifications.support import Hall, Receiver, message_of, succeeded
-from tests.services.notifications.test_web import Api, api
 from tests.support.databases import Database
 
 OUTBOX = {"outbox", "outbox_cursor"}  # messaging's own
@@ -67,7 +68,7 @@ class Place:
 def places() -> list[Place]:
     """All fields of all requests, found in what the routes declare."""
     found = []
-    for route in router.routes:
+    for route in (*recipients_routes.router.routes, *deliveries_routes.router.routes):
         assert isinstance(route, APIRoute)
         parts = {
             "path": route.dependant.path_params,

@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from services.notifications.access import channel_of
-from services.notifications.endpoints import find_endpoint
+from chassis.bearer import TokenRefusedError
+from services.notifications.recipients.endpoints import find_endpoint
+from services.notifications.recipients.tokens import channel_of
 from tests.services.notifications.support import Hall, issued, message_of
 
 RUN = "from services.notifications.cli import commands; commands()"
@@ -38,7 +39,8 @@ async def test_a_channel_gets_a_token_and_an_endpoint(hall: Hall) -> None:
         run(hall, "channel", "revoke", token.split("_")[1]).stdout == "revoked a token of new-app\n"
     )
     async with hall.engine.connect() as connection:
-        assert await channel_of(connection, token) is None
+        with pytest.raises(TokenRefusedError):
+            await channel_of(connection, token)
 
 
 async def test_the_longest_channel_and_a_loud_scheme_are_kept(hall: Hall) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from messaging.consume import SESSION_SECONDS
+from messaging.consumer.broker import SESSION_SECONDS
 from tests.services.notifications.processes import Process
 from tests.services.notifications.support import (
     Hall,

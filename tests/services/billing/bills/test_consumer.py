@@ -7,8 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.bills import LookUpBills
 from events.ids import uuid7
-from messaging.consume import make_broker
-from messaging.dead_letters import unpack
+from messaging.consumer.broker import make_broker
+from messaging.outbox import unpack_raw
 from messaging.relay import Relay
 from services.billing.bills import follow, request
 from services.billing.channels import Guard
@@ -53,7 +53,7 @@ async def test_commands_through_kafka_are_answered_once(hall: Hall, kafka: str) 
     for each in commands:
         ((kind, sequence, _),) = await hall.events(each.lookup_id)
         assert (kind, sequence) == ("BillsFound.v1", 1)
-    assert dict(unpack(letters[0].raw)[1])["dlq-reason"] == b"account_unknown"
+    assert dict(unpack_raw(letters[0].raw)[1])["dlq-reason"] == b"account_unknown"
 
 
 async def test_a_lookup_of_the_http_door_whose_command_is_a_dead_letter_has_failed(

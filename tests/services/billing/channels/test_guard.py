@@ -7,9 +7,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.envelope import decode
 from events.ids import uuid7
-from messaging.consumption import Message
+from messaging.consumer import Message
 from messaging.transient import is_transient
-from sandbox.ports import HOST, free_port
+from sandbox.local.ports import HOST, free_port
 from services.billing.channels import Guard, guard
 from services.billing.channels.signing_keys import DOOR, NO_CHANNEL, derive
 from services.billing.database import connect

@@ -11,11 +11,12 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from chassis.bearer import prefix_of
 from events.signature import SigningKey
 from events.topics import LOOKUP_COMMANDS, PAYMENT_COMMANDS
 from services.billing import channels
 from services.billing.channels import Trust, TrustError, door_key, read_trust
-from services.billing.channels.keys import list_channels, prefix_of
+from services.billing.channels.keys import list_channels
 from services.billing.channels.signing_keys import derive, valid_signing_keys
 from services.billing.settings import Settings
 from tests.support.command_line import meterhall

@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.ids import uuid7
 from events.signature import HEADER, SigningKey
-from messaging.consume import make_broker
-from messaging.dead_letters import unpack
+from messaging.consumer.broker import make_broker
+from messaging.outbox import unpack_raw
 from services.billing.bills.connectors import Connectors
 from services.billing.channels import Guard, Trust
 from services.billing.channels.guard import BELIEVED_SECONDS
@@ -38,7 +38,7 @@ class CommandWorker:
         """Reason and text of each dead letter, by ce_id."""
         async with self.engine.connect() as connection:
             rows = await connection.execute(text("SELECT raw FROM outbox WHERE topic > 100"))
-            letters = [dict(unpack(raw)[1]) for raw in rows.scalars()]
+            letters = [dict(unpack_raw(raw)[1]) for raw in rows.scalars()]
         return {
             each.get("ce_id", b""): (each["dlq-reason"].decode(), each["dlq-text"].decode())
             for each in letters

@@ -211,16 +211,10 @@ async def test_one_that_waits_for_its_payer_is_not_touched(city: City) -> None:
 
 async def test_one_that_waits_to_be_captured_is_not_touched(city: City) -> None:
     """Its bill is marked, so it goes on however long it takes."""
-    bill = await city.bill()
-    city.billers.add_fault(BILLER, "apply", "delay", seconds=0.3)
-    await city.payments.pay([asked := pay_bill(bill, method="pm_card_visa")])
-    id = asked.command.payment_id
-    for _ in range(500):
-        if city.psp.book(id)["holds"]:
-            break
-        await asyncio.sleep(0.01)
+    city.billers.add_fault(BILLER, "apply", "timeout_after")
+    id = (await city.pay(pay_bill(await city.bill(), method="pm_card_visa")))["id"]
     break_down(city, "psp")
-    await city.payments.drain()
+    await city.settle(rounds=1)
     row = await books.payment(city.engine, id)
     assert (row["state"], row["leg"], row["institution"]) == ("applied", "capture", "psp")
     await wait(city, id, timedelta(days=2))

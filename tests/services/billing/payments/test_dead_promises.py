@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.ids import uuid7
 from events.topics import PAYMENT_COMMANDS
-from messaging.dead_letter_tools import read, replay
+from messaging.control import read_dead_letters, replay_dead_letters
 from messaging.relay import Relay
 from services.billing.channels import Trust, door_key
 from tests.services.billing.payments import books
@@ -141,11 +141,11 @@ async def test_a_poison_command(
     async with owner_engine.begin() as connection:
         await connection.execute(text("ALTER TABLE payments DROP CONSTRAINT poison"))
     await street.relay.run_once()
-    replay(
+    replay_dead_letters(
         street.kafka,
         [
             each
-            for each in read(street.kafka, PAYMENT_COMMANDS.name)
+            for each in read_dead_letters(street.kafka, PAYMENT_COMMANDS.name)
             if each.key == str(bad).encode()
         ],
     )

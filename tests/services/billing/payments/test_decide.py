@@ -9,7 +9,7 @@ import pytest
 from events.ids import uuid7
 from events.payments import PayBill, TopUpWallet, WalletFunding
 from services.billing.bills import Bill
-from services.billing.payments.decide import allows, reason_against
+from services.billing.payments.accept import reason_against
 from services.billing.top_ups import decide as about_top_ups
 
 NOW = datetime(2026, 11, 23, 8, tzinfo=UTC)
@@ -77,9 +77,9 @@ def test_the_rule_decides_about_the_amount(
     terms: dict[str, Any], allowed: list[int], refused: list[int]
 ) -> None:
     for amount in allowed:
-        assert allows(bill(**terms), amount), amount
+        assert bill(**terms).allows(amount), amount
     for amount in (*refused, 0, -1, -8_850):
-        assert not allows(bill(**terms), amount), amount
+        assert not bill(**terms).allows(amount), amount
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis.problems import Problem
 from events.ids import uuid7
-from sandbox.ports import HOST, free_port
+from sandbox.local.ports import HOST, free_port
 from services.billing.channels import Claim, claim_key, key_use
 from services.billing.database import connect
 from services.billing.door.gathering import Asked, Door, promise

@@ -3,14 +3,13 @@
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from errands import Booking, Institutions
+from errands import Booking, Institutions, Remembered, remembered
 from errands.queue import claim
 from services.billing.institutions import PSP
 from services.billing.instruction import Instruction
-from services.billing.payments import read
 from services.billing.payments.accept import accept
 from services.billing.payments.model import Payment
-from services.billing.payments.read import Reader
+from services.billing.payments.read import read_claimed
 from tests.support.errands import PayingProcess
 from tests.support.factories import make_bill, make_biller, pay_bill
 
@@ -31,23 +30,23 @@ async def waiting(engine: AsyncEngine) -> Payment:
     return payment
 
 
-async def claimed(engine: AsyncEngine, reader: Reader) -> Payment:
+async def claimed(engine: AsyncEngine, kept: Remembered[Payment]) -> Payment:
     async with engine.begin() as connection:
         found = await claim(connection, {PSP: 10}, 0.0, KINDS)
-        [payment] = await reader.read(connection, found)
+        [payment] = await read_claimed(kept, connection, found)
     return payment
 
 
 async def test_what_this_process_has_accepted_keeps_its_trace(
     engine: AsyncEngine, payments: PayingProcess
 ) -> None:
-    reader, payment = Reader(), await waiting(engine)
-    reader.remember([payment])
-    first = await claimed(engine, reader)
+    kept, payment = Remembered[Payment](), await waiting(engine)
+    kept.keep([payment])
+    first = await claimed(engine, kept)
     assert (first.id, first.traceparent, first.errand.fence) == (payment.id, "00-1-2-01", 1)
     # Its lease of no seconds is over: another process may have changed the payment.
-    reader.remember([payment])
-    second = await claimed(engine, reader)
+    kept.keep([payment])
+    second = await claimed(engine, kept)
     assert (second.id, second.traceparent, second.errand.fence) == (payment.id, None, 2)
     assert second.errand.contested
 
@@ -55,8 +54,9 @@ async def test_what_this_process_has_accepted_keeps_its_trace(
 async def test_of_too_many_the_oldest_are_read_from_the_table(
     engine: AsyncEngine, payments: PayingProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(read, "MOST_REMEMBERED", 1)
-    reader, payment = Reader(), await waiting(engine)
-    reader.remember([payment])
-    reader.remember([payment._replace(id=payment.bill.id)])
-    assert (await claimed(engine, reader)).traceparent is None
+    monkeypatch.setattr(remembered, "MOST_REMEMBERED", 1)
+    kept, payment = Remembered[Payment](), await waiting(engine)
+    kept.keep([payment])
+    other = payment.errand._replace(subject=payment.bill.id)
+    kept.keep([payment._replace(id=other.subject, errand=other)])
+    assert (await claimed(engine, kept)).traceparent is None

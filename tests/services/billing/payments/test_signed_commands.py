@@ -14,8 +14,8 @@ from events.ids import uuid7
 from events.payments import PayBill, RefundPayment
 from events.signature import HEADER, SigningKey
 from events.topics import LOOKUP_COMMANDS, PAYMENT_COMMANDS, PAYMENT_GROUP
-from messaging import metrics
-from messaging.consumption import ATTEMPTS
+from messaging.consumer import metrics
+from messaging.consumer.batches import ATTEMPTS
 from messaging.relay import Relay
 from services.billing.channels import Trust, revoke_signing_key
 from tests.services.billing.payments import books

@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chassis import web
 from events.envelope import decode
 from events.topics import PAYMENT_COMMANDS
-from messaging.consume import Message, Rejected
-from sandbox.ports import HOST, free_port, listens, wait_until
+from messaging.consumer import Message, Rejected
+from sandbox.local.ports import HOST, free_port, listens, wait_until
 from services.billing.bills import routes as bills
 from services.billing.door import routes, webhooks
 from services.billing.door.promises import Promises

@@ -1,5 +1,6 @@
 """Our client of the sandbox's PSP, with a clock that tests put forward."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -8,6 +9,7 @@ import pytest
 
 from services.billing.psp import Authorized, Captured, Charge, Intent, Psp, Unknown
 from services.billing.subject import Subject
+from tests.services.billing.psp.liar import Liar
 from tests.support.factories import a_payment
 from tests.support.psp import Clock, SandboxPsp
 
@@ -67,3 +69,20 @@ def _well_again(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if "psp" in request.fixturenames:
         request.getfixturevalue("psp").clear_faults()
+
+
+@pytest.fixture
+async def liar() -> AsyncIterator[Liar]:
+    made = Liar()
+    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
+    made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    yield made
+    server.close()
+
+
+@pytest.fixture
+async def lied_to(liar: Liar) -> AsyncIterator[Psp]:
+    """Our client of the PSP that lies."""
+    made = Psp(liar.url, "sk_test_x", timeout_seconds=1.0)
+    yield made
+    await made.aclose()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from sandbox.billers.institutions import BY_ID
+from sandbox.billers.biller_list import BY_ID
 from services.billing.bills.connectors.dialect import BillerEndpoint, Dialect
 from services.billing.bills.connectors.http import HttpClient
 from services.billing.bills.connectors.protocol import Application, BillerBill, Found

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from sandbox.billers.faults import AFTER, BEFORE, KINDS
-from sandbox.faults import LATE
+from sandbox.billers.biller_faults import AFTER, BEFORE, KINDS
+from sandbox.stand_in.fault_list import LATE
 from services.billing.bills.connectors.dialect import Dialect
 from services.billing.bills.connectors.http import HttpClient
 from services.billing.bills.connectors.protocol import (

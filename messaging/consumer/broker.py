@@ -1,0 +1,144 @@
+"""Kafka in: FastStream's batch subscriber with the settings that lose nothing.
+
+FastStream runs the consumer; nothing of its decoding and acknowledgement is used, because its defaults commit what
+failed and drop a batch for one bad header. Each batch of raw records goes to batches.py. Handlers must be
+idempotent: delivery is at least once.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Sequence
+
+from aiokafka import ConsumerRebalanceListener, TopicPartition
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker
+from faststream.kafka.message import FAKE_CONSUMER
+from faststream.kafka.message import KafkaMessage as Envelope
+from faststream.kafka.subscriber.usecase import BatchSubscriber
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from events.topics import Topic
+from messaging.consumer.batches import BatchConsumer
+from messaging.consumer.burial import Buried
+from messaging.consumer.fetching import Fetching
+from messaging.consumer.handler import Handler
+from messaging.record import Record
+from messaging.rest import rest_seconds
+
+# The group waits this long for a batch in flight before the partitions move without it.
+DRAIN_SECONDS = 45.0
+# Partitions of a member that is silent for so long move to the others. No transaction may be open as long
+# (chassis/database.py), or what moved would wait for what it left behind.
+SESSION_SECONDS = 10.0
+
+
+def make_broker(bootstrap: str, client_id: str) -> KafkaBroker:
+    """A FastStream broker for consumers only. It may not create topics: they would get one partition."""
+    return KafkaBroker(
+        bootstrap,
+        client_id=client_id,
+        allow_auto_create_topics=False,
+        # It tells of every batch twice, which nobody wants to read; and its own logger's lines are not JSON.
+        logger=logging.getLogger("meterhall.consumers"),
+        log_level=logging.DEBUG,
+        # Handlers get the records and nothing else: to look for what a function might want costs a thread's turn.
+        apply_types=False,
+        serializer=None,
+        # A batch in flight has this long to end when the process is told to stop.
+        graceful_timeout=20.0,
+    )
+
+
+def subscribe(
+    broker: KafkaBroker,
+    topic: Topic,
+    group: str,
+    handler: Handler,
+    engine: AsyncEngine,
+    *,
+    max_records: int = 500,
+    buried: Buried | None = None,
+) -> BatchConsumer:
+    """Let `handler` have the records of `topic`, in batches, as a member of `group`.
+
+    `buried` learns of records that become dead letters, in the transaction that writes those.
+    Partitions move 10 s after a member has crashed, and at once after it has stopped cleanly.
+    """
+    batches = BatchConsumer(topic, group, handler, engine, buried)
+    subscriber = _subscriber(broker, batches, max_records)
+    batches.subscriber = subscriber
+    # FastStream asks itself for the next records by this name.
+    fetching = Fetching(batches, max_records)
+    subscriber.get_msg = fetching.get  # type: ignore[method-assign]
+    batches.stands_still = fetching.stands_still
+
+    @subscriber
+    async def take(records: Sequence[Record]) -> None:
+        if len(records) < max_records // 2:
+            await _take_and_rest(batches, records)
+        else:
+            await batches.take(records)
+
+    return batches
+
+
+async def _take_and_rest(batches: BatchConsumer, records: Sequence[Record]) -> None:
+    # A fetch is answered as soon as there is one record. One that is under way beside a batch brings next to nothing,
+    # and what comes meanwhile waits for the fetch after it; so the next batch is asked for when it can be taken.
+    consumer = batches.subscriber.consumer
+    held = consumer.assignment()
+    consumer.pause(*held)
+    began = time.monotonic()
+    await batches.take(records)
+    await asyncio.sleep(rest_seconds(time.monotonic() - began))
+    consumer.resume(*(held & consumer.assignment()))
+
+
+def _subscriber(broker: KafkaBroker, batches: BatchConsumer, max_records: int) -> BatchSubscriber:
+    # FastStream's defaults lose messages.
+    return broker.subscriber(
+        batches.topic.name,
+        batch=True,
+        max_records=max_records,
+        group_id=batches.group,
+        session_timeout_ms=int(SESSION_SECONDS * 1000),
+        rebalance_timeout_ms=int(DRAIN_SECONDS * 1000) + 15_000,
+        ack_policy=AckPolicy.MANUAL,
+        auto_offset_reset="earliest",
+        # Records of a transaction that their producer aborted don't count.
+        isolation_level="read_committed",
+        listener=_DrainOnRevoke(batches),
+        no_reply=True,
+        parser=_parse,
+        decoder=_decode,
+        title=f"{batches.group}: {batches.topic.name}",
+    )
+
+
+class _DrainOnRevoke(ConsumerRebalanceListener):  # type: ignore[misc]
+    # aiokafka awaits this before it rejoins the group and goes on with its heartbeats meanwhile.
+    def __init__(self, batches: BatchConsumer) -> None:
+        self._batches = batches
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        await self._batches.drain(DRAIN_SECONDS)
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        self._batches.resume()
+
+
+async def _parse(records: tuple[Record, ...]) -> Envelope:
+    # FastStream's parser decodes the headers and raises for a bad one, and the whole batch is gone.
+    first = records[0]
+    return Envelope(
+        body=b"",
+        raw_message=records,
+        message_id=f"{first.topic}/{first.partition}/{first.offset}",
+        consumer=FAKE_CONSUMER,
+    )
+
+
+async def _decode(message: Envelope) -> Sequence[Record]:
+    records: Sequence[Record] = message.raw_message
+    return records

@@ -1,0 +1,98 @@
+"""Dead letters: records that a consumer could not use, kept for a person on `<topic>.<group>.dlq`.
+
+Key, value and headers stay as they were; `dlq-…` headers say where the record lay and what was wrong. They go through
+the outbox, so that a dead letter is never lost and never precedes the offset that passes its record.
+"""
+
+import json
+from datetime import UTC, datetime
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from events.envelope import LARGEST_VALUE_BYTES, Header
+from events.topics import DEAD_LETTERS
+from messaging.outbox import LONGEST_KEY, Outgoing, pack_raw
+from messaging.record import Record, Unread
+
+# With the value's limit it stays below Kafka's 1 MiB for a batch; honest records carry a few hundred bytes. A header
+# counts with what it costs besides its name and value: `["",""],` here, and lengths in Kafka.
+LARGEST_HEADERS_BYTES = 90_000
+_EACH_HEADER_BYTES = 12
+_NAMESPACE = uuid5(NAMESPACE_URL, "meterhall/dead-letters")
+
+
+def dead_letter(
+    record: Record,
+    group: str,
+    reason: str,
+    text: str,
+    *,
+    attempts: int = 1,
+    first_failed_at: datetime | None = None,
+) -> Outgoing:
+    """The dead letter of `record`. The same record of the same group always gives the same event id.
+
+    `reason` is a short code; `text` must hold nothing of the record's content. What is too large or unreadable is
+    left out and named in `dlq-omitted`; the original is still found by topic, partition and offset.
+    """
+    id = dead_letter_id(record, group)
+    key, value, headers, omitted = _what_fits(record)
+    told = {
+        "dlq-id": str(id),
+        **_origin(record),
+        "dlq-group": group,
+        "dlq-reason": reason,
+        "dlq-text": text[:1000],
+        "dlq-attempts": str(attempts),
+        "dlq-first-failed-at": (first_failed_at or datetime.now(UTC)).isoformat(),
+    }
+    if omitted:
+        told["dlq-omitted"] = ",".join(omitted)
+    # A record that was dead before and replayed carries the headers of its last death: ours replace them.
+    kept = [(name, raw) for name, raw in headers if not name.startswith("dlq-")]
+    return Outgoing(
+        id,
+        DEAD_LETTERS[record.topic, group],
+        (key or b"").decode(errors="replace").replace("\x00", "\ufffd")[:LONGEST_KEY],
+        0,
+        "DeadLetter",
+        value,
+        raw=pack_raw(key, [*kept, *((name, said.encode()) for name, said in told.items())]),
+    )
+
+
+def _origin(record: Record) -> dict[str, str]:
+    return {
+        "dlq-topic": record.topic,
+        "dlq-partition": str(record.partition),
+        "dlq-offset": str(record.offset),
+        "dlq-timestamp": str(record.timestamp),
+    }
+
+
+def _what_fits(record: Record) -> tuple[bytes | None, bytes | None, list[Header], list[str]]:
+    """The record's key, value and headers without what is too large to be stored, and the names of that."""
+    if isinstance(record, Unread):
+        return None, None, [], ["key", "value", "headers"]
+    key, value, headers = record.key, record.value, list(record.headers)
+    omitted = []
+    if value is not None and len(value) > LARGEST_VALUE_BYTES:
+        value = None
+        omitted.append("value")
+    if sum(map(_size, headers)) > LARGEST_HEADERS_BYTES:
+        headers = []
+        omitted.append("headers")
+    if key is not None and len(key) > 10_000:
+        key = None
+        omitted.append("key")
+    return key, value, headers, omitted
+
+
+def _size(header: Header) -> int:
+    name, raw = header
+    # As JSON writes it, which a name of control characters makes six times as long.
+    return len(json.dumps(name)) + len(raw or b"") + _EACH_HEADER_BYTES
+
+
+def dead_letter_id(record: Record, group: str) -> UUID:
+    """One record, one id, so that a redelivery writes the same dead letter again and not another one."""
+    return uuid5(_NAMESPACE, f"{record.topic}/{group}/{record.partition}/{record.offset}")

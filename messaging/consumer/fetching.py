@@ -1,0 +1,190 @@
+"""Fetch records, and find the one that Kafka holds and its client can't read.
+
+FastStream's own loop waits 15 s when a fetch fails, for all partitions, and for ever. Here only the partition with that
+record waits: what lies before it is fetched one at a time, and the record itself is tried again and then becomes a
+dead letter that says where it lies. What another try may read (a codec that is not installed, a broken transfer) is
+never passed over: it is counted, and the process is not ready.
+"""
+
+import asyncio
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import chain
+from typing import Any
+
+import structlog
+from aiokafka import TopicPartition
+from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaError
+
+from messaging.consumer import metrics
+from messaging.consumer.batches import ATTEMPTS, BatchConsumer
+from messaging.record import Record, Unread
+
+# So long may a partition stand still before the process says that it is not ready.
+UNFETCHABLE_SECONDS = 60.0
+_POLL_MS = 20  # an empty poll sleeps as long again, so more is latency for nothing
+_REFETCH_MS = 500
+_REST_SECONDS = 0.2
+# A fetch may fail several times a second; the log says so this often.
+_SAY_SECONDS = 15.0
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """A partition that can't be read on from `offset`."""
+
+    offset: int
+    error: str
+    attempts: int = 0
+    began_at: float = field(default_factory=time.monotonic)
+    first_failed_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+class Fetching:
+    """Fetches the records of one consumer's batches."""
+
+    def __init__(self, batches: BatchConsumer, max_records: int) -> None:
+        self._batches = batches
+        self._max_records = max_records
+        self._labels = (batches.topic.name, batches.group)
+        self._trouble: dict[TopicPartition, _Trouble] = {}
+        self._must_rewind = False
+        # Since when no fetch has succeeded, and why.
+        self._failing: tuple[float, str] | None = None
+        self._said_at = float("-inf")
+
+    async def get(self, consumer: Any) -> tuple[Record, ...]:
+        """The next records, of whatever partitions have some; none when there are none for a moment."""
+        try:
+            if self._must_rewind:
+                await self._rewind(consumer)
+            found = await consumer.getmany(timeout_ms=_POLL_MS, max_records=self._max_records)
+        except ConsumerStoppedError:
+            raise
+        except Exception as error:
+            self._count(error)
+            self._failing = self._failing or (time.monotonic(), type(error).__name__)
+            self._must_rewind = True
+            return await self._around_the_trouble(consumer)
+        self._failing = None
+        if self._trouble:
+            self._forget(consumer, found)
+        if not found:
+            await asyncio.sleep(_POLL_MS / 1000)
+        return tuple(chain(*found.values()))
+
+    def stands_still(self) -> str | None:
+        """For the probes: says so when a partition, or all of them, have stood still for a while."""
+        for at, trouble in self._trouble.items():
+            seconds = time.monotonic() - trouble.began_at
+            if seconds >= UNFETCHABLE_SECONDS:
+                return (
+                    f"{self._batches.group} can't read {at.topic}/{at.partition} from offset {trouble.offset} on,"
+                    f" for {seconds:.0f} s: {trouble.error}"
+                )
+        if self._failing is not None:
+            since, error = self._failing
+            seconds = time.monotonic() - since
+            if seconds >= UNFETCHABLE_SECONDS:
+                topic, group = self._labels
+                return f"{group} has fetched nothing of {topic} for {seconds:.0f} s: {error}"
+        return None
+
+    async def _around_the_trouble(self, consumer: Any) -> tuple[Record, ...]:
+        # The error does not say which partition it is about.
+        records: list[Record] = []
+        self._forget(consumer)
+        try:
+            for at, start in await self._rewind(consumer):
+                if start < (consumer.highwater(at) or 0) and len(records) < self._max_records:
+                    records += await self._one_by_one(
+                        consumer, at, self._max_records - len(records)
+                    )
+        except ConsumerStoppedError:
+            raise
+        except Exception as error:
+            # Kafka or the database is away, or the partition has moved. What was read so far is handed out.
+            self._count(error)
+        if not records:
+            await asyncio.sleep(_REST_SECONDS)
+        return tuple(records)
+
+    async def _rewind(self, consumer: Any) -> list[tuple[TopicPartition, int]]:
+        # A fetch that fails may have passed over records of other partitions, which nobody has seen. What was handed
+        # out before is finished, and its offsets are committed. Until this has worked, nothing else is fetched.
+        starts = []
+        for at in sorted(consumer.assignment()):
+            committed: int | None = await consumer.committed(at)
+            if committed is None:
+                await consumer.seek_to_beginning(at)
+                committed = int(await consumer.position(at))
+            else:
+                consumer.seek(at, committed)
+            starts.append((at, committed))
+        self._must_rewind = False
+        return starts
+
+    async def _one_by_one(self, consumer: Any, at: TopicPartition, most: int) -> Sequence[Record]:
+        # A fetch that fails keeps what came before the record at fault; asked for singly, that is handed out.
+        records: list[Record] = []
+        while len(records) < most:
+            try:
+                found = await consumer.getmany(at, timeout_ms=_REFETCH_MS, max_records=1)
+            except (ConsumerStoppedError, IllegalStateError):  # it has moved
+                raise
+            except Exception as error:
+                self._count(error)
+                # What was handed out before it is finished first: nothing may be passed over.
+                if not records:
+                    await self._failed(consumer, at, error)
+                return records
+            if not found:
+                break
+            records += found[at]
+        if records:
+            self._forget(consumer, [at])
+        return records
+
+    async def _failed(self, consumer: Any, at: TopicPartition, error: Exception) -> None:
+        offset = await consumer.position(at)
+        trouble = self._trouble.get(at)
+        if trouble is None or trouble.offset != offset:
+            trouble = self._trouble[at] = _Trouble(offset, type(error).__name__)
+            log.error(
+                "unreadable",
+                topic=at.topic,
+                partition=at.partition,
+                offset=offset,
+                error=trouble.error,
+            )
+        trouble.attempts += 1
+        # A KafkaError is Kafka's or the installation's trouble, and passes or is mended; another one is the record's.
+        if isinstance(error, KafkaError) or trouble.attempts < ATTEMPTS:
+            return
+        record = Unread(at.topic, at.partition, offset)
+        await self._batches.bury_unread(
+            record, trouble.error, trouble.attempts, trouble.first_failed_at
+        )
+        # Committed as well, because that is what the next rewind goes back to.
+        await consumer.commit({at: offset + 1})
+        consumer.seek(at, offset + 1)
+        del self._trouble[at]
+
+    def _forget(self, consumer: Any, read: Collection[TopicPartition] = ()) -> None:
+        # The trouble with what can be read by now, and with partitions that are somebody else's.
+        assigned = consumer.assignment()
+        self._trouble = {
+            at: each for at, each in self._trouble.items() if at in assigned and at not in read
+        }
+
+    def _count(self, error: Exception) -> None:
+        name = type(error).__name__
+        metrics.FAILURES.labels(*self._labels, name).inc()
+        now = time.monotonic()
+        if now - self._said_at >= _SAY_SECONDS:
+            self._said_at = now
+            log.warning("fetch_failed", topic=self._labels[0], group=self._labels[1], error=name)

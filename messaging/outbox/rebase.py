@@ -1,0 +1,87 @@
+"""After a restore into another cluster: make the outbox and its cursor speak of this cluster's transactions.
+
+`python -m messaging.outbox.rebase SCHEMA`, once, with the relays stopped and the owner's METERHALL_OWNER_DATABASE_URL.
+Transaction ids mean nothing outside of the cluster that gave them, so the relay halts on a restored copy until this has
+run. What was not published when the copy was taken is published afterwards, in its order; what was is not.
+"""
+
+import asyncio
+import os
+import sys
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chassis.database import connect
+from messaging.outbox.cursor import OUTBOX_LOCK
+
+
+class RelayRunsError(Exception):
+    """A relay holds the lead; stop it first."""
+
+
+async def rebase(connection: AsyncConnection) -> int:
+    """Rebase the outbox in the owner's transaction; how many messages wait for publication. Raises RelayRunsError."""
+    if not await connection.scalar(text(f"SELECT pg_try_advisory_xact_lock({OUTBOX_LOCK})")):
+        raise RelayRunsError("a relay publishes this outbox: stop it first")
+    # Writers would draw ids and transaction ids in between.
+    await connection.execute(text("LOCK TABLE outbox IN SHARE ROW EXCLUSIVE MODE"))
+    await connection.execute(_RETIRE)
+    waiting = await connection.execute(_RENEW)
+    await connection.execute(_SEQUENCE)
+    await connection.execute(_CURSOR)
+    return waiting.rowcount
+
+
+# What the old cursor had not published is told by comparing old ids with each other, and that is right anywhere.
+_WAITING = """
+    NOT pg_visible_in_snapshot(xid, at.prev)
+    AND NOT (id <= at.last_id AND coalesce(pg_visible_in_snapshot(xid, at.cur), false))
+"""
+
+# An old id that is still to come here would be published again when its number comes up.
+_RETIRE = text(f"""
+    UPDATE outbox SET xid = '3' FROM outbox_cursor AS at
+    WHERE shard = 0 AND NOT ({_WAITING}) AND xid >= pg_snapshot_xmin(pg_current_snapshot())
+""")  # noqa: S608
+
+# What waits gets this transaction's id: the cursor's new snapshot is taken inside of it and does not see it.
+_RENEW = text(f"""
+    UPDATE outbox SET xid = pg_current_xact_id() FROM outbox_cursor AS at WHERE shard = 0 AND {_WAITING}
+""")  # noqa: S608
+
+# Logical replication copies rows and not sequences; ids must go on above all that were ever sent.
+_SEQUENCE = text("""
+    SELECT setval('outbox_id_seq', greatest(
+        (SELECT last_value FROM outbox_id_seq), (SELECT max(id) FROM outbox), (SELECT max(high_id) FROM outbox_cursor)))
+""")
+
+_CURSOR = text("""
+    UPDATE outbox_cursor SET prev = pg_current_snapshot(), cur = NULL, last_id = 0, epoch = epoch + 1, owner = NULL,
+        cluster = (SELECT system_identifier FROM pg_control_system()), updated_at = now()
+""")
+
+
+async def _main(schema: str, url: str) -> None:
+    # It may write the whole outbox anew, once, while all processes are stopped.
+    engine = connect(url, schema, pool_size=1, transaction_seconds=None)
+    try:
+        async with engine.begin() as connection:
+            waiting = await rebase(connection)
+    finally:
+        await engine.dispose()
+    print(f"{schema}: the outbox is rebased, {waiting} messages wait for the relay")
+
+
+def main() -> None:
+    url = os.environ.get("METERHALL_OWNER_DATABASE_URL")
+    if len(sys.argv) != 2 or not url:
+        sys.exit("usage: METERHALL_OWNER_DATABASE_URL=… python -m messaging.outbox.rebase SCHEMA")
+    try:
+        asyncio.run(_main(sys.argv[1], url))
+    except RelayRunsError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

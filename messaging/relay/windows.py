@@ -1,0 +1,157 @@
+"""Reading the outbox: every row exactly once per cursor, and a key's rows in the order in which they were committed.
+
+Two snapshots bound a window: the rows that `cur` sees and `prev` does not. That set never changes again, and ordered
+by id it is right per key, because a key's ids are drawn under the lock of its row. An `id > last` cursor loses what
+commits late; an order by transaction id puts a transaction that waited for the lock before the one that it waited for.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+# A wave costs a query and a request to Kafka; at this size neither shows any more.
+PAGE_ROWS = 2_000
+# What a page may hold in memory, for messages near the largest size.
+PAGE_BYTES = 8_000_000
+# Windows up to here are sorted anew for each page; larger ones (catching up) are walked along the primary key.
+SMALL_WINDOW_ROWS = 10_000
+
+Row = Mapping[str, Any]  # an asyncpg.Record
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far the relay is: all that `prev` sees, and of the window (prev, cur) the ids up to `last_id`."""
+
+    prev: str
+    cur: str | None
+    last_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some rows of a window, in the order to send them; `end` is the position when all of them are published."""
+
+    rows: Sequence[Row]
+    window: Position
+    end: Position
+
+
+class Reader:
+    """Reads page after page from a position on, opening window after window."""
+
+    def __init__(self, connection: "asyncpg.Connection[Any]", position: Position) -> None:
+        self._connection = connection
+        self._at = position
+        # The highest id of a large window that is being walked; None for a small one.
+        self._walk_to: int | None = None
+        self._stride = 2 * PAGE_ROWS
+
+    async def read(self) -> Page:
+        """The next page; one without rows when nothing new is committed."""
+        while True:
+            resumed = self._at.cur is not None
+            page = await self._read()
+            if page.rows or not resumed:
+                return page
+            # A window that is read to its end says nothing of what was committed since it was opened.
+
+    async def _read(self) -> Page:
+        at = self._at
+        if at.cur is None:
+            cur = await self._connection.fetchval("SELECT pg_current_snapshot()::text")
+            at = Position(at.prev, str(cur), 0)
+            self._walk_to = None
+        if at.cur == at.prev:
+            self._at = Position(at.prev, None, 0)
+            return Page([], at, self._at)
+        rows, more = await (self._sort(at) if self._walk_to is None else self._walk(at))
+        assert at.cur is not None
+        self._at = Position(at.prev, at.cur, rows[-1]["id"]) if more else Position(at.cur, None, 0)
+        if more and self._walk_to is None:
+            await self._size_up(self._at)
+        return Page(rows, at, self._at)
+
+    async def _sort(self, at: Position) -> tuple[Sequence[Row], bool]:
+        """A page of a small window, found by transaction id; and whether there is more."""
+        rows = await self._connection.fetch(
+            _SORTED, *_bounds(at), at.cur, at.last_id, PAGE_ROWS, PAGE_BYTES
+        )
+        return rows, _is_full(rows)
+
+    async def _size_up(self, at: Position) -> None:
+        # The page was full, so look how much is left: sorting a large window for each page would be quadratic.
+        found = await self._connection.fetchrow(_SIZE, *_bounds(at), at.cur, at.last_id)
+        if found["rows"] > SMALL_WINDOW_ROWS:
+            self._walk_to = found["highest"]
+
+    async def _walk(self, at: Position) -> tuple[Sequence[Row], bool]:
+        """A page of a large window, found along the primary key; and whether there is more.
+
+        Each query is bounded by ids, so that no plan can make it look at the whole table.
+        """
+        assert self._walk_to is not None
+        low = at.last_id
+        while low < self._walk_to:
+            high = min(low + self._stride, self._walk_to)
+            rows = await self._connection.fetch(
+                _WALKED, at.prev, at.cur, low, high, PAGE_ROWS, PAGE_BYTES
+            )
+            full = _is_full(rows)
+            # Long stretches without rows of the window are crossed in longer and longer strides.
+            self._stride = 2 * PAGE_ROWS if full else min(self._stride * 2, 1_000_000)
+            if rows:
+                return rows, full or high < self._walk_to
+            low = high
+        return [], False
+
+
+def _is_full(rows: Sequence[Row]) -> bool:
+    return len(rows) == PAGE_ROWS or sum(row["bytes"] for row in rows) >= PAGE_BYTES
+
+
+def _bounds(at: Position) -> tuple[str, str, list[str]]:
+    """Of the window: the first transaction id after prev, the first after cur, and those that ran while prev was taken.
+
+    The window is what of them cur sees. Told apart like this, a transaction that runs for hours costs a probe of the
+    index; from prev's xmin on, everything since it began would be looked at again and again.
+    """
+    assert at.cur is not None
+    _, after_prev, running = at.prev.split(":")
+    return after_prev, at.cur.split(":")[1], running.split(",") if running else []
+
+
+# Values come in as text: asyncpg knows neither xid8 nor pg_snapshot.
+_IN_WINDOW = """
+    (xid >= $1::text::xid8 AND xid < $2::text::xid8 OR xid = ANY($3::text[]::xid8[]))
+    AND pg_visible_in_snapshot(xid, $4::text::pg_snapshot) AND id > $5
+"""
+
+_PAGE = """
+    SELECT id, event_id, topic, key, sequence, type, payload, traceparent, correlation_id, raw, signature, created_at,
+        bytes
+    FROM (
+        SELECT *, sum(bytes) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) AS running FROM (
+            SELECT *, coalesce(octet_length(payload), 0) + coalesce(octet_length(raw), 0) AS bytes
+            FROM outbox WHERE {where} ORDER BY {order} LIMIT {rows}
+        ) AS page
+    ) AS measured
+    WHERE running - bytes < {most}
+"""
+
+# `id + 0`: an order that the primary key could serve would tempt the planner to read the table from its start.
+_SORTED = _PAGE.format(where=_IN_WINDOW, order="id + 0", rows="$6", most="$7")
+
+_WALKED = _PAGE.format(
+    where="""
+        id > $3 AND id <= $4 AND pg_visible_in_snapshot(xid, $2::text::pg_snapshot)
+        AND NOT pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
+    """,
+    order="id",
+    rows="$5",
+    most="$6",
+)
+
+_SIZE = f"SELECT count(*) AS rows, max(id) AS highest FROM outbox WHERE {_IN_WINDOW}"  # noqa: S608

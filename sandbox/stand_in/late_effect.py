@@ -1,0 +1,24 @@
+"""Effects that come after their caller has gone: the connection breaks without an answer, and then the call is run."""
+
+import asyncio
+from collections.abc import Callable
+
+from sandbox.stand_in.connection import Cut
+from sandbox.stand_in.durable_store import DurableStore
+
+# The connection of a caller who is patient breaks so long before the effect, so that every caller has to ask again.
+BREAKS_BEFORE_SECONDS = 1.0
+
+
+def have_late_effect(store: DurableStore, seconds: float, effect: Callable[[], None]) -> Cut:
+    """Run `effect` in so many seconds, and commit it; what the caller gets now is no answer.
+
+    An effect that has not come when the process ends never comes.
+    """
+
+    def run() -> None:
+        effect()
+        store.commit()
+
+    asyncio.get_running_loop().call_later(seconds, run)
+    return Cut(seconds=max(seconds - BREAKS_BEFORE_SECONDS, seconds / 2))

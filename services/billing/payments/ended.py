@@ -1,0 +1,52 @@
+"""Payments that have ended without money, and of which the PSP tells later."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chassis.database import one_of
+from services.billing.bills import Bill, find_bills
+from services.billing.outside.calls import subjects_asked
+from services.billing.outside.ended import Ended, EndedRows, in_words, locks
+from services.billing.payments.read import COLUMNS, payment_of
+from services.billing.payments.tables import WITHOUT_MONEY
+
+_WITHOUT_MONEY = one_of("state", WITHOUT_MONEY)
+LOCK = locks("payments")
+ROWS = EndedRows("payments", f"funding = 'psp' AND {_WITHOUT_MONEY}", "id")
+
+_READ = text(f"""
+    SELECT {COLUMNS} FROM payments
+    WHERE id = ANY(CAST(:ids AS uuid[])) AND psp_intent_id IS NOT NULL AND {_WITHOUT_MONEY}
+""")  # noqa: S608 - our own columns and states
+
+
+async def read_ended(connection: AsyncConnection, ids: Sequence[UUID]) -> list[Ended]:
+    """Those of these payments that have ended without money, and have an intent."""
+    rows = (await connection.execute(_READ, {"ids": list(ids)})).all()
+    bills = await find_bills(connection, [row.bill_id for row in rows])
+    payments = [
+        payment_of(row, bills.get(row.bill_id) or Bill.unknown(row.bill_id, row.created_at))
+        for row in rows
+    ]
+    asked = await subjects_asked(
+        connection, [each.subject for each in payments], ("apply", "unapply")
+    )
+    found: list[Ended] = []
+    for each in payments:
+        assert each.intent_id is not None
+        ended = Ended(
+            each.subject,
+            each.intent_id,
+            each.amount_minor,
+            each.currency,
+            in_words(each.state, each.reason),
+            each.id,
+        )
+        if each.by_call and each.subject in asked:
+            ended = replace(ended, biller_id=each.bill.biller_id, application=each.application)
+        found.append(ended)
+    return found

@@ -1,0 +1,27 @@
+"""Kafka in: what happened to payments, top-ups and receipts, a batch at a time, each batch one statement."""
+
+from collections.abc import Callable, Sequence
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from events.message import Event
+from messaging.consumer import Message, Rejected
+from services.notifications.deliveries.plan import DoesNotFitError, plan, planned_event
+
+
+async def take(
+    engine: AsyncEngine, by_mail: Callable[[Event], bool], messages: Sequence[Message]
+) -> list[Rejected]:
+    """Plan the deliveries of a batch; the messages that can't be stored, which are rejected and touch no other.
+
+    `by_mail` says which events the payer gets a mail about.
+    """
+    planned, rejected = [], []
+    for message in messages:
+        try:
+            planned.append(planned_event(message, by_mail=by_mail(message.event)))
+        except DoesNotFitError as error:
+            rejected.append(Rejected(message, "does_not_fit", str(error)))
+    async with engine.begin() as connection:
+        await plan(connection, planned)
+    return rejected

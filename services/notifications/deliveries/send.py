@@ -1,0 +1,217 @@
+"""The sender: claims what is due, sends it outside any transaction, and records the outcomes in sets.
+
+Attempts run side by side, each lane in its own places; while the database is busy with one set, the next one gathers.
+Delivery is at least once: a sender that dies between a sending and its record sends that one again. A delivery that the
+database refuses is found by halving and ended by itself (bury.py), so that it stops no other.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import Counter as Tally
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from messaging.transient import backoff_seconds
+from services.notifications import metrics
+from services.notifications.deliveries.bury import bury, of_attempt, of_unclaimed
+from services.notifications.deliveries.claim import Lane, claim, claim_these, list_due
+from services.notifications.deliveries.narrow import is_of_a_row, narrow
+from services.notifications.deliveries.outcomes import (
+    Delivered,
+    Delivery,
+    Later,
+    Never,
+    Outcome,
+    Outlet,
+)
+from services.notifications.deliveries.record import MOST_ATTEMPTS, Attempt, record
+from services.notifications.recipients.addresses import channel_ids
+
+# How soon a delivery that becomes due is seen. Mail and webhooks are not waited for at a screen.
+POLL_SECONDS = 0.25
+# A channel that was added is seen this soon.
+CHANNELS_SECONDS = 5.0
+
+log = structlog.get_logger()
+
+
+class Sender:
+    """Sends over `outlets`, by medium; `places` is how many attempts of one lane may run at once, by medium."""
+
+    def __init__(
+        self, engine: AsyncEngine, outlets: Mapping[str, Outlet], places: Mapping[str, int]
+    ) -> None:
+        self._engine = engine
+        self._outlets = outlets
+        self._places = places
+        self._running: Tally[Lane] = Tally()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._finished: list[Attempt] = []
+        self._news = asyncio.Event()
+        self._channels: list[str] = []
+        self._channels_until = 0.0
+        self._stopping = False
+        # Deliveries that the database lets us neither claim nor end.
+        self._stuck: set[UUID] = set()
+
+    async def run(self) -> None:
+        """Send until `stop`, and then to the end what has begun."""
+        failures = 0
+        while not self._stopping:
+            self._news.clear()
+            try:
+                busy = await self._turn()
+            except Exception as error:
+                # What is finished stays in hand; should its lease end meanwhile, it is sent again.
+                failures += 1
+                log.warning("sender_failed", error=type(error).__name__)
+                await asyncio.sleep(backoff_seconds(failures))
+                continue
+            failures = 0
+            if not busy:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(POLL_SECONDS):
+                        await self._news.wait()
+        await self.drain()
+
+    def stop(self) -> None:
+        """Claim nothing more. Not by cancelling `run`: what it has just claimed would wait for its lease to end."""
+        self._stopping = True
+        self._news.set()
+
+    async def run_once(self) -> int:
+        """Try what is due, as far as there are places, to the end; how many were tried."""
+        self._channels_until = 0.0
+        await self._turn()
+        tried = len(self._tasks)
+        await self.drain()
+        return tried
+
+    async def drain(self) -> None:
+        """Let the attempts that run come to their end, which their timeouts bound, and record them."""
+        await asyncio.gather(*self._tasks)
+        await self._turn(claiming=False)
+
+    async def _turn(self, *, claiming: bool = True) -> int:
+        """Record what is finished and claim what is due; how many rows that were.
+
+        In one transaction, unless the database refuses it: then apart, so that what it refuses is found and ended.
+        """
+        finished = self._finished[:]
+        try:
+            return await self._together(finished, claiming=claiming)
+        except Exception as error:
+            if not is_of_a_row(error):
+                raise
+            log.warning("turn_refused", error=type(error).__name__, finished=len(finished))
+        await self._record_apart(finished)
+        return len(finished) + (await self._claim_apart() if claiming else 0)
+
+    async def _together(self, finished: Sequence[Attempt], *, claiming: bool) -> int:
+        claimed, counted = [], 0
+        async with self._engine.begin() as connection:
+            if finished:
+                counted = await record(connection, finished)
+            if claiming:
+                await self._look_for_channels(connection)
+                claimed = await claim(connection, self._free_places(), self._stuck)
+        self._let_go(finished, counted)
+        self._begin(claimed)
+        return len(finished) + len(claimed)
+
+    async def _record_apart(self, finished: Sequence[Attempt]) -> None:
+        async def work(attempts: Sequence[Attempt]) -> None:
+            async with self._engine.begin() as connection:
+                counted = await record(connection, attempts)
+            self._let_go(attempts, counted)
+
+        for attempt, error in await narrow(finished, work):
+            if not await bury(self._engine, of_attempt(attempt), error):
+                self._stuck.add(attempt.delivery.id)
+            self._let_go([attempt], 1)
+
+    async def _claim_apart(self) -> int:
+        begun = 0
+
+        async def work(ids: Sequence[UUID]) -> None:
+            nonlocal begun
+            async with self._engine.begin() as connection:
+                claimed = await claim_these(connection, ids)
+            # At once: should a later half fail, these are ours already.
+            self._begin(claimed)
+            begun += len(claimed)
+
+        async with self._engine.begin() as connection:
+            await self._look_for_channels(connection)
+            media = dict(await list_due(connection, self._free_places(), self._stuck))
+        for id, error in await narrow(list(media), work):
+            if not await bury(self._engine, of_unclaimed(id, media[id]), error):
+                self._stuck.add(id)
+        return begun
+
+    def _let_go(self, attempts: Sequence[Attempt], counted: int) -> None:
+        # What is recorded is out of our hands; an attempt that did not count had lost its lease.
+        recorded = {(each.delivery.id, each.delivery.lease) for each in attempts}
+        self._finished = [
+            each
+            for each in self._finished
+            if (each.delivery.id, each.delivery.lease) not in recorded
+        ]
+        metrics.LEASES_LOST.inc(len(attempts) - counted)
+
+    def _begin(self, claimed: Sequence[Delivery]) -> None:
+        for delivery in claimed:
+            self._running[_lane(delivery)] += 1
+            task = asyncio.create_task(self._attempt(delivery))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _look_for_channels(self, connection: AsyncConnection) -> None:
+        if time.monotonic() >= self._channels_until:
+            self._channels = await channel_ids(connection)
+            self._channels_until = time.monotonic() + CHANNELS_SECONDS
+
+    def _free_places(self) -> dict[Lane, int]:
+        return {
+            (medium, channel): places - self._running[medium, channel]
+            for medium, places in self._places.items()
+            for channel in self._channels
+        }
+
+    async def _attempt(self, delivery: Delivery) -> None:
+        outcome: Outcome
+        with metrics.ATTEMPT_SECONDS.labels(delivery.medium).time():
+            try:
+                outcome = await self._send(delivery)
+            except Exception as error:
+                # A fault of ours. It is retried and ends up visible; the text may quote the content, so it is left out.
+                outcome = Later(f"error_{type(error).__name__}")
+                log.warning("attempt_failed", delivery=str(delivery.id), error=type(error).__name__)
+        metrics.ATTEMPTS.labels(delivery.medium, _word(outcome)).inc()
+        self._running[_lane(delivery)] -= 1
+        self._finished.append(Attempt(delivery, outcome))
+        self._news.set()
+
+    async def _send(self, delivery: Delivery) -> Outcome:
+        # Claimed more often than the schedule allows: each sender that had it died before it could record an outcome.
+        if delivery.attempts > MOST_ATTEMPTS:
+            return Never("attempts_exhausted")
+        return await self._outlets[delivery.medium].send(delivery)
+
+
+def _lane(delivery: Delivery) -> Lane:
+    return delivery.medium, delivery.channel
+
+
+def _word(outcome: Outcome) -> str:
+    match outcome:
+        case Delivered():
+            return "delivered"
+        case Later():
+            return "later"
+        case Never():
+            return "never"

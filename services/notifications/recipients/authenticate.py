@@ -1,0 +1,23 @@
+"""Who is calling: the token of a channel, as a FastAPI dependency. A revoked token stops within two seconds."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from chassis.bearer import Callers
+from services.notifications.recipients.tokens import channel_of
+
+_CALLERS = Callers(
+    channel_of,
+    realm="meterhall-notifications",
+    missing="Send `Authorization: Bearer mhn_…` with a token of your channel.",
+)
+
+
+async def authenticate(request: Request) -> str:
+    """The calling channel; raises Problem 401 that says what to do."""
+    return await _CALLERS.of(request)
+
+
+# A parameter of a route: the id of the channel that calls it.
+CallingChannel = Annotated[str, Depends(authenticate)]

@@ -1,0 +1,56 @@
+"""Channels and their tokens at this service: `mhn_<prefix>_<secret>`. The token is shown once; we keep its SHA-256.
+
+A channel may have several, so that they can be changed without a gap.
+"""
+
+from pydantic import TypeAdapter, ValidationError
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chassis.bearer import TokenRefusedError, hash_of, new_token, opens, prefix_of
+from events.payments import ChannelId
+
+_ADD = text("INSERT INTO channels (id) VALUES (:id) ON CONFLICT DO NOTHING")
+_ISSUE = text("INSERT INTO tokens (prefix, channel, hash) VALUES (:prefix, :channel, :hash)")
+_REVOKE = text("""
+    UPDATE tokens SET revoked_at = now() WHERE prefix = :prefix AND revoked_at IS NULL RETURNING channel
+""")
+_FIND = text("SELECT channel, hash FROM tokens WHERE prefix = :prefix AND revoked_at IS NULL")
+
+_CHANNEL_ID: TypeAdapter[str] = TypeAdapter(ChannelId)
+
+
+def check_channel(channel: str) -> str:
+    """The channel's id; raises ValueError for a text that can't be one."""
+    try:
+        return _CHANNEL_ID.validate_python(channel)
+    except ValidationError:
+        raise ValueError(
+            f"{channel!r} is no channel id: use small letters, digits and hyphens, at most 40"
+        ) from None
+
+
+async def add_channel(connection: AsyncConnection, channel: str) -> str:
+    """A new token for the channel, which is added when it is not known yet: the only time that the token is seen."""
+    await connection.execute(_ADD, {"id": channel})
+    token = new_token("mhn")
+    about = {"prefix": prefix_of(token), "channel": channel, "hash": hash_of(token)}
+    await connection.execute(_ISSUE, about)
+    return token
+
+
+async def revoke_token(connection: AsyncConnection, token_or_prefix: str) -> str | None:
+    """Revoke a token by itself or by its prefix; the channel that it belonged to, or None."""
+    revoked = await connection.execute(_REVOKE, {"prefix": prefix_of(token_or_prefix)})
+    channel: str | None = revoked.scalar_one_or_none()
+    return channel
+
+
+async def channel_of(connection: AsyncConnection, token: str) -> str:
+    """The channel that this token belongs to; raises TokenRefusedError."""
+    row = (await connection.execute(_FIND, {"prefix": prefix_of(token)})).one_or_none()
+    if not opens(token, row.hash if row else None) or row is None:
+        raise TokenRefusedError(
+            "This token is not known or was revoked. Ask the operator for a new one."
+        )
+    return str(row.channel)

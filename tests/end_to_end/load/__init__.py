@@ -1,0 +1,1 @@
+"""Payments and lookups by the hundred, as wallet apps send them."""

@@ -1,0 +1,112 @@
+"""Payments by the hundred, as a wallet app sends them: the bills that they pay, commands, and the end of all of it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any, TypeVar
+from uuid import UUID
+
+import aiohttp
+from kafka.errors import KafkaError
+
+from events.ids import uuid7
+from events.payments import PayBill, PspFunding, WalletFunding
+from sandbox.demo.day import amount_for
+from sandbox.demo.wallet_app import WalletApp, WalletError
+from sandbox.local_city import CHANNEL, LocalCity
+from tests.end_to_end import city_books
+
+AnswerT = TypeVar("AnswerT")
+OwedBill = dict[str, Any]
+OPEN_STATES = frozenset(("accepted", "authorized", "applied"))
+
+
+async def owed_bills(
+    city: LocalCity, wallet: WalletApp, wanted: Mapping[str, int]
+) -> dict[str, list[OwedBill]]:
+    """So many unpaid bills of each biller, looked up; each has its biller and its account number."""
+    found: dict[str, list[OwedBill]] = {biller: [] for biller in wanted}
+    places = asyncio.Semaphore(32)
+
+    async def look_up(biller: str, account: str) -> None:
+        async with places:
+            if len(found[biller]) < wanted[biller]:
+                answer = await wallet.look_up(biller, account)
+                own = {"biller_id": biller, "account_number": account}
+                found[biller] += [
+                    {**bill, **own} for bill in answer.get("bills", ()) if bill["payable"]
+                ]
+
+    url = f"{city.home.url('billers')}/sandbox/accounts?owing=true&limit=100000&biller="
+    async with asyncio.TaskGroup() as group:
+        for biller in wanted:
+            for account in city_books.fetch(url + biller):
+                group.create_task(look_up(biller, account))
+    for biller, bills in found.items():
+        assert len(bills) >= wanted[biller], f"{biller} is owed only {len(bills)} bills"
+        del bills[wanted[biller] :]
+    return found
+
+
+def evenly(city: LocalCity, count: int) -> dict[str, int]:
+    """As many of each biller of the city as it takes to have `count` in all."""
+    billers = [str(row["id"]) for row in city.billers()]
+    return {biller: -(-count // len(billers)) for biller in billers}
+
+
+def pay_bill(bill: OwedBill, payer: str, payment_method: str | None = None) -> PayBill:
+    """The command that pays this bill, from the payer's wallet or with a means of payment at the PSP."""
+    return PayBill(
+        payment_id=uuid7(),
+        channel=CHANNEL,
+        payer=payer,
+        bill_id=UUID(str(bill["id"])),
+        amount_minor=amount_for(bill),
+        currency=bill["currency"],
+        funding=PspFunding(payment_method=payment_method) if payment_method else WalletFunding(),
+    )
+
+
+async def insist(call: Callable[[], Awaitable[AnswerT]], seconds: float = 180.0) -> AnswerT:
+    """Call again until it is answered, as a wallet does whose request came to nothing; a refusal is an answer."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while True:
+        try:
+            return await call()
+        except WalletError as error:
+            if error.status < 500:
+                raise
+            trouble: Exception = error
+        except (aiohttp.ClientError, KafkaError, OSError, TimeoutError) as error:
+            trouble = error
+        if asyncio.get_running_loop().time() > deadline:
+            raise trouble
+        await asyncio.sleep(0.5)
+
+
+async def ended(city: LocalCity, ids: Collection[UUID], seconds: float) -> set[UUID]:
+    """Wait until these payments have come to an end, at most so long; those that have not. Who has died is revived."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while True:
+        city.revive()
+        known = await city_books.payments(city)
+        open_ids = {id for id in ids if id not in known or known[id].state in OPEN_STATES}
+        if not open_ids or asyncio.get_running_loop().time() > deadline:
+            return open_ids
+        await asyncio.sleep(0.5)
+
+
+async def published(city: LocalCity) -> None:
+    """Wait until both relays have nothing left to publish."""
+    deadline = asyncio.get_running_loop().time() + 60
+    for schema in ("billing", "notifications"):
+        while True:
+            rows = await city_books.query(
+                city,
+                "SELECT count(*) AS left FROM outbox, outbox_cursor"
+                " WHERE NOT pg_visible_in_snapshot(xid, prev)",
+                schema,
+            )
+            if not rows[0]["left"]:
+                break
+            assert asyncio.get_running_loop().time() < deadline, f"{schema} still has {rows[0]}"
+            await asyncio.sleep(0.2)
