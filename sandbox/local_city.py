@@ -15,8 +15,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Self
 
+from chassis.china import CHINA
 from sandbox import catalogue
-from sandbox.china_time import CHINA
 from sandbox.home import Home, write_private
 from sandbox.local.create_database import create_database
 from sandbox.local.kafka import Kafka

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from chassis.china import CHINA
 from sandbox.billers.biller_list import BILLERS, SandboxBiller, account_number
 from sandbox.billers.biller_store import BillerStore
-from sandbox.china_time import CHINA
 
 INSERT_BILL = """
     INSERT INTO bills (biller, bill_number, account_number, period, amount_minor, rule, min_minor, max_minor,

@@ -4,12 +4,12 @@ import json
 import urllib.request
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+from chassis.china import day_of, today
 from chassis.output import money, table
-from sandbox.china_time import CHINA
 from sandbox.demo.day import DemoOutcome
 from sandbox.local.ports import NotReadyError
 from sandbox.local_city import LocalCity
@@ -17,7 +17,7 @@ from sandbox.local_city import LocalCity
 
 def days_since(began: datetime) -> list[date]:
     """The days of the books that the demo touched: two, when it ran over midnight in China."""
-    first, last = (at.astimezone(CHINA).date() for at in (began, datetime.now(UTC)))
+    first, last = day_of(began), today()
     return [first] if first == last else [first, last]
 
 

@@ -15,10 +15,10 @@ from uuid import UUID, uuid4
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from chassis.china import CHINA
 from events.ids import uuid7
 from events.payments import PayBill, PspFunding
 from events.topics import DEAD_LETTERS, PAYMENT_COMMANDS, PAYMENT_GROUP
-from sandbox.china_time import CHINA
 from sandbox.demo import evening
 from sandbox.demo.day import amount_for
 from sandbox.demo.wallet_app import WalletApp, WalletError
