@@ -22,14 +22,7 @@ from tests.support.rooms import SHARED, foreign_tables
 
 KeyT = TypeVar("KeyT")
 
-STILL_LONG_FUNCTIONS = {
-    ("chassis/database.py", "connect"),
-    ("messaging/consume.py", "subscribe"),
-    ("messaging/dead_letters.py", "dead_letter"),
-    ("messaging/outbox.py", "outbox_tables"),
-    ("services/billing/cli/ledger.py", "verify"),
-    ("services/billing/use_cases.py", "open_use_cases"),
-}
+STILL_LONG_FUNCTIONS: set[tuple[str, str]] = set()
 STILL_FULL_FOLDERS = {
     "benchmarks",
     "benchmarks/soak",

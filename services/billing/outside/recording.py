@@ -18,8 +18,8 @@ ACTION_POLL_SECONDS = 15.0
 CASE_AFTER = timedelta(hours=24)
 
 
-class Result(Protocol):
-    """How far a payment, a refund or a top-up came."""
+class Recordable(Protocol):
+    """How far a payment, a refund or a top-up came: what recording all of them needs."""
 
     turn: Turn
     case: str | None
@@ -45,7 +45,7 @@ def is_news(rank: int, rank_now: int, *, held: bool, gives_up: bool) -> bool:
 
 async def record_errands(
     connection: AsyncConnection,
-    results: Sequence[Result],
+    results: Sequence[Recordable],
     locked: Mapping[Key, Row[Any]],
     ended: Collection[Subject],
 ) -> None:
@@ -71,7 +71,7 @@ def overdue(turn: Turn, row: Row[Any]) -> str | None:
     return f"{turn.leg} has had no answer since {since:%F %T %Z}; it is asked for again until there is one"
 
 
-def case_of(result: Result, locked: Mapping[Key, Row[Any]], kind: str) -> list[NewCase]:
+def case_of(result: Recordable, locked: Mapping[Key, Row[Any]], kind: str) -> list[NewCase]:
     """The case that this result opens: what its legs found, or an answer that is overdue."""
     if result.case:
         return [NewCase(result.subject, kind, result.case)]
