@@ -11,9 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from events import EVENT_TYPES, asyncapi, reference
-from events.compatibility import breaches, topic_breaches
-from events.json_schema import schema_of
+from events import EVENT_TYPES
+from events.documents import asyncapi, reference
+from events.documents.compatibility import breaches, topic_breaches
+from events.documents.json_schema import schema_of
 from events.topics import ALL_TOPICS
 
 ROOT = Path(__file__).parent.parent

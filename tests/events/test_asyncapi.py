@@ -11,10 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator, Draft202012Validator
 
-from events import EVENT_TYPES, asyncapi
+from events import EVENT_TYPES
+from events.documents import asyncapi
+from events.documents.json_schema import schema_of
 from events.envelope import headers
 from events.ids import uuid7
-from events.json_schema import schema_of
 from events.topics import ALL_TOPICS, COMMAND_TOPICS, DEAD_LETTERS, TOPICS
 from tests.events.instances import instances
 

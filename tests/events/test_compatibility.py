@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from events import EVENT_TYPES
-from events.compatibility import breaches, topic_breaches
-from events.json_schema import schema_of
+from events.documents.compatibility import breaches, topic_breaches
+from events.documents.json_schema import schema_of
 from events.schema import topics
 from tests.events.instances import instances
 

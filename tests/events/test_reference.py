@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from events import EVENT_TYPES, reference
+from events import EVENT_TYPES
+from events.documents import reference
 from events.schema import PAGE
 from events.topics import DEAD_LETTERS, TOPICS
 

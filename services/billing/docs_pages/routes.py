@@ -12,8 +12,8 @@ from starlette.exceptions import HTTPException
 from swagger_ui_bundle import swagger_ui_path  # type: ignore[import-untyped]
 
 from chassis.pages import SAFE_HEADERS, page_headers
-from events import asyncapi
-from events.reference import type_of
+from events.documents import asyncapi
+from events.documents.reference import type_of
 from services.billing.docs_pages.openapi import as_3_0
 from services.billing.docs_pages.problem_types import PROBLEM_TYPES
 

@@ -13,7 +13,8 @@ from fastapi import FastAPI
 from jsonschema import Draft4Validator
 
 from chassis import problems
-from events import EVENT_TYPES, asyncapi
+from events import EVENT_TYPES
+from events.documents import asyncapi
 from services.billing import docs_pages
 from services.billing.bills import routes as bills_routes
 from services.billing.catalog import routes as catalog_routes

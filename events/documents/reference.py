@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from events import EVENT_TYPES
-from events.asyncapi import OPERATIONS, keys_of, on
-from events.json_schema import schema_of
+from events.documents.asyncapi import OPERATIONS, keys_of, on
+from events.documents.json_schema import schema_of
 from events.message import Event
 from events.topics import DAY_MS, DEAD_LETTERS, TOPICS, Topic
 

@@ -7,8 +7,8 @@ notifications', or the operators'.
 from typing import Any, NamedTuple
 
 from events import EVENT_TYPES
+from events.documents.json_schema import schema_of
 from events.envelope import CONTENT_TYPE
-from events.json_schema import schema_of
 from events.message import Event
 from events.signature import HEADER as SIGNATURE
 from events.topics import (
