@@ -1,4 +1,4 @@
-"""The web's half of payments, served over TCP, and a Kafka in between that delivers what it promised."""
+"""The HTTP door, served over TCP, and a Kafka in between that delivers its commands."""
 
 import asyncio
 from collections.abc import AsyncIterator

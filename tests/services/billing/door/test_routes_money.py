@@ -2,8 +2,8 @@
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from tests.services.billing.door.web import Wallet, deliver, problem
 from tests.services.billing.payments import books
-from tests.services.billing.payments.web import Wallet, deliver, problem
 from tests.support.errands import PayingProcess
 from tests.support.factories import (
     fund_wallet,

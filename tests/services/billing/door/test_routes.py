@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.ids import uuid7
 from services.billing.door.problems import ADVICE
+from tests.services.billing.door.web import Wallet, deliver, problem
 from tests.services.billing.payments import books
-from tests.services.billing.payments.web import Wallet, deliver, problem
 from tests.support.errands import PayingProcess
 from tests.support.factories import (
     fund_wallet,
