@@ -93,7 +93,7 @@ def give_up_promise(
     id: Annotated[UUID, typer.Argument(help="Of a promised payment, refund or top-up.")],
 ) -> None:
     """End a promise whose command is lost: its wallet sees it failed. If the command comes after all, that counts."""
-    from services.billing.door.promises import give_up
+    from services.billing.door.unkept import give_up
 
     async def write() -> str | None:
         async with transaction() as connection:

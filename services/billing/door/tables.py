@@ -17,6 +17,9 @@ from sqlalchemy import (
 from events import bounds
 from services.billing.database import metadata
 
+# What a wallet is shown as the state of a promise whose command became a dead letter.
+NOT_ACCEPTED = "not_accepted"
+
 # What the HTTP door has promised: until the worker has looked, this row is the payment that the wallet asks for.
 payment_requests = Table(
     "payment_requests",

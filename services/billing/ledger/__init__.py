@@ -2,7 +2,13 @@
 out of balance; they are append-only by the database's privileges, and a correction is a new transfer.
 """
 
-from services.billing.ledger.balances import TrialBalance, TrialBalanceRow, trial_balance
+from services.billing.ledger.balances import (
+    TrialBalance,
+    TrialBalanceRow,
+    WalletBalance,
+    trial_balance,
+    wallet_balances,
+)
 from services.billing.ledger.hold import Hold, end_posted, set_aside, void
 from services.billing.ledger.movements import (
     Account,
@@ -73,6 +79,7 @@ __all__ = [
     "TrialBalance",
     "TrialBalanceRow",
     "Verified",
+    "WalletBalance",
     "adjustment",
     "bank",
     "booked",
@@ -105,4 +112,5 @@ __all__ = [
     "verify",
     "void",
     "wallet",
+    "wallet_balances",
 ]

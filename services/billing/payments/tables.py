@@ -61,6 +61,8 @@ TRANSITIONS: dict[State, tuple[State, ...]] = {
 OPEN = (State.ACCEPTED, State.AUTHORIZED, State.APPLIED)
 # While a payment is in one of these, its bill can't be paid by another one.
 HOLDS_BILL = (*OPEN, State.SUCCEEDED, State.PARTIALLY_REFUNDED)
+# The payer's money was taken; some or all of it may have gone back since.
+CAPTURED = (State.SUCCEEDED, State.PARTIALLY_REFUNDED, State.REFUNDED, State.REVERSED)
 # It has ended, and nobody has the payer's money.
 WITHOUT_MONEY = (State.VOIDED, State.REJECTED, State.DECLINED)
 
@@ -68,6 +70,12 @@ WITHOUT_MONEY = (State.VOIDED, State.REJECTED, State.DECLINED)
 IS_OPEN = one_of("state", OPEN)
 HOLDS_ITS_BILL = one_of("state", HOLDS_BILL)
 
+# What other rooms may know, as relations for their SQL: PostgreSQL takes them apart like views.
+SHOWN = """(
+    SELECT id, channel_id, payer, bill_id, amount_minor, currency, state, reason, action_url, refunded_minor,
+        captured_minor - refunded_minor - refund_pending_minor AS left_minor, created_at, finished_at
+    FROM payments)"""
+HELD_BILLS = f"(SELECT bill_id FROM payments WHERE {HOLDS_ITS_BILL})"  # noqa: S608 - the states are our own
 
 payments = Table(
     "payments",
@@ -101,8 +109,7 @@ payments = Table(
         name="refunds_within_capture",
     ),
     CheckConstraint(
-        "(state IN ('succeeded', 'partially_refunded', 'refunded', 'reversed')) = (captured_minor > 0)",
-        name="captured_when_succeeded",
+        f"({one_of('state', CAPTURED)}) = (captured_minor > 0)", name="captured_when_succeeded"
     ),
     CheckConstraint(f"({IS_OPEN}) = (finished_at IS NULL)", name="finished_once"),
     # At most one live payment per bill.

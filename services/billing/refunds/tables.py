@@ -21,6 +21,7 @@ from chassis.database import one_of
 from events import bounds
 from services.billing.database import metadata
 from services.billing.outside.columns import ending_columns
+from services.billing.payments import tables as payments
 
 
 class RefundState(StrEnum):
@@ -38,6 +39,11 @@ OPEN = (RefundState.ACCEPTED, RefundState.UNAPPLIED)
 ENDED = (RefundState.SUCCEEDED, RefundState.FAILED)
 # As SQL.
 IS_OPEN = one_of("state", OPEN)
+
+# What other rooms may know, as a relation for their SQL. The channel and the currency are the payment's.
+SHOWN = f"""(
+    SELECT f.id, p.channel_id, f.payment_id, f.amount_minor, p.currency, f.state, f.reason, f.created_at, f.finished_at
+    FROM refunds f JOIN {payments.SHOWN} p ON p.id = f.payment_id)"""  # noqa: S608 - our own text
 
 refunds = Table(
     "refunds",

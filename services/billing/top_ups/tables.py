@@ -32,6 +32,11 @@ class TopUpState(StrEnum):
 # As SQL.
 IS_OPEN = one_of("state", [TopUpState.ACCEPTED])
 
+# What other rooms may know, as a relation for their SQL.
+SHOWN = """(
+    SELECT id, channel_id, payer, amount_minor, currency, state, reason, action_url, created_at, finished_at
+    FROM top_ups)"""
+
 top_ups = Table(
     "top_ups",
     metadata,

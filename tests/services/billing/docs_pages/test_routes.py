@@ -20,7 +20,7 @@ from services.billing.catalog import routes as catalog_routes
 from services.billing.docs_pages.openapi import as_3_0
 from services.billing.docs_pages.problem_types import PROBLEM_TYPES
 from services.billing.door import routes as payments_routes
-from services.billing.door.problems import ADVICE
+from services.billing.door.objections import ADVICE
 from services.billing.receipts import routes as receipts_routes
 
 ROOT = Path(__file__).parents[4]

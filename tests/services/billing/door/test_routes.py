@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.ids import uuid7
-from services.billing.door.problems import ADVICE
+from services.billing.door.objections import ADVICE
 from tests.services.billing.door.web import Wallet, deliver, problem
 from tests.services.billing.payments import books
 from tests.support.errands import PayingProcess

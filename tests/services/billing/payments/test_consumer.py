@@ -4,7 +4,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.ids import uuid7
-from services.billing.door.promises import Promises
+from services.billing.door.unkept import Promises
 from tests.services.billing.door.web import message
 from tests.services.billing.payments import books
 from tests.services.billing.payments.city import City

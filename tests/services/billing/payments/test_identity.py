@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from events.ids import derived_id, uuid7
-from services.billing.door.promises import Promises
+from services.billing.door.unkept import Promises
 from services.billing.refunds import Reversal
 from tests.services.billing.door.web import message
 from tests.services.billing.payments import books

@@ -1,4 +1,4 @@
-"""What a wallet is told at once when a payment or a top-up can't begin, and what it can do about it."""
+"""Objections: why something can't begin, as its wallet is told at once. The worker decides again, and finally."""
 
 from chassis.problems import Problem
 
@@ -21,7 +21,12 @@ ADVICE = {
 
 
 def objection(reason: str) -> Problem:
-    """The problem that says why a payment can't begin, and what to do."""
+    """The problem that says why a payment or a top-up can't begin, and what to do."""
     status, advice = ADVICE[reason]
     title = reason.replace("_", " ").capitalize()
     return Problem(status, reason.replace("_", "-"), title, advice, reason=reason)
+
+
+def not_found(what: str) -> Problem:
+    """The problem of an id that the channel has given to nothing of this kind."""
+    return Problem(404, "not-found", f"No such {what}", f"This channel has no {what} with that id.")
