@@ -15,7 +15,7 @@ from services.billing.payments.accept import reason_against
 from services.billing.payments.tables import HELD_BILLS
 from services.billing.subject import Kind
 
-_HELD = text(f"SELECT bill_id FROM {HELD_BILLS} b WHERE bill_id = ANY(CAST(:bills AS uuid[]))")  # noqa: S608 - ours
+_HELD = text(f"SELECT bill_id FROM {HELD_BILLS} b WHERE bill_id = ANY(CAST(:bill_ids AS uuid[]))")  # noqa: S608 - ours
 
 
 async def examine(
@@ -25,7 +25,7 @@ async def examine(
     ids = [each.bill_id for each in commands]
     bills = await find_bills(connection, ids)
     limits = await payment_limits(connection)
-    held = set((await connection.execute(_HELD, {"bills": ids})).scalars())
+    held = set((await connection.execute(_HELD, {"bill_ids": ids})).scalars())
     found: list[Promise | Problem] = []
     for each in commands:
         reason = reason_against(each, bills.get(each.bill_id), limits)

@@ -16,7 +16,7 @@ from services.billing.subject import Kind
 # All of a promised payment can be refunded: whether it succeeds is known when the refund's command comes behind it.
 _FIND = text(f"""
     WITH asked AS (
-        SELECT DISTINCT id, channel_id FROM unnest(CAST(:ids AS uuid[]), CAST(:channels AS text[])) a (id, channel_id))
+        SELECT DISTINCT a.* FROM unnest(CAST(:ids AS uuid[]), CAST(:channel_ids AS text[])) a (id, channel_id))
     SELECT id, channel_id, p.payer, p.amount_minor, p.currency, p.state, p.left_minor
     FROM asked JOIN {ACCEPTED[Kind.PAYMENT]} p USING (id, channel_id)
     UNION ALL
@@ -27,7 +27,7 @@ _FIND = text(f"""
 
 
 @dataclass(frozen=True, slots=True)
-class Refundable:
+class LeftToRefund:
     """A payment, or the promise of one, as far as a refund is checked against it."""
 
     payer: str
@@ -43,14 +43,14 @@ async def examine(
     """For each of these refunds the objection as things stand, or else its promise."""
     asked = {
         "ids": [each.payment_id for each in commands],
-        "channels": [each.channel for each in commands],
+        "channel_ids": [each.channel for each in commands],
     }
     rows = await connection.execute(_FIND, asked)
-    payments = {(id, channel): Refundable(*about) for id, channel, *about in rows}
+    payments = {(id, channel): LeftToRefund(*about) for id, channel, *about in rows}
     return [_examine(each, payments.get((each.payment_id, each.channel))) for each in commands]
 
 
-def _examine(command: RefundPayment, payment: Refundable | None) -> Promise | Problem:
+def _examine(command: RefundPayment, payment: LeftToRefund | None) -> Promise | Problem:
     if payment is None:
         return not_found("payment")
     if payment.left_minor <= 0:
@@ -64,7 +64,7 @@ def _examine(command: RefundPayment, payment: Refundable | None) -> Promise | Pr
     return _promise(command, payment)
 
 
-def _promise(command: RefundPayment, payment: Refundable) -> Promise:
+def _promise(command: RefundPayment, payment: LeftToRefund) -> Promise:
     return Promise(
         command.refund_id,
         Kind.REFUND,

@@ -1,7 +1,7 @@
 """The PSP's webhooks: verified, kept once for ever, and taken as a hint to look now.
 
 Events come duplicated and in any order, so none is believed: the errand of the payment, refund or top-up is made due,
-and whoever claims it asks the PSP for the state. For one that has ended an errand is written (late.py). What an event
+and whoever claims it asks the PSP for the state. For one that has ended an errand is written (late/). What an event
 is about is told by its object and not by its type.
 """
 

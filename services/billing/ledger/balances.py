@@ -11,7 +11,6 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-
 from services.billing.ledger.movements import wallet_address
 
 # One statement sees one snapshot, so payments that go on meanwhile can't unbalance it.
