@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.problems import Problem
 from events.payments import RefundPayment
+from services.billing.docs_pages.problem_types import MORE_THAN_IS_LEFT, NOT_REFUNDABLE
 from services.billing.door.objections import not_found
 from services.billing.door.promise import ACCEPTED, UNKEPT, Promise
 from services.billing.payments.tables import CAPTURED
@@ -57,10 +58,10 @@ def _examine(command: RefundPayment, payment: LeftToRefund | None) -> Promise | 
         detail = "Nothing of this payment is left to give back."
         if payment.state not in CAPTURED:
             detail = "Only a payment that has succeeded can be refunded."
-        return Problem(409, "not-refundable", "Not refundable", detail)
+        return Problem(NOT_REFUNDABLE, detail)
     if command.amount_minor is not None and command.amount_minor > payment.left_minor:
         detail = f"At most {payment.left_minor} (minor units of {payment.currency}) are left."
-        return Problem(422, "more-than-is-left", "More than is left", detail)
+        return Problem(MORE_THAN_IS_LEFT, detail)
     return _promise(command, payment)
 
 

@@ -16,6 +16,7 @@ import errands
 from chassis.problems import Problem
 from chassis.route import engine_of
 from events import bounds
+from services.billing.docs_pages.problem_types import BAD_SIGNATURE
 from services.billing.institutions import PSP
 from services.billing.late import note as late
 from services.billing.psp import (
@@ -44,7 +45,7 @@ async def receive(request: Request) -> dict[str, str]:
     try:
         event = verify_webhook(payload, header, secret, time.time())
     except BadSignature as error:
-        raise Problem(400, "bad-signature", "The signature does not hold", str(error)) from error
+        raise Problem(BAD_SIGNATURE, str(error)) from error
     async with engine_of(request).begin() as connection:
         fresh = await keep(connection, event)
     return {"received": "now" if fresh else "before"}
