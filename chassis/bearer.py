@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 from fastapi import Request
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from chassis.problems import Problem
+from chassis.problems import UNAUTHORIZED, Problem
 from chassis.route import engine_of
 
 CallerT = TypeVar("CallerT")
@@ -80,9 +80,7 @@ class Callers(Generic[CallerT]):
 
     def _unauthorized(self, detail: str) -> Problem:
         return Problem(
-            401,
-            "unauthorized",
-            "Who is calling?",
+            UNAUTHORIZED,
             detail,
             headers={"WWW-Authenticate": f'Bearer realm="{self._realm}"'},
         )

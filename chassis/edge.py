@@ -12,7 +12,7 @@ import structlog
 from prometheus_client import Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from chassis.problems import Problem, answer
+from chassis.problems import BODY_TOO_LARGE, Problem, answer
 
 # A payment is a few hundred bytes; nobody has a reason to send more than this.
 LARGEST_BODY_BYTES = 65_536
@@ -82,4 +82,4 @@ def _fits(headers: dict[bytes, bytes]) -> bool:
 
 def _refusal() -> Problem:
     detail = f"Send a body of at most {LARGEST_BODY_BYTES} bytes, and its Content-Length."
-    return Problem(413, "body-too-large", "The request is too large", detail)
+    return Problem(BODY_TOO_LARGE, detail)

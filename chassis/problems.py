@@ -1,10 +1,11 @@
 """Errors as RFC 9457 problems: what is wrong, and what to do about it.
 
-`type` is a relative URI whose page explains the problem; extensions carry what a program may want to read.
+`type` is a relative URI whose page explains the problem; extensions carry what a program may want to read. Each problem
+is of a declared type: here are those that any service answers with, a service has a table of its own for the rest.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 import structlog
@@ -43,25 +44,104 @@ DOCUMENTED: dict[int | str, dict[str, Any]] = {
 }
 
 
+class ProblemType(NamedTuple):
+    """What a `type` stands for. `slug` ends its address, `means` and `do` are what its page says, and the detail of a
+    problem that has nothing more exact to say."""
+
+    slug: str
+    status: int
+    title: str
+    means: str
+    do: str
+
+
+# What every service may answer.
+NOT_FOUND = ProblemType(
+    "not-found",
+    404,
+    "Not found",
+    "There is no such address, or no such thing for you: what belongs to another channel is not found, either.",
+    "Check the id and that the key is of the channel that made it.",
+)
+METHOD_NOT_ALLOWED = ProblemType(
+    "method-not-allowed",
+    405,
+    "Method not allowed",
+    "The address exists and does not take this method.",
+    "See /docs.",
+)
+HTTP_ERROR = ProblemType(
+    "http-error",
+    400,
+    "The request can't be served",
+    "The request is not proper HTTP for this address.",
+    "Read `detail`.",
+)
+INVALID_REQUEST = ProblemType(
+    "invalid-request",
+    422,
+    "The request is not valid",
+    "A field of the body, the path or the query is missing or has a value that can't be right.",
+    "Correct each field that `errors` names. Repeating the request as it is will not help.",
+)
+BODY_TOO_LARGE = ProblemType(
+    "body-too-large",
+    413,
+    "The request is too large",
+    "The body has more bytes than any honest request.",
+    "Send less.",
+)
+TOO_BROAD = ProblemType(
+    "too-broad",
+    422,
+    "Too many at once",
+    "The filter would take in too much.",
+    "Narrow it as `detail` says.",
+)
+UNAUTHORIZED = ProblemType(
+    "unauthorized",
+    401,
+    "Who is calling?",
+    "There is no key, or it is unknown or revoked.",
+    "Send `Authorization: Bearer …` with a key that your operator issued.",
+)
+UNAVAILABLE = ProblemType(
+    "unavailable",
+    503,
+    "Try again shortly",
+    "The database can't be reached. Nothing of the request was kept.",
+    "Repeat the request with the same Idempotency-Key after `Retry-After` seconds.",
+)
+BAD_ENDPOINT = ProblemType(
+    "bad-endpoint",
+    422,
+    "Webhooks can't go there",
+    "The address is not one that we send to.",
+    "Name a public https address.",
+)
+
+
 class Problem(Exception):  # noqa: N818 - RFC 9457 names it so
     """Raised anywhere below a route; answered as application/problem+json."""
 
     def __init__(
         self,
-        status: int,
-        slug: str,
-        title: str,
-        detail: str,
+        problem_type: ProblemType,
+        detail: str | None = None,
+        *,
+        status: int | None = None,
         headers: Mapping[str, str] | None = None,
         **extensions: Any,
     ) -> None:
+        """`detail` says what this one is about and what to do; `status` is another one than the type's."""
+        detail = detail or f"{problem_type.means} {problem_type.do}"
         super().__init__(detail)
-        self.status = status
+        self.status = status or problem_type.status
         self.headers = dict(headers or {})
         self.body = {
-            "type": f"/problems/{slug}",
-            "title": title,
-            "status": status,
+            "type": f"/problems/{problem_type.slug}",
+            "title": problem_type.title,
+            "status": self.status,
             "detail": detail,
             **extensions,
         }
@@ -109,24 +189,21 @@ def _invalid(error: Any) -> Problem:
         for each in error.errors()
     ]
     said = "; ".join(f"{each['field']}: {each['message']}" for each in errors[:5])
-    return Problem(
-        422, "invalid-request", "The request is not valid", f"Correct {said}", errors=errors
-    )
+    return Problem(INVALID_REQUEST, f"Correct {said}", errors=errors)
 
 
 def _http(error: Any) -> Problem:
-    slug = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http-error")
+    kind = {404: NOT_FOUND, 405: METHOD_NOT_ALLOWED}.get(error.status_code, HTTP_ERROR)
     detail = {
         404: "There is nothing at this address. See /docs for what there is.",
         405: "This address does not take that method. See /docs.",
     }.get(error.status_code, str(error.detail))
-    return Problem(error.status_code, slug, str(error.detail), detail, error.headers)
+    return Problem(kind, detail, status=error.status_code, headers=error.headers)
 
 
 def _unavailable(error: Any) -> Problem:
     log.error("database_unavailable", error=type(error).__name__, said=str(error)[:300])
-    detail = "The database can't be reached. Nothing was kept; try again with the same key."
-    return Problem(503, "unavailable", "Try again shortly", detail, headers={"Retry-After": "1"})
+    return Problem(UNAVAILABLE, headers={"Retry-After": "1"})
 
 
 _ANSWERS: dict[type, Callable[[Any], Problem]] = {

@@ -7,6 +7,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+# What a service may know of its errands, as a relation for its SQL.
+SHOWN = "(SELECT kind, subject, institution, leg, tries, unknown_since, held, due_at FROM errands)"
 # Of a row whose lease has run out nobody knows whether anybody is still at work on it; it can be claimed, so it waits.
 _BACKLOGS = text("""
     SELECT institution, coalesce(e.waiting, 0), coalesce(e.under_way, 0), coalesce(e.unknown, 0), e.oldest_seconds,

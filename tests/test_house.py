@@ -62,13 +62,6 @@ STILL_READ_ELSEWHERE: dict[str, set[str]] = {
     "services/billing/bills/follow.py": {"billers", "payments"},
     "services/billing/bills/import_file.py": {"payments"},
     "services/billing/bills/lookup.py": {"billers", "channels", "errands"},
-    "services/billing/door/follow.py": {"ledger_accounts", "payments", "refunds", "top_ups"},
-    "services/billing/door/promise.py": {"payments"},
-    "services/billing/door/promises.py": {"payments", "refunds", "top_ups"},
-    "services/billing/history.py": {
-        *("cases", "errands", "holds", "ledger_accounts", "outbox", "outside_calls"),
-        *("payment_requests", "payments", "receipts", "refunds", "top_ups", "transfers"),
-    },
     "services/billing/late/note.py": {
         *("accounts", "billers", "bills", "outside_calls", "payments", "refunds", "top_ups"),
     },

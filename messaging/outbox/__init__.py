@@ -4,10 +4,11 @@ from messaging.outbox.cursor import OUTBOX_LOCK, UNPUBLISHED
 from messaging.outbox.outgoing import TYPE_PREFIX, Outgoing, enqueue, new_id, stored_type
 from messaging.outbox.partitions import RETENTION_DAYS, drop_old_partitions, ensure_partitions
 from messaging.outbox.raw import pack_raw, unpack_raw
-from messaging.outbox.tables import LONGEST_KEY, outbox_tables
+from messaging.outbox.tables import LONGEST_KEY, MESSAGES, outbox_tables
 
 __all__ = [
     "LONGEST_KEY",
+    "MESSAGES",
     "OUTBOX_LOCK",
     "RETENTION_DAYS",
     "TYPE_PREFIX",

@@ -27,6 +27,9 @@ LONGEST_KEY = 200
 # Of the relay that leads: its host's name and process id.
 LONGEST_OWNER = 300
 
+# What a service may know of its messages that are still kept, as a relation for its SQL; without dead letters.
+MESSAGES = "(SELECT created_at, key, sequence, type FROM outbox WHERE raw IS NULL)"
+
 
 class Xid8(UserDefinedType[str]):
     """A 64-bit transaction id: it never wraps, so it can be stored."""

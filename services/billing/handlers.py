@@ -17,7 +17,7 @@ from messaging.consumer.broker import subscribe
 from services.billing.bills import consumer as bills
 from services.billing.bills.lookup import Lookups
 from services.billing.channels import Guard
-from services.billing.door.promises import Promises
+from services.billing.door.unkept import Promises
 from services.billing.payments import Payments
 from services.billing.payments import consumer as payments
 from services.billing.refunds import Refunds

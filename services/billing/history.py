@@ -1,6 +1,7 @@
 """The history of a payment or a top-up, in order of time: for operators and auditors. Holds no personal data.
 
-Every table that knows of it is asked once; the outbox only knows what it has not yet dropped with an old partition.
+Each room declares the lines of its own tables; they are read in one statement, so they are of one moment. The outbox
+only knows what it has not yet dropped with an old partition.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,67 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.billing.subject import Kind, Subject
+from errands import listing as errands
+from messaging.outbox import MESSAGES
+from services.billing.door import tables as promises
+from services.billing.ledger import tables as ledger
+from services.billing.outside import tables as outside
+from services.billing.payments import tables as payments
+from services.billing.receipts import tables as receipts
+from services.billing.refunds import tables as refunds
+from services.billing.subject import Kind, LineOrder, Subject
+from services.billing.top_ups import tables as top_ups
+
+_SUBJECTS = text(f"""
+    SELECT '{Kind.PAYMENT}', id FROM {payments.SHOWN} p WHERE id = :id
+    UNION SELECT '{Kind.PAYMENT}', payment_id FROM {refunds.SHOWN} r WHERE id = :id
+    UNION SELECT '{Kind.TOP_UP}', id FROM {top_ups.SHOWN} t WHERE id = :id
+    UNION SELECT CASE kind WHEN '{Kind.REFUND}' THEN '{Kind.PAYMENT}' ELSE kind END,
+        CASE kind WHEN '{Kind.REFUND}' THEN subject ELSE id END FROM {promises.PROMISES} q WHERE id = :id
+""")  # noqa: S608 - our own text
+# A command or an event has the id of its payment or top-up as its key; its type tells which of the two it is.
+_MESSAGES = f"""
+    SELECT created_at, {LineOrder.EVENT}, 'event', '#' || sequence || ' ' || type, NULL, NULL FROM {MESSAGES} m
+    WHERE key = CAST(CAST(:id AS uuid) AS text)
+        AND (type LIKE '%TopUp%' OR type LIKE 'WalletToppedUp.%') = (:kind = '{Kind.TOP_UP}')
+"""  # noqa: S608 - our own text
+_LINES = "\n UNION ALL ".join(
+    (
+        promises.LINES,
+        payments.LINES,
+        top_ups.LINES,
+        refunds.LINES,
+        ledger.LINES,
+        receipts.LINES,
+        outside.LINES,
+        _MESSAGES,
+    )
+)
+_HISTORY = text(f"""
+    WITH RECURSIVE subjects AS (
+        SELECT CAST(:kind AS text) AS kind, CAST(:id AS uuid) AS id, '' AS of
+        UNION ALL
+        SELECT '{Kind.REFUND}', id, 'refund ' || left(CAST(id AS text), 8) || ': ' FROM {refunds.SHOWN} r
+        WHERE payment_id = :id AND :kind = '{Kind.PAYMENT}'
+    ), booked AS (
+        {payments.BOOKED} UNION ALL {top_ups.BOOKED} UNION ALL {refunds.BOOKED}
+        UNION {ledger.CORRECTIONS}
+    ), lines (at, place, what, text, amount_minor, currency) AS (
+        {_LINES}
+    )
+    SELECT at, what, text, amount_minor, currency FROM lines ORDER BY at, place, text
+""")  # noqa: S608 - our own text
+_OPEN = text(f"""
+    SELECT o.kind, o.id, o.state, o.created_at, e.institution, e.leg, e.unknown_since, e.tries, e.held, e.due_at,
+        o.waits_for_payer
+    FROM (
+        SELECT '{Kind.PAYMENT}' AS kind, id, state, created_at, action_url IS NOT NULL AS waits_for_payer
+            FROM {payments.SHOWN} p
+        UNION ALL SELECT '{Kind.REFUND}', id, state, created_at, false FROM {refunds.SHOWN} r
+        UNION ALL SELECT '{Kind.TOP_UP}', id, state, created_at, action_url IS NOT NULL FROM {top_ups.SHOWN} t) o
+    JOIN {errands.SHOWN} e ON e.kind = o.kind AND e.subject = o.id
+    ORDER BY o.created_at LIMIT :limit
+""")  # noqa: S608 - our own text
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,117 +105,6 @@ class Open:
     waits_for_payer: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
-    """Something that a person has to look into."""
-
-    id: int
-    subject: UUID
-    subject_kind: str
-    kind: str
-    note: str
-    opened_at: datetime
-    closed_at: datetime | None
-    closed_because: str | None
-
-
-_SUBJECTS = text("""
-    SELECT 'payment', id FROM payments WHERE id = :id
-    UNION SELECT 'payment', payment_id FROM refunds WHERE id = :id
-    UNION SELECT 'payment', CASE kind WHEN 'refund' THEN subject ELSE id END FROM payment_requests
-        WHERE id = :id AND kind IN ('payment', 'refund')
-    UNION SELECT 'top_up', id FROM top_ups WHERE id = :id
-    UNION SELECT 'top_up', id FROM payment_requests WHERE id = :id AND kind = 'top_up'
-""")
-# `turn` puts what one transaction did at one moment into the order in which it is told.
-_HISTORY = text("""
-    WITH RECURSIVE subjects AS (
-        SELECT CAST(:kind AS text) AS kind, CAST(:id AS uuid) AS id, NULL AS of,
-            coalesce((SELECT u.transfer_id FROM top_ups u WHERE u.id = :id AND :kind = 'top_up'), :id) AS transfer_id
-        UNION ALL
-        SELECT 'refund', id, 'refund ' || left(id::text, 8) || ': ', transfer_id FROM refunds
-        WHERE payment_id = :id AND :kind = 'payment'
-    ), booked AS (
-        SELECT s.of, t.id FROM subjects s JOIN transfers t ON t.id = s.transfer_id
-        UNION SELECT b.of, t.id FROM booked b JOIN transfers t ON t.corrects = b.id
-            AND t.kind IN ('late_return', 'refund_returned', 'returned_to_wallet')
-    ), told AS (
-        SELECT r.created_at AS at, 0 AS turn, 'state' AS what, 'promised over HTTP' AS text, r.amount_minor,
-            r.currency::text
-        FROM payment_requests r WHERE r.id = :id AND r.kind = :kind
-        UNION ALL SELECT r.failed_at, 6, 'state', 'promise not kept: ' || r.reason, NULL, NULL
-        FROM payment_requests r WHERE r.id = :id AND r.kind = :kind AND r.failed_at IS NOT NULL
-        UNION ALL
-        SELECT p.created_at, 1, 'state', CASE funding WHEN 'psp' THEN 'taken in, funded by the PSP'
-            ELSE 'taken in, funded by the wallet' END, amount_minor, currency
-        FROM subjects s JOIN payments p ON p.id = s.id AND s.kind = 'payment'
-        UNION ALL SELECT authorized_at, 1, 'state', 'authorized', NULL, NULL
-        FROM subjects s JOIN payments p ON p.id = s.id AND s.kind = 'payment' WHERE authorized_at IS NOT NULL
-        UNION ALL SELECT applied_at, 1, 'state', 'applied', NULL, NULL
-        FROM subjects s JOIN payments p ON p.id = s.id AND s.kind = 'payment' WHERE applied_at IS NOT NULL
-        UNION ALL SELECT finished_at, 6, 'state', CASE WHEN captured_minor > 0 THEN 'succeeded' ELSE state END
-            || coalesce(': ' || reason, ''), captured_minor, currency
-        FROM subjects s JOIN payments p ON p.id = s.id AND s.kind = 'payment' WHERE finished_at IS NOT NULL
-        UNION ALL SELECT created_at, 1, 'state', 'top-up accepted', amount_minor, currency
-        FROM subjects s JOIN top_ups u ON u.id = s.id AND s.kind = 'top_up'
-        UNION ALL SELECT finished_at, 6, 'state', 'top-up ' || state || coalesce(': ' || reason, ''), amount_minor,
-            currency
-        FROM subjects s JOIN top_ups u ON u.id = s.id AND s.kind = 'top_up' WHERE finished_at IS NOT NULL
-        UNION ALL SELECT r.created_at, 1, 'state', s.of || CASE WHEN reversal THEN 'reversal of what is left'
-            ELSE 'asked for' END, r.amount_minor, p.currency
-        FROM subjects s JOIN refunds r ON r.id = s.id AND s.kind = 'refund' JOIN payments p ON p.id = r.payment_id
-        UNION ALL SELECT r.finished_at, 6, 'state', s.of || r.state || coalesce(': ' || r.reason, ''), r.amount_minor,
-            p.currency
-        FROM subjects s JOIN refunds r ON r.id = s.id AND s.kind = 'refund' JOIN payments p ON p.id = r.payment_id
-        WHERE r.finished_at IS NOT NULL
-        UNION ALL SELECT c.started_at, 2, 'call', coalesce(s.of, '') || c.leg || ' ' || c.outcome
-            || coalesce(': ' || c.detail, '') || ' (' || c.duration_ms || ' ms)', NULL, NULL
-        FROM subjects s JOIN outside_calls c ON c.subject = s.id AND c.subject_kind = s.kind
-        UNION ALL SELECT h.created_at, 3, 'hold', 'set aside in the wallet', h.amount_minor, a.currency
-        FROM subjects s JOIN holds h ON h.id = s.id AND s.kind = 'payment' JOIN ledger_accounts a ON a.id = h.account
-        UNION ALL SELECT h.ended_at, 3, 'hold', h.state, h.amount_minor, a.currency
-        FROM subjects s JOIN holds h ON h.id = s.id AND s.kind = 'payment' JOIN ledger_accounts a ON a.id = h.account
-        WHERE h.ended_at IS NOT NULL
-        UNION ALL SELECT t.created_at, 4, 'transfer', coalesce(s.of, '') || t.kind || ' '
-            || regexp_replace(d.address, '^wallet:.*', 'wallet') || ' > '
-            || regexp_replace(c.address, '^wallet:.*', 'wallet'), t.amount_minor, t.currency
-        FROM booked s JOIN transfers t ON t.id = s.id JOIN ledger_accounts d ON d.id = t.debit_account
-            JOIN ledger_accounts c ON c.id = t.credit_account
-        UNION ALL SELECT issued_at, 5, 'receipt', number, amount_minor, currency
-        FROM receipts WHERE payment_id = :id AND :kind = 'payment'
-        UNION ALL SELECT voided_at, 5, 'receipt', 'void: ' || void_reason, NULL, NULL
-        FROM receipts WHERE payment_id = :id AND :kind = 'payment' AND voided_at IS NOT NULL
-        UNION ALL SELECT created_at, 7, 'event', '#' || sequence || ' ' || type, NULL, NULL FROM outbox
-        WHERE key = CAST(CAST(:id AS uuid) AS text) AND raw IS NULL
-            AND (type LIKE '%TopUp%' OR type LIKE 'WalletToppedUp.%') = (:kind = 'top_up')
-        UNION ALL SELECT c.opened_at, 8, 'case', coalesce(s.of, '') || c.kind || ': ' || c.note, NULL, NULL
-        FROM subjects s JOIN cases c ON c.subject = s.id AND c.subject_kind = s.kind
-        UNION ALL SELECT c.closed_at, 8, 'case', coalesce(s.of, '') || c.kind || ': closed'
-            || coalesce(': ' || c.closed_because, ''), NULL, NULL
-        FROM subjects s JOIN cases c ON c.subject = s.id AND c.subject_kind = s.kind WHERE c.closed_at IS NOT NULL
-    )
-    SELECT at, what, text, amount_minor, currency FROM told ORDER BY at, turn, text
-""")
-_OPEN = text("""
-    SELECT o.kind, o.id, o.state, o.created_at, e.institution, e.leg, e.unknown_since, e.tries, e.held, e.due_at,
-        o.waits_for_payer
-    FROM (
-        SELECT 'payment' AS kind, id, state, created_at, action_url IS NOT NULL AS waits_for_payer FROM payments
-        UNION ALL SELECT 'refund', id, state, created_at, false FROM refunds
-        UNION ALL SELECT 'top_up', id, state, created_at, action_url IS NOT NULL FROM top_ups) o
-    JOIN errands e ON e.kind = o.kind AND e.subject = o.id
-    ORDER BY o.created_at LIMIT :limit
-""")
-_CASES = text("""
-    SELECT id, subject, subject_kind, kind, note, opened_at, closed_at, closed_because FROM cases
-    WHERE :closed OR closed_at IS NULL ORDER BY id
-""")
-_CLOSE = text(
-    "UPDATE cases SET closed_at = now(), closed_because = 'closed by hand'"
-    " WHERE id = :id AND closed_at IS NULL RETURNING id"
-)
-
-
 async def find_subjects(connection: AsyncConnection, id: UUID) -> list[Subject]:
     """The payments and top-ups that this id stands for; a refund's id leads to its payment. Empty: it is unknown.
 
@@ -173,13 +123,3 @@ async def history(connection: AsyncConnection, subject: Subject) -> list[Line]:
 async def open_ones(connection: AsyncConnection, limit: int = 200) -> list[Open]:
     """What is under way, oldest first."""
     return [Open(*row) for row in await connection.execute(_OPEN, {"limit": limit})]
-
-
-async def cases(connection: AsyncConnection, *, closed: bool = False) -> list[Case]:
-    """The open cases, oldest first; with `closed` those as well."""
-    return [Case(*row) for row in await connection.execute(_CASES, {"closed": closed})]
-
-
-async def close_case(connection: AsyncConnection, id: int) -> bool:
-    """Close a case; False when it is not open. What still goes on opens the next one at its next attempt."""
-    return (await connection.execute(_CLOSE, {"id": id})).first() is not None

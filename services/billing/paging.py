@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from chassis.problems import Problem
+from services.billing.docs_pages.problem_types import BAD_CURSOR
 
 ItemT = TypeVar("ItemT")
 
@@ -37,5 +38,4 @@ def decode_cursor(cursor: str) -> tuple[datetime, UUID]:
 
 def not_a_cursor() -> Problem:
     """The problem of a cursor that no page has given."""
-    detail = "Use next_cursor of the page before as it is, or leave the cursor out."
-    return Problem(422, "bad-cursor", "This is not a cursor of ours", detail)
+    return Problem(BAD_CURSOR)

@@ -4,7 +4,7 @@ Channels choose the ids of payments, refunds and top-ups, and an id is unique wi
 and recorded calls name a subject by its kind and its id.
 """
 
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
@@ -30,3 +30,22 @@ class Subject(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.id}"
+
+
+class LineOrder(IntEnum):
+    """The order in which a subject's history (history.py) lists what one transaction did at one moment.
+
+    The LINES that a room declares of its own tables are SELECTs of the columns at, place (one of these), what, text,
+    amount_minor and currency. They may use `subjects (kind, id, of)`: what the history is about, which is `:kind` and
+    `:id`, and its refunds, whose lines begin with `of`; and `booked (id, of)`: the transfers of these.
+    """
+
+    PROMISED = 0
+    BEGUN = 1  # accepted, and each step before the end
+    CALLED = 2
+    HELD = 3
+    BOOKED = 4
+    RECEIPT = 5
+    ENDED = 6
+    EVENT = 7
+    CASE = 8

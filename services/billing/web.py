@@ -10,11 +10,11 @@ from fastapi.responses import RedirectResponse
 
 from chassis import web
 from chassis.telemetry import configure_logging
-from services.billing import docs_pages
 from services.billing.bills import routes as bills
 from services.billing.catalog import routes as catalog
 from services.billing.channels import TrustError, door_key, read_trust
 from services.billing.database import connect
+from services.billing.docs_pages import routes as docs_pages
 from services.billing.door import routes as payments
 from services.billing.door import webhooks
 from services.billing.receipts import routes as receipts

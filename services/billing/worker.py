@@ -14,7 +14,7 @@ from chassis.telemetry import configure_logging
 from messaging.consumer.broker import make_broker
 from services.billing import handlers
 from services.billing.channels import Guard, Trust, TrustError, door_key, read_trust
-from services.billing.door.promises import Promises
+from services.billing.door.unkept import Promises
 from services.billing.settings import Settings
 from services.billing.use_cases import open_use_cases
 

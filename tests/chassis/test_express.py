@@ -12,7 +12,9 @@ from pydantic import BaseModel, Field
 
 from chassis import express, web
 from chassis.database import connect
-from chassis.problems import Problem
+from chassis.problems import UNAUTHORIZED, Problem, ProblemType
+
+KEY_REQUIRED = ProblemType("key-required", 400, "A key is required", "There is none.", "Send one.")
 
 
 class Order(BaseModel):
@@ -37,13 +39,13 @@ async def caller(
     del shown
     who = request.headers.get("authorization")
     if not who:
-        raise Problem(401, "unauthorized", "Who is calling?", "Say it.")
+        raise Problem(UNAUTHORIZED, "Say it.")
     return who
 
 
 async def key_of(key: Annotated[str | None, Header(alias="Idempotency-Key")] = None) -> str:
     if not key:
-        raise Problem(400, "idempotency-key-required", "Key?", "Send one.")
+        raise Problem(KEY_REQUIRED)
     return key
 
 

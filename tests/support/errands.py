@@ -11,7 +11,7 @@ from messaging.consumer import Message, Rejected
 from services.billing import late
 from services.billing.bills.connectors import Connectors
 from services.billing.bills.lookup import Lookups
-from services.billing.door.promises import Promises
+from services.billing.door.unkept import Promises
 from services.billing.handlers import Handled, dispatch, payment_commands
 from services.billing.institutions import describe_ours
 from services.billing.payments import Payments

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.problems import Problem
+from chassis.problems import NOT_FOUND, Problem
 from chassis.route import correlation_of, engine_of
 from events import bounds
 from events.bills import BillerId, LookUpBills
@@ -21,6 +21,11 @@ from services.billing.bills import follow, request
 from services.billing.bills.follow import BillView, LookupView
 from services.billing.bills.wait import Answers
 from services.billing.channels import Channel, authenticate, claim_key, idempotency_key
+from services.billing.docs_pages.problem_types import (
+    ACCOUNT_NUMBER_INVALID,
+    BILL_UNKNOWN,
+    BILLER_UNKNOWN,
+)
 
 router = APIRouter(prefix="/v1", tags=["Bills"])
 Caller = Annotated[Channel, Depends(authenticate)]
@@ -106,8 +111,7 @@ async def get_lookup(lookup_id: UUID, http: Request, channel: Caller) -> LookupV
     async with engine_of(http).connect() as connection:
         found = await follow.lookup(connection, channel.id, lookup_id)
     if found is None:
-        detail = "This channel has no lookup with that id."
-        raise Problem(404, "not-found", "No such lookup", detail)
+        raise Problem(NOT_FOUND, "This channel has no lookup with that id.")
     return found
 
 
@@ -117,8 +121,7 @@ async def get_bill(bill_id: UUID, http: Request, channel: Caller) -> BillView:
     async with engine_of(http).connect() as connection:
         found = await follow.bills(connection, [bill_id])
     if bill_id not in found:
-        detail = "No lookup has found a bill with that id. Look the account up: POST /v1/lookups."
-        raise Problem(404, "bill-unknown", "No such bill", detail)
+        raise Problem(BILL_UNKNOWN)
     return found[bill_id]
 
 
@@ -132,14 +135,11 @@ async def _account(connection: AsyncConnection, body: AccountAsked) -> UUID:
     try:
         return await request.open_account(connection, body.biller_id, body.account_number)
     except request.NoActiveBillerError as error:
-        detail = "No active biller has this id. Choose one of GET /v1/billers."
-        raise Problem(404, "biller-unknown", "No such biller", detail) from error
+        raise Problem(BILLER_UNKNOWN) from error
     except request.AccountNumberError as error:
         biller = error.biller
         raise Problem(
-            422,
-            "account-number-invalid",
-            "This can't be an account number of the biller",
+            ACCOUNT_NUMBER_INVALID,
             f"{biller.account_number_hint_en} / {biller.account_number_hint_zh}",
             hint_en=biller.account_number_hint_en,
             hint_zh=biller.account_number_hint_zh,

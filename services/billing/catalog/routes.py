@@ -17,6 +17,7 @@ from chassis.route import engine_of
 from events.bounds import is_storable
 from services.billing.catalog import find
 from services.billing.catalog.divisions import read_divisions
+from services.billing.docs_pages.problem_types import BILLER_UNKNOWN, DIVISION_UNKNOWN
 from services.billing.paging import Page, not_a_cursor
 
 router = APIRouter(prefix="/v1", tags=["Catalogue"])
@@ -116,8 +117,7 @@ async def get_biller(biller_id: str, http: Request) -> Response:
 
 def unknown_biller() -> Problem:
     """The problem of an id that the catalogue does not have."""
-    detail = "Choose one of GET /v1/billers."
-    return Problem(404, "biller-unknown", "No such biller", detail)
+    return Problem(BILLER_UNKNOWN)
 
 
 def _view(biller: find.Biller, services: list[find.Service]) -> BillerView:
@@ -131,8 +131,7 @@ def _view(biller: find.Biller, services: list[find.Service]) -> BillerView:
 
 def _known(division: str | None) -> None:
     if division is not None and division not in read_divisions():
-        detail = "Use the code of a province or prefecture: GET /v1/divisions, and ?parent= for prefectures."
-        raise Problem(422, "division-unknown", "No such division", detail)
+        raise Problem(DIVISION_UNKNOWN)
 
 
 def _after(cursor: str) -> str:

@@ -15,6 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from chassis.problems import Problem
 from events.bounds import is_storable
 from services.billing.channels.tables import LONGEST_KEY
+from services.billing.docs_pages.problem_types import (
+    IDEMPOTENCY_KEY_REQUIRED,
+    IDEMPOTENCY_KEY_REUSED,
+)
 
 # How long to wait for a lock is set by the statement itself, before its first row: a round trip less for each request.
 _CLAIM = text("""
@@ -63,7 +67,7 @@ async def idempotency_key(
             f"Send a fresh Idempotency-Key (up to {LONGEST_KEY} characters) with a new request,"
             " and the same on a retry."
         )
-        raise Problem(400, "idempotency-key-required", "An Idempotency-Key is required", detail)
+        raise Problem(IDEMPOTENCY_KEY_REQUIRED, detail)
     return key
 
 
@@ -117,7 +121,7 @@ async def claim_keys(
         elif (row := before[use[:2]]).request_hash == use.hash:
             claims.append(Claim(row.resource_id, replayed=True))
         else:
-            claims.append(_reused())
+            claims.append(Problem(IDEMPOTENCY_KEY_REUSED))
     return claims
 
 
@@ -129,10 +133,3 @@ async def release_keys(connection: AsyncConnection, uses: Sequence[KeyUse]) -> N
 
 def _columns(uses: Sequence[KeyUse]) -> dict[str, list[str]]:
     return {"channels": [use.channel_id for use in uses], "keys": [use.key for use in uses]}
-
-
-def _reused() -> Problem:
-    detail = (
-        "This Idempotency-Key came with another body before. Repeat that body, or use a fresh key."
-    )
-    return Problem(422, "idempotency-key-reused", "The key stands for another request", detail)

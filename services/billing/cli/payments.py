@@ -12,7 +12,8 @@ from chassis.output import as_json, fail, money, span, table
 from services.billing.cli.session import run, transaction
 
 if TYPE_CHECKING:
-    from services.billing.history import Case, Line, Open
+    from services.billing.history import Line, Open
+    from services.billing.outside.cases import Case
     from services.billing.subject import Subject
 
 commands = typer.Typer()
@@ -93,7 +94,7 @@ def give_up_promise(
     id: Annotated[UUID, typer.Argument(help="Of a promised payment, refund or top-up.")],
 ) -> None:
     """End a promise whose command is lost: its wallet sees it failed. If the command comes after all, that counts."""
-    from services.billing.door.promises import give_up
+    from services.billing.door.unkept import give_up
 
     async def write() -> str | None:
         async with transaction() as connection:
@@ -111,11 +112,11 @@ def list_cases(
     json: AsJson = False,
 ) -> None:
     """The cases that are open."""
-    from services.billing.history import cases
+    from services.billing.outside.cases import find_cases
 
     async def read() -> "list[Case]":
         async with transaction() as connection:
-            return await cases(connection, closed=all)
+            return await find_cases(connection, closed=all)
 
     found = run(read())
     if json:
@@ -140,11 +141,11 @@ def list_cases(
 @_cases.command("close")
 def close(number: Annotated[int, typer.Argument(help="From `meterhall cases list`.")]) -> None:
     """Close a case. If what it tells of goes on, the next attempt opens another one."""
-    from services.billing.history import close_case
+    from services.billing.outside.cases import close_by_hand
 
     async def write() -> bool:
         async with transaction() as connection:
-            return await close_case(connection, number)
+            return await close_by_hand(connection, number)
 
     if not run(write()):
         fail(f"There is no open case {number}: see `meterhall cases list`.")

@@ -9,43 +9,42 @@ from pydantic import BaseModel, Field
 from sqlalchemy import Row, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.billing import receipts
-from services.billing.door.promises import KEPT
+from services.billing import ledger, receipts
+from services.billing.door.promise import ACCEPTED, UNKEPT
+from services.billing.door.tables import NOT_ACCEPTED
+from services.billing.payments.tables import CAPTURED, State
+from services.billing.refunds.tables import RefundState
 from services.billing.subject import Kind
 
 Status = Literal["processing", "succeeded", "failed", "refunded", "action_required"]
 STATUS: Mapping[str, Status] = {
-    "accepted": "processing",
-    "authorized": "processing",
-    "applied": "processing",
-    "unapplied": "processing",
-    "succeeded": "succeeded",
-    "partially_refunded": "succeeded",
-    "refunded": "refunded",
-    "reversed": "refunded",
-    "voided": "failed",
-    "rejected": "failed",
-    "declined": "failed",
-    "failed": "failed",
-    "not_accepted": "failed",
+    State.ACCEPTED: "processing",
+    State.AUTHORIZED: "processing",
+    State.APPLIED: "processing",
+    RefundState.UNAPPLIED: "processing",
+    State.SUCCEEDED: "succeeded",
+    State.PARTIALLY_REFUNDED: "succeeded",
+    State.REFUNDED: "refunded",
+    State.REVERSED: "refunded",
+    State.VOIDED: "failed",
+    State.REJECTED: "failed",
+    State.DECLINED: "failed",
+    RefundState.FAILED: "failed",
+    NOT_ACCEPTED: "failed",
 }
 
-_KEPT = """
-    SELECT r.id, r.channel_id, r.payer, r.bill_id, r.amount_minor, r.currency, r.state, r.funding, r.reason,
-        r.action_url, r.refunded_minor, r.created_at, r.finished_at
-    FROM payments r WHERE
-"""
-# A promise of the HTTP door counts as a payment until the worker has made one of it. It has failed when its command
-# became a dead letter.
-_PROMISE_STATE = "CASE WHEN r.failed_at IS NULL THEN 'accepted' ELSE 'not_accepted' END"
+# A promise counts as what it promises, until the worker has made that of it.
+_PAYMENTS = f"""
+    SELECT r.id, r.payer, r.bill_id, r.amount_minor, r.currency, r.state, r.reason, r.action_url, r.refunded_minor,
+        r.created_at, r.finished_at
+    FROM {ACCEPTED[Kind.PAYMENT]} r WHERE
+"""  # noqa: S608 - our own text
 _PROMISED = f"""
-    SELECT r.id, r.channel_id, r.payer, r.subject, r.amount_minor, r.currency, {_PROMISE_STATE}, NULL, r.reason, NULL,
-        0, r.created_at, r.failed_at
-    FROM payment_requests r WHERE r.kind = 'payment'
-      AND NOT {KEPT[Kind.PAYMENT]} AND
+    SELECT r.id, r.payer, r.subject, r.amount_minor, r.currency, r.state, r.reason, NULL, 0, r.created_at, r.finished_at
+    FROM {UNKEPT[Kind.PAYMENT]} r WHERE
 """  # noqa: S608 - our own text
 _MINE = "r.id = :id AND r.channel_id = :channel"
-_ONE = text(f"{_KEPT} {_MINE} UNION ALL {_PROMISED} {_MINE}")
+_ONE = text(f"{_PAYMENTS} {_MINE} UNION ALL {_PROMISED} {_MINE}")
 
 
 def _list(payer: bool, before: bool) -> TextClause:
@@ -54,31 +53,26 @@ def _list(payer: bool, before: bool) -> TextClause:
     where += " AND r.payer = :payer" if payer else ""
     where += " AND (r.created_at, r.id) < (:before_at, :before_id)" if before else ""
     page = "ORDER BY created_at DESC, id DESC LIMIT :limit"
-    return text(f"({_KEPT} {where} {page}) UNION ALL ({_PROMISED} {where} {page}) {page}")
+    return text(f"({_PAYMENTS} {where} {page}) UNION ALL ({_PROMISED} {where} {page}) {page}")
 
 
 _LISTS = {
     (payer, before): _list(payer, before) for payer in (True, False) for before in (True, False)
 }
 _REFUND = text(f"""
-    SELECT r.id, r.payment_id, r.amount_minor, p.currency, r.state, r.reason, r.created_at, r.finished_at
-    FROM refunds r JOIN payments p ON p.id = r.payment_id WHERE r.id = :id AND p.channel_id = :channel
+    SELECT r.id, r.payment_id, r.amount_minor, r.currency, r.state, r.reason, r.created_at, r.finished_at
+    FROM {ACCEPTED[Kind.REFUND]} r WHERE {_MINE}
     UNION ALL
-    SELECT r.id, r.subject, r.amount_minor, r.currency, {_PROMISE_STATE}, r.reason, r.created_at, r.failed_at
-    FROM payment_requests r WHERE r.kind = 'refund' AND r.id = :id AND r.channel_id = :channel
-      AND NOT {KEPT[Kind.REFUND]}
+    SELECT r.id, r.subject, r.amount_minor, r.currency, r.state, r.reason, r.created_at, r.finished_at
+    FROM {UNKEPT[Kind.REFUND]} r WHERE {_MINE}
 """)  # noqa: S608 - our own text
 _TOP_UP = text(f"""
     SELECT r.id, r.payer, r.amount_minor, r.currency, r.state, r.reason, r.action_url, r.created_at, r.finished_at
-    FROM top_ups r WHERE r.id = :id AND r.channel_id = :channel
+    FROM {ACCEPTED[Kind.TOP_UP]} r WHERE {_MINE}
     UNION ALL
-    SELECT r.id, r.payer, r.amount_minor, r.currency, {_PROMISE_STATE}, r.reason, NULL, r.created_at, r.failed_at
-    FROM payment_requests r WHERE r.kind = 'top_up' AND r.id = :id AND r.channel_id = :channel
-      AND NOT {KEPT[Kind.TOP_UP]}
+    SELECT r.id, r.payer, r.amount_minor, r.currency, r.state, r.reason, NULL, r.created_at, r.finished_at
+    FROM {UNKEPT[Kind.TOP_UP]} r WHERE {_MINE}
 """)  # noqa: S608 - our own text
-_WALLET = text("""
-    SELECT currency, balance_minor, held_minor FROM ledger_accounts WHERE address = :address ORDER BY currency
-""")
 
 
 class PaymentView(BaseModel):
@@ -179,20 +173,19 @@ async def top_up(connection: AsyncConnection, channel: str, id: UUID) -> TopUpVi
 
 async def wallet(connection: AsyncConnection, channel: str, payer: str) -> list[Balance]:
     """What the payer's wallet holds, a line per currency; empty when it never held anything."""
-    rows = await connection.execute(_WALLET, {"address": f"wallet:{channel}:{payer}"})
+    found = await ledger.wallet_balances(connection, channel, payer)
     return [
         Balance(
-            currency=row.currency,
-            balance_minor=row.balance_minor,
-            held_minor=row.held_minor,
-            available_minor=row.balance_minor - row.held_minor,
+            currency=each.currency,
+            balance_minor=each.balance_minor,
+            held_minor=each.held_minor,
+            available_minor=each.available_minor,
         )
-        for row in rows
+        for each in found
     ]
 
 
 def _payment(row: Row[Any]) -> PaymentView:
-    captured = row.state in {"succeeded", "partially_refunded", "refunded", "reversed"}
-    number = receipts.number_of(row.id, row.finished_at) if captured else None
+    number = receipts.number_of(row.id, row.finished_at) if row.state in CAPTURED else None
     status = "action_required" if row.action_url else STATUS[row.state]
     return PaymentView.model_validate({**row._mapping, "status": status, "receipt_number": number})

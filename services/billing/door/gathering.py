@@ -1,35 +1,46 @@
-"""The HTTP door: payments that are asked for at one time are promised in one transaction.
+"""The HTTP door: what is asked for at one time is promised in one transaction, whether payments, refunds or top-ups.
 
 For each of them an answer means what it meant alone: 202 that its promise, its idempotency key and its command are
 kept for good, a problem that nothing of it is. See docs/decisions/0009-the-door-shares-transactions.md.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis.gather import Gather
 from chassis.problems import Problem
-from events.payments import PayBill
+from events.message import Event
+from events.payments import PayBill, RefundPayment, TopUpWallet
 from events.signature import SigningKey
 from messaging.transient import is_transient
 from services.billing.channels import Claim, KeyUse, claim_keys, release_keys
-from services.billing.door import promise as request
-from services.billing.door.problems import objection
+from services.billing.door import payments, refunds, top_ups
+from services.billing.door.promise import Command, Promise, write_promises
 
 # A key that another process holds is free again after milliseconds, or its holder hangs: then whoever shares a
 # transaction with the one who wants it must not hang as well.
 _PATIENCE = "500ms"
 _LOCK_NOT_AVAILABLE = "55P03"
 
+# For commands of each type: the objection to each, or its promise.
+_EXAMINE: Mapping[
+    type[Event],
+    Callable[[AsyncConnection, Sequence[Any]], Awaitable[Sequence[Promise | Problem]]],
+] = {
+    PayBill: payments.examine,
+    RefundPayment: refunds.examine,
+    TopUpWallet: top_ups.examine,
+}
+
 
 class Asked(NamedTuple):
-    """A payment that a channel asks for under an idempotency key; `command` has the id that the key would stand for."""
+    """What a channel asks for under an idempotency key; `command` has the id that the key would stand for."""
 
     use: KeyUse
-    command: PayBill
+    command: Command
     correlation_id: str | None
 
 
@@ -41,7 +52,7 @@ class Door:
         self._key = key
         self._gather = Gather(self._promise, concerns_all=_concerns_all)
 
-    async def pay(self, asked: Asked) -> Claim:
+    async def promise(self, asked: Asked) -> Claim:
         """Promise it, or find what its key stands for. Raises a Problem, or what the database raises."""
         return await self._gather.ask(asked, asked.use[:2])
 
@@ -51,34 +62,46 @@ class Door:
 
     async def _promise(self, batch: Sequence[Asked]) -> list[Claim | Exception]:
         async with self._engine.begin() as connection:
-            return await promise(connection, batch, self._key)
+            return await promise_batch(connection, batch, self._key)
 
 
-async def promise(
+async def promise_batch(
     connection: AsyncConnection, batch: Sequence[Asked], key: SigningKey | None
 ) -> list[Claim | Exception]:
     """Promise these in the caller's transaction; what came of each, in their order. No key may be there twice."""
     claims = await claim_keys(connection, [each.use for each in batch], _PATIENCE)
     outcomes: list[Claim | Exception] = [*claims]
-    new = [
-        position
-        for position, claim in enumerate(outcomes)
+    new = {
+        position: batch[position].command
+        for position, claim in enumerate(claims)
         if isinstance(claim, Claim) and not claim.replayed
-    ]
-    if not new:
-        return outcomes
-    refused = await request.objections(connection, [batch[position].command for position in new])
-    promised = []
-    for position in new:
+    }
+    promises: list[tuple[Promise, str | None]] = []
+    unused: list[KeyUse] = []
+    for position, found in (await _examine(connection, new)).items():
         asked = batch[position]
-        if reason := refused.get(asked.command.payment_id):
-            outcomes[position] = objection(reason)
+        if isinstance(found, Problem):
+            outcomes[position] = found
+            unused.append(asked.use)
         else:
-            promised.append(request.of_payment(asked.command, asked.correlation_id))
+            promises.append((found, asked.correlation_id))
     # An objection leaves the key free: the same key may come with what is right.
-    await release_keys(connection, [batch[p].use for p in new if isinstance(outcomes[p], Problem)])
-    await request.promise(connection, promised, key)
+    await release_keys(connection, unused)
+    await write_promises(connection, promises, key)
     return outcomes
+
+
+async def _examine(
+    connection: AsyncConnection, commands: Mapping[int, Command]
+) -> dict[int, Promise | Problem]:
+    # By their positions in the batch; each type of command as one set.
+    found: dict[int, Promise | Problem] = {}
+    for kind, examine in _EXAMINE.items():
+        some = {position: each for position, each in commands.items() if isinstance(each, kind)}
+        if some:
+            examined = await examine(connection, list(some.values()))
+            found.update(zip(some, examined, strict=True))
+    return found
 
 
 def _concerns_all(error: Exception) -> bool:

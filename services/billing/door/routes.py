@@ -12,27 +12,18 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from pydantic import BaseModel, Field
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis import express
-from chassis.problems import Problem
 from chassis.route import correlation_of, engine_of
 from events.ids import uuid7
 from events.money import AmountMinor, Currency
 from events.payments import Funding, PayBill, Payer, Reason, RefundPayment, TopUpWallet
-from services.billing.channels import (
-    Channel,
-    Claim,
-    authenticate,
-    claim_key,
-    idempotency_key,
-    key_use,
-)
+from services.billing.channels import Channel, authenticate, idempotency_key, key_use
 from services.billing.door import follow
-from services.billing.door import promise as request
 from services.billing.door.follow import Balance, PaymentView, RefundView, TopUpView
 from services.billing.door.gathering import Asked, Door
-from services.billing.door.problems import objection
+from services.billing.door.objections import not_found
+from services.billing.door.promise import Command
 from services.billing.paging import Page, decode_cursor, encode_cursor
 
 
@@ -86,9 +77,7 @@ class Promised(BaseModel):
 async def pay(body: NewPayment, http: Request, channel: Caller, key: Key) -> Response:
     """Pay a bill."""
     command = PayBill(payment_id=uuid7(), channel=channel.id, **body.__dict__)
-    use = key_use(channel.id, key, await _said(http), command.payment_id)
-    claim = await _door(http).pay(Asked(use, command, correlation_of(http)))
-    return _promised(f"/v1/payments/{claim.resource_id}", claim)
+    return await _promise(http, key, command, command.payment_id, "/v1/payments")
 
 
 @router.get("/payments/{payment_id}")
@@ -123,20 +112,14 @@ async def refund(
     payment_id: UUID, body: NewRefund, http: Request, channel: Caller, key: Key
 ) -> Response:
     """Refund a payment; one that is promised and still on its way as well. Whether it has succeeded is seen then."""
-    async with engine_of(http).begin() as connection:
-        claim = await claim_key(connection, channel.id, key, await _said(http), uuid7())
-        if not claim.replayed:
-            payment = await _refundable(connection, channel.id, payment_id, body.amount_minor)
-            command = RefundPayment(
-                refund_id=claim.resource_id,
-                payment_id=payment_id,
-                channel=channel.id,
-                amount_minor=body.amount_minor,
-                reason=body.reason,
-            )
-            promise = request.of_refund(command, payment, correlation_of(http))
-            await request.promise(connection, [promise], http.app.state.door_key)
-    return _promised(f"/v1/refunds/{claim.resource_id}", claim)
+    command = RefundPayment(
+        refund_id=uuid7(),
+        payment_id=payment_id,
+        channel=channel.id,
+        amount_minor=body.amount_minor,
+        reason=body.reason,
+    )
+    return await _promise(http, key, command, command.refund_id, "/v1/refunds")
 
 
 @router.get("/refunds/{refund_id}")
@@ -152,16 +135,8 @@ async def get_refund(refund_id: UUID, http: Request, channel: Caller) -> RefundV
 @express.post(router, "/top-ups", status_code=202, answers=Promised)
 async def top_up(body: NewTopUp, http: Request, channel: Caller, key: Key) -> Response:
     """Top up a wallet through the PSP."""
-    async with engine_of(http).begin() as connection:
-        claim = await claim_key(connection, channel.id, key, await _said(http), uuid7())
-        if not claim.replayed:
-            command = TopUpWallet(top_up_id=claim.resource_id, channel=channel.id, **body.__dict__)
-            refused = await request.objection_to_top_up(connection, command)
-            if refused:
-                raise objection(refused)
-            promise = request.of_top_up(command, correlation_of(http))
-            await request.promise(connection, [promise], http.app.state.door_key)
-    return _promised(f"/v1/top-ups/{claim.resource_id}", claim)
+    command = TopUpWallet(top_up_id=uuid7(), channel=channel.id, **body.__dict__)
+    return await _promise(http, key, command, command.top_up_id, "/v1/top-ups")
 
 
 @router.get("/top-ups/{top_up_id}")
@@ -181,40 +156,15 @@ async def get_wallet(payer: Payer, http: Request, channel: Caller) -> list[Balan
         return await follow.wallet(connection, channel.id, payer)
 
 
-def not_found(what: str) -> Problem:
-    return Problem(404, "not-found", f"No such {what}", f"This channel has no {what} with that id.")
-
-
-async def _refundable(
-    connection: AsyncConnection, channel: str, payment_id: UUID, amount_minor: int | None
-) -> request.Refundable:
-    payment = await request.refundable(connection, channel, payment_id)
-    if payment is None:
-        raise not_found("payment")
-    if payment.left_minor <= 0:
-        detail = "Nothing of this payment is left to give back."
-        if payment.state not in {"succeeded", "partially_refunded", "refunded", "reversed"}:
-            detail = "Only a payment that has succeeded can be refunded."
-        raise Problem(409, "not-refundable", "Not refundable", detail)
-    if amount_minor is not None and amount_minor > payment.left_minor:
-        detail = f"At most {payment.left_minor} (minor units of {payment.currency}) are left."
-        raise Problem(422, "more-than-is-left", "More than is left", detail)
-    return payment
-
-
-async def _said(http: Request) -> bytes:
-    # What a key stands for: the same body means something else at another address.
-    return f"{http.scope['path']}\n".encode() + await http.body()
-
-
-def _promised(url: str, claim: Claim) -> Response:
+async def _promise(http: Request, key: str, command: Command, id: UUID, place: str) -> Response:
+    # What a key stands for is this body at this address: the same body means something else at another one.
+    content = f"{http.scope['path']}\n".encode() + await http.body()
+    use = key_use(command.channel, key, content, id)
+    door: Door = http.app.state.door
+    claim = await door.promise(Asked(use, command, correlation_of(http)))
+    url = f"{place}/{claim.resource_id}"
     headers = {"Location": url}
     if claim.replayed:
         headers["Idempotency-Replayed"] = "true"
-    said = Promised(id=claim.resource_id, url=url).model_dump_json()
-    return Response(said, 202, headers, "application/json")
-
-
-def _door(http: Request) -> Door:
-    door: Door = http.app.state.door
-    return door
+    body = Promised(id=claim.resource_id, url=url).model_dump_json()
+    return Response(body, 202, headers, "application/json")

@@ -14,8 +14,22 @@ from sqlalchemy import (
     func,
 )
 
+from chassis.database import one_of
 from events import bounds
 from services.billing.database import metadata
+from services.billing.subject import Kind, LineOrder
+
+# What a wallet is shown as the state of a promise whose command became a dead letter.
+NOT_ACCEPTED = "not_accepted"
+
+# For history.py (see LineOrder).
+PROMISES = "(SELECT id, kind, subject FROM payment_requests)"
+LINES = f"""
+    SELECT r.created_at, {LineOrder.PROMISED}, 'state', 'promised over HTTP', r.amount_minor, r.currency
+        FROM payment_requests r WHERE r.id = :id AND r.kind = :kind
+    UNION ALL SELECT r.failed_at, {LineOrder.ENDED}, 'state', 'promise not kept: ' || r.reason, NULL, NULL
+        FROM payment_requests r WHERE r.id = :id AND r.kind = :kind AND r.failed_at IS NOT NULL
+"""  # noqa: S608 - our own text
 
 # What the HTTP door has promised: until the worker has looked, this row is the payment that the wallet asks for.
 payment_requests = Table(
@@ -34,7 +48,7 @@ payment_requests = Table(
     # Set when the command became a dead letter, with the reason; what is accepted all the same counts more.
     Column("failed_at", DateTime(timezone=True)),
     Column("reason", String(bounds.REASON)),
-    CheckConstraint("kind IN ('payment', 'refund', 'top_up')", name="kind_is_declared"),
+    CheckConstraint(one_of("kind", Kind), name="kind_is_declared"),
     CheckConstraint("(failed_at IS NULL) = (reason IS NULL)", name="failed_for_a_reason"),
     Index(None, "channel_id", "created_at", "id"),
     Index(None, "created_at", postgresql_using="brin"),  # of a span, for the auditor

@@ -1,7 +1,7 @@
 """The PSP's webhooks: verified, kept once for ever, and taken as a hint to look now.
 
 Events come duplicated and in any order, so none is believed: the errand of the payment, refund or top-up is made due,
-and whoever claims it asks the PSP for the state. For one that has ended an errand is written (late.py). What an event
+and whoever claims it asks the PSP for the state. For one that has ended an errand is written (late/). What an event
 is about is told by its object and not by its type.
 """
 
@@ -16,6 +16,7 @@ import errands
 from chassis.problems import Problem
 from chassis.route import engine_of
 from events import bounds
+from services.billing.docs_pages.problem_types import BAD_SIGNATURE
 from services.billing.institutions import PSP
 from services.billing.late import note as late
 from services.billing.psp import (
@@ -44,7 +45,7 @@ async def receive(request: Request) -> dict[str, str]:
     try:
         event = verify_webhook(payload, header, secret, time.time())
     except BadSignature as error:
-        raise Problem(400, "bad-signature", "The signature does not hold", str(error)) from error
+        raise Problem(BAD_SIGNATURE, str(error)) from error
     async with engine_of(request).begin() as connection:
         fresh = await keep(connection, event)
     return {"received": "now" if fresh else "before"}

@@ -2,7 +2,13 @@
 out of balance; they are append-only by the database's privileges, and a correction is a new transfer.
 """
 
-from services.billing.ledger.balances import TrialBalance, TrialBalanceRow, trial_balance
+from services.billing.ledger.balances import (
+    TrialBalance,
+    TrialBalanceRow,
+    WalletBalance,
+    trial_balance,
+    wallet_balances,
+)
 from services.billing.ledger.hold import Hold, end_posted, set_aside, void
 from services.billing.ledger.movements import (
     Account,
@@ -74,6 +80,7 @@ __all__ = [
     "TrialBalance",
     "TrialBalanceRow",
     "Verified",
+    "WalletBalance",
     "accounts_at",
     "adjustment",
     "bank",
@@ -107,4 +114,5 @@ __all__ = [
     "verify",
     "void",
     "wallet",
+    "wallet_balances",
 ]

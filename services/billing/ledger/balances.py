@@ -1,6 +1,7 @@
-"""The trial balance: every account's debits, credits and balance, per currency. Debits equal credits.
+"""Balances: a wallet's, and the trial balance: every account's debits, credits and balance, per currency.
 
-Two records are compared: what the transfers add up to, and the balances that are kept beside them.
+Debits equal credits. The trial balance compares two records: what the transfers add up to, and the balances that are
+kept beside them.
 """
 
 from collections.abc import Sequence
@@ -9,6 +10,8 @@ from datetime import datetime
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.billing.ledger.movements import wallet_address
 
 # One statement sees one snapshot, so payments that go on meanwhile can't unbalance it.
 _TRIAL_BALANCE = text("""
@@ -30,6 +33,24 @@ _TRIAL_BALANCE = text("""
     FROM moved WHERE CAST(:as_of AS timestamptz) IS NULL OR debits > 0 OR credits > 0
     GROUP BY 1, 2 ORDER BY 1, 2
 """)
+
+_WALLET = text("""
+    SELECT currency, balance_minor, held_minor FROM ledger_accounts WHERE address = :address ORDER BY currency
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class WalletBalance:
+    """What a wallet holds in one currency, in minor units. `held_minor` of it is set aside for payments under way."""
+
+    currency: str
+    balance_minor: int
+    held_minor: int
+
+    @property
+    def available_minor(self) -> int:
+        """What can be spent."""
+        return self.balance_minor - self.held_minor
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +82,14 @@ class TrialBalance:
     def balanced(self) -> bool:
         """Whether debits equal credits and every kept balance is what its transfers add up to."""
         return not self.faults
+
+
+async def wallet_balances(
+    connection: AsyncConnection, channel: str, payer: str
+) -> list[WalletBalance]:
+    """The balances of a payer's wallet by currency; empty when it never held anything."""
+    rows = await connection.execute(_WALLET, {"address": wallet_address(channel, payer)})
+    return [WalletBalance(*row) for row in rows]
 
 
 async def trial_balance(

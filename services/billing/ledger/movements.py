@@ -45,7 +45,12 @@ class Transfer(NamedTuple):
 @lru_cache(10_000)  # a payment names its wallet several times
 def wallet(channel: str, payer: str, currency: str) -> Account:
     """What we owe a payer."""
-    return Account(f"wallet:{channel}:{payer}", currency)
+    return Account(wallet_address(channel, payer), currency)
+
+
+def wallet_address(channel: str, payer: str) -> str:
+    """The name of a payer's accounts, of which there is one in each currency."""
+    return f"wallet:{channel}:{payer}"
 
 
 @lru_cache(10_000)

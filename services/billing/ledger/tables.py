@@ -27,6 +27,7 @@ from sqlalchemy import (
 
 from chassis.database import View, one_of
 from services.billing.database import metadata
+from services.billing.subject import Kind, LineOrder
 
 KINDS = (
     "top_up",
@@ -45,12 +46,31 @@ KINDS = (
 )
 # By these a biller is owed less again: each names the payment that it corrects.
 TAKES_BACK = ("refund", "reversal", "refund_to_wallet")
+# These correct a transfer of the same payment, refund or top-up, or one of these.
+RETURNS = ("late_return", "refund_returned", "returned_to_wallet")
 HOLD_STATES = (
     "pending",  # the money is set aside
     "posted",  # pending -> posted: it was moved by the transfer of the same id
     "voided",  # pending -> voided: it was let go
 )
 
+# For history.py (see LineOrder). A transfer that takes back what another one corrected has no subject of its own.
+CORRECTIONS = f"""
+    SELECT t.id, b.of FROM booked b JOIN transfers t ON t.corrects = b.id AND {one_of("t.kind", RETURNS)}
+"""  # noqa: S608 - our own kinds
+LINES = f"""
+    SELECT h.created_at, {LineOrder.HELD}, 'hold', 'set aside in the wallet', h.amount_minor, a.currency
+        FROM subjects s JOIN holds h ON h.id = s.id AND s.kind = '{Kind.PAYMENT}'
+        JOIN ledger_accounts a ON a.id = h.account
+    UNION ALL SELECT h.ended_at, {LineOrder.HELD}, 'hold', h.state, h.amount_minor, a.currency
+        FROM subjects s JOIN holds h ON h.id = s.id AND s.kind = '{Kind.PAYMENT}'
+        JOIN ledger_accounts a ON a.id = h.account WHERE h.ended_at IS NOT NULL
+    UNION ALL SELECT t.created_at, {LineOrder.BOOKED}, 'transfer', b.of || t.kind || ' '
+        || regexp_replace(d.address, '^wallet:.*', 'wallet') || ' > '
+        || regexp_replace(c.address, '^wallet:.*', 'wallet'), t.amount_minor, t.currency
+        FROM booked b JOIN transfers t ON t.id = b.id JOIN ledger_accounts d ON d.id = t.debit_account
+        JOIN ledger_accounts c ON c.id = t.credit_account
+"""  # noqa: S608 - our own text
 
 # The longest is a wallet's: its channel and payer, and what stands between them.
 LONGEST_ADDRESS = 128

@@ -6,8 +6,10 @@ learnt outside: so it is known at once, and not only when the payment has been o
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
+from uuid import UUID
 
 from prometheus_client import Counter, Gauge
 from sqlalchemy import text
@@ -40,6 +42,14 @@ _CLOSE_LASTING = text("""
     UPDATE cases SET closed_at = now(), closed_because = :why
     WHERE subject = :id AND subject_kind = :subject_kind AND kind = :kind AND closed_at IS NULL
 """)
+_LIST = text("""
+    SELECT id, subject, subject_kind, kind, note, opened_at, closed_at, closed_because FROM cases
+    WHERE :closed OR closed_at IS NULL ORDER BY id
+""")
+_CLOSE_BY_HAND = text("""
+    UPDATE cases SET closed_at = now(), closed_because = 'closed by hand' WHERE id = :id AND closed_at IS NULL
+    RETURNING id
+""")
 _COUNT = text("SELECT kind, count(*) AS cases FROM cases WHERE closed_at IS NULL GROUP BY kind")
 
 OPENED = Counter("cases_opened_total", "Cases that this process opened", ["kind"])
@@ -55,6 +65,20 @@ class NewCase(NamedTuple):
     subject: Subject
     kind: str
     note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Something that a person has to look into."""
+
+    id: int
+    subject: UUID
+    subject_kind: str
+    kind: str
+    note: str
+    opened_at: datetime
+    closed_at: datetime | None
+    closed_because: str | None
 
 
 class Result(Protocol):
@@ -105,6 +129,16 @@ async def close_lasting(connection: AsyncConnection, subject: Subject, kind: str
     """Close the case of a LASTING kind about this subject: a person has ended what it tells of."""
     about = {"id": subject.id, "subject_kind": subject.kind, "kind": kind, "why": why}
     await connection.execute(_CLOSE_LASTING, about)
+
+
+async def find_cases(connection: AsyncConnection, *, closed: bool = False) -> list[Case]:
+    """The open cases, oldest first; with `closed` those as well."""
+    return [Case(*row) for row in await connection.execute(_LIST, {"closed": closed})]
+
+
+async def close_by_hand(connection: AsyncConnection, id: int) -> bool:
+    """Close a case; False when it is not open. What still goes on opens the next one at its next attempt."""
+    return (await connection.execute(_CLOSE_BY_HAND, {"id": id})).first() is not None
 
 
 async def open_for_result(engine: AsyncEngine, result: Result, error: Exception) -> None:

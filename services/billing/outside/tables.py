@@ -18,7 +18,7 @@ from sqlalchemy import (
 
 from chassis.database import one_of
 from services.billing.database import metadata
-from services.billing.subject import Kind
+from services.billing.subject import Kind, LineOrder
 
 # In characters; what is longer is cut. A case's note, and what an outside call was answered.
 LONGEST_NOTE = 1_000
@@ -38,6 +38,18 @@ LEGS = (
     "find",  # a refund of something that has ended here
     "query",  # the biller, about a payment that has ended here
 )
+
+# For history.py (see LineOrder).
+LINES = f"""
+    SELECT c.started_at, {LineOrder.CALLED}, 'call', s.of || c.leg || ' ' || c.outcome || coalesce(': ' || c.detail, '')
+        || ' (' || c.duration_ms || ' ms)', NULL, NULL
+        FROM subjects s JOIN outside_calls c ON c.subject = s.id AND c.subject_kind = s.kind
+    UNION ALL SELECT c.opened_at, {LineOrder.CASE}, 'case', s.of || c.kind || ': ' || c.note, NULL, NULL
+        FROM subjects s JOIN cases c ON c.subject = s.id AND c.subject_kind = s.kind
+    UNION ALL SELECT c.closed_at, {LineOrder.CASE}, 'case', s.of || c.kind || ': closed'
+        || coalesce(': ' || c.closed_because, ''), NULL, NULL
+        FROM subjects s JOIN cases c ON c.subject = s.id AND c.subject_kind = s.kind WHERE c.closed_at IS NOT NULL
+"""  # noqa: S608 - our own text
 
 outside_calls = Table(
     "outside_calls",

@@ -25,6 +25,7 @@ from chassis.database import View, one_of
 from events import bounds
 from services.billing.database import metadata
 from services.billing.outside.columns import charging_columns, ending_columns
+from services.billing.subject import Kind, LineOrder
 
 
 class State(StrEnum):
@@ -63,6 +64,8 @@ OPEN = (State.ACCEPTED, State.AUTHORIZED, State.APPLIED)
 PAID = (State.SUCCEEDED, State.PARTIALLY_REFUNDED)
 # While a payment is in one of these, its bill can't be paid by another one.
 HOLDS_BILL = (*OPEN, *PAID)
+# The payer's money was taken; some or all of it may have gone back since.
+CAPTURED = (*PAID, State.REFUNDED, State.REVERSED)
 # It has ended, and nobody has the payer's money.
 WITHOUT_MONEY = (State.VOIDED, State.REJECTED, State.DECLINED)
 
@@ -71,6 +74,28 @@ IS_OPEN = one_of("state", OPEN)
 HOLDS_ITS_BILL = one_of("state", HOLDS_BILL)
 IS_PAID = one_of("state", PAID)
 
+# What other rooms may know, as relations for their SQL: PostgreSQL takes them apart like views.
+SHOWN = """(
+    SELECT id, channel_id, payer, bill_id, amount_minor, currency, state, reason, action_url, refunded_minor,
+        captured_minor - refunded_minor - refund_pending_minor AS left_minor, created_at, finished_at
+    FROM payments)"""
+# The bills that can't be paid by another payment.
+HELD_BILLS = f"(SELECT bill_id FROM payments WHERE {HOLDS_ITS_BILL})"  # noqa: S608 - the states are our own
+
+# For history.py (see LineOrder). A payment's transfer has its id.
+BOOKED = f"SELECT s.id, s.of FROM subjects s WHERE s.kind = '{Kind.PAYMENT}'"  # noqa: S608 - our own text
+_OF_SUBJECT = f"FROM subjects s JOIN payments p ON p.id = s.id AND s.kind = '{Kind.PAYMENT}'"
+LINES = f"""
+    SELECT p.created_at, {LineOrder.BEGUN}, 'state', CASE p.funding WHEN 'psp' THEN 'taken in, funded by the PSP'
+        ELSE 'taken in, funded by the wallet' END, p.amount_minor, p.currency {_OF_SUBJECT}
+    UNION ALL SELECT p.authorized_at, {LineOrder.BEGUN}, 'state', 'authorized', NULL, NULL {_OF_SUBJECT}
+        WHERE p.authorized_at IS NOT NULL
+    UNION ALL SELECT p.applied_at, {LineOrder.BEGUN}, 'state', 'applied', NULL, NULL {_OF_SUBJECT}
+        WHERE p.applied_at IS NOT NULL
+    UNION ALL SELECT p.finished_at, {LineOrder.ENDED}, 'state', CASE WHEN p.captured_minor > 0 THEN '{State.SUCCEEDED}'
+        ELSE p.state END || coalesce(': ' || p.reason, ''), p.captured_minor, p.currency {_OF_SUBJECT}
+        WHERE p.finished_at IS NOT NULL
+"""
 
 payments = Table(
     "payments",
@@ -104,8 +129,7 @@ payments = Table(
         name="refunds_within_capture",
     ),
     CheckConstraint(
-        "(state IN ('succeeded', 'partially_refunded', 'refunded', 'reversed')) = (captured_minor > 0)",
-        name="captured_when_succeeded",
+        f"({one_of('state', CAPTURED)}) = (captured_minor > 0)", name="captured_when_succeeded"
     ),
     CheckConstraint(f"({IS_OPEN}) = (finished_at IS NULL)", name="finished_once"),
     # At most one live payment per bill.

@@ -12,9 +12,14 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import BaseModel, Field
 
-from chassis.problems import Problem
+from chassis.problems import NOT_FOUND, Problem, ProblemType
 from chassis.route import engine_of
 from services.billing.channels import Channel, authenticate
+from services.billing.docs_pages.problem_types import (
+    RECEIPT_NUMBER_MALFORMED,
+    RECEIPT_NUMBER_MISTYPED,
+    RECEIPT_UNKNOWN,
+)
 from services.billing.receipts import page, verify
 from services.billing.receipts.negotiate import language_of, wants_json
 from services.billing.receipts.number import Typo, grouped, read
@@ -25,22 +30,10 @@ router = APIRouter(tags=["Receipts"])
 Caller = Annotated[Channel, Depends(authenticate)]
 Lang = Annotated[str | None, Query(description="`zh-CN` or `en`; else what the browser prefers")]
 
-PROBLEMS: dict[Unverified, tuple[str, str, str]] = {
-    Typo.SHAPE: (
-        "receipt-number-malformed",
-        "Not a receipt number",
-        "A receipt number has 8 digits and then 16 letters and digits.",
-    ),
-    Typo.CHECK: (
-        "receipt-number-mistyped",
-        "Mistyped receipt number",
-        "The check character does not fit: at least one character is wrong.",
-    ),
-    "unknown": (
-        "receipt-unknown",
-        "No such receipt",
-        "The check character fits, but no receipt with this number was issued.",
-    ),
+PROBLEMS: dict[Unverified, ProblemType] = {
+    Typo.SHAPE: RECEIPT_NUMBER_MALFORMED,
+    Typo.CHECK: RECEIPT_NUMBER_MISTYPED,
+    "unknown": RECEIPT_UNKNOWN,
 }
 
 
@@ -136,7 +129,7 @@ async def _find(http: Request, number: str) -> Receipt | None:
 def _view(http: Request, receipt: Receipt | None, channel: Channel) -> ReceiptView:
     if receipt is None or receipt.channel_id != channel.id:
         detail = "This channel has no such receipt. A payment has one once it has succeeded."
-        raise Problem(404, "not-found", "No such receipt", detail)
+        raise Problem(NOT_FOUND, detail)
     return ReceiptView.model_validate(
         {
             **_facts(receipt),
@@ -165,8 +158,7 @@ def _facts(receipt: Receipt) -> dict[str, object]:
 
 
 def _not_verified(why: Unverified) -> Problem:
-    slug, title, detail = PROBLEMS[why]
-    return Problem(404, slug, title, detail, check_character_fits=why == "unknown")
+    return Problem(PROBLEMS[why], check_character_fits=why == "unknown")
 
 
 def _html(status: int, body: str, language: Language) -> HTMLResponse:

@@ -20,11 +20,20 @@ from sqlalchemy import (
 from chassis.database import one_of
 from events import bounds
 from services.billing.database import metadata
+from services.billing.subject import Kind, LineOrder
 
 VOID_REASONS = (
     "refunded",  # the whole amount went back, in one refund or several
     "reversed",  # the biller took its mark back
 )
+
+# For history.py (see LineOrder).
+LINES = f"""
+    SELECT c.issued_at, {LineOrder.RECEIPT}, 'receipt', c.number, c.amount_minor, c.currency
+        FROM receipts c WHERE c.payment_id = :id AND :kind = '{Kind.PAYMENT}'
+    UNION ALL SELECT c.voided_at, {LineOrder.RECEIPT}, 'receipt', 'void: ' || c.void_reason, NULL, NULL
+        FROM receipts c WHERE c.payment_id = :id AND :kind = '{Kind.PAYMENT}' AND c.voided_at IS NOT NULL
+"""  # noqa: S608 - our own text
 
 receipts = Table(
     "receipts",

@@ -21,6 +21,8 @@ from chassis.database import View, one_of
 from events import bounds
 from services.billing.database import metadata
 from services.billing.outside.columns import ending_columns
+from services.billing.payments import tables as payments
+from services.billing.subject import Kind, LineOrder
 
 
 class RefundState(StrEnum):
@@ -38,6 +40,22 @@ OPEN = (RefundState.ACCEPTED, RefundState.UNAPPLIED)
 ENDED = (RefundState.SUCCEEDED, RefundState.FAILED)
 # As SQL.
 IS_OPEN = one_of("state", OPEN)
+
+# What other rooms may know, as a relation for their SQL. The channel and the currency are the payment's.
+SHOWN = f"""(
+    SELECT f.id, p.channel_id, f.payment_id, f.amount_minor, p.currency, f.state, f.reason, f.created_at, f.finished_at
+    FROM refunds f JOIN {payments.SHOWN} p ON p.id = f.payment_id)"""  # noqa: S608 - our own text
+
+# For history.py (see LineOrder).
+_OF_SUBJECT = f"FROM subjects s JOIN refunds f ON f.id = s.id AND s.kind = '{Kind.REFUND}'"
+_PRICED = f"{_OF_SUBJECT} JOIN {payments.SHOWN} p ON p.id = f.payment_id"
+BOOKED = f"SELECT f.transfer_id, s.of {_OF_SUBJECT}"
+LINES = f"""
+    SELECT f.created_at, {LineOrder.BEGUN}, 'state', s.of || CASE WHEN f.reversal THEN 'reversal of what is left'
+        ELSE 'asked for' END, f.amount_minor, p.currency {_PRICED}
+    UNION ALL SELECT f.finished_at, {LineOrder.ENDED}, 'state', s.of || f.state || coalesce(': ' || f.reason, ''),
+        f.amount_minor, p.currency {_PRICED} WHERE f.finished_at IS NOT NULL
+"""
 
 refunds = Table(
     "refunds",

@@ -19,6 +19,7 @@ from chassis.database import View, one_of
 from events import bounds
 from services.billing.database import metadata
 from services.billing.outside.columns import charging_columns, ending_columns
+from services.billing.subject import Kind, LineOrder
 
 
 class TopUpState(StrEnum):
@@ -31,6 +32,21 @@ class TopUpState(StrEnum):
 
 # As SQL.
 IS_OPEN = one_of("state", [TopUpState.ACCEPTED])
+
+# What other rooms may know, as a relation for their SQL.
+SHOWN = """(
+    SELECT id, channel_id, payer, amount_minor, currency, state, reason, action_url, created_at, finished_at
+    FROM top_ups)"""
+
+# For history.py (see LineOrder).
+_OF_SUBJECT = f"FROM subjects s JOIN top_ups t ON t.id = s.id AND s.kind = '{Kind.TOP_UP}'"
+BOOKED = f"SELECT t.transfer_id, s.of {_OF_SUBJECT}"
+LINES = f"""
+    SELECT t.created_at, {LineOrder.BEGUN}, 'state', 'top-up {TopUpState.ACCEPTED}', t.amount_minor, t.currency
+        {_OF_SUBJECT}
+    UNION ALL SELECT t.finished_at, {LineOrder.ENDED}, 'state', 'top-up ' || t.state || coalesce(': ' || t.reason, ''),
+        t.amount_minor, t.currency {_OF_SUBJECT} WHERE t.finished_at IS NOT NULL
+"""
 
 top_ups = Table(
     "top_ups",

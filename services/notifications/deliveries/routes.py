@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from chassis.problems import Problem
+from chassis.problems import TOO_BROAD, Problem
 from chassis.route import engine_of
 from events.payments import Payer
 from services.notifications.deliveries.follow import Status, list_deliveries
@@ -57,7 +57,7 @@ async def get_deliveries(
     """What was sent about one payer, or what failed for the whole channel. Kept for 30 days."""
     if asked.payer is None and asked.status != "failed":
         detail = "Name a payer, or ask for `status=failed`."
-        raise Problem(422, "too-broad", "These are too many deliveries", detail)
+        raise Problem(TOO_BROAD, detail)
     async with engine_of(http).connect() as connection:
         found = await list_deliveries(
             connection,

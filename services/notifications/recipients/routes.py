@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from chassis.problems import Problem
+from chassis.problems import BAD_ENDPOINT, NOT_FOUND, Problem
 from chassis.route import engine_of
 from events.payments import Payer
 from services.notifications.recipients.authenticate import CallingChannel
@@ -96,9 +96,7 @@ async def get(payer: PayerInPath, http: Request, channel: CallingChannel) -> Rec
     async with engine_of(http).connect() as connection:
         found = await find_recipient(connection, channel, payer)
     if found is None:
-        raise Problem(
-            404, "not-found", "No such recipient", "This payer has no address: PUT one here."
-        )
+        raise Problem(NOT_FOUND, "This payer has no address: PUT one here.")
     return RecipientOut.model_validate(found)
 
 
@@ -118,9 +116,7 @@ async def put_endpoint(asked: EndpointIn, http: Request, channel: CallingChannel
         url = check_url(asked.url, allow_loopback=settings.webhook_allow_loopback)
     except ValueError as error:
         raise Problem(
-            422,
-            "bad-endpoint",
-            "Webhooks can't go there",
+            BAD_ENDPOINT,
             f"{error}.".capitalize(),
             errors=[{"field": "url", "message": str(error)}],
         ) from error
@@ -138,7 +134,5 @@ async def get_endpoint(http: Request, channel: CallingChannel) -> EndpointOut:
     async with engine_of(http).connect() as connection:
         found = await find_endpoint(connection, channel)
     if found is None:
-        raise Problem(
-            404, "not-found", "No endpoint", "This channel has no endpoint: PUT one here."
-        )
+        raise Problem(NOT_FOUND, "This channel has no endpoint: PUT one here.")
     return EndpointOut.model_validate(found)

@@ -98,7 +98,7 @@ async def test_an_idempotency_key_stands_for_one_request(engine: AsyncEngine) ->
     async with engine.begin() as connection:
         claim = await claim_key(connection, "app", "k", b"body", second)
         assert (claim.resource_id, claim.replayed) == (first, True)
-        with pytest.raises(Problem, match="another body"):
+        with pytest.raises(Problem, match="another address or body"):
             await claim_key(connection, "app", "k", b"other", second)
         claim = await claim_key(connection, "other-app", "k", b"other", second)
         assert not claim.replayed, "a key belongs to its channel"

@@ -17,7 +17,7 @@ from messaging.outbox import unpack_raw
 from services.billing.bills.connectors import Connectors
 from services.billing.channels import Guard, Trust
 from services.billing.channels.guard import BELIEVED_SECONDS
-from services.billing.door.promises import Promises
+from services.billing.door.unkept import Promises
 from services.billing.handlers import consume_lookups, consume_payments
 from tests.services.billing.payments.city import settings
 from tests.support.commands import DOOR_KEY, TRUST, CommandRecord, send, signed

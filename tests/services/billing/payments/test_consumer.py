@@ -4,10 +4,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.ids import uuid7
-from services.billing.door.promises import Promises
+from services.billing.door.unkept import Promises
+from tests.services.billing.door.web import message
 from tests.services.billing.payments import books
 from tests.services.billing.payments.city import City
-from tests.services.billing.payments.web import message
 from tests.support.commands import DOOR_KEY
 from tests.support.errands import PayingProcess
 from tests.support.factories import (

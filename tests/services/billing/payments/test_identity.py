@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import text
 
 from events.ids import derived_id, uuid7
-from services.billing.door.promises import Promises
+from services.billing.door.unkept import Promises
 from services.billing.refunds import Reversal
+from tests.services.billing.door.web import message
 from tests.services.billing.payments import books
 from tests.services.billing.payments.city import BILLER, City
-from tests.services.billing.payments.web import message
 from tests.support.commands import DOOR_KEY
 from tests.support.factories import pay_bill, refund_payment, top_up_wallet
 

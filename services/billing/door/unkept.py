@@ -1,4 +1,4 @@
-"""Promises of the HTTP door, as the worker meets them: a payment that is on its way, and a command that died.
+"""Promises that are not kept, as the worker meets them: their command is on its way, or has died.
 
 A promise's command lies in the outbox or in Kafka. A refund that comes before it is written again, behind it; a promise
 whose command becomes a dead letter ends as failed, in the transaction of the dead letter.
@@ -16,32 +16,26 @@ from events.payments import RefundPayment
 from events.signature import SigningKey
 from messaging.consumer import Dead, Message, Rejected, uuid_in
 from messaging.outbox import Outgoing, enqueue
+from services.billing.door.promise import KEPT
 from services.billing.subject import Kind
 
 # The ce_sequence of a command counts how often it was written. The door writes 1, and channels as a rule, too.
 _WRITTEN_AGAIN = 2
 
-# Whether a promise `r` of payment_requests is kept: by something of its channel, for another one may have used the id.
-KEPT: dict[Kind, str] = {
-    Kind.PAYMENT: "EXISTS (SELECT FROM payments p WHERE p.id = r.id AND p.channel_id = r.channel_id)",
-    Kind.REFUND: "EXISTS (SELECT FROM refunds f JOIN payments p ON p.id = f.payment_id"
-    " WHERE f.id = r.id AND p.channel_id = r.channel_id)",
-    Kind.TOP_UP: "EXISTS (SELECT FROM top_ups t WHERE t.id = r.id AND t.channel_id = r.channel_id)",
-}
-_FIND = text("""
+_FIND = text(f"""
     SELECT id, channel_id, failed_at IS NOT NULL AS failed FROM payment_requests
-    WHERE id = ANY(CAST(:ids AS uuid[])) AND kind = 'payment'
-""")
+    WHERE id = ANY(CAST(:ids AS uuid[])) AND kind = '{Kind.PAYMENT}'
+""")  # noqa: S608 - our own word
 # The latest death tells why. Who only knows an id of a promise can't end it: the command's own id must fit.
 _FAIL = text("""
     UPDATE payment_requests r SET failed_at = coalesce(r.failed_at, now()), reason = d.reason
     FROM unnest(CAST(:ids AS uuid[]), CAST(:commands AS uuid[]), CAST(:reasons AS text[])) AS d (id, command_id, reason)
     WHERE r.id = d.id AND r.command_id = d.command_id
 """)
+_IS_KEPT = " ".join(f"WHEN '{kind}' THEN {kept}" for kind, kept in KEPT.items())
 _GIVE_UP = text(f"""
     UPDATE payment_requests r SET failed_at = now(), reason = 'command_lost'
-    WHERE id = :id AND failed_at IS NULL AND NOT CASE kind WHEN 'payment' THEN {KEPT[Kind.PAYMENT]}
-        WHEN 'refund' THEN {KEPT[Kind.REFUND]} ELSE {KEPT[Kind.TOP_UP]} END
+    WHERE id = :id AND failed_at IS NULL AND NOT CASE kind {_IS_KEPT} END
     RETURNING kind
 """)  # noqa: S608 - our own text
 

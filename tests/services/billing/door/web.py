@@ -1,4 +1,4 @@
-"""The web's half of payments, served over TCP, and a Kafka in between that delivers what it promised."""
+"""The HTTP door, served over TCP, and a Kafka in between that delivers its commands."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ from messaging.consumer import Message, Rejected
 from sandbox.local.ports import HOST, free_port, listens, wait_until
 from services.billing.bills import routes as bills
 from services.billing.door import routes, webhooks
-from services.billing.door.promises import Promises
+from services.billing.door.unkept import Promises
 from services.billing.settings import Settings
 from tests.support.commands import DOOR_KEY
 from tests.support.errands import PayingProcess

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.signature import SigningKey
 from messaging.relay import Relay
+from tests.services.billing.door.web import Wallet, deliver, problem
 from tests.services.billing.payments import books
 from tests.services.billing.payments.command_worker import (
     CommandWorker,
@@ -17,7 +18,6 @@ from tests.services.billing.payments.command_worker import (
     until,
     working,
 )
-from tests.services.billing.payments.web import Wallet, deliver, problem
 from tests.support.commands import make_signing_key, send, signed
 from tests.support.databases import Database
 from tests.support.errands import PayingProcess

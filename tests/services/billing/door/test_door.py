@@ -1,4 +1,4 @@
-"""Payments that are asked for at one time share a transaction, and each is answered as if it had been alone."""
+"""What is asked for at one time shares a transaction, and each is answered as if it had been alone."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -15,10 +15,19 @@ from events.ids import uuid7
 from sandbox.local.ports import HOST, free_port
 from services.billing.channels import Claim, claim_key, key_use
 from services.billing.database import connect
-from services.billing.door.gathering import Asked, Door, promise
+from services.billing.door.gathering import Asked, Door, promise_batch
 from tests.support.commands import DOOR_KEY
 from tests.support.databases import statements
-from tests.support.factories import CHANNEL, make_bill, make_biller, make_channel, pay_bill
+from tests.support.factories import (
+    CHANNEL,
+    PAYER,
+    make_bill,
+    make_biller,
+    make_channel,
+    pay_bill,
+    refund_payment,
+    top_up_wallet,
+)
 
 _KEPT = """
     SELECT (SELECT count(*) FROM payment_requests), (SELECT count(*) FROM idempotency_keys),
@@ -45,8 +54,18 @@ def asked(bill: UUID, key: str, said: bytes = b"body", **other: Any) -> Asked:
     return Asked(key_use(CHANNEL, key, said, command.payment_id), command, f"trace-{key}")
 
 
+def asked_refund(payment: UUID, key: str, amount_minor: int | None = None) -> Asked:
+    command = refund_payment(payment, amount_minor).command
+    return Asked(key_use(CHANNEL, key, b"refund", command.refund_id), command, f"trace-{key}")
+
+
+def asked_top_up(key: str, amount_minor: int = 500) -> Asked:
+    command = top_up_wallet(amount_minor).command
+    return Asked(key_use(CHANNEL, key, b"top-up", command.top_up_id), command, f"trace-{key}")
+
+
 async def ask_all(door: Door, batch: Sequence[Asked]) -> list[Any]:
-    return await asyncio.gather(*(door.pay(each) for each in batch), return_exceptions=True)
+    return await asyncio.gather(*(door.promise(each) for each in batch), return_exceptions=True)
 
 
 async def kept(engine: AsyncEngine) -> tuple[int, int, int]:
@@ -60,7 +79,7 @@ async def test_many_share_the_statements_of_one(
     engine: AsyncEngine, door: Door, bill: UUID
 ) -> None:
     with statements(engine) as alone:
-        await door.pay(asked(bill, "first"))
+        await door.promise(asked(bill, "first"))
     with statements(engine) as together:
         answers = await ask_all(door, [asked(bill, f"key-{n}") for n in range(100)])
     assert together == alone
@@ -70,7 +89,7 @@ async def test_many_share_the_statements_of_one(
 
 async def test_each_gets_its_own_answer(engine: AsyncEngine, door: Door, bill: UUID) -> None:
     before = asked(bill, "known")
-    await door.pay(before)
+    await door.promise(before)
     batch = [
         asked(bill, "new"),
         asked(bill, "known"),
@@ -79,11 +98,11 @@ async def test_each_gets_its_own_answer(engine: AsyncEngine, door: Door, bill: U
         asked(bill, "new-2"),
     ]
     new, replayed, amount, unknown, new_2 = await ask_all(door, batch)
-    assert new == Claim(batch[0].command.payment_id, replayed=False)
-    assert replayed == Claim(before.command.payment_id, replayed=True)
+    assert new == Claim(batch[0].use.new_id, replayed=False)
+    assert replayed == Claim(before.use.new_id, replayed=True)
     assert isinstance(amount, Problem) and amount.body["reason"] == "amount_not_allowed"
     assert isinstance(unknown, Problem) and unknown.body["reason"] == "bill_unknown"
-    assert new_2 == Claim(batch[4].command.payment_id, replayed=False)
+    assert new_2 == Claim(batch[4].use.new_id, replayed=False)
     assert await kept(engine) == (3, 3, 3), "what was refused left nothing, not even its key"
     async with engine.connect() as connection:
         rows = await connection.execute(
@@ -93,10 +112,79 @@ async def test_each_gets_its_own_answer(engine: AsyncEngine, door: Door, bill: U
             """)
         )
         assert {tuple(row) for row in rows} == {
-            (each.use.key, each.command.payment_id, f"trace-{each.use.key}")
+            (each.use.key, each.use.new_id, f"trace-{each.use.key}")
             for each in (before, batch[0], batch[4])
         }
-    assert not (await door.pay(asked(bill, "unknown-bill"))).replayed, "its key is free"
+    assert not (await door.promise(asked(bill, "unknown-bill"))).replayed, "its key is free"
+
+
+async def test_many_refunds_and_top_ups_share_the_statements_of_one(
+    engine: AsyncEngine, door: Door, bill: UUID
+) -> None:
+    payment = (await door.promise(asked(bill, "payment"))).resource_id
+    refunds = [asked_refund(payment, f"refund-{n}", 1) for n in range(51)]
+    top_ups = [asked_top_up(f"top-up-{n}") for n in range(51)]
+    for first, *others in (refunds, top_ups):
+        with statements(engine) as alone:
+            await door.promise(first)
+        with statements(engine) as together:
+            await ask_all(door, others)
+        assert together == alone
+    assert await kept(engine) == (103, 103, 103)
+
+
+async def test_payments_refunds_and_top_ups_share_a_transaction(
+    engine: AsyncEngine, door: Door, bill: UUID
+) -> None:
+    before = (await door.promise(asked(bill, "before"))).resource_id
+    batch = [
+        asked_refund(before, "refund"),
+        asked_top_up("too much", 5_000_001),
+        asked(bill, "payment"),
+        asked_refund(uuid7(), "of nothing", 1_000_000),
+        asked_top_up("top-up"),
+        asked_refund(before, "all of it and more", 8_851),
+    ]
+    with statements(engine) as said:
+        answers = await ask_all(door, batch)
+    assert sum("INSERT INTO idempotency_keys" in each for each in said) == 1
+    refused = {
+        position: each.body["type"]
+        for position, each in enumerate(answers)
+        if isinstance(each, Problem)
+    }
+    assert refused == {
+        1: "/problems/above-limit",
+        3: "/problems/not-found",
+        5: "/problems/more-than-is-left",
+    }
+    for position in (0, 2, 4):
+        assert answers[position] == Claim(batch[position].use.new_id, replayed=False)
+    assert await kept(engine) == (4, 4, 4), "what was refused left nothing, not even its key"
+    async with engine.connect() as connection:
+        rows = await connection.execute(
+            text("""
+                SELECT r.kind, r.amount_minor, r.currency, r.payer, r.subject, o.correlation_id FROM payment_requests r
+                JOIN outbox o ON o.event_id = r.command_id WHERE r.id = ANY(:ids) ORDER BY r.kind
+            """),
+            {"ids": [batch[position].use.new_id for position in (0, 2, 4)]},
+        )
+        assert [tuple(row) for row in rows] == [
+            ("payment", 8_850, "CNY", PAYER, bill, "trace-payment"),
+            ("refund", 8_850, "CNY", PAYER, before, "trace-refund"),
+            ("top_up", 500, "CNY", PAYER, None, "trace-top-up"),
+        ]
+
+
+async def test_a_key_that_is_used_for_two_kinds_at_the_same_time(
+    engine: AsyncEngine, door: Door, bill: UUID
+) -> None:
+    payment, top_up = asked(bill, "key"), asked_top_up("key")
+    first, second = await ask_all(door, [payment, top_up])
+    assert first == Claim(payment.use.new_id, replayed=False)
+    assert isinstance(second, Problem)
+    assert second.body["type"] == "/problems/idempotency-key-reused"
+    assert await kept(engine) == (1, 1, 1)
 
 
 async def test_the_same_key_at_the_same_time(engine: AsyncEngine, door: Door, bill: UUID) -> None:
@@ -105,10 +193,10 @@ async def test_the_same_key_at_the_same_time(engine: AsyncEngine, door: Door, bi
     neighbour = asked(bill, "neighbour")
     *answers, reused, alone = await ask_all(door, [*same, other, neighbour])
     assert [each.replayed for each in answers] == [False, True, True, True, True]
-    assert {each.resource_id for each in answers} == {same[0].command.payment_id}
+    assert {each.resource_id for each in answers} == {same[0].use.new_id}
     assert isinstance(reused, Problem)
     assert (reused.status, reused.body["type"]) == (422, "/problems/idempotency-key-reused")
-    assert alone == Claim(neighbour.command.payment_id, replayed=False)
+    assert alone == Claim(neighbour.use.new_id, replayed=False)
     assert await kept(engine) == (2, 2, 2)
 
 
@@ -119,7 +207,7 @@ async def test_the_second_of_a_key_may_be_right_where_the_first_was_not(
     right = asked(bill, "key", b"right")
     first, second = await ask_all(door, [wrong, right])
     assert isinstance(first, Problem)
-    assert second == Claim(right.command.payment_id, replayed=False)
+    assert second == Claim(right.use.new_id, replayed=False)
     assert await kept(engine) == (1, 1, 1)
 
 
@@ -146,7 +234,7 @@ async def test_doors_that_share_keys_agree_and_never_stand_in_each_others_way(
 async def test_keys_are_claimed_in_one_order_for_all(engine: AsyncEngine, bill: UUID) -> None:
     async def promise_all(keys: Sequence[str]) -> list[Any]:
         async with engine.begin() as connection:
-            return [*await promise(connection, [asked(bill, key) for key in keys], DOOR_KEY)]
+            return [*await promise_batch(connection, [asked(bill, key) for key in keys], DOOR_KEY)]
 
     keys = ["a", "b", "c"]
     async with engine.connect() as between:
@@ -181,13 +269,13 @@ async def test_a_key_that_somebody_holds_for_long_holds_up_its_own_request_only(
         assert [each.replayed for each in answers] == [False] * 4
         assert isinstance(held, DBAPIError), "unavailable for now, which tells nothing about it"
         await hanging.commit()
-    assert await door.pay(asked(bill, "held")) == Claim(theirs.resource_id, replayed=True)
+    assert await door.promise(asked(bill, "held")) == Claim(theirs.resource_id, replayed=True)
 
 
 async def test_a_caller_who_goes_leaves_a_whole_payment_or_none(
     engine: AsyncEngine, door: Door, bill: UUID
 ) -> None:
-    tasks = [asyncio.create_task(door.pay(asked(bill, f"key-{n}"))) for n in range(10)]
+    tasks = [asyncio.create_task(door.promise(asked(bill, f"key-{n}"))) for n in range(10)]
     while await kept(engine) == (0, 0, 0):
         tasks[0].cancel()
     await asyncio.gather(*tasks[1:])

@@ -2,8 +2,9 @@
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from events.ids import uuid7
+from tests.services.billing.door.web import Wallet, deliver, problem
 from tests.services.billing.payments import books
-from tests.services.billing.payments.web import Wallet, deliver, problem
 from tests.support.errands import PayingProcess
 from tests.support.factories import (
     fund_wallet,
@@ -35,6 +36,22 @@ async def test_a_refund_is_promised_kept_and_seen(
     assert (await wallet.get(f"/v1/payments/{id}")).json()["status"] == "refunded"
     problem(await wallet.post(f"/v1/payments/{id}/refunds", {}), 409, "not-refundable")
     await books.audit(engine)
+
+
+async def test_what_is_checked_first_and_that_an_objection_leaves_the_key_free(
+    engine: AsyncEngine, wallet: Wallet
+) -> None:
+    id = (await wallet.pay(await make_bill(engine), "key-1")).json()["id"]
+    unknown, refunds = f"/v1/payments/{uuid7()}/refunds", f"/v1/payments/{id}/refunds"
+    problem(await wallet.post(unknown, {}, "key-1"), 422, "idempotency-key-reused")
+    problem(await wallet.post(unknown, {"amount_minor": 8_851}, "key-2"), 404, "not-found")
+    problem(await wallet.post(refunds, {"amount_minor": 8_851}, "key-2"), 422, "more-than-is-left")
+    assert (await wallet.post(refunds, {"amount_minor": 850}, "key-2")).status_code == 202
+    top_up = {"payer": "payer-1", "currency": "CNY", "payment_method": "pm_card_visa"}
+    too_much = await wallet.post("/v1/top-ups", {**top_up, "amount_minor": 5_000_001}, "key-3")
+    assert problem(too_much, 422, "above-limit")["reason"] == "above_limit"
+    right = await wallet.post("/v1/top-ups", {**top_up, "amount_minor": 5_000_000}, "key-3")
+    assert right.status_code == 202
 
 
 async def test_a_payment_that_took_nothing_is_not_refundable(

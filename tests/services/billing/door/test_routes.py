@@ -10,9 +10,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.ids import uuid7
-from services.billing.door.problems import ADVICE
+from services.billing.door.objections import OBJECTIONS
+from tests.services.billing.door.web import Wallet, deliver, problem
 from tests.services.billing.payments import books
-from tests.services.billing.payments.web import Wallet, deliver, problem
 from tests.support.errands import PayingProcess
 from tests.support.factories import (
     fund_wallet,
@@ -126,7 +126,8 @@ async def test_each_objection_has_its_problem(
     asked: dict[str, Any],
 ) -> None:
     answer = await wallet.pay(await make_bill(engine, **bill), **asked)
-    said = problem(answer, ADVICE[reason][0], reason.replace("_", "-"))
+    said = problem(answer, OBJECTIONS[reason].status, reason.replace("_", "-"))
+    assert said["detail"] == f"{OBJECTIONS[reason].means} {OBJECTIONS[reason].do}"
     assert said["reason"] == reason
     async with engine.connect() as connection:
         assert await connection.scalar(text("SELECT count(*) FROM payment_requests")) == 0

@@ -14,9 +14,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from tests.services.billing.door.web import serve
 from tests.services.billing.payments import books
 from tests.services.billing.payments.city import City
-from tests.services.billing.payments.web import serve
 from tests.support.factories import pay_bill
 
 SECRET = "whsec_of_this_test"

@@ -10,10 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.billing.bills.connectors import Connectors
 from services.billing.psp import Psp
 from tests.services.billing.payments.city import City, city_between, settings
-from tests.services.billing.payments.web import Wallet, serve
 from tests.support.billers import SandboxBillers
 from tests.support.errands import PayingProcess, institutions
-from tests.support.factories import make_biller, make_channel
+from tests.support.factories import make_channel
 from tests.support.psp import SandboxPsp
 
 # Nobody listens here: whoever asks outside gets no answer.
@@ -45,20 +44,3 @@ async def city(
     """A process with the sandbox's PSP and billers around it, and the strings to pull."""
     async with city_between(engine, owner_engine, psp, billers, tmp_path) as made:
         yield made
-
-
-@pytest.fixture
-async def wallet(engine: AsyncEngine, payments: PayingProcess) -> AsyncIterator[Wallet]:
-    await make_biller(engine)
-    key = await make_channel(engine)
-    async with serve(engine) as url:
-        made = Wallet(url, key)
-        yield made
-        await made.client.aclose()
-
-
-@pytest.fixture
-async def stranger(engine: AsyncEngine, wallet: Wallet) -> AsyncIterator[Wallet]:
-    made = Wallet(str(wallet.client.base_url), await make_channel(engine, "other-app"))
-    yield made
-    await made.client.aclose()

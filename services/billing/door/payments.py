@@ -1,0 +1,47 @@
+"""Payments at the HTTP door: the objection to one, or its promise."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chassis.problems import Problem
+from events.payments import PayBill
+from services.billing.bills import find_bills
+from services.billing.channels import payment_limits
+from services.billing.door.objections import objection
+from services.billing.door.promise import Promise
+from services.billing.payments.accept import reason_against
+from services.billing.payments.tables import HELD_BILLS
+from services.billing.subject import Kind
+
+_HELD = text(f"SELECT bill_id FROM {HELD_BILLS} b WHERE bill_id = ANY(CAST(:bill_ids AS uuid[]))")  # noqa: S608 - ours
+
+
+async def examine(
+    connection: AsyncConnection, commands: Sequence[PayBill]
+) -> list[Promise | Problem]:
+    """For each of these payments the objection as things stand, or else its promise."""
+    ids = [each.bill_id for each in commands]
+    bills = await find_bills(connection, ids)
+    limits = await payment_limits(connection)
+    held = set((await connection.execute(_HELD, {"bill_ids": ids})).scalars())
+    found: list[Promise | Problem] = []
+    for each in commands:
+        reason = reason_against(each, bills.get(each.bill_id), limits)
+        if reason is None and each.bill_id in held:
+            reason = "bill_already_paid"
+        found.append(objection(reason) if reason else _promise(each))
+    return found
+
+
+def _promise(command: PayBill) -> Promise:
+    return Promise(
+        command.payment_id,
+        Kind.PAYMENT,
+        command,
+        command.payer,
+        command.bill_id,
+        command.amount_minor,
+        command.currency,
+    )
