@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from chassis.problems import Problem
+from chassis.http.problems import Problem
 from services.billing.docs_pages.problem_types import BAD_CURSOR
 
 ItemT = TypeVar("ItemT")

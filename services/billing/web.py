@@ -8,7 +8,7 @@ import sys
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import RedirectResponse
 
-from chassis import web
+from chassis.http import web
 from chassis.telemetry import configure_logging
 from services.billing.bills import routes as bills
 from services.billing.catalog import routes as catalog

@@ -4,7 +4,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.responses import RedirectResponse
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import web
+from chassis.http import web
 from chassis.telemetry import configure_logging
 from services.notifications.database import connect
 from services.notifications.deliveries import routes as deliveries

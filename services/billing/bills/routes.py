@@ -12,8 +12,8 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.problems import NOT_FOUND, Problem
-from chassis.route import correlation_of, engine_of
+from chassis.http.problems import NOT_FOUND, Problem
+from chassis.http.route import correlation_of, engine_of
 from events import bounds
 from events.bills import BillerId, LookUpBills
 from events.ids import uuid7

@@ -12,8 +12,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field, RootModel
 
-from chassis.problems import Problem
-from chassis.route import engine_of
+from chassis.http.problems import Problem
+from chassis.http.route import engine_of
 from events.bounds import is_storable
 from services.billing.catalog import find
 from services.billing.catalog.divisions import read_divisions

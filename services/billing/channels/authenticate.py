@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from chassis.bearer import Callers
+from chassis.http.bearer import Callers
 from services.billing.channels.keys import Channel, open_with
 
 # Only tells the documentation that there is a key to enter; `Callers` reads the header itself.

@@ -12,7 +12,7 @@ from fastapi import Header
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.problems import Problem
+from chassis.http.problems import Problem
 from events.bounds import is_storable
 from services.billing.channels.tables import LONGEST_KEY
 from services.billing.docs_pages.problem_types import (

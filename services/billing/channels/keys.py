@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.bearer import TokenRefusedError, hash_of, new_token, opens, prefix_of
+from chassis.http.bearer import TokenRefusedError, hash_of, new_token, opens, prefix_of
 from events.ids import uuid7
 
 # CNY 50,000: above every utility bill that a household gets, below what would hurt at once.

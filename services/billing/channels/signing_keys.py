@@ -12,7 +12,7 @@ import secrets
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.bearer import prefix_of
+from chassis.http.bearer import prefix_of
 from events.signature import SigningKey
 from services.billing.channels.keys import UnknownChannelError, channel_exists
 from services.billing.channels.trust import Trust

@@ -62,7 +62,7 @@ def revoke_key(
     key: Annotated[str, typer.Argument(metavar="KEY_OR_PREFIX", help="mh_…, or its middle part")],
 ) -> None:
     """Revoke a key; it stops within two seconds."""
-    from chassis.bearer import prefix_of
+    from chassis.http.bearer import prefix_of
     from services.billing import channels
 
     async def work() -> str | None:
@@ -101,7 +101,7 @@ def revoke_signing_key(
     key: Annotated[str, typer.Argument(metavar="KEY_OR_PREFIX", help="mhs_…, or its middle part")],
 ) -> None:
     """Revoke a signing key; commands that it signed are refused two seconds later."""
-    from chassis.bearer import prefix_of
+    from chassis.http.bearer import prefix_of
     from services.billing import channels
 
     async def work() -> str | None:

@@ -1,10 +1,10 @@
 """The table of problem types: what an API of ours answers with that is no success. Problems and pages derive from it.
 
 /problems/<slug> explains each, those that only notifications answer with as well. What every service may answer is
-declared in chassis/problems.py.
+declared in chassis/http/problems.py.
 """
 
-from chassis.problems import (
+from chassis.http.problems import (
     BAD_ENDPOINT,
     BODY_TOO_LARGE,
     HTTP_ERROR,

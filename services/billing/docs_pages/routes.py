@@ -11,7 +11,7 @@ from markupsafe import Markup
 from starlette.exceptions import HTTPException
 from swagger_ui_bundle import swagger_ui_path  # type: ignore[import-untyped]
 
-from chassis.pages import SAFE_HEADERS, page_headers
+from chassis.http.pages import SAFE_HEADERS, page_headers
 from events.documents import asyncapi
 from events.documents.reference import type_of
 from services.billing.docs_pages.openapi import as_3_0

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from chassis.gather import Gather
-from chassis.problems import Problem
+from chassis.http.gather import Gather
+from chassis.http.problems import Problem
 from events.message import Event
 from events.payments import PayBill, RefundPayment, TopUpWallet
 from events.signature import SigningKey

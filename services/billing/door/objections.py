@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from chassis.problems import NOT_FOUND, Problem, ProblemType
+from chassis.http.problems import NOT_FOUND, Problem, ProblemType
 from services.billing.docs_pages import problem_types
 
 # By the reason of a payment or a top-up that is rejected.

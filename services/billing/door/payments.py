@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.problems import Problem
+from chassis.http.problems import Problem
 from events.payments import PayBill
 from services.billing.bills import find_bills
 from services.billing.channels import payment_limits

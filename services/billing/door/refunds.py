@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.problems import Problem
+from chassis.http.problems import Problem
 from events.payments import RefundPayment
 from services.billing.docs_pages.problem_types import MORE_THAN_IS_LEFT, NOT_REFUNDABLE
 from services.billing.door.objections import not_found

@@ -13,8 +13,8 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from chassis import express
-from chassis.route import correlation_of, engine_of
+from chassis.http import express
+from chassis.http.route import correlation_of, engine_of
 from events.ids import uuid7
 from events.money import AmountMinor, Currency
 from events.payments import Funding, PayBill, Payer, Reason, RefundPayment, TopUpWallet

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.problems import Problem
+from chassis.http.problems import Problem
 from events.payments import TopUpWallet
 from services.billing.channels import payment_limits
 from services.billing.door.objections import objection

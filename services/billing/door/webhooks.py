@@ -13,8 +13,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 import errands
-from chassis.problems import Problem
-from chassis.route import engine_of
+from chassis.http.problems import Problem
+from chassis.http.route import engine_of
 from events import bounds
 from services.billing.docs_pages.problem_types import BAD_SIGNATURE
 from services.billing.institutions import PSP

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from chassis.gather import Gather, LostBatchError
+from chassis.http.gather import Gather, LostBatchError
 from services.billing.psp.outcomes import Intent, Unknown
 from services.billing.psp.transport import Params
 from services.billing.psp.wire import WireIntent

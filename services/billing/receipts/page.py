@@ -20,7 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from chassis.china import CHINA
-from chassis.pages import page_headers
+from chassis.http.pages import page_headers
 from services.billing.receipts.capitals import capitals
 from services.billing.receipts.number import Typo, grouped
 from services.billing.receipts.verify import Receipt

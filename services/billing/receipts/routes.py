@@ -12,8 +12,8 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import BaseModel, Field
 
-from chassis.problems import NOT_FOUND, Problem, ProblemType
-from chassis.route import engine_of
+from chassis.http.problems import NOT_FOUND, Problem, ProblemType
+from chassis.http.route import engine_of
 from services.billing.channels import Channel, authenticate
 from services.billing.docs_pages.problem_types import (
     RECEIPT_NUMBER_MALFORMED,

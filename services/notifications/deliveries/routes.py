@@ -7,8 +7,8 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from chassis.problems import TOO_BROAD, Problem
-from chassis.route import engine_of
+from chassis.http.problems import TOO_BROAD, Problem
+from chassis.http.route import engine_of
 from events.payments import Payer
 from services.notifications.deliveries.follow import Status, list_deliveries
 from services.notifications.recipients.authenticate import CallingChannel

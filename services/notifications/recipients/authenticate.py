@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from chassis.bearer import Callers
+from chassis.http.bearer import Callers
 from services.notifications.recipients.tokens import channel_of
 
 _CALLERS = Callers(

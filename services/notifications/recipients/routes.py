@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from chassis.problems import BAD_ENDPOINT, NOT_FOUND, Problem
-from chassis.route import engine_of
+from chassis.http.problems import BAD_ENDPOINT, NOT_FOUND, Problem
+from chassis.http.route import engine_of
 from events.payments import Payer
 from services.notifications.recipients.authenticate import CallingChannel
 from services.notifications.recipients.endpoints import find_endpoint, set_endpoint

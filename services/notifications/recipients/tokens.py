@@ -7,7 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.bearer import TokenRefusedError, hash_of, new_token, opens, prefix_of
+from chassis.http.bearer import TokenRefusedError, hash_of, new_token, opens, prefix_of
 from events.payments import ChannelId
 
 _ADD = text("INSERT INTO channels (id) VALUES (:id) ON CONFLICT DO NOTHING")

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from chassis.bearer import TokenRefusedError
+from chassis.http.bearer import TokenRefusedError
 from services.notifications.recipients.endpoints import find_endpoint
 from services.notifications.recipients.tokens import channel_of
 from tests.services.notifications.support import Hall, issued, message_of

@@ -12,7 +12,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import text
 
-from chassis import problems
+from chassis.http import problems
 from events.bills import LookUpBills
 from events.ids import uuid7
 from services.billing.bills.routes import router, wait_seconds

@@ -7,7 +7,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import problems
+from chassis.http import problems
 from services.billing.catalog import import_catalogue
 from services.billing.catalog.routes import router
 from tests.services.billing.catalog.rows import biller, coverage, good, service

@@ -8,9 +8,9 @@ from fastapi import Depends, FastAPI
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import problems
-from chassis.bearer import BELIEVED_SECONDS, TokenRefusedError, prefix_of
-from chassis.problems import Problem
+from chassis.http import problems
+from chassis.http.bearer import BELIEVED_SECONDS, TokenRefusedError, prefix_of
+from chassis.http.problems import Problem
 from events.ids import uuid7
 from services.billing import channels
 from services.billing.channels import Channel, authenticate, claim_key

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis.bearer import prefix_of
+from chassis.http.bearer import prefix_of
 from events.signature import SigningKey
 from events.topics import LOOKUP_COMMANDS, PAYMENT_COMMANDS
 from services.billing import channels

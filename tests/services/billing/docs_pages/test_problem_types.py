@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from chassis import problems
-from chassis.problems import Problem, ProblemType
+from chassis.http import problems
+from chassis.http.problems import Problem, ProblemType
 from services.billing.bills import find
 from services.billing.docs_pages import problem_types
 from services.billing.docs_pages.problem_types import PROBLEM_TYPES
@@ -41,7 +41,7 @@ def test_every_type_that_is_declared_is_explained_under_a_slug_of_its_own() -> N
 def test_a_type_is_declared_in_the_table_or_by_the_chassis_and_nowhere_else() -> None:
     """Problem takes nothing but a ProblemType, so every problem that is raised stands in the table."""
     declaring = {path for path in SOURCES for _ in calls(path, "ProblemType")}
-    assert declaring == {TABLE, ROOT / "chassis/problems.py"}
+    assert declaring == {TABLE, ROOT / "chassis/http/problems.py"}
     raising = {path for path in SOURCES for _ in calls(path, "Problem")}
     assert len(raising) > 10, "the sources are read"
 

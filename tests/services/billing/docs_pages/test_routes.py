@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 from jsonschema import Draft4Validator
 
-from chassis import problems
+from chassis.http import problems
 from events import EVENT_TYPES
 from events.documents import asyncapi
 from services.billing.bills import routes as bills_routes

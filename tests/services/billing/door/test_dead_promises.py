@@ -17,8 +17,8 @@ from messaging.relay import Relay
 from services.billing.channels import Trust, door_key
 from tests.services.billing.door.test_promised_refunds import promised
 from tests.services.billing.door.web import Wallet
+from tests.services.billing.handlers.command_worker import CommandWorker, until, working
 from tests.services.billing.payments import books
-from tests.services.billing.payments.command_worker import CommandWorker, until, working
 from tests.support.command_line import meterhall
 from tests.support.commands import make_signing_key, send, signed
 from tests.support.databases import Database

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis.problems import Problem
+from chassis.http.problems import Problem
 from events.ids import uuid7
 from sandbox.local.ports import HOST, free_port
 from services.billing.channels import Claim, claim_key, key_use

@@ -11,13 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from events.signature import SigningKey
 from messaging.relay import Relay
 from tests.services.billing.door.web import Wallet, deliver, problem
-from tests.services.billing.payments import books
-from tests.services.billing.payments.command_worker import (
+from tests.services.billing.handlers.command_worker import (
     CommandWorker,
     copied,
     until,
     working,
 )
+from tests.services.billing.payments import books
 from tests.support.commands import make_signing_key, send, signed
 from tests.support.databases import Database
 from tests.support.errands import PayingProcess

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import web
+from chassis.http import web
 from events.envelope import decode
 from events.topics import PAYMENT_COMMANDS
 from messaging.consumer import Message, Rejected

@@ -11,7 +11,8 @@ from services.billing.payments.model import Payment
 from services.billing.payments.record import record
 from services.billing.payments.tables import State
 from services.billing.psp import Authorized, Captured, Voided
-from tests.services.billing.payments import books, late
+from tests.services.billing.late import late_news as late
+from tests.services.billing.payments import books
 from tests.services.billing.payments.city import BILLER, EVERYWHERE, City
 from tests.support.factories import fund_wallet, pay_bill
 

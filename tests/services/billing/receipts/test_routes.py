@@ -14,7 +14,7 @@ import segno
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import problems
+from chassis.http import problems
 from events.ids import uuid7
 from services.billing import channels, receipts
 from services.billing.receipts.routes import router

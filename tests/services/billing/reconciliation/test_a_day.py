@@ -20,8 +20,8 @@ from services.billing.reconciliation import (
 )
 from services.billing.reconciliation.lines import PSP
 from services.billing.refunds import stuck
+from tests.services.billing.late import late_news as late
 from tests.services.billing.payments import books as of_payments
-from tests.services.billing.payments import late
 from tests.services.billing.payments.city import BILLER, City, city_between
 from tests.services.billing.reconciliation import books
 from tests.support.billers import SandboxBillers

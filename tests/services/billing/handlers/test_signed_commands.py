@@ -19,8 +19,7 @@ from messaging.consumer.batches import ATTEMPTS
 from messaging.relay import Relay
 from services.billing.channels import Trust, revoke_signing_key
 from tests.services.billing.door.web import Wallet, serve
-from tests.services.billing.payments import books
-from tests.services.billing.payments.command_worker import (
+from tests.services.billing.handlers.command_worker import (
     CommandWorker,
     copied,
     fresh,
@@ -29,6 +28,7 @@ from tests.services.billing.payments.command_worker import (
     until,
     working,
 )
+from tests.services.billing.payments import books
 from tests.support.commands import (
     TRUST,
     make_signing_key,

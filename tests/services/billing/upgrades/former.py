@@ -16,7 +16,7 @@ from services.billing.top_ups.accept import accept_top_ups
 from services.billing.top_ups.model import TopUp
 from tests.services.billing.payments.city import BILLER, City
 from tests.services.billing.payments.test_resume import apply, authorize, unapply
-from tests.services.billing.payments.test_upgrade import run
+from tests.services.billing.upgrades.test_upgrade import run
 from tests.support.errands import institutions
 from tests.support.factories import (
     CHANNEL,

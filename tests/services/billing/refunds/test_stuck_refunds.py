@@ -9,7 +9,8 @@ from sqlalchemy import text
 
 from services.billing.audit import audit_database
 from services.billing.refunds.stuck import CannotError, retry, to_wallet
-from tests.services.billing.payments import books, late
+from tests.services.billing.late import late_news as late
+from tests.services.billing.payments import books
 from tests.services.billing.payments.city import BILLER, City
 from tests.support.command_line import Ran, meterhall
 from tests.support.databases import Database

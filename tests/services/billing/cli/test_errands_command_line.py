@@ -7,9 +7,9 @@ from sqlalchemy import text
 
 from events.ids import uuid7
 from services.billing.outside.busy import PATIENCE_SECONDS
+from tests.services.billing.cli.test_payments_command_line import lines
 from tests.services.billing.payments import books
 from tests.services.billing.payments.city import BILLER, City
-from tests.services.billing.payments.test_command_line import lines
 from tests.support.command_line import meterhall
 from tests.support.databases import Database
 from tests.support.factories import make_biller, pay_bill, top_up_wallet

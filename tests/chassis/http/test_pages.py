@@ -5,7 +5,7 @@ import hashlib
 
 import pytest
 
-from chassis.pages import SAFE_HEADERS, page_headers
+from chassis.http.pages import SAFE_HEADERS, page_headers
 
 
 @pytest.mark.parametrize(("has_form", "form_action"), [(True, "'self'"), (False, "'none'")])

@@ -10,9 +10,9 @@ from fastapi import FastAPI, Request
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from chassis import bearer, problems
-from chassis.bearer import Callers, TokenRefusedError, hash_of, new_token, opens, prefix_of
 from chassis.database import connect
+from chassis.http import bearer, problems
+from chassis.http.bearer import Callers, TokenRefusedError, hash_of, new_token, opens, prefix_of
 
 
 class Register:

@@ -5,8 +5,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.services.billing.payments import books
 from tests.services.billing.payments.city import City
-from tests.services.billing.payments.former import FROM_WALLET, PSP_FUNDED, Former
-from tests.services.billing.payments.test_upgrade import after, before, run
+from tests.services.billing.upgrades.former import FROM_WALLET, PSP_FUNDED, Former
+from tests.services.billing.upgrades.test_upgrade import after, before, run
 from tests.support.databases import Database
 from tests.support.errands import LookingUpProcess
 from tests.support.factories import (

@@ -9,7 +9,8 @@ from sqlalchemy import text
 from events.ids import uuid7
 from services.billing.audit import audit_database
 from services.billing.subject import Kind, Subject
-from tests.services.billing.payments import books, late
+from tests.services.billing.late import late_news as late
+from tests.services.billing.payments import books
 from tests.services.billing.payments.city import City
 from tests.support.factories import pay_bill, top_up_wallet
 

@@ -12,7 +12,7 @@ import structlog
 from prometheus_client import Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from chassis.problems import BODY_TOO_LARGE, Problem, answer
+from chassis.http.problems import BODY_TOO_LARGE, Problem, answer
 
 # A payment is a few hundred bytes; nobody has a reason to send more than this.
 LARGEST_BODY_BYTES = 65_536

@@ -18,7 +18,7 @@ from fastapi.security.base import SecurityBase
 from pydantic import BaseModel, ValidationError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from chassis.problems import answer_to
+from chassis.http.problems import answer_to
 
 _Endpoint = TypeVar("_Endpoint", bound=Callable[..., Awaitable[Response]])
 _Handler = Callable[[Request], Coroutine[Any, Any, Response]]

@@ -10,9 +10,9 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client import generate_latest
 from pydantic import BaseModel, Field
 
-from chassis import express, web
 from chassis.database import connect
-from chassis.problems import UNAUTHORIZED, Problem, ProblemType
+from chassis.http import express, web
+from chassis.http.problems import UNAUTHORIZED, Problem, ProblemType
 
 KEY_REQUIRED = ProblemType("key-required", 400, "A key is required", "There is none.", "Send one.")
 

@@ -11,12 +11,12 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis import problems
-from chassis.edge import Edge
-from chassis.express import Lane
 from chassis.frozen import ending_frozen
+from chassis.http import problems
+from chassis.http.edge import Edge
+from chassis.http.express import Lane
+from chassis.http.route import engine_of
 from chassis.process import calm_collector
-from chassis.route import engine_of
 
 
 def create(

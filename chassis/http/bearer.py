@@ -15,8 +15,8 @@ from typing import Generic, TypeVar
 from fastapi import Request
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from chassis.problems import UNAUTHORIZED, Problem
-from chassis.route import engine_of
+from chassis.http.problems import UNAUTHORIZED, Problem
+from chassis.http.route import engine_of
 
 CallerT = TypeVar("CallerT")
 

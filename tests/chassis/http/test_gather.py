@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from chassis.gather import Gather, LostBatchError
+from chassis.http.gather import Gather, LostBatchError
 
 
 class Away(Exception):  # noqa: N818

@@ -1,0 +1,1 @@
+"""HTTP: what every web process of ours answers with, whatever its business is."""
