@@ -140,7 +140,7 @@ class Waiting(NamedTuple):
     seconds: float
 
 
-class Found(NamedTuple):
+class InstitutionSeen(NamedTuple):
     """An institution that is paused, or at which errands are due."""
 
     institution: str
@@ -165,9 +165,9 @@ async def add(connection: AsyncConnection, new: Sequence[NewErrand]) -> dict[Key
     return {(row.kind, row.subject): row.added_at for row in added}
 
 
-async def look(connection: AsyncConnection) -> list[Found]:
+async def look(connection: AsyncConnection) -> list[InstitutionSeen]:
     """The institutions at which errands are due, and those that are paused."""
-    return [Found(*row) for row in await connection.execute(_DUE)]
+    return [InstitutionSeen(*row) for row in await connection.execute(_DUE)]
 
 
 async def claim(

@@ -16,7 +16,7 @@ import structlog
 from messaging.relay import metrics
 from messaging.relay.lead import HaltedError, Lead, backlog, connect_relay, take_lead
 from messaging.relay.publish import Publisher, StartOverError
-from messaging.relay.windows import PAGE_ROWS, Page, Position, Reader
+from messaging.relay.windows import PAGE_ROWS, OutboxPage, Position, Reader
 from messaging.rest import rest_seconds
 from messaging.transient import backoff_seconds, is_transient
 
@@ -51,7 +51,7 @@ class Relay:
         self._lead: Lead | None = None
         self._reader: Reader | None = None
         self._sending: asyncio.Task[None] | None = None
-        self._ahead: Page | None = None
+        self._ahead: OutboxPage | None = None
         # What is published and not yet in the cursor.
         self._at: Position | None = None
         self._unsaved_rows = 0
@@ -176,7 +176,7 @@ class Relay:
             log.info("relay_leads", schema=self._schema)
         return self._lead
 
-    async def _publish(self, page: Page, reader: Reader) -> None:
+    async def _publish(self, page: OutboxPage, reader: Reader) -> None:
         assert self._publisher is not None
         began = time.monotonic()
         sending = self._sending = asyncio.create_task(self._publisher.publish(page.rows))

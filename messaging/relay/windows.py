@@ -31,7 +31,7 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class OutboxPage:
     """Some rows of a window, in the order to send them; `end` is the position when all of them are published."""
 
     rows: Sequence[Row]
@@ -49,7 +49,7 @@ class Reader:
         self._walk_to: int | None = None
         self._stride = 2 * PAGE_ROWS
 
-    async def read(self) -> Page:
+    async def read(self) -> OutboxPage:
         """The next page; one without rows when nothing new is committed."""
         while True:
             resumed = self._at.cur is not None
@@ -58,7 +58,7 @@ class Reader:
                 return page
             # A window that is read to its end says nothing of what was committed since it was opened.
 
-    async def _read(self) -> Page:
+    async def _read(self) -> OutboxPage:
         at = self._at
         if at.cur is None:
             cur = await self._connection.fetchval("SELECT pg_current_snapshot()::text")
@@ -66,13 +66,13 @@ class Reader:
             self._walk_to = None
         if at.cur == at.prev:
             self._at = Position(at.prev, None, 0)
-            return Page([], at, self._at)
+            return OutboxPage([], at, self._at)
         rows, more = await (self._sort(at) if self._walk_to is None else self._walk(at))
         assert at.cur is not None
         self._at = Position(at.prev, at.cur, rows[-1]["id"]) if more else Position(at.cur, None, 0)
         if more and self._walk_to is None:
             await self._size_up(self._at)
-        return Page(rows, at, self._at)
+        return OutboxPage(rows, at, self._at)
 
     async def _sort(self, at: Position) -> tuple[Sequence[Row], bool]:
         """A page of a small window, found by transaction id; and whether there is more."""

@@ -75,7 +75,7 @@ _OPEN = text(f"""
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class HistoryLine:
     """One thing that happened. `what` is state, call, hold, transfer, receipt, event or case."""
 
     at: datetime
@@ -86,7 +86,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
+class UnderWay:
     """A payment, refund or top-up under way. `unknown_since`: the call of its leg has had no answer since then.
 
     `held`: a process is at work on it, until `due_at` at most; otherwise it is due then.
@@ -114,12 +114,12 @@ async def find_subjects(connection: AsyncConnection, id: UUID) -> list[Subject]:
     return sorted(Subject(Kind(kind), found) for kind, found in rows)
 
 
-async def history(connection: AsyncConnection, subject: Subject) -> list[Line]:
+async def history(connection: AsyncConnection, subject: Subject) -> list[HistoryLine]:
     """All that is known of a payment, its refunds included, or of a top-up; oldest first."""
     about = {"kind": subject.kind, "id": subject.id}
-    return [Line(*row) for row in await connection.execute(_HISTORY, about)]
+    return [HistoryLine(*row) for row in await connection.execute(_HISTORY, about)]
 
 
-async def open_ones(connection: AsyncConnection, limit: int = 200) -> list[Open]:
+async def open_ones(connection: AsyncConnection, limit: int = 200) -> list[UnderWay]:
     """What is under way, oldest first."""
-    return [Open(*row) for row in await connection.execute(_OPEN, {"limit": limit})]
+    return [UnderWay(*row) for row in await connection.execute(_OPEN, {"limit": limit})]

@@ -12,7 +12,7 @@ from chassis.output import as_json, fail, money, span, table
 from services.billing.cli.session import run, transaction
 
 if TYPE_CHECKING:
-    from services.billing.history import Line, Open
+    from services.billing.history import HistoryLine, UnderWay
     from services.billing.outside.cases import Case
     from services.billing.subject import Subject
 
@@ -35,7 +35,7 @@ def show(
     """Everything that happened to a payment or a top-up, in order of time."""
     from services.billing.history import find_subjects, history
 
-    async def read() -> "dict[Subject, list[Line]]":
+    async def read() -> "dict[Subject, list[HistoryLine]]":
         async with transaction() as connection:
             found = await find_subjects(connection, id)
             return {subject: await history(connection, subject) for subject in found}
@@ -65,7 +65,7 @@ def open_(
     """What is under way: how old, which answer is missing, when it is asked for again."""
     from services.billing.history import open_ones
 
-    async def read() -> "list[Open]":
+    async def read() -> "list[UnderWay]":
         async with transaction() as connection:
             return await open_ones(connection, limit)
 
@@ -160,7 +160,7 @@ def _closed(each: "Case") -> str:
     return f"\nClosed {each.closed_at.astimezone(UTC):%m-%d %H:%M}{reason}"
 
 
-def _what(each: "Open", now: datetime) -> str:
+def _what(each: "UnderWay", now: datetime) -> str:
     # The id stays in one piece, to be copied; tries are in `meterhall errands list`.
     where = f"{each.state}, at {each.institution}"
     if each.unknown_since:
@@ -168,7 +168,7 @@ def _what(each: "Open", now: datetime) -> str:
     return f"{each.kind}:{each.id}\n{where}"
 
 
-def _rows(lines: "Sequence[Line]") -> list[tuple[str, str, str, str]]:
+def _rows(lines: "Sequence[HistoryLine]") -> list[tuple[str, str, str, str]]:
     # The day is named when it changes; a table of one day has room for milliseconds.
     rows: list[tuple[str, str, str, str]] = []
     day = ""

@@ -13,7 +13,7 @@ from events.topics import PAYMENT_EVENTS
 from messaging.outbox import enqueue
 from messaging.relay import windows
 from messaging.relay.lead import connect_relay
-from messaging.relay.windows import Page, Position, Reader
+from messaging.relay.windows import OutboxPage, Position, Reader
 from tests.messaging.witness import message
 from tests.messaging.writers import Writers
 from tests.support.databases import Database
@@ -28,7 +28,7 @@ async def connection(database: Database) -> "AsyncIterator[asyncpg.Connection]":
     await made.close()
 
 
-async def read_on(reader: Reader) -> list[Page]:
+async def read_on(reader: Reader) -> list[OutboxPage]:
     """Page after page until one is empty."""
     pages = []
     while (page := await reader.read()).rows:
