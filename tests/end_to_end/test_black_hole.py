@@ -39,8 +39,9 @@ MOST_TIMES = 1.5
 NOISE_SECONDS = float(os.environ.get("METERHALL_BLACK_HOLE_NOISE_SECONDS", "0.15"))
 # Everything that waited has ended so long after the biller is back.
 SETTLE_SECONDS = 120.0 + 2 * DARK_SECONDS
-# The catalogue gives every biller so many places; whoever has one may be overtaken by those who have the others.
-PLACES = 32
+# The catalogue gives every biller 32 places in each process, and worker and timer both claim; whoever has a place may
+# be overtaken by those who have the others.
+PLACES = 2 * 32
 OVERTAKEN_SHARE = 0.05
 
 

@@ -12,10 +12,9 @@ from services.billing.channels import payment_limits
 from services.billing.door.objections import objection
 from services.billing.door.promise import Promise
 from services.billing.payments.accept import reason_against
-from services.billing.payments.tables import HELD_BILLS
 from services.billing.subject import Kind
 
-_HELD = text(f"SELECT bill_id FROM {HELD_BILLS} b WHERE bill_id = ANY(CAST(:bill_ids AS uuid[]))")  # noqa: S608 - ours
+_HELD = text("SELECT bill_id FROM live_bills WHERE bill_id = ANY(CAST(:bill_ids AS uuid[]))")
 
 
 async def examine(

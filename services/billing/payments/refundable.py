@@ -11,10 +11,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.billing.payments.tables import State
 
-# Nothing is left to give back, or nothing was taken.
-GIVEN_BACK = (State.REFUNDED, State.REVERSED)
-REFUNDABLE = (State.SUCCEEDED, State.PARTIALLY_REFUNDED)
-
 # Of a refund's payment in SQL: what has not gone back yet, set aside or not. `r` is the refund.
 NOT_GIVEN_BACK = """(
     SELECT p.captured_minor - p.refunded_minor FROM payments p WHERE p.id = r.payment_id)"""

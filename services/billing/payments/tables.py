@@ -64,8 +64,10 @@ OPEN = (State.ACCEPTED, State.AUTHORIZED, State.APPLIED)
 PAID = (State.SUCCEEDED, State.PARTIALLY_REFUNDED)
 # While a payment is in one of these, its bill can't be paid by another one.
 HOLDS_BILL = (*OPEN, *PAID)
+# All of the money went back.
+GIVEN_BACK = (State.REFUNDED, State.REVERSED)
 # The payer's money was taken; some or all of it may have gone back since.
-CAPTURED = (*PAID, State.REFUNDED, State.REVERSED)
+CAPTURED = (*PAID, *GIVEN_BACK)
 # It has ended, and nobody has the payer's money.
 WITHOUT_MONEY = (State.VOIDED, State.REJECTED, State.DECLINED)
 
@@ -79,8 +81,6 @@ SHOWN = """(
     SELECT id, channel_id, payer, bill_id, amount_minor, currency, state, reason, action_url, refunded_minor,
         captured_minor - refunded_minor - refund_pending_minor AS left_minor, created_at, finished_at
     FROM payments)"""
-# The bills that can't be paid by another payment.
-HELD_BILLS = f"(SELECT bill_id FROM payments WHERE {HOLDS_ITS_BILL})"  # noqa: S608 - the states are our own
 
 # For history.py (see LineOrder). A payment's transfer has its id.
 BOOKED = f"SELECT s.id, s.of FROM subjects s WHERE s.kind = '{Kind.PAYMENT}'"  # noqa: S608 - our own text

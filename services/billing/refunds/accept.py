@@ -18,8 +18,8 @@ from events.ids import derived_id
 from events.payments import RefundPayment
 from services.billing.instruction import Instruction, fingerprint, sort_out
 from services.billing.payments import refundable
-from services.billing.payments.refundable import GIVEN_BACK, REFUNDABLE, Refundable
-from services.billing.payments.tables import State
+from services.billing.payments.refundable import Refundable
+from services.billing.payments.tables import GIVEN_BACK, PAID, State
 from services.billing.refunds.model import Decided, Refund, Reversal
 from services.billing.refunds.read import read
 from services.billing.refunds.tables import RefundState
@@ -147,7 +147,7 @@ def _decide(
 
 
 def _reason_against(state: State, amount_minor: int, left_minor: int) -> str | None:
-    if state not in REFUNDABLE:
+    if state not in PAID:
         return "already_refunded" if state in GIVEN_BACK else "not_succeeded"
     if left_minor <= 0:
         return "already_refunded"
