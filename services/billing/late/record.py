@@ -29,9 +29,7 @@ async def record_late(connection: AsyncConnection, results: Sequence[LateProgres
 
     Only a result of the last claim counts: whoever has claimed since finds the same at the PSP.
     """
-    await record_calls(
-        connection, [(each.subject, call) for each in results for call in each.calls]
-    )
+    await record_calls(connection, results)
     for kind, statement in _LOCKS.items():
         ids = [each.subject.id for each in results if each.subject.kind == kind]
         if ids:

@@ -1,6 +1,7 @@
 """The calls to the outside, written down for the history of what they are about."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,8 +21,18 @@ _ASKED = text("""
 """)
 
 
-async def record_calls(connection: AsyncConnection, calls: Sequence[tuple[Subject, Call]]) -> None:
+class HasCalls(Protocol):
+    """What was learnt outside about one subject."""
+
+    calls: list[Call]
+
+    @property
+    def subject(self) -> Subject: ...
+
+
+async def record_calls(connection: AsyncConnection, results: Sequence[HasCalls]) -> None:
     """Write down what was asked outside, and what came of it."""
+    calls = [(each.subject, call) for each in results for call in each.calls]
     if not calls:
         return
     await connection.execute(

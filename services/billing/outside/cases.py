@@ -18,8 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from chassis.database import one_of
 from events import bounds
 from messaging.transient import is_transient
-from services.billing.outside.calls import record_calls
-from services.billing.outside.model import Call
+from services.billing.outside.calls import HasCalls, record_calls
 from services.billing.outside.tables import LONGEST_NOTE
 from services.billing.subject import Subject
 
@@ -81,13 +80,8 @@ class Case:
     closed_because: str | None
 
 
-class Result(Protocol):
-    """What was learnt outside about one subject."""
-
-    calls: list[Call]
-
-    @property
-    def subject(self) -> Subject: ...
+class Result(HasCalls, Protocol):
+    """What was learnt outside about one subject, in words as well."""
 
     def learnt(self) -> str:
         """In words: the state that was reached, the PSP's ids, the call without an answer."""
@@ -153,7 +147,7 @@ async def open_for_result(engine: AsyncEngine, result: Result, error: Exception)
     case = NewCase(result.subject, "unrecorded_result", note)
     try:
         async with engine.begin() as connection:
-            await record_calls(connection, [(result.subject, call) for call in result.calls])
+            await record_calls(connection, [result])
             await open_cases(connection, [case])
     except Exception as again:
         if is_transient(again):

@@ -2,7 +2,8 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+from uuid import UUID
 
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -27,6 +28,12 @@ class Recordable(Protocol):
     @property
     def subject(self) -> Subject: ...
 
+    @property
+    def state(self) -> str: ...
+
+
+ResultT = TypeVar("ResultT", bound=Recordable)
+
 
 def is_held(locked: Mapping[Key, Row[Any]], errand: Errand) -> bool:
     """Whether this claim of the errand is the last one, by its locked row."""
@@ -41,6 +48,31 @@ def is_news(rank: int, rank_now: int, *, held: bool, gives_up: bool) -> bool:
     may give up or repeat; the other one counts when it came further, so that no success is lost.
     """
     return rank >= rank_now if held else rank > rank_now and not gives_up
+
+
+def furthest(
+    results: Sequence[ResultT],
+    rows: Sequence[Row[Any]],
+    locked: Mapping[Key, Row[Any]],
+    ranks: Mapping[str, int],
+    giving_up: Collection[str],
+) -> list[tuple[ResultT, Row[Any]]]:
+    """Of the results over each of these rows, which are open and locked, the one that came furthest, if it is news.
+
+    `ranks`: how far each state is. `giving_up`: the ends without success.
+    """
+    open_rows = {row.id: row for row in rows}
+    found: dict[UUID, tuple[ResultT, Row[Any]]] = {}
+    for each in sorted(results, key=lambda each: ranks[each.state]):
+        row = open_rows.get(each.subject.id)
+        if row is not None and is_news(
+            ranks[each.state],
+            ranks[row.state],
+            held=is_held(locked, each.turn.errand),
+            gives_up=each.state in giving_up,
+        ):
+            found[row.id] = each, row
+    return list(found.values())
 
 
 async def record_errands(

@@ -32,20 +32,12 @@ async def read_ended(connection: AsyncConnection, ids: Sequence[UUID]) -> list[E
         payment_of(row, bills.get(row.bill_id) or Bill.unknown(row.bill_id, row.created_at))
         for row in rows
     ]
-    asked = await subjects_asked(
-        connection, [each.subject for each in payments], ("apply", "unapply")
-    )
+    asked = await subjects_asked(connection, [p.subject for p in payments], ("apply", "unapply"))
     found: list[Ended] = []
     for each in payments:
         assert each.intent_id is not None
-        ended = Ended(
-            each.subject,
-            each.intent_id,
-            each.amount_minor,
-            each.currency,
-            in_words(each.state, each.reason),
-            each.id,
-        )
+        how = in_words(each.state, each.reason)
+        ended = Ended(each.subject, each.intent_id, each.amount_minor, each.currency, how, each.id)
         if each.by_call and each.subject in asked:
             ended = replace(ended, biller_id=each.bill.biller_id, application=each.application)
         found.append(ended)

@@ -61,7 +61,7 @@ class Legs:
 
     async def run(self, payment: Payment, turn: Turn) -> Progress:
         """Take the payment as far as it goes now."""
-        progress = Progress.of(payment, turn)
+        progress = Progress(payment, turn, payment.state, payment.intent_id, reason=payment.reason)
         leg: str | None = turn.leg
         while leg and await turn.begin(leg, _institution(leg, progress)):
             leg = await self._steps[leg](progress)

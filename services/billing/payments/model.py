@@ -147,7 +147,3 @@ class Progress:
     def learnt(self) -> str:
         """See cases.Result."""
         return in_words(self.state, self.reason, self.turn, intent=self.intent_id)
-
-    @classmethod
-    def of(cls, payment: Payment, turn: Turn) -> "Progress":
-        return cls(payment, turn, payment.state, payment.intent_id, reason=payment.reason)

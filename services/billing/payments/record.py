@@ -4,29 +4,29 @@ The payment moves to its new state, its money is booked, its receipt issued and 
 that tells nothing new (somebody else has recorded as much or more meanwhile) changes nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 import errands
-from errands import Key
 from messaging.outbox import Outgoing, enqueue
 from services.billing import ledger, receipts
 from services.billing.outside.calls import record_calls
 from services.billing.outside.cases import NewCase, open_cases
-from services.billing.outside.recording import case_of, is_held, is_news, record_errands
+from services.billing.outside.recording import case_of, furthest, record_errands
 from services.billing.payments import events
 from services.billing.payments.accept import new_receipt
 from services.billing.payments.model import Progress
 from services.billing.payments.tables import OPEN, State
 
 # How far each state is; every end is as far as it goes.
-_RANKS = {state: OPEN.index(state) if state in OPEN else len(OPEN) for state in State}
+_RANKS: dict[str, int] = {
+    state: OPEN.index(state) if state in OPEN else len(OPEN) for state in State
+}
 _GIVEN_UP = (State.VOIDED, State.DECLINED)
 
 _LOCK = text("""
@@ -63,16 +63,16 @@ class _Step:
 async def record(connection: AsyncConnection, results: Sequence[Progress]) -> int:
     """Record these results in the caller's transaction; how many of them told something new."""
     now = datetime.now(UTC)
-    await record_calls(
-        connection, [(each.payment.subject, call) for each in results for call in each.calls]
-    )
+    await record_calls(connection, results)
     # Wallets before payments, as everywhere.
     wallets = {each.payment.wallet for each in results if not each.payment.by_psp}
     await ledger.lock_accounts(connection, wallets)
     found = await connection.execute(_LOCK, {"ids": [each.payment.id for each in results]})
     rows = found.all()
     locked = await errands.lock(connection, [each.payment.errand for each in results])
-    steps = _steps(results, rows, locked)
+    still_open = [row for row in rows if row.state in OPEN]
+    news = furthest(results, still_open, locked, _RANKS, _GIVEN_UP)
+    steps = [_step(progress, row) for progress, row in news]
     ended = [each.progress.subject for each in steps if each.progress.state not in OPEN]
     await record_errands(connection, results, locked, ended)
     await open_cases(connection, _contradictions(results, rows))
@@ -84,30 +84,14 @@ async def record(connection: AsyncConnection, results: Sequence[Progress]) -> in
     await _book_late_money(connection, [each.progress for each in steps], now)
     voided = [each.progress.payment for each in steps if each.progress.state == State.VOIDED]
     await ledger.void(connection, [each.id for each in voided if not each.by_psp])
-    await open_cases(connection, [case for each in steps for case in _cases(each.progress, locked)])
+    reached = [each.progress for each in steps]
+    cases = [case_of(p, locked, p.turn.leg if p.state in OPEN else "late_success") for p in reached]
+    await open_cases(connection, [case for some in cases for case in some])
     said = [each.said for each in steps if each.said]
     for each, number in zip(succeeded, numbers, strict=True):
         said += events.succeeded(each.progress.payment, each.version, number, now)
     await enqueue(connection, said)
     return len(steps)
-
-
-def _steps(
-    results: Sequence[Progress], rows: Sequence[Row[Any]], locked: Mapping[Key, Row[Any]]
-) -> list[_Step]:
-    # At most one step for each payment, the one that is furthest.
-    found = {row.id: row for row in rows if row.state in OPEN}
-    steps: dict[UUID, _Step] = {}
-    for each in sorted(results, key=lambda each: _RANKS[each.state]):
-        row = found.get(each.payment.id)
-        if row is not None and is_news(
-            _RANKS[each.state],
-            _RANKS[State(row.state)],
-            held=is_held(locked, each.payment.errand),
-            gives_up=each.state in _GIVEN_UP,
-        ):
-            steps[row.id] = _step(each, row)
-    return list(steps.values())
 
 
 def _contradictions(results: Sequence[Progress], rows: Sequence[Row[Any]]) -> list[NewCase]:
@@ -173,9 +157,8 @@ async def _book(
         transfers.append(
             ledger.pay_bill(payment.id, source, payment.bill.biller_id, payment.amount_minor, now)
         )
-    released = await ledger.end_posted(
-        connection, [each.payment.id for each in succeeded if not each.payment.by_psp]
-    )
+    set_aside = [each.payment.id for each in succeeded if not each.payment.by_psp]
+    released = await ledger.end_posted(connection, set_aside)
     await ledger.post(connection, transfers, released)
     return await receipts.issue(connection, [new_receipt(each.payment, now) for each in succeeded])
 
@@ -194,8 +177,3 @@ async def _book_late_money(
             transfers += [taken, back] if each.given_back else [taken]
     if transfers:
         await ledger.post(connection, transfers)
-
-
-def _cases(progress: Progress, locked: Mapping[Key, Row[Any]]) -> list[NewCase]:
-    ended = progress.state not in OPEN
-    return case_of(progress, locked, "late_success" if ended else progress.turn.leg)

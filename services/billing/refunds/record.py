@@ -14,7 +14,7 @@ from messaging.outbox import Outgoing, enqueue
 from services.billing import ledger, receipts
 from services.billing.outside.calls import record_calls
 from services.billing.outside.cases import NewCase, open_cases
-from services.billing.outside.recording import case_of, is_held, is_news, record_errands
+from services.billing.outside.recording import case_of, furthest, is_held, record_errands
 from services.billing.payments import refundable
 from services.billing.payments.refundable import Move, Moved
 from services.billing.refunds import events
@@ -22,8 +22,8 @@ from services.billing.refunds.model import Outcome, RefundProgress
 from services.billing.refunds.tables import ENDED, IS_OPEN, RefundState
 from services.billing.subject import Kind
 
-# How far each state is. A refund whose mark was taken back can't fail any more: its money must go.
-_RANKS = {
+# How far each state is.
+_RANKS: dict[str, int] = {
     RefundState.ACCEPTED: 0,
     RefundState.UNAPPLIED: 1,
     RefundState.SUCCEEDED: 2,
@@ -54,9 +54,7 @@ _STILL_OPEN = text(f"""
 async def record_refunds(connection: AsyncConnection, results: Sequence[RefundProgress]) -> int:
     """Record these results in the caller's transaction; how many of them told something new."""
     now = datetime.now(UTC)
-    await record_calls(
-        connection, [(each.refund.subject, call) for each in results for call in each.calls]
-    )
+    await record_calls(connection, results)
     # Wallets, payments, refunds: in this order everywhere.
     wallets = {each.refund.wallet for each in results if each.refund.wallet}
     await ledger.lock_accounts(connection, wallets)
@@ -82,21 +80,13 @@ async def record_refunds(connection: AsyncConnection, results: Sequence[RefundPr
 def _steps(
     results: Sequence[RefundProgress], rows: Sequence[Row[Any]], locked: Mapping[Key, Row[Any]]
 ) -> list[RefundProgress]:
-    # At most one step for each refund, the one that is furthest.
-    found = {row.id: row for row in rows}
-    steps: dict[UUID, RefundProgress] = {}
-    for each in sorted(results, key=lambda each: _RANKS[each.state]):
-        row = found.get(each.refund.id)
-        if row is None or (each.state == RefundState.FAILED and row.state != RefundState.ACCEPTED):
-            continue
-        if is_news(
-            _RANKS[each.state],
-            _RANKS[RefundState(row.state)],
-            held=is_held(locked, each.refund.errand),
-            gives_up=each.state == RefundState.FAILED,
-        ):
-            steps[row.id] = each
-    return list(steps.values())
+    # A refund whose mark was taken back can't fail any more: its money must go.
+    may_fail = {row.id for row in rows if row.state == RefundState.ACCEPTED}
+    possible = [
+        each for each in results if each.state != RefundState.FAILED or each.refund.id in may_fail
+    ]
+    news = furthest(possible, rows, locked, _RANKS, (RefundState.FAILED,))
+    return [progress for progress, _ in news]
 
 
 async def _end_stuck(connection: AsyncConnection, stuck: Sequence[RefundProgress]) -> None:

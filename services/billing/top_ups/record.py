@@ -1,26 +1,24 @@
 """Record what became of top-ups: the wallet's balance, the top-up and its event move together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 import errands
-from errands import Key
 from events.message import Event
 from messaging.outbox import Outgoing, enqueue
 from services.billing import ledger
 from services.billing.outside.calls import record_calls
 from services.billing.outside.cases import open_cases
-from services.billing.outside.recording import case_of, is_held, is_news, record_errands
+from services.billing.outside.recording import case_of, furthest, record_errands
 from services.billing.top_ups.events import event_of
 from services.billing.top_ups.model import TopUpProgress
 from services.billing.top_ups.tables import IS_OPEN, TopUpState
 
-_RANKS = {TopUpState.ACCEPTED: 0, TopUpState.SUCCEEDED: 1, TopUpState.DECLINED: 1}
+_RANKS: dict[str, int] = {TopUpState.ACCEPTED: 0, TopUpState.SUCCEEDED: 1, TopUpState.DECLINED: 1}
 
 _LOCK = text(f"""
     SELECT id, state, version, action_url FROM top_ups
@@ -42,12 +40,11 @@ _Step = tuple[TopUpProgress, Row[Any], Event | None]
 async def record_top_ups(connection: AsyncConnection, results: Sequence[TopUpProgress]) -> int:
     """Record these results in the caller's transaction; how many of them told something new."""
     now = datetime.now(UTC)
-    await record_calls(
-        connection, [(each.top_up.subject, call) for each in results for call in each.calls]
-    )
+    await record_calls(connection, results)
     rows = await connection.execute(_LOCK, {"ids": [each.top_up.id for each in results]})
     locked = await errands.lock(connection, [each.top_up.errand for each in results])
-    steps = _steps(results, rows.all(), locked)
+    news = furthest(results, rows.all(), locked, _RANKS, (TopUpState.DECLINED,))
+    steps = [(each, row, event_of(each, row.action_url)) for each, row in news]
     ended = [each.subject for each, _, _ in steps if each.state != TopUpState.ACCEPTED]
     await record_errands(connection, results, locked, ended)
     if not steps:
@@ -68,23 +65,6 @@ async def record_top_ups(connection: AsyncConnection, results: Sequence[TopUpPro
         ],
     )
     return len(steps)
-
-
-def _steps(
-    results: Sequence[TopUpProgress], rows: Sequence[Row[Any]], locked: Mapping[Key, Row[Any]]
-) -> list[_Step]:
-    found = {row.id: row for row in rows}
-    steps: dict[UUID, _Step] = {}
-    for each in sorted(results, key=lambda each: _RANKS[each.state]):
-        row = found.get(each.top_up.id)
-        if row is not None and is_news(
-            _RANKS[each.state],
-            _RANKS[TopUpState(row.state)],
-            held=is_held(locked, each.top_up.errand),
-            gives_up=each.state == TopUpState.DECLINED,
-        ):
-            steps[row.id] = each, row, event_of(each, row.action_url)
-    return list(steps.values())
 
 
 async def _update(connection: AsyncConnection, steps: Sequence[_Step]) -> None:

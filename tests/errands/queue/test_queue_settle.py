@@ -196,6 +196,7 @@ class Result:
     def __init__(self, turn: Turn) -> None:
         self.turn = turn
         self.case: str | None = None
+        self.state = ""
         self.subject = Subject(Kind(turn.errand.kind), turn.errand.subject)
 
 
