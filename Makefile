@@ -1,7 +1,7 @@
 # Everything a user or a contributor runs. All of it works on a bare machine: Python 3.11+, make and the package registries.
 PYTHON ?= python3
 BIN := .venv/bin
-ALONE := tests/benchmarks tests/end_to_end
+ALONE := tests/benchmarks tests/end_to_end/test_black_hole.py
 
 .PHONY: demo up test lint walk bench soak lock clean
 
@@ -11,10 +11,10 @@ demo: .venv/installed  ## start a whole city, run its main job, print what happe
 up: .venv/installed  ## start a whole city and keep it running
 	$(BIN)/meterhall up
 
-# Measurements and whole cities have the machine to themselves; of the rest, each worker has its own PostgreSQL and Kafka.
+# What measures has the machine to itself; of the rest, each worker has its own PostgreSQL and Kafka.
 test: .venv/installed  ## the whole suite against the real PostgreSQL and the real Kafka
 	$(BIN)/pytest $(ALONE)
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ALONE:%=--ignore=%)
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder $(ALONE:%=--ignore=%)
 
 lint: .venv/installed  ## style, types, import contracts
 	$(BIN)/ruff check .

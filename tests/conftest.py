@@ -26,6 +26,15 @@ MEMORY = Path("/dev/shm")  # noqa: S108 - the folder in it has a random name and
 ENOUGH_BYTES = 2 << 30
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each file's tests to one worker of a run in several processes, and those of whole cities to one as well: two
+    cities at a time are more than two processors bear."""
+    for item in items:
+        file = item.path.relative_to(item.config.rootpath)
+        group = "cities" if file.parts[:2] == ("tests", "end_to_end") else str(file)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def scratch() -> Iterator[Path]:
     """A folder of this test run, gone afterwards; in memory where there is enough."""
