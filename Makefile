@@ -14,7 +14,7 @@ up: .venv/installed  ## start a whole city and keep it running
 # What measures has the machine to itself; of the rest, each worker has its own PostgreSQL and Kafka.
 test: .venv/installed  ## the whole suite against the real PostgreSQL and the real Kafka
 	$(BIN)/pytest $(ALONE)
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder $(ALONE:%=--ignore=%)
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ALONE:%=--ignore=%)
 
 lint: .venv/installed  ## style, types, import contracts
 	$(BIN)/ruff check .

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
+from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 from sandbox.local.kafka import Kafka
 from sandbox.local.postgres import Postgres
@@ -26,13 +27,18 @@ MEMORY = Path("/dev/shm")  # noqa: S108 - the folder in it has a random name and
 ENOUGH_BYTES = 2 << 30
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each file's tests to one worker of a run in several processes, and those of whole cities to one as well: two
-    cities at a time are more than two processors bear."""
-    for item in items:
-        file = item.path.relative_to(item.config.rootpath)
-        group = "cities" if file.parts[:2] == ("tests", "end_to_end") else str(file)
-        item.add_marker(pytest.mark.xdist_group(group))
+class OneCityAtATime(LoadFileScheduling):  # type: ignore[misc]
+    """Give each file's tests to one worker of a run in several processes, and those of whole cities all to one: two
+    cities at a time are more than two processors bear, and want the same ports."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        cities = "tests/end_to_end/"
+        return cities if nodeid.startswith(cities) else str(super()._split_scope(nodeid))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> OneCityAtATime:
+    """How xdist is told of it."""
+    return OneCityAtATime(config, log)
 
 
 @pytest.fixture(scope="session")
