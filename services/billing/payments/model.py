@@ -110,13 +110,10 @@ def payment_method_of(command: PayBill) -> str | None:
 
 def fingerprint_of(command: PayBill) -> bytes:
     """What makes two commands to pay the same."""
+    # One text at once: the hot path makes thousands.
     return fingerprint(
-        command.channel,
-        command.payer,
-        command.bill_id.hex,
-        command.amount_minor,
-        command.currency,
-        payment_method_of(command) or "",
+        f"{command.channel}\n{command.payer}\n{command.bill_id.hex}\n{command.amount_minor}\n{command.currency}\n"
+        f"{payment_method_of(command) or ''}"
     )
 
 
