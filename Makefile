@@ -1,7 +1,6 @@
 # Everything a user or a contributor runs. All of it works on a bare machine: Python 3.11+, make and the package registries.
 PYTHON ?= python3
 BIN := .venv/bin
-ALONE := tests/benchmarks tests/end_to_end/test_black_hole.py
 
 .PHONY: demo up test lint walk bench soak lock clean
 
@@ -11,10 +10,10 @@ demo: .venv/installed  ## start a whole city, run its main job, print what happe
 up: .venv/installed  ## start a whole city and keep it running
 	$(BIN)/meterhall up
 
-# What measures has the machine to itself; of the rest, each worker has its own PostgreSQL and Kafka.
+# A test that measures time has the machine to itself. The others run in two processes, each with a PostgreSQL and a Kafka.
 test: .venv/installed  ## the whole suite against the real PostgreSQL and the real Kafka
-	$(BIN)/pytest $(ALONE)
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ALONE:%=--ignore=%)
+	$(BIN)/pytest -m alone
+	$(BIN)/pytest -m "not alone" --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed  ## style, types, import contracts
 	$(BIN)/ruff check .

@@ -19,6 +19,7 @@ from tests.support.house import (
     sources,
 )
 from tests.support.rooms import SHARED, foreign_tables
+from tests.support.timing import hasty_tests
 
 KeyT = TypeVar("KeyT")
 
@@ -49,6 +50,10 @@ def test_no_function_is_too_long() -> None:
 
 def test_no_folder_is_too_full() -> None:
     assert_declared(full_folders(sources()), STILL_FULL_FOLDERS)
+
+
+def test_what_measures_time_has_the_machine_to_itself() -> None:
+    assert not hasty_tests(sources(("tests",))), "mark it with pytest.mark.alone"
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:

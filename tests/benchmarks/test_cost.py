@@ -106,6 +106,7 @@ async def test_a_payment_writes_no_more_log_than_it_did(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="what a server process used is read from /proc")
+@pytest.mark.alone
 async def test_a_payment_takes_no_more_processor_time_than_it_did(
     engine: AsyncEngine, due: list[Instruction[Any]]
 ) -> None:

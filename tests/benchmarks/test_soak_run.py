@@ -6,7 +6,10 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.alone
 async def test_a_small_soak_measures_and_proves(tmp_path: Path) -> None:
     output = tmp_path / "soak.json"
     options = "--minutes 0.2 --transfers 20000 --rate 250 --every 5 --warm-up 0"

@@ -60,6 +60,7 @@ async def dark_wallet(dark_city: LocalCity) -> AsyncIterator[WalletApp]:
 
 
 @pytest.mark.timeout(3_600)
+@pytest.mark.alone
 async def test_a_biller_that_hangs_is_the_only_one_who_is_slow(
     dark_city: LocalCity, dark_wallet: WalletApp
 ) -> None:

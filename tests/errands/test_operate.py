@@ -252,6 +252,7 @@ async def test_the_gauges_go_back_to_zero(engine: AsyncEngine) -> None:
     assert gauges() == [0.0] * 5
 
 
+@pytest.mark.alone
 async def test_a_hundred_thousand_errands_are_counted_in_a_moment(engine: AsyncEngine) -> None:
     """The timer counts every five seconds: half a second would be a tenth of a processor, and a defect."""
     async with engine.begin() as connection:

@@ -26,7 +26,7 @@ def read_all(bootstrap: str, topic: str) -> list[Any]:
         consumer.seek_to_beginning(*at)
         ends = consumer.end_offsets(at)
         found: list[Any] = []
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while any(consumer.position(partition) < end for partition, end in ends.items()):
             assert time.monotonic() < deadline, "the topic could not be read to its end"
             for records in consumer.poll(timeout_ms=200).values():

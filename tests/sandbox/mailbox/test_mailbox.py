@@ -111,6 +111,7 @@ async def test_faults_can_be_taken_back_and_must_be_known(box: MailBox) -> None:
     assert box.http.post("/sandbox/faults", json={"kind": "burn"}).status_code == 422
 
 
+@pytest.mark.alone
 async def test_it_takes_hundreds_of_mails_a_second(box: MailBox) -> None:
     number, connections, raw = 600, 6, mail("a@example.org", page="<p>x</p>\n" * 300)
 

@@ -173,6 +173,7 @@ async def test_the_job_tells_metrics_and_does_not_ask_to_run_again(
     assert told() == 1
 
 
+@pytest.mark.alone
 async def test_the_job_rests_after_each_statement(city: AsyncEngine) -> None:
     async def seconds(rest: float) -> float:
         began = time.monotonic()

@@ -134,6 +134,7 @@ async def test_a_wallet_may_wait_for_the_answer(hall: Hall, wallet: Wallet) -> N
     assert {each.headers["preference-applied"] for each in answers} == {"wait=9"}
 
 
+@pytest.mark.alone
 async def test_waiting_ends_when_the_time_is_over(hall: Hall, wallet: Wallet) -> None:
     began = asyncio.get_running_loop().time()
     answer = await wallet.look_up("hz-water", hall.fresh("hz-water"), prefer="wait=1")

@@ -198,7 +198,7 @@ async def test_an_answer_without_an_end_is_not_read_to_it(liar: Liar, lied_to: P
 
 async def test_an_answer_that_stops_in_the_middle_is_given_up(liar: Liar, lied_to: Psp) -> None:
     liar.said = b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{"
-    liar.pause_seconds = 30
+    liar.pause_seconds = 120
     day = datetime(2026, 9, 1, tzinfo=UTC)
     calls: list[Callable[[], Awaitable[object]]] = [
         lambda: lied_to.authorize(CHARGE),
@@ -214,4 +214,4 @@ async def test_an_answer_that_stops_in_the_middle_is_given_up(liar: Liar, lied_t
     began = time.monotonic()
     outcomes = await asyncio.gather(*(call() for call in calls))
     assert {type(outcome) for outcome in outcomes} == {Unknown}
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60

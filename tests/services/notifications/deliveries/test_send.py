@@ -5,6 +5,7 @@ import json
 import time
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from aiohttp import web
 from sqlalchemy import text
 
@@ -171,6 +172,7 @@ async def test_mail_waits_for_a_mail_server_that_is_away(hall: Hall) -> None:
     assert len(hall.mailbox.mails(email)) == 1
 
 
+@pytest.mark.alone
 async def test_a_hanging_endpoint_holds_up_nobody_else(hall: Hall, receiver: Receiver) -> None:
     let_go = asyncio.Event()
 

@@ -60,6 +60,7 @@ async def test_what_is_no_answer_leaves_us_not_knowing(
     assert isinstance(await connector.unapply(APPLICATION), BillerUnknown)
 
 
+@pytest.mark.alone
 async def test_an_answer_that_drips_does_not_outlast_its_time(
     connector: Dialect, stranger: Stranger
 ) -> None:
