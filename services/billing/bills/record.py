@@ -117,7 +117,7 @@ class Answered:
 
 
 async def record_lookups(connection: AsyncConnection, results: Sequence[Answered]) -> int:
-    """Record these responses in the caller's transaction: bills, states and events; return how many lookups finished."""
+    """Record these responses in the caller's transaction (bills, states, events); return how many lookups finished."""
     if not results:
         return 0
     locked = await connection.execute(_LOCK, {"ids": [each.lookup.id for each in results]})
