@@ -70,7 +70,7 @@ def bank(currency: str, name: str = "main") -> Account:
 
 
 def late_captures(currency: str) -> Account:
-    """Return the account of money that the PSP took for payments and top-ups that had ended here, until it goes back."""
+    """Return the account of money that the PSP took for payments and top-ups that had ended here."""
     return Account("suspense:late-captures", currency)
 
 

@@ -1,7 +1,7 @@
 """An amount of renminbi in the capital numerals that Chinese receipts carry: 88.50 is 人民币捌拾捌元伍角整.
 
-After the annex of the central bank's rules for payment and settlement (支付结算办法, 附一): a gap of zeros is one 零, and
-an amount without 分 ends with 整.
+After the annex of the central bank's rules for payment and settlement (支付结算办法, 附一): a gap of zeros is
+one 零, and an amount without 分 ends with 整.
 """
 
 _DIGITS = "零壹贰叁肆伍陆柒捌玖"
