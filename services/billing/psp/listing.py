@@ -1,4 +1,4 @@
-"""Read a whole list of the PSP, page by page. Unlike a search, a list does not lag: an item not on it does not exist."""
+"""Read a whole list of the PSP, page by page. Unlike a search, a list does not lag: a missing item does not exist."""
 
 from collections.abc import Callable
 
