@@ -12,10 +12,10 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import report, result_file
+from benchmarks import benchmark_report, result_file
+from benchmarks.benchmark_plan import FULL, QUICK
 from benchmarks.machine.stage import Stage
 from benchmarks.measure import MEASUREMENTS, measure
-from benchmarks.plan import FULL, QUICK
 from sandbox.progress import Steps
 
 commands = typer.Typer(add_completion=False, help=__doc__)
@@ -51,7 +51,7 @@ def main(
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     result_file.write(result, output)
-    report.show(result)
+    benchmark_report.show(result)
     print(f"JSON: {output}")
     if not all(line["integrity"] for line in result["lines"]):
         for line in lines:
@@ -67,7 +67,7 @@ def table(
     file: Annotated[Path, typer.Argument(help="a result")] = result_file.LATEST,
 ) -> None:
     """Print a result as Markdown."""
-    print(report.markdown(result_file.read(file)))
+    print(benchmark_report.markdown(result_file.read(file)))
 
 
 if __name__ == "__main__":

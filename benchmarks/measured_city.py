@@ -13,7 +13,7 @@ from uuid import UUID
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from benchmarks.plan import BenchmarkPlan
+from benchmarks.benchmark_plan import BenchmarkPlan
 from chassis.database import connect_directly
 from errands import Booking, Institutions
 from events.ids import uuid7

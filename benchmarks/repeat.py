@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.benchmark_plan import BenchmarkPlan
 from benchmarks.machine.stage import Stage
-from benchmarks.plan import BenchmarkPlan
 
 
 @dataclass(slots=True)

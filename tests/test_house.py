@@ -19,6 +19,18 @@ from tests.support.house import (
     sources,
 )
 from tests.support.rooms import SHARED, foreign_tables
+from tests.support.tidy_declared import (
+    DIALECT,
+    FILE_WORDS,
+    MIRRORED_MODULES,
+    NAMED_AFTER_ROOMS,
+    ONLY_TESTS_USE,
+    SAME_FILE_NAME,
+    TESTS_BY_TOPIC,
+)
+from tests.support.tidy_names import names_without_callers
+from tests.support.tidy_paths import mirrored_modules, shared_file_names, topical_tests
+from tests.support.tidy_prose import dialect_counts, questioning_docstrings
 from tests.support.timing import hasty_tests
 
 KeyT = TypeVar("KeyT")
@@ -38,6 +50,12 @@ AUDITORS = ("services/billing/audit", "services/billing/reconciliation")
 # What SQL text of a room says of another room's tables. The owner declares what others may know of them: a function, a
 # condition, a view.
 STILL_READ_ELSEWHERE: dict[str, set[str]] = {}
+
+# Files that name code to run: `package.module:name`.
+WIRING = [
+    (ROOT / name).read_text()
+    for name in ("pyproject.toml", "Makefile", "Dockerfile", "docker-compose.yml")
+]
 
 
 def test_no_file_is_too_long() -> None:
@@ -78,6 +96,38 @@ def test_only_its_room_reads_a_table() -> None:
     assert_declared(
         pairs, {(file, table) for file, tables in STILL_READ_ELSEWHERE.items() for table in tables}
     )
+
+
+def test_no_public_name_is_without_a_caller() -> None:
+    unused = names_without_callers(sources(), others=sources(("tests", "migrations")), texts=WIRING)
+    assert not unused, "dead code: delete it, or call it"
+
+
+def test_no_public_name_has_callers_in_tests_only() -> None:
+    unused = names_without_callers(sources(), others=sources(("migrations",)), texts=WIRING)
+    assert_declared(unused, set(ONLY_TESTS_USE))
+
+
+def test_modules_share_only_the_file_words_of_the_house() -> None:
+    found = shared_file_names(sources(), NAMED_AFTER_ROOMS)
+    assert_declared(set(found), FILE_WORDS.keys() | SAME_FILE_NAME.keys(), found)
+
+
+def test_a_test_file_mirrors_a_module_or_has_a_topic() -> None:
+    declared = {path for paths in TESTS_BY_TOPIC.values() for path in paths}
+    assert_declared(topical_tests(sources(("tests",)), sources()), declared)
+
+
+def test_modules_keep_their_test_files() -> None:
+    assert len(mirrored_modules(sources(("tests",)), sources())) >= MIRRORED_MODULES
+
+
+def test_docstrings_begin_with_the_thing_or_the_verb() -> None:
+    assert not questioning_docstrings(sources((*ROOMS, "tests")))
+
+
+def test_dialect_does_not_come_back() -> None:
+    assert dialect_counts(sources(), DIALECT) == DIALECT, "say it plainly, then lower the number"
 
 
 def read_by_nobody_else(files: Sequence[Source]) -> list[Source]:

@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from benchmarks.benchmark_plan import BenchmarkPlan
 from benchmarks.measured_city import CHANNEL, SIGNING_KEY_ID, MeasuredCity, build
-from benchmarks.plan import BenchmarkPlan
 from chassis.database import connect_directly
 from messaging.control import provision
 from migrations.apply import migrate

@@ -16,8 +16,8 @@ from typing import Annotated
 import typer
 
 from benchmarks import result_file
+from benchmarks.benchmark_plan import QUICK
 from benchmarks.machine.stage import Stage
-from benchmarks.plan import QUICK
 from benchmarks.soak import soak_report
 from benchmarks.soak.checkpoints.soak_topics import PROPERTIES
 from benchmarks.soak.result import LATEST, SoakResult

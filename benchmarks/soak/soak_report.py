@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.report import WIDTH, machine, number, table
+from benchmarks.benchmark_report import WIDTH, machine, number, table
 
 Row = Mapping[str, Any]
 PROCESSES = ("worker", "relay", "timer", "postgres", "kafka", "sender")

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from benchmarks.benchmark_plan import QUICK
 from benchmarks.measured_city import MeasuredCity, build
-from benchmarks.plan import QUICK
 from benchmarks.samples import rounded
 from benchmarks.soak import soak_report
 from benchmarks.soak.checkpoints.checkpoint import sent_between, spread

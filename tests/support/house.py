@@ -39,6 +39,13 @@ class Source:
     def folder(self) -> str:
         return str(PurePosixPath(self.path).parent)
 
+    def base_of(self, node: ast.ImportFrom) -> str:
+        """The package or module that an import statement of this file takes its names from."""
+        if not node.level:
+            return node.module or ""
+        package = self.path.removesuffix(".py").split("/")[: -node.level]
+        return ".".join([*package, *([node.module] if node.module else [])])
+
 
 def sources(rooms: Iterable[str] = ROOMS) -> list[Source]:
     """All files of these rooms, in order."""
@@ -102,7 +109,7 @@ def _imported(source: Source, known: Mapping[str, Source]) -> set[str]:
         if isinstance(node, ast.Import):
             names = {alias.name for alias in node.names}
         else:
-            base = _base(source, node)
+            base = source.base_of(node)
             names = {
                 f"{base}.{alias.name}" if f"{base}.{alias.name}" in known else base
                 for alias in node.names
@@ -111,13 +118,6 @@ def _imported(source: Source, known: Mapping[str, Source]) -> set[str]:
             found.add(name)
             found |= {each for each in _packages(name) if not source.module.startswith(f"{each}.")}
     return (found & known.keys()) - {source.module}
-
-
-def _base(source: Source, node: ast.ImportFrom) -> str:
-    if not node.level:
-        return node.module or ""
-    package = source.path.removesuffix(".py").split("/")[: -node.level]
-    return ".".join([*package, *([node.module] if node.module else [])])
 
 
 def _packages(module: str) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Samples become lines, and lines become tables."""
 
-from benchmarks import report
+from benchmarks import benchmark_report
 from benchmarks.samples import MeasuredLine, Sample
 
 
@@ -32,7 +32,7 @@ def test_the_markdown_has_a_row_for_each_line_and_names_the_machine() -> None:
     ceiling = _line("ceiling", 60_000)
     drain = _line("drain", 12_000)
     drain.samples[0] = Sample(12_000, "payments/s", {"cpu_us_worker": 70.4, "wal_bytes": 3_012})
-    said = report.markdown(
+    said = benchmark_report.markdown(
         {
             "measured_at": "2026-11-25T23:00:00+00:00",
             "machine": {

@@ -19,8 +19,8 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from benchmarks.benchmark_plan import QUICK
 from benchmarks.measured_city import bills_due, build, command
-from benchmarks.plan import QUICK
 from chassis.database import connect_directly
 from errands import Booking, Institutions
 from services.billing.instruction import Instruction
