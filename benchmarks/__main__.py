@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--quick] [--only drain,ceiling]` measures; `python -m benchmarks table` prints what it found.
+"""`python -m benchmarks [--quick] [--only drain,ceiling]` measures; `python -m benchmarks table` prints a result.
 
 Every repeat takes each measurement once, so that a machine that slows down slows all of them down alike.
 """
@@ -28,20 +28,30 @@ def main(
         bool, typer.Option(help="small sizes, one repeat: under three minutes")
     ] = False,
     only: Annotated[str, typer.Option(help=f"some of {', '.join(MEASUREMENTS)}")] = "",
-    repeats: Annotated[int, typer.Option(help="how often; 0 is as planned", min=0)] = 0,
-    output: Annotated[Path, typer.Option(help="where the JSON goes")] = result_file.LATEST,
+    repeats: Annotated[
+        int, typer.Option(help="how many repeats; 0: as many as planned", min=0)
+    ] = 0,
+    output: Annotated[
+        Path, typer.Option(help="the file for the result, JSON")
+    ] = result_file.LATEST,
 ) -> None:
     """Measure everything on a PostgreSQL and a Kafka of its own."""
     if context.invoked_subcommand:
         return
     if not sys.platform.startswith("linux"):
-        raise typer.BadParameter("what a process costs is read from /proc, so this needs Linux")
+        raise typer.BadParameter(
+            "the costs of processes are read from /proc: run the benchmarks on Linux"
+        )
     plan = QUICK if quick else FULL
     chosen = only.split(",") if only else list(MEASUREMENTS)
     if unknown := set(chosen) - MEASUREMENTS.keys():
-        raise typer.BadParameter(f"there is no {', '.join(sorted(unknown))}")
+        raise typer.BadParameter(
+            f"no such measurement: {', '.join(sorted(unknown))}; choose of {', '.join(MEASUREMENTS)}"
+        )
     if "paced" in chosen and "drain" not in chosen:
-        raise typer.BadParameter("paced takes shares of drain's rate: --only drain,paced")
+        raise typer.BadParameter(
+            "paced runs at shares of drain's rate, so measure both: --only drain,paced"
+        )
     folder = Path(tempfile.mkdtemp(prefix="meterhall-benchmarks-"))
     try:
         with Steps() as steps, Stage(folder, plan, steps.tell) as stage:

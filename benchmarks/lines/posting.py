@@ -1,6 +1,7 @@
-"""posting_<batch>_<workers>: accept() alone, in one or two processes, each a batch per transaction, without Kafka.
+"""posting_<batch>_<workers>: accept() alone, without Kafka, in one or two processes with one batch per transaction.
 
-Paid from wallets to billers that settle by file: finished in that transaction, with transfer, receipt and events.
+The payments are paid from wallets to billers that settle by file, so this transaction finishes them: it writes transfer,
+receipt and events.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ from services.billing.instruction import Instruction
 from services.billing.payments.accept import accept
 
 WORKERS = (1, 2)
-# By the size of a batch: what no worker can pay in a second. As many bills are set aside for it, and made into commands
+# By batch size: more than a worker can pay in a second. So many bills are reserved for it, and their commands are built
 # before the clock starts.
 MOST_PER_SECOND = {1: 1_000, 50: 8_000, 500: 14_000, 1_000: 16_000}
 PATIENCE_SECONDS = 120.0
@@ -35,7 +36,7 @@ PATIENCE_SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """What one process has to do."""
+    """The order to one process."""
 
     due: Sequence[Due]
     batch: int
@@ -44,7 +45,7 @@ class _Work:
 
 @dataclass(frozen=True, slots=True)
 class _Posted:
-    """What one process did, between two moments of the same clock (seconds since the epoch)."""
+    """The work of one process, between two moments of the same clock (seconds since the epoch)."""
 
     payments: int
     began: float
@@ -52,7 +53,7 @@ class _Posted:
 
 
 async def measure(repeat: Repeat) -> dict[str, Sample]:
-    """Every batch size with every number of processes, one after the other in the same city."""
+    """Run every batch size with every number of processes, one after the other in the same city."""
     shapes = [(batch, workers) for batch in MOST_PER_SECOND for workers in WORKERS]
     seconds = repeat.plan.posting_seconds
     samples = {}
@@ -63,29 +64,29 @@ async def measure(repeat: Repeat) -> dict[str, Sample]:
         paid = repeat.plan.history
         with _posters(city.billing_url, max(WORKERS)) as posters:
             for (batch, workers), bills in zip(shapes, wanted, strict=True):
-                mine = [due.pop() for _ in range(int(bills * enough))]
-                work = [_Work(mine[n::workers], batch, seconds) for n in range(workers)]
+                reserved = [due.pop() for _ in range(int(bills * enough))]
+                work = [_Work(reserved[n::workers], batch, seconds) for n in range(workers)]
                 sample, payments = await _measure(repeat, posters[:workers], work)
                 paid += payments
                 complaints = await integrity.counts(city.engine, paid)
-                samples[f"posting_{batch}_{workers}"] = sample.but(complaints)
-        found = await integrity.audit(city.engine)
-    return {id: sample.but(found) for id, sample in samples.items()}
+                samples[f"posting_{batch}_{workers}"] = sample.with_complaints(complaints)
+        violations = await integrity.audit(city.engine)
+    return {id: sample.with_complaints(violations) for id, sample in samples.items()}
 
 
 async def _measure(
     repeat: Repeat, posters: Sequence["_Poster"], work: Sequence[_Work]
 ) -> tuple[Sample, int]:
-    """Have each process do its part of the work, all at once; what came of it, and how many payments it was."""
+    """Let the processes do their parts concurrently; return the sample and the number of payments."""
     for poster, part in zip(posters, work, strict=True):
         poster.pipe.send(part)
     for poster in posters:
-        await poster.says()  # that it is ready
+        await poster.receive()  # "ready"
     used = Meter(repeat.stage, {"worker": [each.pid for each in posters]})
     await used.start()
     for poster in posters:
         poster.pipe.send("go")
-    posted = [await each.says() for each in posters]
+    posted = [await each.receive() for each in posters]
     payments = sum(each.payments for each in posted)
     cost = await used.cost(payments)
     elapsed = max(each.ended for each in posted) - min(each.began for each in posted)
@@ -93,7 +94,7 @@ async def _measure(
 
 
 class _Poster:
-    """A process that posts what it is sent, and then waits for more."""
+    """A process that accepts the payments of one order after the other."""
 
     def __init__(self, url: str) -> None:
         context = mp.get_context("spawn")
@@ -103,14 +104,14 @@ class _Poster:
         theirs.close()
         self.pid = self._process.pid or 0
 
-    async def says(self) -> Any:
-        """What it says next; raises EOFError when it has died."""
+    async def receive(self) -> Any:
+        """Return the next message of the process; raise EOFError if it has died."""
         if not await asyncio.to_thread(self.pipe.poll, PATIENCE_SECONDS):
-            raise TimeoutError("a process that posts says nothing")
+            raise TimeoutError(f"a posting process sent nothing for {PATIENCE_SECONDS:.0f} s")
         return self.pipe.recv()
 
     def dismiss(self) -> None:
-        """It ends when it is done with what it does."""
+        """Close its pipe, so that it ends after its present order, and wait for that."""
         self.pipe.close()
         self._process.join(PATIENCE_SECONDS)
 
@@ -121,8 +122,8 @@ def _posters(url: str, number: int) -> Iterator[list[_Poster]]:
     try:
         yield posters
     finally:
-        for each in posters:
-            each.dismiss()
+        for poster in posters:
+            poster.dismiss()
 
 
 def _post(url: str, pipe: Connection) -> None:
@@ -133,7 +134,7 @@ async def _accept_all(url: str, pipe: Connection) -> None:
     engine = connect(url, pool_size=1, plan_cache_mode="force_generic_plan")
     async with engine.connect() as connection:
         await connection.rollback()
-    with suppress(EOFError):  # it is dismissed
+    with suppress(EOFError):  # the pipe was closed: dismissed
         while True:
             work: _Work = pipe.recv()
             instructions = [Instruction(command(each)) for each in work.due]

@@ -1,7 +1,7 @@
-"""The cost of a payment that the PSP funds and a biller is called for, in statements and bytes of write-ahead log.
+"""The cost of a payment through the PSP to a called biller, in statements and bytes of write-ahead log.
 
-Accepted in batches, recorded in batches; nobody outside is asked. Figures depend on the code and the tables only.
-Where a change is worth its price, change the figures and say why in the commit.
+Payments are accepted in batches and recorded in batches; PSP and biller are not called. Figures depend on the code
+and the tables only. Where a change is worth its price, change the figures and give the reason in the commit.
 """
 
 from dataclasses import replace
