@@ -28,30 +28,16 @@ def main(
         bool, typer.Option(help="small sizes, one repeat: under three minutes")
     ] = False,
     only: Annotated[str, typer.Option(help=f"some of {', '.join(MEASUREMENTS)}")] = "",
-    repeats: Annotated[
-        int, typer.Option(help="how many repeats; 0: as many as planned", min=0)
-    ] = 0,
-    output: Annotated[
-        Path, typer.Option(help="the file for the result, JSON")
-    ] = result_file.LATEST,
+    repeats: Annotated[int, typer.Option(help="0: as many as planned", min=0)] = 0,
+    output: Annotated[Path, typer.Option(help="file for the JSON")] = result_file.LATEST,
 ) -> None:
     """Measure everything on a PostgreSQL and a Kafka of its own."""
     if context.invoked_subcommand:
         return
     if not sys.platform.startswith("linux"):
-        raise typer.BadParameter(
-            "the costs of processes are read from /proc: run the benchmarks on Linux"
-        )
+        raise typer.BadParameter("costs are read from /proc: run the benchmarks on Linux")
     plan = QUICK if quick else FULL
-    chosen = only.split(",") if only else list(MEASUREMENTS)
-    if unknown := set(chosen) - MEASUREMENTS.keys():
-        raise typer.BadParameter(
-            f"no such measurement: {', '.join(sorted(unknown))}; choose of {', '.join(MEASUREMENTS)}"
-        )
-    if "paced" in chosen and "drain" not in chosen:
-        raise typer.BadParameter(
-            "paced runs at shares of drain's rate, so measure both: --only drain,paced"
-        )
+    chosen = _chosen(only)
     folder = Path(tempfile.mkdtemp(prefix="meterhall-benchmarks-"))
     try:
         with Steps() as steps, Stage(folder, plan, steps.tell) as stage:
@@ -70,6 +56,19 @@ def main(
                     *(f"{line.id}: {each}" for each in sample.complaints), sep="\n", file=sys.stderr
                 )
         raise typer.Exit(1)
+
+
+def _chosen(only: str) -> list[str]:
+    chosen = only.split(",") if only else list(MEASUREMENTS)
+    if unknown := set(chosen) - MEASUREMENTS.keys():
+        raise typer.BadParameter(
+            f"no such measurement: {', '.join(sorted(unknown))}; choose of {', '.join(MEASUREMENTS)}"
+        )
+    if "paced" in chosen and "drain" not in chosen:
+        raise typer.BadParameter(
+            "paced runs at shares of drain's rate, so measure both: --only drain,paced"
+        )
+    return chosen
 
 
 @commands.command()

@@ -36,7 +36,7 @@ CODE = "\n".join(
 )
 METRICS = set(re.findall(r"\b(?:Counter|Gauge|Histogram)\(\s*\"(\w+)\"", CODE))
 LOGGED = set(re.findall(r"\blog\.\w+\(\s*\"(\w+)\"", CODE))
-# What upgrades tell of.
+# Settings that only notes on upgrades name.
 GONE = {"METERHALL_RESUME_AFTER_SECONDS"}
 
 
@@ -45,7 +45,7 @@ def named(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def test_every_alarm_is_on_something_that_there_is() -> None:
+def test_every_alarm_is_on_a_metric_or_log_event_that_exists() -> None:
     section = OPERATING.split("## Alarms\n")[1].split("\n## ")[0]
     watched = [line.split("|")[1] for line in section.splitlines() if line.startswith("| ")][1:]
     names = {name for cell in watched for name in words(cell)}
@@ -54,7 +54,7 @@ def test_every_alarm_is_on_something_that_there_is() -> None:
 
 
 def test_every_metric_that_is_named_exists() -> None:
-    """Elsewhere what ends as metrics do, or begins as those of errands do, is one."""
+    """In the other documents, a name that ends or begins like a metric must be one."""
     named = {
         name
         for path in DOCUMENTS
@@ -74,7 +74,7 @@ def test_every_setting_that_is_named_is_read() -> None:
     assert not fields & GONE
     for path in DOCUMENTS:
         named = set(re.findall(r"\bMETERHALL_[A-Z_]+[A-Z]\b", path.read_text())) - GONE - fields
-        # The sandbox and the tools of a moment read theirs by name.
+        # The sandbox and one-off tools read their variables by name.
         unknown = {each for each in named if f'"{each}"' not in CODE}
         assert not unknown, (path.name, unknown)
 
@@ -140,7 +140,7 @@ def test_every_function_that_the_walk_of_a_payment_names_exists() -> None:
     assert not gone
 
 
-def test_a_function_that_is_gone_is_seen() -> None:
+def test_functions_that_a_page_names_are_found() -> None:
     text = "It is kept (`a/b.py` `keep`, `Keeper.keep`,\n   `c.py` `gone`) and so on."
     assert named_functions(text) == [
         ("a/b.py", "keep"),
@@ -152,7 +152,7 @@ def test_a_function_that_is_gone_is_seen() -> None:
 
 
 def words(text: str) -> set[str]:
-    """Names in `code` that are written as metrics and log events are."""
+    """Return the names in `code` that are written like metrics and log events."""
     return {
         name
         for code in re.findall(r"`([^`\n]+)`", text)

@@ -1,7 +1,7 @@
-"""The house is kept: sizes, imports without circles, names that are unique, and tables that only their room reads.
+"""Rules of the sources: sizes, imports, names, tables that only their room reads, test paths, prose.
 
-What is not so yet is declared here by name. A declaration must be true: one that is no longer needed fails, too, so
-these lists only get shorter.
+Exceptions are declared by name, here and in tests/support/tidy_declared.py. A declaration that is no longer needed
+fails as well, so the lists only get shorter.
 """
 
 from collections.abc import Mapping, Sequence, Set
@@ -38,16 +38,16 @@ KeyT = TypeVar("KeyT")
 STILL_LONG_FUNCTIONS: set[tuple[str, str]] = set()
 STILL_FULL_FOLDERS: set[str] = set()
 
-# Rooms whose public classes have names of their own, and the names that two classes have, with the reason.
+# Folders whose public classes must have unique names, and the names that two classes share, with the reason.
 NAMING = ("services", "errands", "messaging", "chassis", "events")
 SAME_NAME = {
     "Settings": "each service reads its own from the environment",
-    "NothingOwed": "a connector's answer, and the outcome of a lookup in the contract",
+    "NothingOwed": "a connector's response, and the outcome of a lookup in the contract",
 }
 
-# Comparing raw tables is their job. The auditor has a folder of its own, or is a part of reconciliation.
+# The auditor compares raw tables: that is its job. It has a folder of its own, or is a part of reconciliation.
 AUDITORS = ("services/billing/audit", "services/billing/reconciliation")
-# What SQL text of a room says of another room's tables. The owner declares what others may know of them: a function, a
+# Tables of other rooms in SQL text, by file. The owner of a table declares all that others may use of it: a function, a
 # condition, a view.
 STILL_READ_ELSEWHERE: dict[str, set[str]] = {}
 
@@ -70,7 +70,7 @@ def test_no_folder_is_too_full() -> None:
     assert_declared(full_folders(sources()), STILL_FULL_FOLDERS)
 
 
-def test_what_measures_time_has_the_machine_to_itself() -> None:
+def test_tests_that_measure_time_run_alone() -> None:
     assert not hasty_tests(sources(("tests",))), "mark it with pytest.mark.alone"
 
 
@@ -91,19 +91,19 @@ def test_only_its_room_reads_a_table() -> None:
     for service in (
         name for name in services if (ROOT / "services" / name / "__init__.py").exists()
     ):
-        found |= foreign_tables(read_by_nobody_else(sources((f"services/{service}", *SHARED))))
+        found |= foreign_tables(without_the_auditor(sources((f"services/{service}", *SHARED))))
     pairs = {(file, table) for file, tables in found.items() for table in tables}
     assert_declared(
         pairs, {(file, table) for file, tables in STILL_READ_ELSEWHERE.items() for table in tables}
     )
 
 
-def test_no_public_name_is_without_a_caller() -> None:
+def test_no_name_is_without_a_caller() -> None:
     unused = names_without_callers(sources(), others=sources(("tests", "migrations")), texts=WIRING)
     assert not unused, "dead code: delete it, or call it"
 
 
-def test_no_public_name_has_callers_in_tests_only() -> None:
+def test_no_name_has_callers_in_tests_only() -> None:
     unused = names_without_callers(sources(), others=sources(("migrations",)), texts=WIRING)
     assert_declared(unused, set(ONLY_TESTS_USE))
 
@@ -127,11 +127,13 @@ def test_docstrings_begin_with_the_thing_or_the_verb() -> None:
 
 
 def test_dialect_does_not_come_back() -> None:
-    assert dialect_counts(sources(), DIALECT) == DIALECT, "say it plainly, then lower the number"
+    assert dialect_counts(sources(), DIALECT) == DIALECT, (
+        "rewrite the sentence; lower the number when one has gone"
+    )
 
 
-def read_by_nobody_else(files: Sequence[Source]) -> list[Source]:
-    """Without the auditor, but for the tables that it declares."""
+def without_the_auditor(files: Sequence[Source]) -> list[Source]:
+    """Return the files without the auditor's, except for the tables that it declares."""
     auditor = next(each for each in AUDITORS if (ROOT / each).is_dir())
     return [
         each
@@ -143,8 +145,8 @@ def read_by_nobody_else(files: Sequence[Source]) -> list[Source]:
 def assert_declared(
     found: Set[KeyT], declared: Set[KeyT], more: Mapping[KeyT, object] | None = None
 ) -> None:
-    """What is found is what is declared: nothing new, and nothing that is no longer so."""
-    told = more or {}
-    new = {each: told.get(each, "") for each in found - declared}
+    """Compare exceptions with their declarations: none is new, and no declaration is out of date."""
+    details = more or {}
+    new = {each: details.get(each, "") for each in found - declared}
     assert not new, f"not allowed in this house: {new}"
-    assert not declared - found, f"no longer so, take it off the list: {declared - found}"
+    assert not declared - found, f"no longer needed, take it off the list: {declared - found}"

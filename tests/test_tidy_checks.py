@@ -100,14 +100,14 @@ def test_names_with_callers_are_not_found(caller: str) -> None:
 @pytest.mark.parametrize(
     "definition",
     [
-        "_private = 1\n",
+        "__private__ = 1\n",
         "@routes.get('/')\ndef page(): ...\n",
         "@pytest.fixture\ndef wallet(): ...\n",
         "bills = Table('bills', metadata)\n",
         USED + "used()\n",
     ],
 )
-def test_private_registered_and_used_names_are_no_dead_code(definition: str) -> None:
+def test_dunder_registered_and_used_names_are_no_dead_code(definition: str) -> None:
     assert not names_without_callers(house({"a": definition}), [])
 
 

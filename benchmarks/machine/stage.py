@@ -31,7 +31,7 @@ TEMPLATE = "city"
 
 
 class Stage:
-    """Servers and databases; entering it starts the servers and builds the template. Enter it outside of an event loop."""
+    """Servers and databases. Entering it starts the servers and builds the template; not inside an event loop."""
 
     def __init__(self, folder: Path, plan: BenchmarkPlan, log: Callable[[str], None]) -> None:
         self.folder = folder

@@ -32,29 +32,20 @@ _BEGAN = time.monotonic()
 @commands.command()
 def main(  # noqa: PLR0917 - the command line names them
     minutes: Annotated[float, typer.Option(help="how long the load lasts")] = 30.0,
-    transfers: Annotated[
-        int, typer.Option(help="transfers in the ledger at the start", min=1000)
-    ] = 20_000_000,
+    transfers: Annotated[int, typer.Option(help="in the ledger at start", min=1000)] = 20_000_000,
     rate: Annotated[float, typer.Option(help="payments/s; 0: half of drain's rate")] = 0.0,
     every: Annotated[float, typer.Option(help="seconds between checkpoints", min=5)] = 60.0,
-    warm_up: Annotated[
-        float, typer.Option(help="first seconds, left out of the slopes", min=0)
-    ] = 120.0,
-    plant_first: Annotated[
-        float, typer.Option(help="the second at which the first old day is planted")
-    ] = 300.0,
+    warm_up: Annotated[float, typer.Option(help="seconds that slopes leave out", min=0)] = 120.0,
+    plant_first: Annotated[float, typer.Option(help="second of the first planted day")] = 300.0,
     shared_buffers: Annotated[int, typer.Option(help="PostgreSQL's, MB", min=128)] = 4096,
     max_wal: Annotated[int, typer.Option(help="PostgreSQL's max_wal_size, MB", min=256)] = 12288,
-    output: Annotated[Path, typer.Option(help="the file for the result, JSON")] = LATEST,
+    output: Annotated[Path, typer.Option(help="file for the JSON")] = LATEST,
 ) -> None:
     """Run a soak on a PostgreSQL and a Kafka of its own; both and their folder are deleted afterwards."""
     if not sys.platform.startswith("linux"):
-        raise typer.BadParameter(
-            "the costs of processes are read from /proc: run the soak on Linux"
-        )
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # under nohup or in a background job make ignores it, and its children inherit that
+        raise typer.BadParameter("costs are read from /proc: run the soak on Linux")
+    # Shells start background jobs with SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     size = Size(transfers, rate or _half_of_drain(), minutes * 60, max_wal << 20)
     result = SoakResult(output, size.seconds, warm_up)

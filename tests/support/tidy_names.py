@@ -1,4 +1,4 @@
-"""Public names of modules that no code uses: dead code, and code that is alive in tests only.
+"""Names of modules that no code uses: dead code, and code that is alive in tests only.
 
 References are resolved through imports, and through the packages that export a name again. Neither an import alone nor
 an `__all__` is a reference, nor is a mention of a name within its own definition.
@@ -30,7 +30,7 @@ _REGISTERS_NOTHING = {
 def names_without_callers(
     product: Sequence[Source], others: Sequence[Source], texts: Iterable[str] = ()
 ) -> set[tuple[str, str]]:
-    """Path and name of each public definition in `product` to which neither it nor `others` refer.
+    """Path and name of each definition in `product` to which neither it nor `others` refer.
 
     `texts` are other files (configuration, documents) that name code as `package.module:name`.
     """
@@ -45,7 +45,7 @@ def names_without_callers(
         (file.path, name)
         for file in product
         for name, definition in definitions(file).items()
-        if not name.startswith("_")
+        if not name.startswith("__")
         and (file.module, name) not in used
         and not inside[file.module, name] - {definition}
         and not _registers_itself(definition)

@@ -74,7 +74,7 @@ class Latencies:
 
 
 class Watch:
-    """Polls once a second and collects `seen` (partitions new or gone), `audits` and `deaths`; `at` is the run's clock."""
+    """Polls once a second and collects `seen` (partitions new or gone), `audits` and `deaths`; `at` is the clock."""
 
     def __init__(
         self, superuser: Connection, processes: Sequence[LocalProcess], at: Callable[[], float]
@@ -97,7 +97,7 @@ class Watch:
         self._processes.append(process)
 
     async def run(self) -> None:
-        """Watch until cancelled. A process that died is restarted, as a supervisor would do it, and recorded in `deaths`."""
+        """Watch until cancelled. A process that died is restarted, as by a supervisor, and recorded in `deaths`."""
         self._partitions = await partitions(self._superuser)
         while True:
             await asyncio.sleep(WATCH_SECONDS)

@@ -105,7 +105,7 @@ class Days:
         self._done.append({"at_seconds": round(self._at(), 1), "what": what, "partition": part})
 
     async def _lock_briefly(self, statement: str) -> None:
-        # As in the product: writers queue behind a statement that waits for the outbox's lock, so it must not wait long.
+        # As in the product: writers queue behind a statement that waits for the outbox's lock, so it waits briefly.
         await self._owner.execute("SET lock_timeout = '300ms'")
         for attempt in range(_TRIES):
             try:
