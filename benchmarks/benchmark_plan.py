@@ -26,7 +26,7 @@ class BenchmarkPlan:
 
     @property
     def payers(self) -> int:
-        """Payers; each has one bill of the past and one to pay now: nobody pays two bills within the measured seconds."""
+        """Each payer has one bill of the past and one to pay now, so no payer pays twice during the measurement."""
         return self.payments
 
 

@@ -28,7 +28,7 @@ _EVENTS = text("SELECT event_id FROM outbox WHERE topic = ANY(CAST(:topics AS sm
 
 
 async def books(engine: AsyncEngine, succeeded: int) -> list[str]:
-    """Return the faults of the books after so many `succeeded` payments, past ones included; none if they are right."""
+    """Return the faults of the books; `succeeded` is the expected number of payments, past ones included."""
     return await counts(engine, succeeded) + await audit(engine)
 
 

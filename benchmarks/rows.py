@@ -17,7 +17,7 @@ TABLES = {
 
 
 async def dump(city: MeasuredCity, folder: Path, parts: int = 2) -> None:
-    """Write the rows that are younger than the city's past into files, each table in so many parts."""
+    """Write the rows that are younger than the city's past into files, each table in `parts`."""
     connection = await connect_directly(city.owner_url, "billing")
     try:
         since = await connection.fetchval("SELECT min(created_at) FROM outbox")

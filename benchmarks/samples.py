@@ -69,5 +69,5 @@ def rounded(value: Any) -> Any:
 
 
 def percentile(values: list[float], percent: int) -> float:
-    """Return the value below which so many per cent of the values lie."""
+    """Return the value below which this percentage of the values lies."""
     return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]

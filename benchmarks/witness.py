@@ -49,7 +49,7 @@ class Witness:
         await self._consumer.stop()
 
     async def wait(self, records: int, progress: Callable[[int], None] = lambda _: None) -> bool:
-        """Wait until the ends of the partitions show so many records; return False if they do not come.
+        """Wait until the ends of the partitions show this number of records; return False if they do not come.
 
         Reading the records meanwhile would take a tenth of the machine from the measured load.
         """
@@ -67,7 +67,7 @@ class Witness:
         return True
 
     async def read(self, records: int) -> bool:
-        """Read so many records; return False if they do not come. After `wait`, this is for the integrity check."""
+        """Read this number of records, for the integrity check; return False if they do not come."""
         self._consumer.assign(self._partitions)
         for partition, offset in self._start.items():
             self._consumer.seek(partition, offset)

@@ -133,6 +133,7 @@ def test_test_files_mirror_modules_and_packages() -> None:
     paths = [name if "/" in name else f"test_{name}" for name in names]
     tests = house({f"tests/a/{path}": "" for path in [*paths, "conftest"]})
     assert topical_tests(tests, product) == {"a/test_queues.py", "a/test_city.py"}
+    assert topical_tests(tests, product, {"a"}) == set()
     assert mirrored_modules(tests, product) == {
         "a/queue.py",
         "a/box/__init__.py",

@@ -1,7 +1,7 @@
 """posting_<batch>_<workers>: accept() alone, without Kafka, in one or two processes with one batch per transaction.
 
-The payments are paid from wallets to billers that settle by file, so this transaction finishes them: it writes transfer,
-receipt and events.
+Payments go from wallets to billers that settle by file, so this transaction finishes them: it writes transfer, receipt
+and events.
 """
 
 import asyncio
@@ -28,8 +28,8 @@ from services.billing.instruction import Instruction
 from services.billing.payments.accept import accept
 
 WORKERS = (1, 2)
-# By batch size: more than a worker can pay in a second. So many bills are reserved for it, and their commands are built
-# before the clock starts.
+# By batch size: more payments than a worker can make in a second. This number of bills is reserved for it per second,
+# and their commands are built before the clock starts.
 MOST_PER_SECOND = {1: 1_000, 50: 8_000, 500: 14_000, 1_000: 16_000}
 PATIENCE_SECONDS = 120.0
 

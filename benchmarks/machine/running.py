@@ -57,7 +57,7 @@ def meter(stage: Stage, **processes: Sequence[LocalProcess]) -> Meter:
 
 
 async def wait_for_group(stage: Stage, group: str, members: int) -> None:
-    """Wait until the consumer group has so many members, and each has its partitions; TimeoutError if it never does."""
+    """Wait until the consumer group has this number of members with partitions; raise TimeoutError if it never does."""
     deadline = time.monotonic() + SETTLE_SECONDS
     while not await asyncio.to_thread(_is_settled, stage.kafka.bootstrap, group, members):
         if time.monotonic() > deadline:

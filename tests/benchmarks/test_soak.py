@@ -1,4 +1,4 @@
-"""The parts of a soak that need no load: sizes, slopes, rows, and a past in which the auditor finds nothing."""
+"""The parts of a soak that need no load: sizes, slopes, rows, and a past without violations."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -82,7 +82,7 @@ def test_slopes_are_over_the_run_without_its_warm_up() -> None:
 
 
 @pytest.mark.parametrize(("loss_per_second", "met"), [(0.005, True), (0.05, False)])
-def test_the_result_says_whether_throughput_held(
+def test_the_result_shows_if_throughput_fell_too_far(
     tmp_path: Path, loss_per_second: float, met: bool
 ) -> None:
     rows = [
@@ -128,7 +128,7 @@ def test_a_payment_id_has_the_time_at_which_its_command_was_due() -> None:
     assert {each.version for each in made} == {7}
 
 
-def test_a_row_counts_what_was_sent_between_two_checkpoints() -> None:
+def test_a_row_counts_the_commands_sent_between_two_checkpoints() -> None:
     diary = [Entry(100.0, 100.0 + n, 50 * n, float(n), n == 9) for n in range(10)]
     found = sent_between(diary, 103.5, 107.5)
     assert found == {"commands_per_second": 50.0, "late_ms": 7.0}

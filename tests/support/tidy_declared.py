@@ -53,25 +53,14 @@ SAME_FILE_NAME = {
 # Files there are named after the room whose use cases they offer, or after the measured line.
 NAMED_AFTER_ROOMS = {"services/billing/cli", "services/billing/door", "benchmarks/lines"}
 
+# Folders below tests/ whose own files are about one topic.
+TOPIC_FOLDERS = {
+    "": "the repository itself",
+    "end_to_end": "whole cities, from outside",
+}
 # Test files that mirror no module, by the topic that takes them across several.
 TESTS_BY_TOPIC = {
-    "the repository itself": {
-        "test_compose.py",
-        "test_docs.py",
-        "test_house.py",
-        "test_house_checks.py",
-        "test_tidy_checks.py",
-    },
-    "whole processes, from outside": {
-        "end_to_end/test_black_hole.py",
-        "end_to_end/test_city.py",
-        "end_to_end/test_crash.py",
-        "end_to_end/test_demo.py",
-        "end_to_end/test_ids_and_headers.py",
-        "end_to_end/test_readme.py",
-        "end_to_end/test_signed_commands.py",
-        "end_to_end/test_trouble.py",
-        "end_to_end/test_walk.py",
+    "whole processes of one service": {
         "services/billing/test_frozen_processes.py",
         "services/notifications/test_frozen_worker.py",
         "services/notifications/test_processes.py",

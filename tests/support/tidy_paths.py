@@ -21,10 +21,19 @@ def shared_file_names(
     return {name: found for name, found in paths.items() if len(found) > 1}
 
 
-def topical_tests(tests: Iterable[Source], product: Iterable[Source]) -> set[str]:
-    """Paths below tests/ of the test files that mirror neither a module nor a package."""
+def topical_tests(
+    tests: Iterable[Source], product: Iterable[Source], topic_folders: Container[str] = ()
+) -> set[str]:
+    """Paths below tests/ of the test files that mirror neither a module nor a package.
+
+    Folders (below tests/) in `topic_folders` are about one topic as a whole, and are skipped.
+    """
     known = {file.path for file in product}
-    return {_below_tests(file) for file in tests if _is_test(file) and not _mirrored(file, known)}
+    return {
+        path
+        for path, file in ((_below_tests(file), file) for file in tests if _is_test(file))
+        if path.rpartition("/")[0] not in topic_folders and not _mirrored(file, known)
+    }
 
 
 def mirrored_modules(tests: Iterable[Source], product: Iterable[Source]) -> set[str]:

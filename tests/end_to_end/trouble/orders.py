@@ -65,7 +65,7 @@ def _money_faults() -> list[tuple[str, str, str | None]]:
     faults: list[tuple[str, str, str | None]] = []
     for kind in KINDS:
         faults += [("authorize", kind, None), ("capture", kind, None), ("refund", kind, "part")]
-        # At a full refund the biller has unapplied the bill, so the PSP must not refuse it; a partial one may be refused.
+        # At a full refund the biller has unapplied the bill, so the PSP must not refuse it; only a partial one it may.
         if kind != "refuse":
             faults.append(("refund", kind, "full"))
     return faults
