@@ -3,7 +3,18 @@
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from benchmarks.lines import ceiling, consumer, door, drain, lookup, paced, posting, psp, relay
+from benchmarks.lines import (
+    ceiling,
+    consumer,
+    door,
+    drain,
+    lookup,
+    paced,
+    posting,
+    psp,
+    relay,
+    transfers,
+)
 from benchmarks.machine.stage import Stage
 from benchmarks.repeat import Repeat
 from benchmarks.samples import MeasuredLine, Sample
@@ -17,6 +28,7 @@ MEASUREMENTS: dict[str, Callable[[Repeat], Coroutine[Any, Any, dict[str, Sample]
     "drain": drain.measure,
     "ceiling": ceiling.measure,
     "posting": posting.measure,
+    "transfers": transfers.measure,
     "paced": paced.measure,
     "relay": relay.measure,
     "consumer": consumer.measure,

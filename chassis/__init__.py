@@ -1,1 +1,1 @@
-"""The chassis that every service stands on: database, logs, probes, HTTP problems, what is printed. No business."""
+"""The chassis of every service: database, logs, probes, HTTP problems, printed output. No business rules."""

@@ -1,4 +1,4 @@
-"""What commands of every service need: their settings, or one line that says what is missing."""
+"""Settings for the commands of every service, or one line that says which are missing."""
 
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 
 
 def read_settings(kind: type[SettingsT]) -> SettingsT:
-    """The settings from the environment; ends the command when some are missing or wrong."""
+    """Return the settings from the environment. Ends the command with a message when some are missing or wrong."""
     try:
         return kind()
     except ValidationError as error:

@@ -11,20 +11,20 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 PlanCacheMode = Literal["auto", "force_generic_plan"]
-# What PostgreSQL calls our sessions.
+# The name of our sessions in pg_stat_activity.
 APPLICATION = "meterhall"
-# A server that does not answer a new connection within this is away.
+# A server that does not answer a new connection within this time counts as away.
 CONNECT_SECONDS = 10
-# A transaction that others wait for ends within this, whatever becomes of its process: before Kafka gives the
-# partitions of a process that is silent to others (messaging/consumer/broker.py). A batch of a thousand takes less than
-# one second.
+# A transaction ends within this time even if its process is frozen: before Kafka gives the partitions of a silent
+# process to others (messaging/consumer/broker.py). A batch of a thousand takes less than one second.
 TRANSACTION_SECONDS = 8.0
-# The newest PostgreSQL that knows no transaction_timeout.
+# The newest PostgreSQL without transaction_timeout.
 _NEWEST_WITHOUT = 16
 
 
 def new_metadata() -> MetaData:
-    """A service's metadata. Constraints have names, so that a violation can be told and a migration can find it."""
+    """Return a service's metadata. Constraints have names, so that code can identify a violation and a migration the
+    constraint."""
     return MetaData(
         naming_convention={
             "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -37,13 +37,13 @@ def new_metadata() -> MetaData:
 
 
 def swift(id: UUID) -> UUID:
-    """The same id as asyncpg's own UUID, which is hashed, spelled and written in a tenth of the time."""
+    """Return the same id as asyncpg's own UUID, which is hashed, printed and written in a tenth of the time."""
     same: UUID = pgproto.UUID(id.bytes)
     return same
 
 
 class View(NamedTuple):
-    """What the owner of tables lets others read of them in SQL text. The planner sees through it: it costs no plan.
+    """A view by which the owner of tables lets other rooms read them in SQL. The planner inlines it.
 
     Declared beside the tables; a migration makes it, and a test compares the database with the declaration.
     """
@@ -53,7 +53,7 @@ class View(NamedTuple):
 
 
 def one_of(column: str, values: Iterable[str]) -> str:
-    """The condition of a CHECK that a column has one of these values."""
+    """Return the SQL condition that a column has one of these values."""
     return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
 
 
@@ -65,14 +65,14 @@ def connect(
     plan_cache_mode: PlanCacheMode = "auto",
     transaction_seconds: float | None = TRANSACTION_SECONDS,
 ) -> AsyncEngine:
-    """An engine whose connections see one schema. `url` is postgresql+asyncpg://…; nothing is opened yet.
+    """Return an engine whose connections see one schema. `url` is postgresql+asyncpg://…; nothing is opened yet.
 
-    `force_generic_plan` is for a process that finds everything by its keys: a statement is then planned once for each
-    connection. Left to itself, PostgreSQL plans anew for each batch of another size, which takes half of its time when
+    `force_generic_plan` is for a process that finds all rows by their keys: a statement is then planned once for each
+    connection. By default PostgreSQL plans again for each batch of another size, which takes half of its time when
     batches are small.
 
-    A transaction that is open for longer than `transaction_seconds` is rolled back, and its session ended
-    (decision 17). More is for work of minutes that nobody waits for; None is for work that may take any time.
+    A transaction that is open for longer than `transaction_seconds` is rolled back, and its session ended (decision
+    17). A larger value is for work of minutes that holds no locks; None is for work that may take any time.
     """
     engine = create_async_engine(
         url,
@@ -88,7 +88,7 @@ def connect(
                 "jit": "off",
                 "plan_cache_mode": plan_cache_mode,
                 "application_name": APPLICATION,
-                # No timeout of PostgreSQL's sees a session that sends to a process which has stopped reading.
+                # No PostgreSQL timeout covers a session that sends to a process which has stopped reading.
                 "tcp_user_timeout": _milliseconds(TRANSACTION_SECONDS),
             },
         },
@@ -100,7 +100,7 @@ def connect(
 
 def _bound_transactions(engine: AsyncEngine, transaction_seconds: float | None) -> None:
     def bound(connection: Any, _: object) -> None:
-        # Only now is the version known, and a server refuses a connection that brings a setting which it does not know.
+        # The version is known only now, and a server refuses a connection with a setting that it does not know.
         version = connection.driver_connection.get_server_version().major
         bounds = _bounds(version, transaction_seconds)
         settings = "; ".join(f"SET {name} = {value}" for name, value in bounds.items())
@@ -116,9 +116,9 @@ async def connect_directly(
     command_timeout_seconds: float | None = None,
     settings: Mapping[str, str] | None = None,
 ) -> "asyncpg.Connection[Any]":
-    """A connection of asyncpg's own to the URL of an engine, for what needs a session to itself or COPY.
+    """Open an asyncpg connection to the URL of an engine, for work that needs its own session or COPY.
 
-    `settings` are PostgreSQL's, for the session. No transaction of it is bounded.
+    `settings` are PostgreSQL's, for the session. Its transactions may take any time.
     """
     named = make_url(url)
     return await asyncpg.connect(
@@ -135,12 +135,12 @@ async def connect_directly(
 
 
 def _bounds(version: int, transaction_seconds: float | None) -> dict[str, str]:
-    """PostgreSQL's settings that end a transaction after this time, and one in which nothing happens sooner."""
+    """Return the settings with which PostgreSQL ends a transaction after this time, and an idle one sooner."""
     idle_seconds = min(TRANSACTION_SECONDS, transaction_seconds or TRANSACTION_SECONDS)
     if version > _NEWEST_WITHOUT:
         total = {"transaction_timeout": _milliseconds(transaction_seconds or 0)}
     else:
-        # The statement at which a process stops, and the time in which it sends no other, are together no longer.
+        # Together they bound a process that stops: the statement under way, and the idle time after it.
         idle_seconds /= 2
         left = transaction_seconds - idle_seconds if transaction_seconds else 0
         total = {"statement_timeout": _milliseconds(left)}
@@ -162,8 +162,8 @@ async def copy(
 ) -> None:
     """Insert the rows by COPY, in the connection's transaction. Raises IntegrityError as an INSERT would.
 
-    Cheaper than an INSERT from arrays: asyncpg asks each element of an array whether it is an array as well, and
-    PostgreSQL writes what COPY brings to its log page by page (decision 10).
+    Cheaper than an INSERT from arrays: asyncpg checks for each element of an array whether it is an array as well, and
+    PostgreSQL writes rows from COPY to its log page by page (decision 10).
     """
     if not rows:
         return
@@ -178,7 +178,7 @@ async def copy(
         raise IntegrityError(f"COPY {table}", None, error, hide_parameters=True) from error
     except Exception as error:
         if _ends_session(error):
-            # SQLAlchemy has not seen it, and would give the dead session to whoever comes next.
+            # SQLAlchemy has not seen the error, and would hand the dead session to the next caller.
             await connection.invalidate(error)
         raise
 
@@ -188,15 +188,15 @@ def _ends_session(error: Exception) -> bool:
         error, asyncpg.PostgresConnectionError
     ):
         return getattr(error, "severity_en", None) in {"FATAL", "PANIC"}
-    # A value that can't be encoded is a ValueError, and leaves the session as it was.
+    # A value that cannot be encoded is a ValueError, and leaves the session as it was.
     return not isinstance(error, ValueError)
 
 
 def violated(error: IntegrityError) -> str | None:
-    """The name of the constraint that the database says is violated."""
-    # What copy() raises has asyncpg's own error, what SQLAlchemy raises has it behind one of its own.
-    for told in (error.orig, getattr(error.orig, "__cause__", None)):
-        if isinstance(told, asyncpg.PostgresError):
-            name: str | None = told.constraint_name
+    """Return the name of the constraint that was violated."""
+    # An error of copy() has asyncpg's error directly, one of SQLAlchemy has it behind an error of its own.
+    for cause in (error.orig, getattr(error.orig, "__cause__", None)):
+        if isinstance(cause, asyncpg.PostgresError):
+            name: str | None = cause.constraint_name
             return name
     return None

@@ -1,7 +1,7 @@
 """End sessions of processes that were stopped inside a COPY.
 
-PostgreSQL ends a transaction that is too long wherever it is, except while it reads a COPY's rows: a process that is
-frozen there would keep its locks for as long as it is frozen. Whoever is awake ends its session.
+PostgreSQL ends a transaction that is too long in every situation but one: while it reads the rows of a COPY. A process
+that is frozen there would keep its locks for as long as it is frozen, so the other processes end its session.
 """
 
 import asyncio
@@ -15,14 +15,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis.database import APPLICATION, TRANSACTION_SECONDS
 
-# So often every process looks. It costs each look less than a millisecond.
+# The interval at which every process looks; a look costs less than a millisecond.
 LOOK_SECONDS = 2.0
 
 ENDED = Counter(
     "frozen_sessions_ended_total",
     "Sessions that this process ended because their process had stopped inside a COPY",
 )
-# All that we copy is in memory before its COPY begins, so a COPY that waits for its rows waits for a stopped process.
+# Our rows are in memory before their COPY begins, so a COPY that waits for rows waits for a stopped process.
 _END = text("""
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE datname = current_database() AND usename = current_user AND application_name = :application
@@ -34,7 +34,7 @@ log = structlog.get_logger()
 
 
 async def end_frozen(engine: AsyncEngine) -> int:
-    """End the sessions of this database and role that have waited for rows for too long; how many there were."""
+    """End the sessions of this database and role that have waited too long for rows; return how many there were."""
     async with engine.connect() as connection:
         about = {"application": APPLICATION, "seconds": TRANSACTION_SECONDS}
         ended = len((await connection.execute(_END, about)).all())
@@ -46,7 +46,7 @@ async def end_frozen(engine: AsyncEngine) -> int:
 
 @contextlib.asynccontextmanager
 async def ending_frozen(engine: AsyncEngine) -> AsyncIterator[None]:
-    """Look for frozen sessions again and again while this is entered."""
+    """End frozen sessions at regular intervals while this context is entered."""
     looking = asyncio.create_task(_look(engine))
     try:
         yield
@@ -60,6 +60,6 @@ async def _look(engine: AsyncEngine) -> None:
         try:
             await end_frozen(engine)
         except Exception as error:
-            # The database is away, or all of the pool is in use: the next look does it.
+            # The database is away, or the pool is exhausted: the next look does it.
             log.warning("frozen_sessions_not_seen", error=type(error).__name__)
         await asyncio.sleep(LOOK_SECONDS)

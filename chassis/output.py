@@ -1,4 +1,4 @@
-"""What commands print: tables that fit 80 columns, JSON where a script reads, and errors on one line."""
+"""Printed output of commands: tables that fit 80 columns, JSON for scripts, and errors on one line."""
 
 import json
 import sys
@@ -9,8 +9,8 @@ WIDTH = 80
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table. A column named `…>` stands to the right, as numbers do; one named `…!` is never folded, for its
-    cells are to be copied."""
+    """Print a table. A column named `…>` is aligned to the right, for numbers; a column named `…!` is never folded,
+    because its cells are to be copied."""
     from rich.console import Console
     from rich.table import Table
 
@@ -18,20 +18,20 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     if not cells:
         print(f"{title}: none")
         return
-    made = Table(title=title, title_justify="left", width=None)
+    grid = Table(title=title, title_justify="left", width=None)
     for column in columns:
-        made.add_column(
+        grid.add_column(
             column.rstrip(">!"),
             justify="right" if column.endswith(">") else "left",
             no_wrap=column.endswith("!"),
             overflow="fold",
         )
     for row in cells:
-        made.add_row(*row)
-    # Into a pipe rich would take 80 columns anyway; on a wide terminal a table may use what there is.
+        grid.add_row(*row)
+    # In a pipe rich uses 80 columns; on a wide terminal a table may use the full width.
     console = Console()
     console.width = max(WIDTH, min(console.width, 120)) if console.is_terminal else WIDTH
-    console.print(made)
+    console.print(grid)
 
 
 def as_json(value: Mapping[str, Any] | Sequence[Any]) -> None:
@@ -40,7 +40,7 @@ def as_json(value: Mapping[str, Any] | Sequence[Any]) -> None:
 
 
 def money(amount_minor: int, currency: str) -> str:
-    """1234567 CNY -> 12,345.67 CNY, by the currency's own number of decimals."""
+    """Format an amount with the currency's decimals: 1234567 CNY -> 12,345.67 CNY."""
     from babel.numbers import get_currency_precision
 
     decimals = get_currency_precision(currency)
@@ -50,7 +50,7 @@ def money(amount_minor: int, currency: str) -> str:
 
 
 def span(seconds: float) -> str:
-    """A span of time in its largest unit: 90 is 1m, -5 is `due`."""
+    """Format a span of time in its largest unit: 90 -> 1m, -5 -> `due`."""
     if seconds <= 0:
         return "due"
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
@@ -60,6 +60,6 @@ def span(seconds: float) -> str:
 
 
 def fail(text: str, code: int = 1) -> NoReturn:
-    """Say what is wrong and what to do, and exit."""
+    """Print an error to stderr and exit."""
     print(text, file=sys.stderr)
     raise SystemExit(code)

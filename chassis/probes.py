@@ -1,4 +1,4 @@
-"""What an orchestrator asks of a process: /livez (it runs), /readyz (it can do its work) and /metrics (Prometheus).
+"""Probes for an orchestrator: /livez (the process runs), /readyz (it can do its work) and /metrics (Prometheus).
 
 A few lines of HTTP/1.1 on asyncio, so that a process without a web server needs none.
 """
@@ -12,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-# Says what is wrong, or None when nothing is.
+# Returns a description of the fault, or None when there is none.
 Check = Callable[[], Awaitable[str | None]]
 
 CHECK_SECONDS = 2.0
@@ -26,7 +26,7 @@ class Probes:
     It is ready when the database answers and each check of `ready` returns None.
     """
 
-    # The orchestrator asks from outside of the container.
+    # The orchestrator calls from outside of the container.
     def __init__(
         self,
         port: int,
@@ -61,7 +61,7 @@ class Probes:
                 writer.write(body)
                 await writer.drain()
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass  # whoever asked is gone or does not speak HTTP
+            pass  # the client has disconnected or does not speak HTTP
         finally:
             writer.close()
 
@@ -84,31 +84,31 @@ class Probes:
         return 404, _TEXT, b"try /livez, /readyz or /metrics\n"
 
     async def _problems(self) -> list[str]:
-        async def asked(check: Check) -> str | None:
+        async def result_of(check: Check) -> str | None:
             try:
                 return await asyncio.wait_for(check(), CHECK_SECONDS)
             except Exception as error:
                 return f"{getattr(check, '__name__', 'check')}: {type(error).__name__}"
 
-        found = await asyncio.gather(*(asked(check) for check in (self.database, *self._ready)))
+        found = await asyncio.gather(*(result_of(check) for check in (self.database, *self._ready)))
         return [problem for problem in found if problem]
 
     async def database(self) -> str | None:
-        """Whether the database answers."""
+        """Return None when the database answers, else the error."""
         async with self._engine.connect() as connection:
             await connection.execute(text("SELECT 1"))
         return None
 
 
 async def until_stopped() -> None:
-    """Wait until the process is told to stop (SIGTERM, or SIGINT from a terminal)."""
-    told = asyncio.Event()
+    """Wait until the process gets SIGTERM, or SIGINT from a terminal."""
+    stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
+        loop.add_signal_handler(number, stopped.set)
     try:
-        await told.wait()
+        await stopped.wait()
     finally:
-        # Told a second time, the process ends at once.
+        # A second signal ends the process at once.
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)

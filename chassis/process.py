@@ -1,4 +1,4 @@
-"""Run a process until its work ends: on a fast event loop, with a garbage collector that leaves alone what stays."""
+"""Run a process: a fast event loop, and a garbage collector that skips objects which stay for good."""
 
 import asyncio
 import gc
@@ -13,14 +13,14 @@ _YOUNG_OBJECTS = 50_000
 
 
 def run_process(work: Coroutine[Any, Any, T]) -> T:
-    """What asyncio.run() does, for a process that works in batches for days. Call it when everything is imported."""
+    """Do what asyncio.run() does, for a process that works in batches for days. Call it after all imports."""
     calm_collector()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(work)
 
 
 def calm_collector() -> None:
-    """Collect seldom, and never what is there now: modules and models stay for good."""
+    """Collect seldom, and never the objects that exist now: modules and models stay for good."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS, 20, 20)

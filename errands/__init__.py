@@ -1,4 +1,4 @@
-"""Errands: calls that somebody outside must still answer. One mechanism for payments, refunds, top-ups and look-ups.
+"""Errands: calls that an institution must still answer. One mechanism for payments, refunds, top-ups and lookups.
 
 A row of the service's table `errands` stands for one aggregate under way. It is written in the transaction that makes
 the call necessary, held by one process at a time, and deleted in the one that records the aggregate's end.

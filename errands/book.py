@@ -13,7 +13,7 @@ from errands.queue import NewErrand, add
 
 
 class FirstCall(NamedTuple):
-    """Who is asked first about a subject, and for what."""
+    """The first external call about a subject: its institution and its leg."""
 
     subject: UUID
     institution: str
@@ -21,7 +21,7 @@ class FirstCall(NamedTuple):
 
 
 class Booked(NamedTuple):
-    """The errands that were written, by subject: with a place that this process holds, and without."""
+    """The new errands by subject: those with a place that this process holds, and those without."""
 
     held: dict[UUID, Errand]
     waiting: dict[UUID, Errand]
@@ -30,7 +30,7 @@ class Booked(NamedTuple):
 async def book(
     connection: AsyncConnection, booking: Booking, kind: str, calls: Sequence[FirstCall]
 ) -> Booked:
-    """Write an errand for each call in the caller's transaction. One that another process has written is left to it."""
+    """Write an errand for each call in the caller's transaction. An errand that exists already is left alone."""
     at: dict[str, list[FirstCall]] = defaultdict(list)
     for each in calls:
         at[each.institution].append(each)

@@ -24,7 +24,10 @@ class Breaker:
         self._probing = False
 
     def admits(self) -> bool:
-        """Whether a call may go out now. The one that is let through while half open must be reported on."""
+        """Return True when a call may go out now.
+
+        The result of the call let through while half open must be reported.
+        """
         if self._failures < self._limit:
             return True
         if self._probing or self._clock() < self._open_until:
@@ -33,7 +36,7 @@ class Breaker:
         return True
 
     def report(self, answered: bool) -> None:
-        """How a call ended: answered (refusals count as answers) or not."""
+        """Report how a call ended: answered (refusals count as answers) or not."""
         self._probing = False
         if answered:
             self._failures = 0
@@ -43,12 +46,12 @@ class Breaker:
             self._open_until = self._clock() + self._pause_seconds
 
     def give_up(self) -> None:
-        """A call that was let through says nothing about the institution: it never went out, or was not awaited."""
+        """Report that a call which was let through has no result: it never went out, or was not awaited."""
         self._probing = False
 
     @property
     def state(self) -> str:
-        """closed, open or half_open, for people."""
+        """Return closed, open or half_open."""
         if self._failures < self._limit:
             return "closed"
         return "open" if self._clock() < self._open_until else "half_open"

@@ -41,6 +41,6 @@ def create_errands(op: Any, app_role: str) -> None:
 
 
 def drop_errands(op: Any) -> None:
-    """Take both away again."""
+    """Drop both tables."""
     op.execute("DROP TABLE errands")
     op.execute("DROP TABLE paused_institutions")

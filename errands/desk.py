@@ -1,7 +1,7 @@
-"""The desk of a process: takes errands that are due, as many as it has places for, and runs them.
+"""The desk of a process: claims errands that are due, as many as it has places for, and runs them.
 
-Worker and timer each have one. Rows that found no place are taken in the order in which they became due, each
-institution's by itself.
+Worker and timer each have one. Errands without a place are claimed in the order in which they became due, separately
+for each institution.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from messaging.transient import backoff_seconds
 
 # One transaction claims at most this many at one institution.
 LARGEST_CLAIM = 256
-# How often the table is looked into while no place gets free where rows wait.
+# How often the table is read while no place gets free where errands wait.
 LOOK_SECONDS = 0.25
 # Places that get free within this time are filled by one claim.
 GATHER_SECONDS = 0.01
@@ -36,7 +36,7 @@ log = structlog.get_logger()
 
 
 class Desk:
-    """Claims and runs the errands of all kinds that this process knows of."""
+    """Claims and runs the errands of all kinds that are registered in this process."""
 
     def __init__(
         self,
@@ -51,23 +51,23 @@ class Desk:
         self._runners: dict[str, AnyRunner] = {}
 
     def register(self, trade: Trade[Any, Any]) -> None:
-        """Carry out errands of this kind."""
+        """Add a kind of errand to those that this process carries out."""
         self._trades[trade.kind] = trade
         self._runners[trade.kind] = Runner(self._engine, trade)
 
     def booking(self) -> Booking:
-        """Places for errands that a transaction is about to write."""
+        """Return a booking: places for errands that a transaction is about to write."""
         return Booking(self.institutions)
 
     def start(self, kind: str, items: Sequence[HasErrand]) -> None:
-        """Run these; each has a place already, by a booking."""
+        """Run these items; each has a place from a booking."""
         self._runners[kind].start([(each, Turn(each.errand, self.institutions)) for each in items])
 
     async def claim(self, *, look: bool = True) -> int:
-        """Take what is due and has a place, and start it; how many errands that were.
+        """Claim errands that are due, as far as there are places, and start them; return how many there were.
 
-        Without a look into the table, only at institutions where errands are known to wait for a place. A kind that
-        this process does not know is of a newer version of us, and left to processes that know it.
+        With `look` false, only at institutions where errands are known to wait for a place. A kind that this process
+        does not know belongs to a newer version, and is left to processes of that version.
         """
         taken: dict[str, int] = {}
         back = self.institutions.back()
@@ -92,7 +92,7 @@ class Desk:
         return len(claimed)
 
     async def run(self) -> None:
-        """Claim for ever: when a place gets free where rows wait, and at least every `look_seconds`."""
+        """Claim for ever: when a place gets free where errands wait, and at least every `look_seconds`."""
         failures, looked = 0, -inf
         while True:
             try:
@@ -105,7 +105,7 @@ class Desk:
                 FAILED.inc()
                 log.exception("claim_failed")
                 await asyncio.sleep(backoff_seconds(failures))
-            # Not wait_for, which takes no notice of a cancellation that comes together with the event.
+            # Not wait_for, which ignores a cancellation that arrives together with the event.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.look_seconds):
                     await self.institutions.freed.wait()
@@ -118,12 +118,12 @@ class Desk:
             await runner.drain()
 
     async def aclose(self) -> None:
-        """Stop; what is under way is left to others."""
+        """Stop; errands under way are left to other processes."""
         for runner in self._runners.values():
             await runner.aclose()
 
     async def _look(self, connection: AsyncConnection) -> None:
-        # Which institutions are paused, and where errands are due.
+        # Read which institutions are paused, and where errands are due.
         found = await queue.look(connection)
         self.institutions.note(
             paused={each.institution for each in found if each.paused},
@@ -159,7 +159,7 @@ class Desk:
             got[each.institution] += 1
         for name, count in taken.items():
             self.institutions.of(name).rows_wait = got[name] == count
-        # Given back are places that no errand came for, or one whose aggregate has ended.
+        # Give back the places for which there was no errand, or an errand whose aggregate has ended.
         left = dict(taken)
         for kind, some in items.items():
             for item in some:

@@ -1,4 +1,4 @@
-"""Gauges of what waits in the table of errands, for one process to set: the timer, every few seconds."""
+"""Gauges of the errands that wait in the table. One process sets them: the timer, every few seconds."""
 
 from prometheus_client import Gauge
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -15,7 +15,7 @@ UNKNOWN = Gauge("errands_unknown", "Errands whose call has had no answer", ["ins
 HELD = Gauge("errands_held", "Errands that processes have in hand", ["institution"])
 PAUSED = Gauge("institution_paused", "1 while an operator has paused it", ["institution"])
 
-# The institutions that the gauges have series of: one that has no errand any more goes back to 0.
+# The institutions for which the gauges have series, so that an institution without errands goes back to 0.
 _counted: set[str] = set()
 
 

@@ -1,7 +1,8 @@
-"""Institutions as one process sees them: how many errands it may have at each, and whether each answers at all.
+"""Institutions as one process sees them: how many errands it may have in hand at each, and whether each answers at
+all.
 
-Places bound what a slow institution can take of a process, so that it holds up nobody else. A run that comes from
-another institution may wait in a short line; everything else that finds no place waits as a row.
+Places bound the share of a process that a slow institution can occupy, so that it holds up no other. A run that comes
+from another institution may wait in a short line; every other errand without a place waits as a row.
 """
 
 import asyncio
@@ -14,12 +15,12 @@ from prometheus_client import Gauge
 
 from errands.breaker import Breaker
 
-# Of an institution that nobody has described yet.
+# The places of an institution that was not described yet.
 PLACES = 8
 CALL_SECONDS = 5.0
 # A run goes on beginning calls for this long.
 RUN_SECONDS = 15.0
-# One leg makes at most so many calls, one after the other: look, ask, look again.
+# The most calls that one leg makes, one after the other: query, call, query again.
 CALLS_OF_A_LEG = 3
 
 # A claim is a transaction, so it waits until this share of the places is free (or until the next look).
@@ -37,8 +38,8 @@ BREAKER_OPEN = Gauge("breaker_open", "1 while an institution is left alone", ["i
 class Institution:
     """One institution: its places in this process, its bounds of time, its breaker.
 
-    `longest_call_seconds` bounds one call; `late_effect_seconds` is how long after a call that was not answered its
-    effect may still come.
+    `longest_call_seconds` bounds one call. `late_effect_seconds` is the time after a call without an answer in which
+    its effect may still come.
     """
 
     name: str
@@ -47,9 +48,11 @@ class Institution:
     longest_call_seconds: float = CALL_SECONDS
     late_effect_seconds: float = 60.0
     breaker: Breaker = field(default_factory=Breaker)
-    rows_wait: bool = False  # there are due errands in the table that found no place
+    rows_wait: bool = False  # there are due errands in the table without a place
     paused: bool = False  # by an operator
-    back: bool = False  # it answers again, and what waits there for another try does not know yet
+    back: bool = (
+        False  # it answers again, and the errands that wait for another try were not recalled yet
+    )
     on_free: Callable[[], None] = lambda: None
     _taken: int = 0
     _gauge: Gauge | None = None
@@ -57,36 +60,36 @@ class Institution:
 
     @property
     def leg_seconds(self) -> float:
-        """The longest that one leg takes here."""
+        """The longest time that one leg takes here."""
         return CALLS_OF_A_LEG * self.longest_call_seconds
 
     @property
     def taken(self) -> int:
-        """How many places are taken."""
+        """The number of places that are taken."""
         return self._taken
 
     @property
     def answers(self) -> bool:
-        """Whether it may be asked at all: not paused, and its breaker is closed."""
+        """True when calls may be made: not paused, and its breaker is closed."""
         return not self.paused and self.breaker.state == "closed"
 
     def reserve(self, wanted: int) -> int:
-        """Take places for errands that are about to be written; none while others wait, so that nobody overtakes."""
+        """Take places for errands that are about to be written; none while others wait, so that none overtakes them."""
         return self.take(wanted) if self.answers and not self.rows_wait else 0
 
     def take(self, wanted: int) -> int:
-        """Take up to so many places, one for a probe after a pause; how many were taken."""
+        """Take up to `wanted` places, or one for a probe after the breaker's pause; return how many were taken."""
         found = min(wanted, self.places - self._taken)
         if self.paused or found <= 0:
             return 0
         if self.breaker.state != "closed":
-            # The probe is alone here, so that no other run that leaves is taken for it.
+            # The probe is the only run here, so that another run that leaves is not taken for it.
             found = int(self._taken == 0 and self.breaker.admits())
         self._count(found)
         return found
 
     async def enter(self, patience_seconds: float) -> bool:
-        """Take a place for a run that comes from another institution; waits in line for so long at most."""
+        """Take a place for a run that comes from another institution; waits in line for at most `patience_seconds`."""
         if self.take(1):
             return True
         if not self.answers or len(self._line) >= self.line:
@@ -98,7 +101,7 @@ class Institution:
                 await asyncio.shield(mine)
         except BaseException as error:
             if mine.done():
-                self.leave()  # the place came in the same moment
+                self.leave()  # a place was given at the same moment
             else:
                 self._line.remove(mine)
             if isinstance(error, TimeoutError):
@@ -109,7 +112,7 @@ class Institution:
         return self.answers
 
     def leave(self, count: int = 1) -> None:
-        """Give places back: to those in line first."""
+        """Give places back, first to the runs in line."""
         for _ in range(count):
             # A probe that was not reported on must not keep the breaker half open for ever.
             self.breaker.give_up()
@@ -119,12 +122,15 @@ class Institution:
             self.on_free()
 
     def resize(self, places: int, line: int) -> None:
-        """Bear so much from now on; runs that have a place keep it."""
+        """Change the number of places and the length of the line; runs that have a place keep it."""
         self.places, self.line = places, line
         self._admit_line()
 
     def report(self, *, answered: bool) -> None:
-        """Tell the breaker how a call ended; when it closes again, the desk recalls what waits for another try."""
+        """Report to the breaker how a call ended.
+
+        When it closes again, the desk recalls errands that wait for a retry.
+        """
         was_closed = self.breaker.state == "closed"
         self.breaker.report(answered)
         if answered and not was_closed:
@@ -145,24 +151,24 @@ class Institution:
 
 
 class Institutions:
-    """The institutions of one process, by name. One that nobody described has a few places."""
+    """The institutions of one process, by name. An institution that was not described has a few places."""
 
     def __init__(self) -> None:
         self._known: dict[str, Institution] = {}
         self._longest_leg_seconds = CALLS_OF_A_LEG * CALL_SECONDS
-        # Set when a place is free at an institution where rows wait.
+        # Set when a place is free at an institution where errands wait.
         self.freed = asyncio.Event()
 
     @property
     def lease_seconds(self) -> float:
-        """How long a process has an errand to itself: longer than the longest run of legs, wherever it leads.
+        """The lease of an errand: longer than the longest run of legs over all institutions.
 
         A run begins a leg only while there is time for all calls of that leg, so it is over when the lease ends.
         """
         return RUN_SECONDS + self._longest_leg_seconds
 
     def of(self, name: str) -> Institution:
-        """The institution of this name."""
+        """Return the institution of this name."""
         found = self._known.get(name)
         if found is None:
             found = self._known[name] = Institution(name, on_free=self.freed.set)
@@ -177,7 +183,7 @@ class Institutions:
         late_effect_seconds: float,
         line: int = 0,
     ) -> Institution:
-        """Say how much an institution bears; what is under way there goes on."""
+        """Set the bounds of an institution; runs under way go on."""
         found = self.of(name)
         found.longest_call_seconds = longest_call_seconds
         found.late_effect_seconds = late_effect_seconds
@@ -186,17 +192,17 @@ class Institutions:
         return found
 
     def waited_for(self) -> list[Institution]:
-        """Those where errands wait for a place, as far as this process knows."""
+        """Return the institutions where errands wait for a place, as far as this process knows."""
         return [each for each in self._known.values() if each.rows_wait]
 
     def back(self) -> list[Institution]:
-        """Those that answer again since they were last recalled from."""
+        """Return the institutions that answer again since their errands were last recalled."""
         return [each for each in self._known.values() if each.back]
 
     def note(self, *, paused: set[str], due: set[str]) -> None:
-        """Keep what a look into the table found: which are paused, and where due errands wait.
+        """Store the result of reading the table: which institutions are paused, and where due errands wait.
 
-        A pause counts for institutions that nobody has asked yet, too.
+        A pause counts for institutions that were never called, too.
         """
         for name in paused | due:
             self.of(name)
@@ -213,7 +219,7 @@ class Booking:
         self._left: dict[str, int] = {}
 
     def hold(self, institution: str, wanted: int) -> int:
-        """Reserve up to so many places; the errands that have none are due at once, for whoever has a place."""
+        """Reserve up to `wanted` places. Errands without one are due at once, for any process with a free place."""
         at = self._institutions.of(institution)
         found = at.reserve(wanted)
         if found < wanted:
@@ -227,7 +233,7 @@ class Booking:
         return self._institutions.lease_seconds
 
     def leave(self, institution: str) -> None:
-        """Give one place back: its errand is another process's."""
+        """Give one place back: its errand belongs to another process."""
         self._left[institution] -= 1
         self._institutions.of(institution).leave()
 

@@ -1,4 +1,4 @@
-"""What operators see of errands: the rows, and how much waits at each institution."""
+"""Lists for operators: errands, and how many wait at each institution."""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -7,9 +7,9 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-# What a service may know of its errands, as a relation for its SQL.
+# A relation that a service may use in its SQL.
 SHOWN = "(SELECT kind, subject, institution, leg, tries, unknown_since, held, due_at FROM errands)"
-# Of a row whose lease has run out nobody knows whether anybody is still at work on it; it can be claimed, so it waits.
+# After its lease an errand counts as waiting: its process may still work on it, but any process may claim it.
 _BACKLOGS = text("""
     SELECT institution, coalesce(e.waiting, 0), coalesce(e.under_way, 0), coalesce(e.unknown, 0), e.oldest_seconds,
         p.paused_at, p.note
@@ -31,10 +31,10 @@ _LIST = text("""
 
 
 class Backlog(NamedTuple):
-    """How much there is at one institution.
+    """The errands at one institution.
 
-    `waiting`: no process has them, whether they are due or not; `unknown`: their call has had no answer, under way or
-    not; `oldest_seconds`: for how long the first of those that are due has been so.
+    `waiting`: in no process's hand, due or not. `unknown`: their last call had no answer, under way or not.
+    `oldest_seconds`: how long the first due errand has been due.
     """
 
     institution: str
@@ -67,7 +67,7 @@ class Listed(NamedTuple):
 
 
 async def backlogs(connection: AsyncConnection) -> list[Backlog]:
-    """The institutions that have errands or are paused, by name."""
+    """Return the institutions that have errands or are paused, by name."""
     return [Backlog(*row) for row in await connection.execute(_BACKLOGS)]
 
 
@@ -78,6 +78,6 @@ async def list_errands(
     kind: str | None = None,
     limit: int = 200,
 ) -> list[Listed]:
-    """The errands, of one institution or kind where given: those that are due first come first."""
+    """Return errands, of one institution or kind where given, in the order in which they are due."""
     values = {"institution": institution, "kind": kind, "limit": limit}
     return [Listed(*row) for row in await connection.execute(_LIST, values)]

@@ -1,4 +1,4 @@
-"""An errand as a process has it in hand. A plain value; the table is in tables.py."""
+"""An errand in a process's hand, as a plain value; the table is in tables.py."""
 
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -33,9 +33,9 @@ class Errand(NamedTuple):
 
     @property
     def unknown_leg(self) -> str | None:
-        """The leg whose call was not answered, if it is one."""
+        """The leg whose call had no answer, or None."""
         return self.leg if self.unknown_since else None
 
 
-# Of an aggregate that needs nobody outside.
+# For an aggregate that needs no external call.
 NO_ERRAND = Errand("", UUID(int=0), "", "", datetime.min.replace(tzinfo=UTC))

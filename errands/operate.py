@@ -1,7 +1,7 @@
-"""What operators do with errands: pause an institution, resume it, and have errands asked for at once.
+"""Operators' actions: pause an institution, resume it, and retry errands at once.
 
-A pause is a row: each process reads it with its next look, so it begins and ends everywhere within a second. What a
-process has in hand by then goes on to its end.
+A pause is a row, which each process reads with its next look, so a pause begins and ends everywhere within a second.
+Errands in hand at that moment go on to their end.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _PAUSE = text("""
 _RESUME = text(
     "DELETE FROM paused_institutions WHERE institution = :institution RETURNING paused_at"
 )
-# SKIP LOCKED: a row that is locked is being claimed or recorded, and to wait for it could be a deadlock.
+# SKIP LOCKED: a locked row is being claimed or recorded, and waiting for it could deadlock.
 _RETRY = """
     WITH found AS MATERIALIZED (
         SELECT e.kind, e.subject, e.institution, e.held AND e.due_at > now() AS under_way, e.due_at <= now() AS due
@@ -53,7 +53,7 @@ class Pause(NamedTuple):
 
 
 class Retried(NamedTuple):
-    """What became of errands that were to be asked for at once; and where they wait although they are due: `paused`."""
+    """The result of a retry: the errands that are due now; `paused`: institutions where they wait nevertheless."""
 
     made_due: int
     under_way: int
@@ -62,23 +62,23 @@ class Retried(NamedTuple):
 
 
 async def pause(connection: AsyncConnection, institution: str, note: str = "") -> Pause:
-    """Have no process begin anything at this institution. One that is paused stays so; a note replaces the former."""
+    """Pause an institution: no process begins a run there. If it is paused already, a note replaces the former one."""
     values = {"institution": institution, "note": note}
     return Pause(*(await connection.execute(_PAUSE, values)).one())
 
 
 async def resume(connection: AsyncConnection, institution: str) -> datetime | None:
-    """End the pause; since when it was paused, None when it was not."""
+    """End the pause; return when it began, or None when the institution was not paused."""
     paused_at: datetime | None = await connection.scalar(_RESUME, {"institution": institution})
     return paused_at
 
 
 async def retry_at(connection: AsyncConnection, institution: str) -> Retried:
-    """Make due whatever waits at this institution, except what a process has in hand."""
+    """Make all errands that wait at this institution due, except those that a process has in hand."""
     return Retried(*(await connection.execute(_RETRY_AT, {"institution": institution})).one())
 
 
 async def retry(connection: AsyncConnection, keys: Sequence[Key]) -> Retried:
-    """Make these errands due, except those that a process has in hand. Keys without an errand count nowhere."""
+    """Make these errands due, except those that a process has in hand. Keys without an errand are ignored."""
     values = {"kinds": [kind for kind, _ in keys], "subjects": [subject for _, subject in keys]}
     return Retried(*(await connection.execute(_RETRY_THESE, values)).one())

@@ -1,7 +1,7 @@
 """The rows of errands: add, claim, lock, settle, end. Each takes a list, in the caller's transaction.
 
-Whoever locks errands holds their aggregates' rows already, or waits for nobody (SKIP LOCKED); keys are locked in order.
-All times are the database's.
+A transaction that locks errands holds the rows of their aggregates already, or skips locked rows (SKIP LOCKED); keys
+are locked in order. All times are the database's.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -26,19 +26,19 @@ _ADD = text("""
 """)
 # A loose scan: one look into the index for each institution that has errands, however many it has.
 _DUE = text("""
-    WITH RECURSIVE asked (institution) AS (
+    WITH RECURSIVE known (institution) AS (
         (SELECT institution FROM errands ORDER BY institution LIMIT 1)
         UNION ALL
         SELECT (SELECT e.institution FROM errands e WHERE e.institution > a.institution ORDER BY e.institution LIMIT 1)
-        FROM asked a WHERE a.institution IS NOT NULL)
-    SELECT institution, false AS paused FROM asked a
+        FROM known a WHERE a.institution IS NOT NULL)
+    SELECT institution, false AS paused FROM known a
     WHERE institution IS NOT NULL
       AND NOT EXISTS (SELECT FROM paused_institutions p WHERE p.institution = a.institution)
       AND EXISTS (SELECT FROM errands e WHERE e.institution = a.institution AND e.due_at <= now())
     UNION ALL SELECT institution, true FROM paused_institutions
 """)
-# What was held has outlived its lease: from now on it is contested, and a call may have gone out until this moment. The
-# rows are found by their places in the table, so that a claim reads what it takes and not the whole backlog.
+# A held errand that is due has outlived its lease: from now on it is contested, and a call may have gone out until this
+# moment. The rows are found by their ctid, so that a claim reads the rows that it takes and not the whole backlog.
 _CLAIM = text("""
     WITH due AS MATERIALIZED (
         SELECT e.place
@@ -89,7 +89,7 @@ _MAKE_DUE = text("""
     WHERE e.kind = k.kind AND e.subject = k.subject AND NOT e.held AND e.due_at > now()
       AND e.institution = coalesce(CAST(:institution AS text), e.institution)
 """)
-# In the order in which they came to wait for it. What somebody has locked in this moment is about to change anyway.
+# In the order in which they began to wait. A row that is locked at this moment is about to change anyway.
 _RECALL = text("""
     UPDATE errands SET due_at = leg_since WHERE ctid = ANY(ARRAY(
         SELECT ctid FROM errands
@@ -113,14 +113,14 @@ _REDIRECT = text("""
 
 
 def is_missing(kind: str, subject: str) -> str:
-    """The condition, for others' SQL, that an aggregate has no errand: expressions for its kind and its id."""
+    """Return the SQL condition that an aggregate has no errand; `kind` and `subject` are SQL expressions."""
     return f"NOT EXISTS (SELECT FROM errands e WHERE e.kind = {kind} AND e.subject = {subject})"
 
 
 class NewErrand(NamedTuple):
-    """An errand to be written. `lease_seconds`: this process has it for so long; None: whoever has a place takes it.
+    """An errand to write. `lease_seconds`: this process has it for so long; None: any process with a place claims it.
 
-    `attempt`: earlier ones are over, and their keys are used up.
+    `attempt`: earlier attempts are over, and their idempotency keys are used up.
     """
 
     kind: str
@@ -132,7 +132,7 @@ class NewErrand(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """An errand for which nothing was ever sent, and for how long it has waited for a place."""
+    """An errand for which no call was ever sent, and how long it has waited for a place."""
 
     subject: UUID
     institution: str
@@ -148,7 +148,7 @@ class InstitutionSeen(NamedTuple):
 
 
 async def add(connection: AsyncConnection, new: Sequence[NewErrand]) -> dict[Key, datetime]:
-    """Write these errands; those that are new, with the database's time. What is under way already stays as it is."""
+    """Write these errands; return the new ones with the database's time. An errand that exists stays as it is."""
     if not new:
         return {}
     added = await connection.execute(
@@ -166,7 +166,7 @@ async def add(connection: AsyncConnection, new: Sequence[NewErrand]) -> dict[Key
 
 
 async def look(connection: AsyncConnection) -> list[InstitutionSeen]:
-    """The institutions at which errands are due, and those that are paused."""
+    """Return the institutions at which errands are due, and those that are paused."""
     return [InstitutionSeen(*row) for row in await connection.execute(_DUE)]
 
 
@@ -176,7 +176,7 @@ async def claim(
     lease_seconds: float,
     kinds: Sequence[str] | None = None,
 ) -> list[Errand]:
-    """Claim errands that are due, for so many seconds: at each institution up to so many; of these kinds, or of all."""
+    """Claim due errands for `lease_seconds`: at each institution up to the given number; of these kinds, or of all."""
     if not wanted:
         return []
     rows = await connection.execute(
@@ -192,19 +192,19 @@ async def claim(
 
 
 async def lock(connection: AsyncConnection, errands: Sequence[Errand]) -> dict[Key, Row[Any]]:
-    """Lock the rows of these errands, their aggregates' rows being locked; those that have gone are missing."""
+    """Lock the rows of these errands; the caller has locked their aggregates' rows. Deleted errands are missing."""
     rows = await connection.execute(_LOCK, _keys([each.key for each in errands]))
     return {(row.kind, row.subject): row for row in rows}
 
 
 async def exist(connection: AsyncConnection, keys: Sequence[Key]) -> set[Key]:
-    """The keys of those of these errands that are there."""
+    """Return the keys of those of these errands that exist."""
     rows = await connection.execute(_EXIST, _keys(keys))
     return {(row.kind, row.subject) for row in rows}
 
 
 async def settle(connection: AsyncConnection, turns: Sequence[Turn]) -> None:
-    """Write where these errands stand after a run: they are held no more, and due when their turn says."""
+    """Update these errands after a run: they are no longer held, and due at the time that their turn says."""
     if not turns:
         return
     await connection.execute(
@@ -223,7 +223,7 @@ async def settle(connection: AsyncConnection, turns: Sequence[Turn]) -> None:
 
 
 async def end(connection: AsyncConnection, keys: Sequence[Key]) -> None:
-    """Take these errands away: their aggregates have ended."""
+    """Delete these errands: their aggregates have ended."""
     if keys:
         await connection.execute(_END, _keys(keys))
 
@@ -231,14 +231,14 @@ async def end(connection: AsyncConnection, keys: Sequence[Key]) -> None:
 async def end_all_but(
     connection: AsyncConnection, claimed: Sequence[Errand], still_open: Collection[UUID]
 ) -> None:
-    """Take away those of the claimed errands whose aggregates have ended; `still_open`: ids of those that have not."""
+    """Delete the claimed errands whose aggregates have ended; `still_open` has the ids of those that have not."""
     await end(connection, [each.key for each in claimed if each.subject not in still_open])
 
 
 async def make_due(
     connection: AsyncConnection, keys: Sequence[Key], institution: str | None = None
 ) -> int:
-    """Have these errands asked for at once, unless a process has them in hand; how many that changed.
+    """Make these errands due, unless a process has them in hand; return how many were changed.
 
     With an institution, only those that wait there.
     """
@@ -247,14 +247,14 @@ async def make_due(
 
 
 async def recall(connection: AsyncConnection, institution: str) -> int:
-    """The institution answers again: what waits there for another try is due now, in the order in which it came."""
+    """Make the errands that wait for a retry at this institution due, in the order in which they began to wait."""
     return int((await connection.execute(_RECALL, {"institution": institution})).rowcount)
 
 
 async def unsent(
     connection: AsyncConnection, kind: str, legs: Sequence[str], most: int = 5_000
 ) -> list[Waiting]:
-    """The errands at these legs that wait for a place and for which nothing was ever sent; the oldest so many."""
+    """Return the oldest errands at these legs that wait for a place and for which no call was ever sent."""
     rows = await connection.execute(_UNSENT, {"kind": kind, "legs": list(legs), "most": most})
     return [Waiting(row.subject, row.institution, row.leg, float(row.waited)) for row in rows]
 
@@ -265,8 +265,8 @@ async def redirect(
     to: Mapping[UUID, tuple[str, str]],
     legs: Sequence[str],
 ) -> set[UUID]:
-    """Send errands that are still at these legs, and for which nothing was ever sent, to another (institution, leg);
-    those that could be."""
+    """Point errands that are still at these legs, and for which no call was ever sent, to another (institution, leg);
+    return those that were changed."""
     rows = await connection.execute(
         _REDIRECT,
         {

@@ -1,6 +1,7 @@
-"""What this process has written itself and found no place for, so that its first claim need not read it again.
+"""Aggregates that this process has just written and found no place for, so that its first claim need not read them
+again.
 
-Nobody has changed an aggregate that nobody has claimed.
+An aggregate that was never claimed has not changed.
 """
 
 from collections.abc import Sequence
@@ -26,11 +27,11 @@ class Remembered(Generic[ItemT]):
         """Remember these."""
         self._items.update((each.errand.subject, each) for each in waiting)
         while len(self._items) > MOST_REMEMBERED:
-            # The oldest: another process has claimed it, or will soon.
+            # Forget the oldest: another process has claimed it, or soon will.
             del self._items[next(iter(self._items))]
 
     def take(self, claimed: Sequence[Errand]) -> tuple[list[tuple[ItemT, Errand]], list[Errand]]:
-        """Those of these errands whose aggregates are as this process remembers them, and the others."""
+        """Return the errands whose aggregates this process remembers, with these aggregates, and the other errands."""
         known: list[tuple[ItemT, Errand]] = []
         others: list[Errand] = []
         for each in claimed:

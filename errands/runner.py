@@ -1,8 +1,8 @@
-"""Run the errands of one kind concurrently, and record what came of them in batches.
+"""Run the errands of one kind concurrently, and record their results in batches.
 
-A place was taken for each errand before it starts, so starting waits for nobody; the place is given back when the
-result is recorded. What is lost when the process dies is claimed again when its lease ends. A call that breaks, and a
-result that can't be recorded, are handed to the trade: they must never be only a line in a log.
+Each errand has a place before it starts, so starting never waits; the place is given back when the result is recorded.
+Errands of a process that dies are claimed again when their lease ends. A call that fails with an error of ours, and a
+result that cannot be recorded, are handed to the trade: neither may be only a line in a log.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from messaging.transient import backoff_seconds, is_transient
 
 
 class HasErrand(Protocol):
-    """What is worked on: a payment, a refund, a top-up, a look-up, with its errand."""
+    """An item of work (a payment, refund, top-up or lookup) with its errand."""
 
     @property
     def errand(self) -> Errand: ...
@@ -47,11 +47,11 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Trade(Generic[ItemT, ResultT]):
-    """How errands of one kind are carried out.
+    """The functions that carry out errands of one kind.
 
-    `read` finds the aggregates of claimed errands, and ends the errands of those that have ended. `broke` gets an item
-    whose call raised, `unrecorded` a result that can't be recorded even alone, each with its error. Neither is called
-    for trouble that passes by itself (messaging.transient).
+    `read` finds the aggregates of claimed errands, and ends the errands of those that have ended. `broke` gets an
+    item whose call raised, `unrecorded` a result that cannot be recorded even alone, each with its error. Neither is
+    called for transient errors (messaging.transient).
     """
 
     kind: str
@@ -91,7 +91,7 @@ class Runner(Generic[ItemT, ResultT]):
         await self._idle.wait()
 
     async def aclose(self) -> None:
-        """Stop without waiting; whatever is under way is claimed by others when its lease ends."""
+        """Stop without waiting; other processes claim the errands under way when their leases end."""
         tasks = [*self._running, *([self._recorder] if self._recorder else [])]
         for task in tasks:
             task.cancel()
@@ -134,7 +134,7 @@ class Runner(Generic[ItemT, ResultT]):
                     await self._trade.record(connection, batch)
             except Exception as error:
                 if is_transient(error):
-                    # The database is away: what was brought from outside is kept until it is back.
+                    # The database is away: the results are kept in memory until it is back.
                     log.warning("record_waits", attempt=attempt, results=len(batch))
                     await asyncio.sleep(backoff_seconds(attempt))
                     continue
@@ -142,7 +142,7 @@ class Runner(Generic[ItemT, ResultT]):
             return
 
     async def _narrow_down(self, batch: Sequence[ResultT], error: Exception) -> None:
-        # One result may be what spoils it for all. Alone it is handed over, and its errand is claimed again.
+        # One result may be the reason that none can be recorded. It is handed to the trade alone, and claimed again.
         if len(batch) == 1:
             log.exception("record_failed", result=type(batch[0]).__name__)
             await self._hand_over("unrecorded", self._trade.unrecorded, batch[0], error)
@@ -166,7 +166,7 @@ class Runner(Generic[ItemT, ResultT]):
                 if is_transient(again):
                     await asyncio.sleep(backoff_seconds(attempt))
                     continue
-                # It is claimed again, fails at the same place and is handed over again.
+                # It is claimed again, fails again and is handed over again.
                 log.exception("not_handed_over", what=what, item=type(thing).__name__)
             return
 

@@ -15,7 +15,7 @@ from sqlalchemy import (
     func,
 )
 
-# Names that we give ourselves: of kinds and legs.
+# The length of our own names of kinds and legs.
 LONGEST_WORD = 64
 LONGEST_INSTITUTION = 64
 LONGEST_NOTE = 200
@@ -26,23 +26,23 @@ def errands_tables(metadata: MetaData) -> tuple[Table, Table]:
     errands = Table(
         "errands",
         metadata,
-        # The aggregate that it is about: payment, refund, top_up, lookup; and its id.
+        # The aggregate: its kind (payment, refund, top_up, lookup, …) and its id.
         Column("kind", String(LONGEST_WORD), primary_key=True),
         Column("subject", Uuid, primary_key=True),
-        # Who is asked next, and for what.
+        # The next call: its institution and its leg.
         Column("institution", String(LONGEST_INSTITUTION), nullable=False),
         Column("leg", String(LONGEST_WORD), nullable=False),
         Column("leg_since", DateTime(timezone=True), nullable=False, server_default=func.now()),
-        # The fence: how often it was claimed. A result counts as the holder's only under the fence it was claimed with.
+        # The number of claims. A result counts as the holder's only under the fence with which the errand was claimed.
         Column("fence", BigInteger, nullable=False, server_default="0"),
-        # A lease once ran out, so another process may still be at work on it: query before asking. Never reset.
+        # A lease once ran out, so another process may still work on it: query before calling. Never reset.
         Column("contested", Boolean, nullable=False, server_default="false"),
-        # Patience: calls in a row that were not answered. Any progress sets it back to 0.
+        # Calls in a row without an answer; they make the waits longer. Any progress sets it back to 0.
         Column("tries", Integer, nullable=False, server_default="0"),
         Column("unknown_since", DateTime(timezone=True)),
-        # "May have been sent": when the last call went out at this institution that was not answered.
+        # The time of the last call to this institution that had no answer: it may have taken effect.
         Column("sent_at", DateTime(timezone=True)),
-        # Which idempotency key the calls carry: a new one only once the former is proven to have done nothing.
+        # Chooses the idempotency key of the calls: a new one only when the former call is proven to have done nothing.
         Column("attempt", Integer, nullable=False, server_default="1"),
         # Held: a process has it, and `due_at` ends its lease. Not held: from `due_at` on, any process may claim it.
         Column("held", Boolean, nullable=False, server_default="false"),

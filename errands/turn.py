@@ -1,6 +1,6 @@
-"""One run of an errand: where it stands, whose place it has, and until when it may begin calls.
+"""One run of an errand: its leg, its place, and the time until which it may begin calls.
 
-The legs tell the turn what came of each call; the transaction that records the result writes it to the errand's row.
+The legs report the result of each call to the turn; the transaction that records the run writes it to the errand's row.
 """
 
 import time
@@ -8,13 +8,13 @@ import time
 from errands.institutions import Institutions
 from errands.model import Errand
 
-# Asking again: 2 s, 4 s, 8 s … and then every 10 minutes for as long as it takes.
+# Retries after 2 s, 4 s, 8 s … and then every 10 minutes for as long as it takes.
 FIRST_RETRY_SECONDS = 2.0
 LONGEST_RETRY_SECONDS = 600.0
 
 
 def retry_seconds(tries: int) -> float:
-    """How long to wait before asking again after so many calls in a row without an answer."""
+    """Return the pause before the next try after this many calls in a row without an answer."""
     return min(FIRST_RETRY_SECONDS * 2.0 ** min(tries - 1, 20), LONGEST_RETRY_SECONDS)
 
 
@@ -36,29 +36,29 @@ class Turn:
 
     @property
     def seconds_left(self) -> float:
-        """How long until the lease of this run ends."""
+        """The time until the lease of this run ends."""
         return self._ends - time.monotonic()
 
     @property
     def maybe_sent(self) -> bool:
-        """Whether a call of this leg may have gone out before: look before asking, and believe no refusal alone."""
+        """True when a call of this leg may have gone out before: query first, and take no refusal alone for proof."""
         return self._sent or self.errand.contested
 
     @property
     def quiet(self) -> bool:
-        """Whether nothing that was sent here before can still take effect."""
+        """True when no earlier call here can still take effect."""
         return self.quiet_in_seconds <= 0
 
     @property
     def quiet_in_seconds(self) -> float:
-        """After how long nothing that was sent here before can take effect any more."""
+        """The time after which no earlier call here can take effect any more."""
         if self.errand.sent_at is None or not self._sent:
             return 0.0
         age = (self.errand.claimed_at - self.errand.sent_at).total_seconds()
         return max(0.0, self._institutions.of(self.institution).late_effect_seconds - age)
 
     async def begin(self, leg: str, institution: str) -> bool:
-        """Go on with this leg there. False: no place or no time, so the errand is to wait there as a row."""
+        """Begin this leg at this institution. False: no place or no time, so the errand waits there as a row."""
         if leg != self.leg:
             self.leg, self.attempt = leg, 1
         there = self._institutions.of(institution)
@@ -71,44 +71,44 @@ class Turn:
         return self._has_place and left > 0
 
     def report(self, *, answered: bool) -> None:
-        """Tell the institution's breaker how a call ended."""
+        """Report to the institution's breaker how a call ended."""
         self._institutions.of(self.institution).report(answered=answered)
 
     def answered(self) -> None:
-        """Note that what was sent before is over: its answer is known and believed."""
+        """Note that earlier calls are over: their outcome is known and verified."""
         self._sent = False
 
     def unknown(self) -> None:
-        """Note that the call of this leg was not answered, or that its answer can't be believed."""
+        """Note that the call of this leg had no answer, or one that cannot be verified."""
         self.unanswered = self._sent = True
 
     def try_anew(self) -> None:
-        """The call is over and did nothing: the next one carries a new key, which is written down before it is used."""
+        """Note that the call did nothing: the next one carries a new key, which is stored before it is used."""
         self.attempt, self._anew, self._sent = self.errand.attempt + 1, True, False
 
     def wait(self, seconds: float) -> None:
-        """Have this leg go on after so long."""
+        """Continue this leg after this pause."""
         self._wait_seconds = seconds
 
     @property
     def was_sent(self) -> bool:
-        """Whether a call at this institution has no answer yet: the errand's `sent_at` is kept."""
+        """True when a call to this institution has no answer yet: the errand's `sent_at` is kept."""
         return self._sent
 
     @property
     def tries(self) -> int:
-        """Calls in a row that came to nothing, this one included."""
+        """The number of calls in a row without a result, this one included."""
         return self.errand.tries + 1 if self.unanswered or self._anew else 0
 
     @property
     def wait_seconds(self) -> float:
-        """After how long the errand is due again."""
+        """The time after which the errand is due again."""
         if self._wait_seconds is not None:
             return self._wait_seconds
         return retry_seconds(self.tries) if self.tries else 0.0
 
     def leave(self) -> None:
-        """Give the place back."""
+        """Give back the place."""
         if self._has_place:
             self._has_place = False
             self._institutions.of(self.institution).leave()

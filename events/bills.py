@@ -1,4 +1,4 @@
-"""Bill lookup: one command, and the four ways in which it ends.
+"""Bill lookup: one command, and the four events with which it may end.
 
 An account number is personal data, so it stays in the database: messages name the account by its id.
 """
@@ -18,14 +18,16 @@ from events.topics import LOOKUP_COMMANDS, LOOKUP_EVENTS
 BillerId = Annotated[
     str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$", description="as in the catalogue")
 ]
-LookupId = Annotated[UUID, Field(description="given by whoever asked")]
+LookupId = Annotated[UUID, Field(description="given by the caller")]
 AccountId = Annotated[UUID, Field(description="the account at the biller; never its number")]
-Channel = Annotated[str, Fitted(bounds.CHANNEL_ID), Field(description="the wallet app that asked")]
+Channel = Annotated[
+    str, Fitted(bounds.CHANNEL_ID), Field(description="the wallet app that looks up")
+]
 AmountRule = Literal["exact", "at_least", "at_most", "range", "any"]
 
 
 class LookUpBills(Event):
-    """Ask the biller what this account owes."""
+    """Look up what this account owes."""
 
     topic = LOOKUP_COMMANDS
     key_field = "lookup_id"
@@ -89,7 +91,7 @@ class AccountNotFound(_LookupEvent):
 
 
 class LookupFailed(_LookupEvent):
-    """The biller could not be asked; `reason` says why, and asking again later is right."""
+    """The biller could not be reached; `reason` says why. Look up again later."""
 
     topic = LOOKUP_EVENTS
     key_field = "lookup_id"

@@ -1,9 +1,9 @@
 """The envelope: CloudEvents 1.0 in Kafka's binary mode.
 
-Attributes travel as `ce_` headers, the model as JSON in the value, the aggregate's id as the key
-(cloudevents/spec, Kafka protocol binding §3.2). `traceparent` and `correlation_id` travel raw, as OpenTelemetry and
-FastStream read them. They are optional, so one that can't be kept is dropped: nothing that somebody needs may fail for
-what nobody needs.
+Attributes travel as `ce_` headers, the model as JSON in the value, the aggregate's id as the key (cloudevents/spec,
+Kafka protocol binding §3.2). `traceparent` and `correlation_id` travel raw, as OpenTelemetry and FastStream read
+them. They are optional, so one that cannot be stored is dropped: a command must not fail for the sake of an optional
+header.
 """
 
 import re
@@ -21,14 +21,14 @@ from events.signature import HEADER as SIGNATURE
 
 Header = tuple[str, bytes]
 CONTENT_TYPE = b"application/json"
-# The outbox refuses more than this, and so do we: Kafka's default limit for a batch is 1 MiB.
+# The outbox has the same limit: Kafka's default for a batch is 1 MiB.
 LARGEST_VALUE_BYTES = 900_000
-# What JSON takes as a UUID, in a fifth of the time of UUID().
+# Parses a UUID as JSON does, in a fifth of the time of UUID().
 _uuid_in = TypeAdapter(UUID).validator.validate_python
 
 
 class ContractError(Exception):
-    """A record that is against the contract. `code` is short and stable, the text says what is wrong."""
+    """A record that violates the contract. `code` is short and stable; the text says what is wrong."""
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(text)
@@ -39,7 +39,7 @@ class ContractError(Exception):
 class Decoded(NamedTuple):
     """A record's envelope and its model.
 
-    `headers` are all of them as they came, the last of each name. `dropped` names the optional ones that can't be kept.
+    `headers` has the last header of each name, unchanged. `dropped` names the optional headers that cannot be stored.
     """
 
     id: UUID
@@ -62,7 +62,7 @@ def headers(  # noqa: PLR0917
     correlation_id: str | None = None,
     signature: str | None = None,
 ) -> list[Header]:
-    """The headers of one record, in a fixed order. `sequence` is the aggregate's version, from 1.
+    """Return the headers of one record, in a fixed order. `sequence` is the aggregate's version, from 1.
 
     `signature` is a command's (events/signature.py); events have none.
     """
@@ -85,7 +85,7 @@ def headers(  # noqa: PLR0917
     return written
 
 
-# The relay writes these thousands of times a second, and most of them are the same again.
+# The relay writes these thousands of times a second, and most of them are equal.
 _SPECVERSION: Header = ("ce_specversion", b"1.0")
 _CONTENT_TYPE: Header = ("content-type", CONTENT_TYPE)
 
@@ -108,16 +108,16 @@ def _time(time: datetime) -> Header:
 def decode(
     topic: str, key: bytes | None, value: bytes | None, raw_headers: Sequence[Header]
 ) -> Decoded:
-    """Read one record of `topic`; raises ContractError for whatever is against the contract."""
+    """Decode one record of `topic`. Raises ContractError when it violates the contract."""
     if value is None:
         raise ContractError("tombstone", "the record has no value")
     if len(value) > LARGEST_VALUE_BYTES:
         raise ContractError(
             "too_large", f"{len(value)} bytes; at most {LARGEST_VALUE_BYTES} are allowed"
         )
-    given = dict(raw_headers)  # of them, only what is used here is decoded
+    given = dict(raw_headers)  # only the headers used here are decoded
     try:
-        # A header may be there and have no value.
+        # A header may exist without a value.
         ce_type = (given.get("ce_type") or b"").decode()
         ce_id = (given.get("ce_id") or b"").decode()
     except UnicodeDecodeError as error:
@@ -140,7 +140,7 @@ def decode(
 
 
 def _names(key: bytes, id: UUID | str) -> bool:
-    """Whether the key is this id. A UUID may be spelled as JSON may spell it: in capitals, or without hyphens."""
+    """Return True when the key is this id. A UUID may be written as in JSON: in capitals, or without hyphens."""
     if not isinstance(id, UUID):
         return key == id.encode()
     try:
@@ -150,7 +150,7 @@ def _names(key: bytes, id: UUID | str) -> bool:
 
 
 def _beside(given: Mapping[str, bytes | None]) -> tuple[str | None, str | None, tuple[str, ...]]:
-    """The optional headers as far as they can be kept, and the names of those that can't."""
+    """Return the optional headers that can be stored, and the names of those that cannot."""
     dropped: tuple[str, ...] = ()
     traceparent = correlation_id = None
     if raw := given.get("traceparent"):
@@ -164,30 +164,30 @@ def _beside(given: Mapping[str, bytes | None]) -> tuple[str | None, str | None, 
     return traceparent, correlation_id, dropped
 
 
-# W3C Trace Context §3.2.2, version 00; ids of zeros are no ids.
+# W3C Trace Context §3.2.2, version 00; ids of zeros are invalid.
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def traceparent_in(raw: bytes) -> str | None:
-    """The traceparent in a header, or None when it is none."""
+    """Return the traceparent in a header, or None when it is not valid."""
     return raw.decode() if _TRACEPARENT.fullmatch(raw) else None
 
 
 def correlation_id_in(raw: bytes) -> str | None:
-    """The correlation id in a header, or None when it can't be kept."""
-    # Four bytes are the most that a character takes, and a header may have a million.
+    """Return the correlation id in a header, or None when it cannot be stored."""
+    # A character has at most four bytes, and a header may have a million.
     if len(raw) > 4 * bounds.CORRELATION_ID:
         return None
     try:
-        said = raw.decode()
+        text = raw.decode()
     except UnicodeDecodeError:
         return None
-    # It stands in logs, too: nothing in it may break a line or turn the direction of what follows.
-    return said if 0 < len(said) <= bounds.CORRELATION_ID and said.isprintable() else None
+    # It is written to logs, too: it must not break a line or change the direction of the text after it.
+    return text if 0 < len(text) <= bounds.CORRELATION_ID and text.isprintable() else None
 
 
 def _explain(error: ValidationError) -> str:
-    # The input itself is left out: it may hold what must not be in a log.
+    # The input is left out: it may contain data that must not be in a log.
     return "; ".join(
         f"{'.'.join(str(part) for part in item['loc']) or 'value'}: {item['msg']}"
         for item in error.errors(include_input=False, include_url=False)[:5]

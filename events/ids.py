@@ -1,7 +1,7 @@
-"""Ids: UUIDv7 (RFC 9562 §5.7), so that rows written together lie together in an index; and ids derived from others.
+"""Ids: UUIDv7 (RFC 9562 §5.7), so that rows written together are neighbours in an index; and ids derived from others.
 
-A derived id is a UUIDv8 (§5.8), a version that callers may not use for the ids that they choose. So nobody can choose
-an id that we derive.
+A derived id is a UUIDv8 (§5.8), a version that callers may not use for ids of their own, so no caller can choose an id
+that we derive.
 """
 
 import os
@@ -16,31 +16,31 @@ _RANDOM = (1 << 62) - 1 | (((1 << 12) - 1) << 64)
 
 
 def uuid7() -> UUID:
-    """A new UUIDv7: 48 bits of Unix milliseconds and 74 random bits."""
+    """Return a new UUIDv7: 48 bits of Unix milliseconds and 74 random bits."""
     return UUID(int=_new())
 
 
 def uuid7_bytes() -> bytes:
-    """The 16 bytes of one, for whoever has a UUID type of its own."""
+    """Return the 16 bytes of a new UUIDv7, for drivers with their own UUID type."""
     return _new().to_bytes(16, "big")
 
 
 def derived_id(kind: str, id: object) -> UUID:
-    """The id that follows from a kind and an id of that kind: 122 bits of the SHA-256 of `kind:id`, as a UUIDv8.
+    """Return the id derived from a kind and an id of that kind: 122 bits of the SHA-256 of `kind:id`, as a UUIDv8.
 
-    Migration 0010 computes the same in SQL, so this can't change.
+    Migration 0010 computes the same in SQL, so this cannot change.
     """
     bits = int.from_bytes(sha256(f"{kind}:{id}".encode()).digest()[:16], "big")
     return UUID(int=bits & ~_VERSION_AND_VARIANT_BITS | _VERSION_8)
 
 
 def is_derived(id: UUID) -> bool:
-    """Whether the id is of the form of derived ids, which no caller may choose."""
+    """Return True when the id has the form of derived ids, which no caller may choose."""
     return id.int >> 76 & 0xF == 8
 
 
 def milliseconds_of(id: UUID) -> int:
-    """The Unix milliseconds at which a UUIDv7 was made."""
+    """Return the Unix milliseconds at which a UUIDv7 was created."""
     return id.int >> 80
 
 
@@ -51,7 +51,7 @@ def _new() -> int:
 
 
 def _draw() -> bytes:
-    # The system is asked for a thousand ids at once: to ask costs more than all the rest of an id.
+    # Random bytes for a thousand ids are read at once: the system call costs more than the rest of an id.
     while True:
         try:
             return _drawn.pop()
@@ -61,5 +61,5 @@ def _draw() -> bytes:
 
 
 _drawn: list[bytes] = []
-# A forked process must not make the ids of its parent once more.
+# A forked process must not create the ids of its parent again.
 os.register_at_fork(after_in_child=_drawn.clear)

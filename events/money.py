@@ -1,4 +1,4 @@
-"""Money on the wire: an integer in minor units and an ISO 4217 currency, always side by side."""
+"""Money in messages: an integer in minor units and an ISO 4217 currency, always side by side."""
 
 from typing import Annotated
 

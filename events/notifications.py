@@ -1,6 +1,6 @@
-"""What became of telling somebody: one event per delivery that ended.
+"""Events of notifications: one for each delivery that ended.
 
-A delivery that failed and was sent again by an operator ends again; `sequence` in the envelope counts how often.
+A delivery that failed and was sent again by an operator ends again; `sequence` in the envelope counts its ends.
 """
 
 from typing import Literal

@@ -73,7 +73,7 @@ Funding = Annotated[WalletFunding | PspFunding, Field(discriminator="kind")]
 
 
 class PayBill(Event):
-    """Pay this bill; the amount is the one that the payer was shown, and the bill's rule decides about it."""
+    """Pay this bill. The amount is the one that the payer has seen; the bill's rule decides whether it is accepted."""
 
     topic = PAYMENT_COMMANDS
     key_field = "payment_id"
@@ -127,7 +127,7 @@ class _PaymentEvent(Event):
 
 
 class PaymentAccepted(_PaymentEvent):
-    """The payment is under way; somebody outside has to be asked."""
+    """The payment is under way; the PSP or the biller is called next."""
 
     topic = PAYMENT_EVENTS
     key_field = "payment_id"
@@ -191,7 +191,7 @@ class RefundFailed(_PaymentEvent):
     key_field = "payment_id"
 
     refund_id: RefundId
-    refund_minor: Annotated[AmountMinorOrZero, Field(description="what was asked for")]
+    refund_minor: Annotated[AmountMinorOrZero, Field(description="the requested amount")]
     reason: Reason
 
 

@@ -34,7 +34,7 @@ class ReceiptIssued(_ReceiptEvent):
 
 
 class ReceiptVoided(_ReceiptEvent):
-    """All of the money went back, so the receipt proves nothing any more."""
+    """All of the money went back, so the receipt is void."""
 
     topic = RECEIPT_EVENTS
     key_field = "payment_id"

@@ -1,8 +1,8 @@
 """The contract as files, generated from the models: `python -m events.schema` writes them, `--check` compares.
 
-One JSON Schema per type and major, the topics, the AsyncAPI document, the tables of docs/events.md. What the last
-release promised is kept in schemas/released/: `--release` copies it there, on purpose and never by the way, and
-`--check` refuses what breaks it.
+Generated are one JSON Schema per type and major version, the topics, the AsyncAPI document and the tables of
+docs/events.md. The schemas of the last release are in schemas/released/: only `--release` copies them there, and
+`--check` refuses changes that break them.
 """
 
 import argparse
@@ -26,18 +26,18 @@ TOPICS = "topics.json"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write, check or release; the exit code."""
+    """Write, check or release; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m events.schema", description=__doc__)
     action = parser.add_mutually_exclusive_group()
     action.add_argument(
         "--check", action="store_true", help="change nothing; 1 when it differs or breaks"
     )
     action.add_argument("--release", action="store_true", help="promise what is written now")
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     broken = broken_promises()
     for line in broken:
         print(f"against the last release: {line}", file=sys.stderr)
-    if asked.check:
+    if options.check:
         stale = [path.relative_to(ROOT) for path in differences()]
         for path in stale:
             print(
@@ -45,13 +45,13 @@ def main(arguments: list[str] | None = None) -> int:
             )
         return 1 if stale or broken else 0
     write()
-    if asked.release and not broken:
+    if options.release and not broken:
         release()
     return 1 if broken else 0
 
 
 def generated() -> dict[Path, str]:
-    """Every generated file and what belongs in it. The same models always give the same bytes."""
+    """Return every generated file with its content. The same models always give the same bytes."""
     contract = {SCHEMAS / name: as_json(content) for name, content in promises().items()}
     return contract | {
         ASYNCAPI: as_json(asyncapi.document()),
@@ -60,7 +60,7 @@ def generated() -> dict[Path, str]:
 
 
 def promises() -> dict[str, Any]:
-    """What a release promises, by file name: a schema per message, and the topics."""
+    """Return the contract of a release by file name: a schema per message, and the topics."""
     schemas = {
         f"{ce_type}.json": schema_of(model) for ce_type, model in sorted(EVENT_TYPES.items())
     }
@@ -68,7 +68,7 @@ def promises() -> dict[str, Any]:
 
 
 def topics() -> dict[str, Any]:
-    """The topics, and which message belongs on which, under which key."""
+    """Return the topics, each with its messages and their keys."""
     return {
         "topics": {
             topic.name: {
@@ -88,7 +88,7 @@ def topics() -> dict[str, Any]:
 
 
 def differences() -> list[Path]:
-    """The committed files that are not what the models say: changed, missing or left over."""
+    """Return the committed files that differ from the models: changed, missing or left over."""
     expected = generated()
     left_over = set(SCHEMAS.glob("*.json")) - expected.keys()
     changed = {
@@ -98,7 +98,7 @@ def differences() -> list[Path]:
 
 
 def broken_promises() -> list[str]:
-    """What the models break of the last release; nothing where nothing was released yet."""
+    """Return what the models break of the last release; an empty list when nothing was released yet."""
     now = promises()
     found: list[str] = []
     for path in sorted(RELEASED.glob("*.json")):
@@ -108,11 +108,11 @@ def broken_promises() -> list[str]:
         elif path.name in now:
             lines = breaches(before, now[path.name])
             found += [f"{path.stem}: {line}" for line in lines]
-    return found  # a message that is gone is told by topics.json
+    return found  # a removed message shows in topics.json
 
 
 def write() -> None:
-    """Write what is generated, and delete schemas of messages that are no more."""
+    """Write all generated files, and delete the schemas of removed messages."""
     for path in differences():
         text = generated().get(path)
         if text is None:
@@ -123,14 +123,14 @@ def write() -> None:
 
 
 def release() -> None:
-    """Make what the models say now the promise that later changes are held to."""
+    """Copy the present schemas to released/, with which later changes are compared."""
     RELEASED.mkdir(parents=True, exist_ok=True)
     for name, content in promises().items():
         (RELEASED / name).write_text(as_json(content))
 
 
 def as_json(value: Any) -> str:
-    """JSON as it is committed."""
+    """Return JSON in the committed format."""
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 

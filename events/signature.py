@@ -1,8 +1,8 @@
-"""Signatures of commands: the Kafka header `meterhall-signature: k=<key id>,v1=<hex>` says which channel commands.
+"""Signatures of commands: the Kafka header `meterhall-signature: k=<key id>,v1=<hex>` proves the channel.
 
 `<hex>` is the HMAC-SHA256 of signed_content(), keyed with the whole signing key (`mhs_<key id>_<secret>`) as text. The
-headers `correlation_id` and `traceparent` are not signed: they are optional, and decide nothing. A signed record that
-somebody sends again does no harm, because the id in a command is its idempotency key.
+headers `correlation_id` and `traceparent` are not signed: they are optional and decide nothing. A signed record that is
+sent again changes nothing, because the id in a command is its idempotency key.
 
 This file needs only the standard library: a wallet app in Python may copy it.
 """
@@ -19,34 +19,34 @@ class SigningKey:
     """A signing key, ready to sign and to check records."""
 
     def __init__(self, text: str) -> None:
-        """Take the key as it was issued; raises ValueError when it has another form."""
+        """Parse a key as it was issued. Raises ValueError when it has another form."""
         found = _KEY.fullmatch(text)
         if found is None:
             raise ValueError("a signing key has the form mhs_<key id>_<secret>")
         self.id = found[1]
         self._prefix = f"k={self.id},v1=".encode()
-        # A copy of it has taken up the key already.
+        # A copy of this object starts with the key already hashed.
         self._keyed = hmac.new(text.encode(), digestmod="sha256")
 
     def sign(self, topic: str, key: str, ce_id: str, ce_type: str, value: bytes) -> str:
-        """The header's value for this record; raises ValueError when a part before the value has a line feed."""
+        """Return the header's value for this record. Raises ValueError when a part before the value has a line feed."""
         content = signed_content(topic, key.encode(), ce_id.encode(), ce_type.encode(), value)
         return self._header(content).decode()
 
     def fits(self, header: bytes, content: bytes) -> bool:
-        """Whether this header is what this key makes of the content; a wrong one takes as long as the right one."""
+        """Return True when this header is this key's signature of the content. Takes the same time for a wrong one."""
         return hmac.compare_digest(header, self._header(content))
 
     def _header(self, content: bytes) -> bytes:
-        made = self._keyed.copy()
-        made.update(content)
-        return self._prefix + made.hexdigest().encode()
+        digest = self._keyed.copy()
+        digest.update(content)
+        return self._prefix + digest.hexdigest().encode()
 
 
 def signed_content(topic: str, key: bytes, ce_id: bytes, ce_type: bytes, value: bytes) -> bytes:
-    """The bytes that a signature covers: five lines, `v1` first, then the value as it is.
+    """Return the bytes that a signature covers: five lines, `v1` first, then the value unchanged.
 
-    No two records have the same, for the lines hold no line feed: raises ValueError when one does.
+    They differ for any two records, because no line contains a line feed: raises ValueError when one does.
     """
     if "\n" in topic or b"\n" in key or b"\n" in ce_id or b"\n" in ce_type:
         raise ValueError("topic, key, ce_id and ce_type must not have a line feed")
@@ -54,7 +54,7 @@ def signed_content(topic: str, key: bytes, ce_id: bytes, ce_type: bytes, value: 
 
 
 def parse(header: bytes) -> tuple[str, bytes]:
-    """The key id and the digest of a header's value; raises ValueError when it has another form."""
+    """Return the key id and the digest of a header's value. Raises ValueError when it has another form."""
     found = _FORM.fullmatch(header)
     if found is None:
         raise ValueError("the form is k=<key id>,v1=<64 digits of lower-case hex>")

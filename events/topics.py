@@ -1,7 +1,7 @@
-"""The topics: names, partition counts and who reads them. All of it is contract.
+"""The topics: names, partition counts and consumer groups. All of it is contract.
 
 The partition count is fixed at creation: changing it would send a key's later events to another partition and so break
-their order. `code` is how a topic is named inside the outbox, where every byte is paid for; a code is never reused.
+their order. `code` is a topic's name inside the outbox, where every byte counts; a code is never reused.
 """
 
 from dataclasses import dataclass

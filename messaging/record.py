@@ -7,7 +7,7 @@ from events.envelope import Header
 
 
 class Record(Protocol):
-    """What is needed of a Kafka record; aiokafka's and kafka-python's both are one."""
+    """The attributes of a Kafka record that are used here; records of aiokafka and kafka-python both have them."""
 
     @property
     def topic(self) -> str: ...
@@ -26,7 +26,7 @@ class Record(Protocol):
 
 
 class Unread(NamedTuple):
-    """A record that can't be read: where it lies is all that is known of it."""
+    """The position of a record that cannot be read."""
 
     topic: str
     partition: int

@@ -1,13 +1,13 @@
 """Rest after little work (decision 11).
 
-A small batch costs nearly what a large one does. Whoever works in batches rests after a small one for as long as it
-took, and no longer than LONGEST_SECONDS: what comes after a pause is served at once, and a busy process does not run
-after single records.
+A small batch costs nearly as much as a large one. So a process rests after a small batch for as long as the batch
+took, at most LONGEST_SECONDS: the first work after a pause is done at once, and a busy process does not handle
+records one by one.
 """
 
 LONGEST_SECONDS = 0.015
 
 
 def rest_seconds(worked: float) -> float:
-    """How long to rest after so many seconds of work."""
+    """Return the rest after this many seconds of work, in seconds."""
     return min(worked, LONGEST_SECONDS)

@@ -1,6 +1,6 @@
-"""Which errors pass by themselves: trouble of the database or of Kafka, told from trouble with what was asked.
+"""Transient errors: faults of the database or of Kafka that pass by themselves.
 
-Transient trouble is waited out and the same work is done again; anything else is the record's or the code's fault.
+After a transient error the same work is repeated; any other error is the fault of a record or of the code.
 """
 
 import random
@@ -18,7 +18,7 @@ _STATES = frozenset(
         "40001",  # serialization failure
         "40P01",  # deadlock
         "55P03",  # lock not available
-        "25006",  # read only: we still speak to a server that failed over
+        "25006",  # read only: the connection is to a server that failed over
         "25P03",  # idle in transaction for too long
         "25P04",  # transaction timeout
     }
@@ -26,12 +26,12 @@ _STATES = frozenset(
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same work may succeed later."""
+    """Return True when the same work may succeed later."""
     return any(_is_one(link) for link in _chain(error))
 
 
 def backoff_seconds(attempt: int, first: float = 0.05, most: float = 5.0) -> float:
-    """How long to wait before attempt number `attempt` + 1: doubling, with jitter so that processes spread out."""
+    """Return the pause before attempt number `attempt` + 1: doubling, with jitter so that processes spread out."""
     return random.uniform(0.5, 1.0) * min(most, first * 2.0 ** min(attempt - 1, 30))
 
 
@@ -48,7 +48,7 @@ def _is_one(error: BaseException) -> bool:
         return not isinstance(error, ValueError)
     if isinstance(error, KafkaError):
         return bool(error.retriable)
-    # InternalClientError: what asyncpg makes of a session that the server ended just as it was asked something.
+    # InternalClientError: asyncpg raises it when the server ended the session just as a statement was sent.
     return isinstance(
         error, OSError | TimeoutError | PoolTimeoutError | asyncpg.InternalClientError
     )
@@ -59,7 +59,8 @@ def _passes(state: str) -> bool:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    # What a library wrapped (`raise ... from`) tells; what merely happened during handling (__context__) does not.
+    # An error that a library wrapped (`raise ... from`) counts; one that happened during handling (__context__) does
+    # not.
     seen: BaseException | None = error
     for _ in range(10):
         if seen is None:

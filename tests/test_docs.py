@@ -34,8 +34,10 @@ CODE = "\n".join(
     for room in ("chassis", "errands", "events", "messaging", "services", "sandbox", "migrations")
     for path in sorted((ROOT / room).rglob("*.py"))
 )
+TESTS = "\n".join(path.read_text() for path in sorted((ROOT / "tests").rglob("*.py")))
 METRICS = set(re.findall(r"\b(?:Counter|Gauge|Histogram)\(\s*\"(\w+)\"", CODE))
 LOGGED = set(re.findall(r"\blog\.\w+\(\s*\"(\w+)\"", CODE))
+MOST_WORDS = 500
 # Settings that only notes on upgrades name.
 GONE = {"METERHALL_RESUME_AFTER_SECONDS"}
 
@@ -74,8 +76,8 @@ def test_every_setting_that_is_named_is_read() -> None:
     assert not fields & GONE
     for path in DOCUMENTS:
         named = set(re.findall(r"\bMETERHALL_[A-Z_]+[A-Z]\b", path.read_text())) - GONE - fields
-        # The sandbox and one-off tools read their variables by name.
-        unknown = {each for each in named if f'"{each}"' not in CODE}
+        # The sandbox, one-off tools and tests read their variables by name.
+        unknown = {each for each in named if f'"{each}"' not in CODE + TESTS}
         assert not unknown, (path.name, unknown)
 
 
@@ -87,6 +89,10 @@ def test_every_link_leads_to_a_file_and_a_heading(path: Path) -> None:
 @pytest.mark.parametrize("path", DOCUMENTS, ids=named)
 def test_every_path_in_code_exists(path: Path) -> None:
     assert not missing_paths(path.read_text(), ROOT)
+
+
+def test_readme_is_read_in_two_minutes() -> None:
+    assert len((ROOT / "README.md").read_text().split()) <= MOST_WORDS
 
 
 def test_every_make_target_exists() -> None:

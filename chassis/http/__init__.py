@@ -1,1 +1,1 @@
-"""HTTP: what every web process of ours answers with, whatever its business is."""
+"""HTTP, for the web processes of every service."""

@@ -1,7 +1,7 @@
-"""Who is calling: bearer tokens `<kind>_<prefix>_<secret>`. A token is shown once, and only its SHA-256 is kept.
+"""Authentication by bearer tokens `<kind>_<prefix>_<secret>`. A token is shown once; only its SHA-256 is stored.
 
-The prefix names a token without opening anything. An accepted token is believed for two seconds without asking the
-database again, so a revoked one stops within that.
+The prefix names a token and opens nothing. An accepted token is cached for two seconds, so a revoked token stops
+working within that time.
 """
 
 import asyncio
@@ -20,18 +20,19 @@ from chassis.http.route import engine_of
 
 CallerT = TypeVar("CallerT")
 
-BELIEVED_SECONDS = 2.0
-# More tokens than this at once means somebody is guessing; start over rather than grow.
-MOST_BELIEVED = 10_000
+CACHE_SECONDS = 2.0
+# More cached tokens than this mean that somebody is guessing tokens: the cache is emptied instead of growing.
+MOST_CACHED = 10_000
 
 
 class TokenRefusedError(Exception):
-    """The token does not open anything; the text says why, and what to do."""
+    """The token is not valid; the text says why and what to do."""
 
 
 class Callers(Generic[CallerT]):
-    """The callers of one API. `find` returns whom a token belongs to, or raises TokenRefusedError; `realm` is what the
-    API calls itself, and `missing` what a caller without a token is told."""
+    """The callers of one API. `find` returns the owner of a token or raises TokenRefusedError; `realm` is the API's
+    name; `missing` is the message for a caller without a token.
+    """
 
     def __init__(
         self,
@@ -43,39 +44,40 @@ class Callers(Generic[CallerT]):
         self._find = find
         self._realm = realm
         self._missing = missing
-        self._believed: dict[str, tuple[float, CallerT]] = {}
-        # Tokens that are being asked about: when belief ends, hundreds of requests may want to know the same thing.
-        self._asked: dict[str, asyncio.Task[CallerT]] = {}
+        self._cache: dict[str, tuple[float, CallerT]] = {}
+        # Lookups under way, by token: when a cache entry expires, hundreds of requests may need the same token.
+        self._lookups: dict[str, asyncio.Task[CallerT]] = {}
 
     async def of(self, request: Request) -> CallerT:
-        """The caller; raises Problem 401 that says what to do."""
+        """Return the caller of a request. Raises Problem 401 that says what to do."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise self._unauthorized(self._missing)
-        believed = self._believed.get(token)
-        if believed is not None and believed[0] > time.monotonic():
-            return believed[1]
-        asked = self._asked.get(token)
-        if asked is None:
-            asked = self._asked[token] = asyncio.create_task(self._ask(engine_of(request), token))
-            asked.add_done_callback(lambda _: self._asked.pop(token))
+        cached = self._cache.get(token)
+        if cached is not None and cached[0] > time.monotonic():
+            return cached[1]
+        lookup = self._lookups.get(token)
+        if lookup is None:
+            lookup = asyncio.create_task(self._look_up(engine_of(request), token))
+            self._lookups[token] = lookup
+            lookup.add_done_callback(lambda _: self._lookups.pop(token))
         try:
-            # One caller who goes must not take the others along.
-            return await asyncio.shield(asked)
+            # A caller that disconnects must not cancel the lookup for the others.
+            return await asyncio.shield(lookup)
         except TokenRefusedError as error:
             raise self._unauthorized(str(error)) from error
 
-    async def _ask(self, engine: AsyncEngine, token: str) -> CallerT:
+    async def _look_up(self, engine: AsyncEngine, token: str) -> CallerT:
         began = time.monotonic()
         try:
             async with engine.connect() as connection:
                 caller = await self._find(connection, token)
         except TokenRefusedError:
-            self._believed.pop(token, None)
+            self._cache.pop(token, None)
             raise
-        if len(self._believed) >= MOST_BELIEVED:
-            self._believed.clear()
-        self._believed[token] = (began + BELIEVED_SECONDS, caller)
+        if len(self._cache) >= MOST_CACHED:
+            self._cache.clear()
+        self._cache[token] = (began + CACHE_SECONDS, caller)
         return caller
 
     def _unauthorized(self, detail: str) -> Problem:
@@ -87,22 +89,22 @@ class Callers(Generic[CallerT]):
 
 
 def new_token(kind: str) -> str:
-    """A new token of this kind, which begins with it."""
+    """Return a new token that begins with this kind."""
     return f"{kind}_{secrets.token_hex(4)}_{secrets.token_urlsafe(32)}"
 
 
 def prefix_of(token: str) -> str:
-    """The part of a token that names it without opening anything; a text that is no token is taken for its prefix."""
+    """Return the part of a token that names it. A text that is not a token is taken for a prefix."""
     parts = token.split("_", 2)
     return parts[1] if len(parts) == 3 else token
 
 
 def hash_of(token: str) -> bytes:
-    """What is kept of a token."""
+    """Return the SHA-256 of a token, which is stored instead of it."""
     return hashlib.sha256(token.encode()).digest()
 
 
 def opens(token: str, kept: bytes | None) -> bool:
-    """Whether this is the token of the kept hash. As slow when there is no such hash, so that a stranger learns nothing
-    from the time it takes."""
+    """Return True when this is the token of the stored hash. Without a hash it takes as long, so that the time of the
+    response reveals nothing to a stranger."""
     return hmac.compare_digest(kept or bytes(32), hash_of(token)) and kept is not None

@@ -1,4 +1,4 @@
-"""Around every HTTP request: an id that follows it everywhere, a bound on its body, and how long it took.
+"""The outermost layer of every HTTP request: an id that follows it, a bound on its body, and a metric of its duration.
 
 Plain ASGI, because Starlette's BaseHTTPMiddleware costs more than the routes behind it.
 """
@@ -14,9 +14,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chassis.http.problems import BODY_TOO_LARGE, Problem, answer
 
-# A payment is a few hundred bytes; nobody has a reason to send more than this.
+# A payment is a few hundred bytes; no valid request is larger than this.
 LARGEST_BODY_BYTES = 65_536
-# A caller's own id is taken over when it can't do harm in a log or a header.
+# A caller's own id is used when it is harmless in a log and in a header.
 _ACCEPTABLE = re.compile(rb"^[A-Za-z0-9._-]{1,64}$")
 
 REQUEST_SECONDS = Histogram(
@@ -63,7 +63,7 @@ class Edge:
                 else:
                     await answer(_refusal())(scope, receive, say)
             finally:
-                # The route's pattern, never the path: paths hold ids without end.
+                # The route's pattern, never the path: each id in a path would be a new series.
                 route = getattr(scope.get("route"), "path", "none")
                 _seconds(scope["method"], route, status).observe(time.perf_counter() - began)
 

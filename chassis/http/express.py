@@ -1,8 +1,8 @@
-"""Express routes: asked for so often that reading the request the general way would cost more than answering it.
+"""Express routes: requests so frequent that reading them through FastAPI would cost more than answering them.
 
-FastAPI documents one from its signature like any other route. The request is read here instead, and by `Lane` in front
-of FastAPI's own layers. An endpoint takes at most the Request, a model as its body, and dependencies, which may read
-headers; it returns a Response.
+FastAPI documents an express route from its signature like any other route. The request is read here instead, by
+`Lane` in front of FastAPI's own layers. An endpoint takes at most the Request, a model as its body, and dependencies,
+which may read headers; it returns a Response.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -28,7 +28,7 @@ _Reader = Callable[[Request], Awaitable[Any]]
 def post(
     router: APIRouter, path: str, *, status_code: int, answers: type[BaseModel]
 ) -> Callable[[_Endpoint], _Endpoint]:
-    """Declare an express route: what `@router.post` does for others. `answers` documents the body of its Response."""
+    """Declare an express route, as `@router.post` declares others. `answers` documents the body of its Response."""
 
     def declare(endpoint: _Endpoint) -> _Endpoint:
         router.add_api_route(
@@ -45,15 +45,15 @@ def post(
 
 
 class Express(APIRoute):
-    """The route of an endpoint like that."""
+    """An express route."""
 
     def get_route_handler(self) -> _Handler:
-        """Read the request and call the endpoint; wherever the request comes from, FastAPI's router or the lane."""
+        """Return the function that reads the request and calls the endpoint, for FastAPI's router and for the lane."""
         return _filled(self.endpoint)
 
 
 class Lane:
-    """A layer of the app that knows the express routes by their exact address; everything else goes on to FastAPI."""
+    """A layer of the app that serves express routes by their exact path and passes everything else on to FastAPI."""
 
     def __init__(self, app: ASGIApp, routers: Sequence[APIRouter]) -> None:
         self._app = app
@@ -82,7 +82,8 @@ class Lane:
 
 
 def _filled(call: Callable[..., Awaitable[Any]]) -> Callable[[Request], Coroutine[Any, Any, Any]]:
-    # The call with its arguments read from the request: first who is calling, and the body only when all else is right.
+    # Calls the endpoint with arguments from the request: authentication first, and the body only when all else is
+    # valid.
     hints = get_type_hints(call, include_extras=True)
     hints.pop("return", None)
     readers = [(name, reader) for name, hint in hints.items() if (reader := _reader(hint))]
@@ -99,12 +100,14 @@ def _reader(hint: Any) -> _Reader | None:
         return _itself
     if isinstance(hint, type) and issubclass(hint, BaseModel):
         return _Body(hint)
-    for said in getattr(hint, "__metadata__", ()):
-        if isinstance(said, Depends) and said.dependency:
-            # A security scheme only documents.
-            return None if isinstance(said.dependency, SecurityBase) else _filled(said.dependency)
-        if isinstance(said, Header) and said.alias:
-            return _header(said.alias)
+    for marker in getattr(hint, "__metadata__", ()):
+        if isinstance(marker, Depends) and marker.dependency:
+            # A security scheme is only for the documentation.
+            return (
+                None if isinstance(marker.dependency, SecurityBase) else _filled(marker.dependency)
+            )
+        if isinstance(marker, Header) and marker.alias:
+            return _header(marker.alias)
     raise TypeError(f"an express route can't read {hint}")
 
 
@@ -120,15 +123,15 @@ def _header(name: str) -> _Reader:
 
 
 class _Body:
-    """Reads the body as this model; raises what FastAPI raises when it is none."""
+    """Reads the body as this model. Raises FastAPI's RequestValidationError when it is not valid."""
 
     def __init__(self, model: type[BaseModel]) -> None:
         self._model = model
 
     async def __call__(self, http: Request) -> BaseModel:
         if not _is_json(http.headers.get("content-type", "")):
-            said = "Input should be JSON, with `Content-Type: application/json`"
-            raise RequestValidationError([{"type": "not_json", "loc": ("body",), "msg": said}])
+            message = "Input should be JSON, with `Content-Type: application/json`"
+            raise RequestValidationError([{"type": "not_json", "loc": ("body",), "msg": message}])
         try:
             return self._model.model_validate_json(await http.body())
         except ValidationError as error:
@@ -140,9 +143,9 @@ class _Body:
 
 @lru_cache(64)
 def _is_json(content_type: str) -> bool:
-    said = Message()
-    said["content-type"] = content_type
-    kind = said.get_content_subtype()
-    return said.get_content_maintype() == "application" and (
+    header = Message()
+    header["content-type"] = content_type
+    kind = header.get_content_subtype()
+    return header.get_content_maintype() == "application" and (
         kind == "json" or kind.endswith("+json")
     )

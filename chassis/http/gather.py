@@ -1,7 +1,8 @@
-"""Gather what many ask for at one time into batches: whoever comes while a batch is under way shares the next one.
+"""Gather concurrent requests into batches: requests that arrive while a batch is under way share the next one.
 
-Nobody waits for others to come, unless `wait_seconds` says so: when nothing is under way, a batch starts with whoever
-is there. So a quiet process answers each alone and at once, and a busy one does one transaction's work for many.
+When no batch is under way, one starts at once with the requests that are there (unless `wait_seconds` says
+otherwise). So a quiet process answers each request alone and immediately, and a busy one does one transaction for
+many.
 """
 
 import asyncio
@@ -26,13 +27,13 @@ class _Place(NamedTuple, Generic[ItemT, ResultT]):
 
 
 class Gather(Generic[ItemT, ResultT]):
-    """Batches of at most `most` items, one after the other. One that takes longer than `usual_seconds` loses its turn:
-    the next one starts beside it, `at_once` of them at most, so that a batch that hangs does not hold up everybody.
+    """Batches of at most `most` items, one after the other. When a batch takes longer than `usual_seconds`, the next
+    one starts beside it, at most `at_once` of them, so that a batch that hangs does not hold up the others.
 
-    `run` returns a result for each item, in their order; one that is an exception is raised to its caller alone. When
-    `run` itself raises, its batch is halved until whatever spoils it stands alone, so it must leave nothing behind
-    then; an error of which `concerns_all` holds (the database is away) is everybody's at once. Items of the same `key`
-    are never under way at the same time.
+    `run` returns a result for each item, in their order; a result that is an exception is raised to its caller alone.
+    When `run` itself raises, its batch is halved until the item that causes the error is alone, so `run` must leave
+    nothing behind when it raises. An error for which `concerns_all` is true (the database is away) goes to all
+    callers at once. Items of the same `key` are never under way at the same time.
     """
 
     def __init__(
@@ -52,18 +53,18 @@ class Gather(Generic[ItemT, ResultT]):
         self._usual_seconds = usual_seconds
         self._wait_seconds = wait_seconds
         self._waiting: deque[_Place[ItemT, ResultT]] = deque()
-        self._keys: set[Hashable] = set()  # of what is under way
+        self._keys: set[Hashable] = set()  # of the items under way
         self._running: set[asyncio.Task[None]] = set()
-        self._turn: object = None  # whose batch it is that the others wait for
+        self._turn: object = None  # the batch that the others wait for
         self._woken = False
 
     async def ask(self, item: ItemT, key: Hashable) -> ResultT:
-        """The item's result. A caller that is cancelled leaves the queue, and a batch that is under way goes on."""
+        """Return the item's result. A caller that is cancelled leaves the queue; a batch under way goes on."""
         loop = asyncio.get_running_loop()
         place: _Place[ItemT, ResultT] = _Place(item, key, loop.create_future())
         self._waiting.append(place)
         if not self._woken:
-            # Not at once: what comes in the same turn of the loop goes with it.
+            # Scheduled, not started: items that arrive in the same turn of the event loop join the batch.
             self._woken = True
             if self._wait_seconds:
                 loop.call_later(self._wait_seconds, self._start)
@@ -72,13 +73,13 @@ class Gather(Generic[ItemT, ResultT]):
         return await place.answer
 
     async def drain(self) -> None:
-        """Wait until all that was asked for is answered."""
+        """Wait until every item has its result."""
         while self._waiting or self._running:
             await asyncio.gather(*self._running)
             await asyncio.sleep(0)
 
     async def aclose(self) -> None:
-        """Cut short what is under way; whoever waits gets a LostBatchError."""
+        """Cancel the batches under way; their callers get a LostBatchError."""
         while self._waiting:
             _settle(self._waiting.popleft().answer, LostBatchError("closed"))
         for task in self._running:
@@ -110,7 +111,7 @@ class Gather(Generic[ItemT, ResultT]):
         while self._waiting and len(batch) < self._most:
             place = self._waiting.popleft()
             if place.answer.done():
-                continue  # its caller has gone
+                continue  # its caller was cancelled
             if place.key in self._keys:
                 held.append(place)
             else:
@@ -127,7 +128,7 @@ class Gather(Generic[ItemT, ResultT]):
             outcomes = await self._outcomes([each.item for each in batch])
         finally:
             if len(outcomes) != len(batch):
-                # Nobody knows whose is whose; the same when the task was cancelled.
+                # Results cannot be assigned to items; the same when the task was cancelled.
                 lost = LostBatchError(f"{len(outcomes)} results for {len(batch)}")
                 outcomes = [lost] * len(batch)
             for place, outcome in zip(batch, outcomes, strict=True):

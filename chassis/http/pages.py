@@ -3,12 +3,12 @@
 from base64 import b64encode
 from hashlib import sha256
 
-# Of every response that a browser may open.
+# Headers of every response that a browser may open.
 SAFE_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
 
 def page_headers(style: str, *, has_form: bool) -> dict[str, str]:
-    """The headers of a page with this style element: nothing may be loaded and nothing may frame the page.
+    """Return the headers of a page with this style element: nothing may be loaded and nothing may frame the page.
 
     The policy names the style by its hash (CSP Level 2, style-src); a form may only come back to us.
     """

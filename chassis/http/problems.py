@@ -188,8 +188,8 @@ def _invalid(error: Any) -> Problem:
         {"field": ".".join(str(part) for part in each["loc"][1:]) or "body", "message": each["msg"]}
         for each in error.errors()
     ]
-    said = "; ".join(f"{each['field']}: {each['message']}" for each in errors[:5])
-    return Problem(INVALID_REQUEST, f"Correct {said}", errors=errors)
+    details = "; ".join(f"{each['field']}: {each['message']}" for each in errors[:5])
+    return Problem(INVALID_REQUEST, f"Correct {details}", errors=errors)
 
 
 def _http(error: Any) -> Problem:
@@ -202,7 +202,7 @@ def _http(error: Any) -> Problem:
 
 
 def _unavailable(error: Any) -> Problem:
-    log.error("database_unavailable", error=type(error).__name__, said=str(error)[:300])
+    log.error("database_unavailable", error=type(error).__name__, error_text=str(error)[:300])
     return Problem(UNAVAILABLE, headers={"Retry-After": "1"})
 
 
@@ -210,7 +210,7 @@ _ANSWERS: dict[type, Callable[[Any], Problem]] = {
     Problem: _itself,
     RequestValidationError: _invalid,
     HTTPException: _http,
-    # The last three are the driver's own: COPY goes past SQLAlchemy.
+    # The last three are errors of the driver: COPY bypasses SQLAlchemy.
     **dict.fromkeys(
         (
             *(InterfaceError, OperationalError, DBAPIError, OSError, TimeoutError),

@@ -1,15 +1,15 @@
-"""What a route finds at its request beside what the caller sent: the app's engine, and the id that follows it."""
+"""The app's engine and the correlation id of a request."""
 
 from fastapi import Request
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 
 def engine_of(request: Request) -> AsyncEngine:
-    """The engine of the app that serves this request (chassis/http/web.py puts it there)."""
+    """Return the engine of the app that serves this request (set by chassis/http/web.py)."""
     engine: AsyncEngine = request.app.state.engine
     return engine
 
 
 def correlation_of(request: Request) -> str | None:
-    """The request's id (chassis/http/edge.py), which follows what it asks for through every event."""
+    """Return the request's id (set by chassis/http/edge.py), which follows the request through every event."""
     return getattr(request.state, "request_id", None)

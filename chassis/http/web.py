@@ -1,4 +1,4 @@
-"""A service's HTTP process: problems for errors, bounded bodies, probes and metrics. The routes are its own."""
+"""A service's web process: problems for errors, bounded bodies, probes and metrics. The service adds its routes."""
 
 import contextlib
 import socket
@@ -22,7 +22,10 @@ from chassis.process import calm_collector
 def create(
     title: str, description: str, engine: AsyncEngine, settings: Any, routers: Sequence[APIRouter]
 ) -> FastAPI:
-    """The application, with `app.state.engine` and `app.state.settings`; the engine is disposed of when it ends."""
+    """Return the application, with `app.state.engine` and `app.state.settings`.
+
+    The engine is disposed of at its end.
+    """
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -51,7 +54,7 @@ def create(
 
 
 def serve(app: FastAPI, host: str, port: int) -> None:
-    """Serve until told to stop. The first line on standard output tells the address; port 0 takes a free one."""
+    """Serve until stopped. The first line on standard output is the address; port 0 takes a free port."""
     listener = socket.create_server((host, port), backlog=1024)
     print(f"http://{host}:{listener.getsockname()[1]}", flush=True)
     config = uvicorn.Config(
@@ -59,7 +62,7 @@ def serve(app: FastAPI, host: str, port: int) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        # Longer than a caller's pool keeps a silent connection, so that it is the caller who closes it.
+        # Longer than a caller's pool keeps an idle connection, so that the caller is the side that closes it.
         timeout_keep_alive=75,
         timeout_graceful_shutdown=20,
     )
@@ -72,13 +75,16 @@ _probes = APIRouter(include_in_schema=False)
 
 @_probes.get("/livez")
 async def livez() -> dict[str, str]:
-    """The loop turns."""
+    """Answer 200: the event loop is running."""
     return {"status": "alive"}
 
 
 @_probes.get("/readyz")
 async def readyz(http: Request) -> dict[str, str]:
-    """The database answers, or it is told as 503. Kafka is not asked: while it is away, the outbox keeps."""
+    """Answer 200 when the database answers, else 503.
+
+    Kafka is not checked: while it is away, the outbox stores events.
+    """
     async with engine_of(http).connect() as connection:
         await connection.execute(text("SELECT 1 FROM outbox_cursor"))
     return {"status": "ready"}
@@ -86,5 +92,5 @@ async def readyz(http: Request) -> dict[str, str]:
 
 @_probes.get("/metrics")
 async def metrics() -> Response:
-    """For Prometheus."""
+    """Return the metrics for Prometheus."""
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -1,1 +1,1 @@
-"""The contract as documents for people and programs, all made from the models."""
+"""The contract as documents for people and programs, all generated from the models."""

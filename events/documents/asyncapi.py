@@ -1,7 +1,7 @@
 """The AsyncAPI 3.0 document of the contract, from the same models and topics as everything else.
 
-It describes the system, not one program, so each operation says in its name and tag whose it is: a wallet's, billing's,
-notifications', or the operators'.
+It describes the system, not one program, so each operation has its actor in its name and tag: wallet, billing,
+notifications or operators.
 """
 
 from typing import Any, NamedTuple
@@ -34,7 +34,7 @@ DEAD_LETTER = "DeadLetter"
 
 
 class Operation(NamedTuple):
-    """Who does what with a topic. `group` is the consumer group, where it is ours."""
+    """An actor's operation on a topic. `group` is the consumer group, if it is one of ours."""
 
     application: str
     action: str
@@ -53,7 +53,7 @@ OPERATIONS = (
     Operation("wallet", "receive", PAYMENT_EVENTS),
     Operation("wallet", "receive", RECEIPT_EVENTS),
     Operation("wallet", "receive", DELIVERY_EVENTS),
-    # What comes in by HTTP becomes a command, too.
+    # A request by HTTP becomes a command, too.
     Operation("billing", "send", LOOKUP_COMMANDS),
     Operation("billing", "receive", LOOKUP_COMMANDS, LOOKUP_GROUP),
     Operation("billing", "send", LOOKUP_EVENTS),
@@ -69,7 +69,7 @@ OPERATIONS = (
 
 
 def document() -> dict[str, Any]:
-    """The whole document."""
+    """Return the whole document."""
     messages = {DEAD_LETTER: _dead_letter()}
     schemas: dict[str, Any] = {}
     for model in EVENT_TYPES.values():
@@ -97,19 +97,19 @@ def document() -> dict[str, Any]:
 
 
 def name_of(model: type[Event]) -> str:
-    """How a message is named in the document: `PayBill.v1`."""
+    """Return a message's name in the document: `PayBill.v1`."""
     return f"{model.__name__}.v{model.major}"
 
 
 def on(topic: Topic) -> list[str]:
-    """The names of the messages on a topic."""
+    """Return the names of the messages on a topic."""
     if topic not in TOPICS:
         return [DEAD_LETTER]
     return [name_of(model) for model in EVENT_TYPES.values() if model.topic == topic]
 
 
 def keys_of(topic: Topic) -> str:
-    """What the record key can be: a topic carries one aggregate's id, or one of two."""
+    """Return what the record key may be: a topic has the id of one kind of aggregate, or of two."""
     models = [model for model in EVENT_TYPES.values() if model.topic == topic]
     return " or ".join(dict.fromkeys(f"`{model.key_field}`" for model in models))
 
@@ -137,7 +137,7 @@ def _channel(topic: Topic) -> dict[str, Any]:
 
 def _operation(operation: Operation) -> dict[str, Any]:
     channel = f"#/channels/{operation.topic.name}"
-    made: dict[str, Any] = {
+    described: dict[str, Any] = {
         "action": operation.action,
         "channel": {"$ref": channel},
         "tags": [{"name": operation.application}],
@@ -145,8 +145,8 @@ def _operation(operation: Operation) -> dict[str, Any]:
     }
     if operation.group:
         group = {"type": "string", "enum": [operation.group]}
-        made["bindings"] = {"kafka": {"groupId": group, "bindingVersion": KAFKA}}
-    return made
+        described["bindings"] = {"kafka": {"groupId": group, "bindingVersion": KAFKA}}
+    return described
 
 
 def _message(model: type[Event]) -> dict[str, Any]:
@@ -183,9 +183,9 @@ def _headers(model: type[Event]) -> dict[str, Any]:
         },
         "content-type": {**text, "const": CONTENT_TYPE.decode()},
         "traceparent": {**text, "description": "W3C Trace Context"},
-        "correlation_id": {**text, "description": "given by whoever started it"},
+        "correlation_id": {**text, "description": "given by the caller"},
     }
-    # A command may come from anybody who speaks CloudEvents, so it needs no more than these do, and a signature.
+    # A command may come from any CloudEvents client, so it needs only these headers and a signature.
     required = ["ce_specversion", "ce_id", "ce_source", "ce_type"]
     if model.topic in COMMAND_TOPICS:
         headers[SIGNATURE] = {
@@ -200,18 +200,18 @@ def _headers(model: type[Event]) -> dict[str, Any]:
 
 
 def _dead_letter() -> dict[str, Any]:
-    said = {
+    headers = {
         "dlq-id": "the same for the same record of the same group",
-        "dlq-topic": "where the record lay",
-        "dlq-partition": "where the record lay",
-        "dlq-offset": "where the record lay",
+        "dlq-topic": "the position of the record",
+        "dlq-partition": "the position of the record",
+        "dlq-offset": "the position of the record",
         "dlq-timestamp": "the record's own, in milliseconds",
-        "dlq-group": "who could not use it",
+        "dlq-group": "the consumer group that could not use it",
         "dlq-reason": "a short code",
         "dlq-text": "what was wrong, without the record's content",
-        "dlq-attempts": "how often it was tried",
-        "dlq-first-failed-at": "when it failed first",
-        "dlq-omitted": "what of it was too large to be kept or could not be read",
+        "dlq-attempts": "the number of attempts",
+        "dlq-first-failed-at": "the time of the first failure",
+        "dlq-omitted": "the parts that were too large to be stored or could not be read",
     }
     return {
         "name": DEAD_LETTER,
@@ -219,12 +219,12 @@ def _dead_letter() -> dict[str, Any]:
         "summary": "A record as it was, its key, value and headers untouched, with headers that say what was wrong.",
         "headers": {
             "type": "object",
-            "required": [name for name in said if name != "dlq-omitted"],
+            "required": [name for name in headers if name != "dlq-omitted"],
             "properties": {
-                name: {"type": "string", "description": text} for name, text in said.items()
+                name: {"type": "string", "description": text} for name, text in headers.items()
             },
         },
-        "payload": {"description": "whatever it was"},
+        "payload": {"description": "the original value"},
     }
 
 

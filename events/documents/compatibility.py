@@ -1,43 +1,45 @@
-"""What may change within a major version: nothing that a reader or a writer of the last release would trip over.
+"""The check that a change is compatible: nothing may break a reader or a writer of the last release.
 
 Both directions count, because both versions run side by side during every deployment: the new reader reads the old
-writer's messages, and the old reader the new writer's. Left over is little: a new optional field, a new message, a new
-topic, better words. Even a wider enum or bound is refused, because the reader of yesterday would make the new value a
-dead letter. Whatever is more than that is a new major version beside the old one.
+writer's messages, and the old reader the new writer's. Allowed are a new optional field, a new message, a new topic
+and better wording. Even a wider enum or bound is refused, because an old reader would turn the new value into a dead
+letter. Any larger change is a new major version beside the old one.
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# Words for people: they bind nobody.
+# Keywords for people; a change of them breaks nothing.
 _WORDS = frozenset({"$schema", "$id", "$defs", "title", "description", "examples", "deprecated"})
-# Keywords that hold schemas, and are compared by what these say.
+# Keywords that contain schemas; these are compared in turn.
 _PARTS = frozenset({"properties", "required", "items", "anyOf", "oneOf", "discriminator", "$ref"})
-# What of a topic is contract. Retention is not: it is the operator's to lengthen.
+# The properties of a topic that are contract. Retention is not: an operator may lengthen it.
 _TOPIC_FACTS = ("code", "partitions", "key", "source")
 
 
 def breaches(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What the new JSON Schema of a message breaks, one line each: where, and what. Nothing means compatible."""
+    """Return what the new JSON Schema of a message breaks, one line each: place and change. Empty means compatible."""
     return list(_compare(_Schema(old, old), _Schema(new, new), "value"))
 
 
 def topic_breaches(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """The same for topics.json: a topic's name, partitions, key, and which message belongs on it."""
+    """Return the same for topics.json: a topic's name, partitions, key, and the messages that belong on it."""
     return [*_topics(old["topics"], new["topics"]), *_messages(old["messages"], new["messages"])]
 
 
 class _Schema:
-    """A schema inside its document; references are followed when it is made."""
+    """A schema inside its document; references are resolved at construction."""
 
     def __init__(self, schema: Any, document: Mapping[str, Any]) -> None:
-        self.said: dict[str, Any] = dict(schema) if isinstance(schema, Mapping) else {"": schema}
+        self.keywords: dict[str, Any] = (
+            dict(schema) if isinstance(schema, Mapping) else {"": schema}
+        )
         self.document = document
         seen = 0
-        while "$ref" in self.said:
-            # A reference and what stands beside it hold both (2020-12 §8.2.3.1).
-            target = document["$defs"][self.said.pop("$ref").rsplit("/", 1)[1]]
-            self.said = {**target, **self.said}
+        while "$ref" in self.keywords:
+            # A reference and the keywords beside it hold both (2020-12 §8.2.3.1).
+            target = document["$defs"][self.keywords.pop("$ref").rsplit("/", 1)[1]]
+            self.keywords = {**target, **self.keywords}
             seen += 1
             assert seen < 10, "a schema that refers to itself"
 
@@ -46,23 +48,27 @@ class _Schema:
 
 
 def _compare(old: _Schema, new: _Schema, at: str) -> Iterator[str]:
-    for keyword in sorted((old.said.keys() | new.said.keys()) - _WORDS - _PARTS):
-        before, after = old.said.get(keyword), new.said.get(keyword)
-        if (keyword in old.said) != (keyword in new.said) or not _same(keyword, before, after):
+    for keyword in sorted((old.keywords.keys() | new.keywords.keys()) - _WORDS - _PARTS):
+        before, after = old.keywords.get(keyword), new.keywords.get(keyword)
+        if (keyword in old.keywords) != (keyword in new.keywords) or not _same(
+            keyword, before, after
+        ):
             yield f"{at}: {keyword} was {_shown(before)} and is {_shown(after)}"
-    if "properties" in old.said or "properties" in new.said:
+    if "properties" in old.keywords or "properties" in new.keywords:
         yield from _fields(old, new, at)
-    if "items" in old.said and "items" in new.said:
-        yield from _compare(old.part(old.said["items"]), new.part(new.said["items"]), f"{at}[]")
-    elif "items" in old.said or "items" in new.said:
+    if "items" in old.keywords and "items" in new.keywords:
+        yield from _compare(
+            old.part(old.keywords["items"]), new.part(new.keywords["items"]), f"{at}[]"
+        )
+    elif "items" in old.keywords or "items" in new.keywords:
         yield f"{at}: what the list holds is declared only in one of the two"
     for keyword in ("anyOf", "oneOf"):
         yield from _alternatives(old, new, keyword, at)
 
 
 def _fields(old: _Schema, new: _Schema, at: str) -> Iterator[str]:
-    before, after = old.said.get("properties", {}), new.said.get("properties", {})
-    needed_before, needed_after = (set(each.said.get("required", ())) for each in (old, new))
+    before, after = old.keywords.get("properties", {}), new.keywords.get("properties", {})
+    needed_before, needed_after = (set(each.keywords.get("required", ())) for each in (old, new))
     for name in before.keys() - after.keys():
         yield f"{at}.{name}: the field is gone"
     for name in sorted(before.keys() & after.keys()):
@@ -78,7 +84,7 @@ def _fields(old: _Schema, new: _Schema, at: str) -> Iterator[str]:
 
 def _alternatives(old: _Schema, new: _Schema, keyword: str, at: str) -> Iterator[str]:
     before, after = (
-        [each.part(part) for part in each.said.get(keyword, ())] for each in (old, new)
+        [each.part(part) for part in each.keywords.get(keyword, ())] for each in (old, new)
     )
     if len(before) != len(after):
         yield f"{at}: {keyword} had {len(before)} alternatives and has {len(after)}"

@@ -16,7 +16,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def schema_of(model: type[Event], ref_template: str = DEFAULT_REF_TEMPLATE) -> dict[str, Any]:
-    """The schema of the model's value, complete in itself: what it refers to is under `$defs`."""
+    """Return the schema of the model's value, complete in itself: referenced schemas are under `$defs`."""
     schema = model.model_json_schema(schema_generator=_Plain, ref_template=ref_template)
     return {"$schema": DIALECT, "$id": f"urn:meterhall:{model.__name__}:v{model.major}", **schema}
 
@@ -28,15 +28,15 @@ class _Plain(GenerateJsonSchema):
         return False
 
     def generate(self, schema: Any, mode: JsonSchemaMode = "validation") -> JsonSchemaValue:
-        made = super().generate(schema, mode)
-        # The reader chooses by the tag, so a message must carry it, whatever default the model has.
-        for union in list(_tagged(made)):
+        generated = super().generate(schema, mode)
+        # The reader chooses by the tag, so a message must have it, even when the model has a default.
+        for union in list(_tagged(generated)):
             tag = union["discriminator"]["propertyName"]
             for target in union["discriminator"]["mapping"].values():
-                part = made["$defs"][target.rsplit("/", 1)[1]]
+                part = generated["$defs"][target.rsplit("/", 1)[1]]
                 required = {tag, *part.get("required", ())}
                 part["required"] = [name for name in part["properties"] if name in required]
-        return made
+        return generated
 
 
 def _tagged(schema: Any) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The tables of docs/events.md, from the models: what stands between `<!-- name -->` and `<!-- /name -->`."""
+"""The tables of docs/events.md, generated from the models between `<!-- name -->` and `<!-- /name -->`."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ _SECTION = re.compile(r"<!-- (\w+) -->\n.*?<!-- /\1 -->", re.DOTALL)
 
 
 def filled(page: str) -> str:
-    """The page with every generated section as the models have it; raises KeyError for a section nobody writes."""
+    """Return the page with every generated section up to date. Raises KeyError for an unknown section."""
     sections = {
         "topics": _topics(),
         "dead_letters": _dead_letters(),
@@ -26,7 +26,7 @@ def filled(page: str) -> str:
 
 
 def type_of(schema: dict[str, Any]) -> str:
-    """A field's type in a few words: `uuid`, `integer or null`, `list of FoundBill`, `"wallet"`."""
+    """Return a field's type in a few words: `uuid`, `integer or null`, `list of FoundBill`, `"wallet"`."""
     for keyword in ("anyOf", "oneOf"):
         if keyword in schema:
             return " or ".join(type_of(each) for each in schema[keyword])

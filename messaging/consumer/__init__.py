@@ -1,6 +1,6 @@
-"""Kafka in: batches of records for a handler, which must be idempotent, for a record may come more than once.
+"""Kafka in: batches of records for a handler. Handlers must be idempotent, because a record may come more than once.
 
-Handlers import from here. Process files connect them to Kafka with broker.py, which alone knows FastStream.
+Handlers import from here. Process files connect them to Kafka with broker.py, the only file that knows FastStream.
 """
 
 from messaging.consumer.burial import Buried, Dead, uuid_in

@@ -1,8 +1,8 @@
 """A batch of records, from decoding to the commit of its offsets.
 
-records → decode → handler(messages) → dead letters through the outbox → offsets. A batch is either finished, and its
-offsets are committed, or it is given back whole (rewound); nothing is skipped. Transient trouble is waited out in
-place; an unexpected error of the handler is narrowed down by halving to the record that causes it.
+records → decode → handler(messages) → dead letters through the outbox → offsets. A batch is either finished and its
+offsets are committed, or it is rewound whole; nothing is skipped. After a transient error the batch is handled again.
+After an unexpected error of the handler the batch is halved until the record that causes it is found.
 """
 
 import asyncio
@@ -24,20 +24,20 @@ from messaging.consumer.handler import Handler, Message
 from messaging.record import Record, Unread
 from messaging.transient import backoff_seconds, is_transient
 
-# A batch that takes longer waits for something that does not come; a batch of 500 takes less than a second.
+# A batch that takes longer is stuck; a batch of 500 takes less than a second.
 STUCK_SECONDS = 60.0
-# So often may a single record fail with an unexpected error before it becomes a dead letter.
+# The number of unexpected errors after which a single record becomes a dead letter.
 ATTEMPTS = 5
 
 log = structlog.get_logger()
 
 
 class _GivesWayError(Exception):
-    """The process stops or the partitions move: the batch goes back."""
+    """The process stops or the partitions move: the batch is rewound."""
 
 
 class BatchConsumer:
-    """One consumer of one topic: takes a batch at a time and either finishes it or gives it back."""
+    """One consumer of one topic: handles a batch at a time and either finishes it or rewinds it."""
 
     def __init__(
         self,
@@ -51,9 +51,9 @@ class BatchConsumer:
             raise ValueError(f"no dead letter topic is declared for {topic.name} and {group}")
         self.topic = topic
         self.group = group
-        # FastStream's subscriber: it knows whether the process stops, and owns the consumer whose offsets we commit.
+        # FastStream's subscriber knows whether the process is stopping, and owns the consumer whose offsets we commit.
         self.subscriber: Any = None
-        # Says which partition can't be read, when one can't.
+        # Returns which partition cannot be read, or None.
         self.stands_still: Callable[[], str | None] = lambda: None
         self._began_at = time.monotonic()
         self._handler = handler
@@ -77,7 +77,7 @@ class BatchConsumer:
             else:
                 self._rewind(records)
         except Exception as error:
-            # A fault of this wrapper, for whatever the work raises has been dealt with. The batch comes again.
+            # A fault of this wrapper: errors of the work itself are handled inside. The batch comes again.
             self._note("batch_given_back", error)
             self._rewind(records)
             await self._must_give_way(1.0)
@@ -85,7 +85,7 @@ class BatchConsumer:
             self._idle.set()
 
     async def drain(self, seconds: float) -> None:
-        """The partitions move: let the batch in flight end, so that nobody gets it a second time."""
+        """Let the batch in flight end before the partitions move, so that no other member gets it a second time."""
         metrics.REBALANCES.labels(*self._labels).inc()
         self._revoking = True
         try:
@@ -94,7 +94,7 @@ class BatchConsumer:
             log.warning("batch_outlived_drain", topic=self.topic.name, group=self.group)
 
     async def progress(self) -> str | None:
-        """For the probes: says so when the batch in flight is stuck, or a partition can't be read."""
+        """For the probes: return a message when the batch in flight is stuck or a partition cannot be read."""
         seconds = 0.0 if self._idle.is_set() else time.monotonic() - self._began_at
         if seconds < STUCK_SECONDS:
             return self.stands_still()
@@ -103,16 +103,16 @@ class BatchConsumer:
     async def bury_unread(
         self, record: Unread, error: str, attempts: int, first_failed_at: datetime
     ) -> None:
-        """Write the dead letter of a record that can't be read. Raises what the database raises."""
-        text = f"the record can't be read from Kafka ({error})"
+        """Write the dead letter of a record that cannot be read. Raises the database's errors."""
+        text = f"the record cannot be read from Kafka ({error})"
         await self._bury([Dead(record, "unreadable", text, attempts, first_failed_at)])
 
     def resume(self) -> None:
-        """The new partitions are here."""
+        """Go on after the partitions have moved."""
         self._revoking = False
 
     async def _work(self, records: Sequence[Record]) -> bool:
-        """Handle the batch, again and again if it must be; False when the batch is to be given back."""
+        """Handle the batch, repeatedly if necessary; return False when the batch is to be rewound."""
         messages, undecodable = _decode(records, self.topic)
         attempt = 0
         with metrics.BATCH_SECONDS.labels(*self._labels).time():
@@ -123,7 +123,7 @@ class BatchConsumer:
                 except _GivesWayError:
                     return False
                 except Exception as error:
-                    # Transient, or a fault of ours. Skipping is never right, so it is done again until it works.
+                    # Transient, or a fault of ours. Skipping is never right, so the batch is handled until it works.
                     attempt += 1
                     self._note("batch_retry", error, attempt=attempt)
                     if await self._must_give_way(backoff_seconds(attempt)):
@@ -134,7 +134,7 @@ class BatchConsumer:
                     return True
 
     async def _handle(self, messages: Sequence[Message]) -> list[Dead]:
-        """Those of the messages that are dead; one that makes the handler fail is found by halving."""
+        """Return the messages that become dead letters; one that makes the handler fail is found by halving."""
         try:
             rejected = await self._handler(messages)
         except Exception as error:
@@ -158,7 +158,7 @@ class BatchConsumer:
             if await self._must_give_way(backoff_seconds(dead.attempts, first=0.02)):
                 raise _GivesWayError
             return await self._handle([message])
-        # The text of an error may quote the record's content, so only its class is told.
+        # The text of an error may quote the record's content, so only its class is recorded.
         dead.reason = type(error).__name__
         dead.text = f"the handler failed {dead.attempts} times"
         return [dead]
@@ -174,7 +174,7 @@ class BatchConsumer:
         try:
             await self.subscriber.consumer.commit(offsets)
         except KafkaError as error:
-            # The partitions are somebody else's by now, who gets these records once more.
+            # The partitions belong to another member by now, which gets these records again.
             metrics.COMMIT_FAILURES.labels(*self._labels).inc()
             self._note("offset_commit_failed", error)
 
@@ -187,10 +187,10 @@ class BatchConsumer:
             try:
                 self.subscriber.consumer.seek(partition, offset)
             except KafkaError:
-                continue  # not ours any more: its next owner starts at the committed offset
+                continue  # moved away: its next owner starts at the committed offset
 
     async def _must_give_way(self, seconds: float) -> bool:
-        """Wait, but no longer than until the process stops or the partitions move; True when they do."""
+        """Wait until the time is over, or the process stops or the partitions move; return True for the latter."""
         until = time.monotonic() + seconds
         while self.subscriber.running and not self._revoking:
             left = until - time.monotonic()
@@ -214,7 +214,7 @@ def _decode(records: Sequence[Record], topic: Topic) -> tuple[list[Message], lis
         except ContractError as error:
             dead.append(Dead(record, error.code, error.text))
         except Exception as error:
-            # Whatever decoding trips over must not hold up the partition.
+            # An unexpected error in decoding must not hold up the partition.
             dead.append(Dead(record, "undecodable", type(error).__name__))
         else:
             for name in found.dropped:

@@ -1,7 +1,7 @@
 """Kafka in: FastStream's batch subscriber with the settings that lose nothing.
 
-FastStream runs the consumer; nothing of its decoding and acknowledgement is used, because its defaults commit what
-failed and drop a batch for one bad header. Each batch of raw records goes to batches.py. Handlers must be
+FastStream runs the consumer. Its decoding and acknowledgement are not used, because its defaults commit records that
+failed and drop a whole batch for one bad header. Each batch of raw records goes to batches.py. Handlers must be
 idempotent: delivery is at least once.
 """
 
@@ -28,24 +28,24 @@ from messaging.rest import rest_seconds
 
 # The group waits this long for a batch in flight before the partitions move without it.
 DRAIN_SECONDS = 45.0
-# Partitions of a member that is silent for so long move to the others. No transaction may be open as long
-# (chassis/database.py), or what moved would wait for what it left behind.
+# Partitions of a member that is silent for so long move to the others. Transactions end sooner (chassis/database.py),
+# or the new owner would wait for locks that the old one has left behind.
 SESSION_SECONDS = 10.0
 
 
 def make_broker(bootstrap: str, client_id: str) -> KafkaBroker:
-    """A FastStream broker for consumers only. It may not create topics: they would get one partition."""
+    """Return a FastStream broker for consumers. It may not create topics, because they would get one partition."""
     return KafkaBroker(
         bootstrap,
         client_id=client_id,
         allow_auto_create_topics=False,
-        # It tells of every batch twice, which nobody wants to read; and its own logger's lines are not JSON.
+        # It logs every batch twice, and its own logger's lines are not JSON.
         logger=logging.getLogger("meterhall.consumers"),
         log_level=logging.DEBUG,
-        # Handlers get the records and nothing else: to look for what a function might want costs a thread's turn.
+        # Handlers get the records and nothing else: dependency injection would cost a switch of threads.
         apply_types=False,
         serializer=None,
-        # A batch in flight has this long to end when the process is told to stop.
+        # A batch in flight has this long to end when the process stops.
         graceful_timeout=20.0,
     )
 
@@ -60,15 +60,15 @@ def subscribe(
     max_records: int = 500,
     buried: Buried | None = None,
 ) -> BatchConsumer:
-    """Let `handler` have the records of `topic`, in batches, as a member of `group`.
+    """Hand the records of `topic` to `handler` in batches, as a member of `group`.
 
-    `buried` learns of records that become dead letters, in the transaction that writes those.
-    Partitions move 10 s after a member has crashed, and at once after it has stopped cleanly.
+    `buried` is called with records that become dead letters, in the transaction that writes the letters. Partitions
+    move 10 s after a member has crashed, and at once after it has stopped cleanly.
     """
     batches = BatchConsumer(topic, group, handler, engine, buried)
     subscriber = _subscriber(broker, batches, max_records)
     batches.subscriber = subscriber
-    # FastStream asks itself for the next records by this name.
+    # FastStream calls this method for the next records.
     fetching = Fetching(batches, max_records)
     subscriber.get_msg = fetching.get  # type: ignore[method-assign]
     batches.stands_still = fetching.stands_still
@@ -84,8 +84,9 @@ def subscribe(
 
 
 async def _take_and_rest(batches: BatchConsumer, records: Sequence[Record]) -> None:
-    # A fetch is answered as soon as there is one record. One that is under way beside a batch brings next to nothing,
-    # and what comes meanwhile waits for the fetch after it; so the next batch is asked for when it can be taken.
+    # Kafka answers a fetch as soon as it has one record. A fetch sent while a batch is handled would therefore return
+    # one or two records, and all later ones would wait for the fetch after it. So the next fetch is sent when the
+    # batch is done: by then it returns everything that has arrived.
     consumer = batches.subscriber.consumer
     held = consumer.assignment()
     consumer.pause(*held)
@@ -106,7 +107,7 @@ def _subscriber(broker: KafkaBroker, batches: BatchConsumer, max_records: int) -
         rebalance_timeout_ms=int(DRAIN_SECONDS * 1000) + 15_000,
         ack_policy=AckPolicy.MANUAL,
         auto_offset_reset="earliest",
-        # Records of a transaction that their producer aborted don't count.
+        # Records of a transaction that their producer aborted are not delivered.
         isolation_level="read_committed",
         listener=_DrainOnRevoke(batches),
         no_reply=True,
@@ -129,7 +130,7 @@ class _DrainOnRevoke(ConsumerRebalanceListener):  # type: ignore[misc]
 
 
 async def _parse(records: tuple[Record, ...]) -> Envelope:
-    # FastStream's parser decodes the headers and raises for a bad one, and the whole batch is gone.
+    # FastStream's parser decodes the headers, raises for a bad one, and so loses the whole batch.
     first = records[0]
     return Envelope(
         body=b"",

@@ -1,6 +1,6 @@
-"""Bury records: write their dead letters, and tell whoever waits for one of them, in one transaction.
+"""Bury records: write their dead letters and notify the service about them, in one transaction.
 
-What the records are about is not known here: a consumer gives `Buried` for that when it subscribes.
+This package does not know what records are about: a service passes a `Buried` callback when it subscribes.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Dead:
-    """A record that is of no use. `reason` is a short code, `text` holds nothing of the record's content."""
+    """A record that cannot be used. `reason` is a short code; `text` holds nothing of the record's content."""
 
     record: Record
     reason: str
@@ -33,7 +33,10 @@ class Dead:
 
     @property
     def message_id(self) -> UUID | None:
-        """The record's ce_id. Who waits for a message compares it: anybody may write a record of any key."""
+        """The record's ce_id.
+
+        It identifies a message; a key does not, because anybody may write a record of any key.
+        """
         return uuid_in(dict(self.record.headers).get("ce_id"))
 
     @property
@@ -42,19 +45,19 @@ class Dead:
         return uuid_in(self.record.key)
 
     @property
-    def told_reason(self) -> str:
-        """The reason as somebody outside may read it: the class of an unexpected error tells him nothing."""
+    def public_reason(self) -> str:
+        """The reason for readers outside: the class name of an unexpected error means nothing to them."""
         return self.reason[: bounds.REASON] if self.reason.islower() else "command_failed"
 
 
-# Called in the transaction that writes the dead letters of these records, and again when that is done again.
+# Called in the transaction that writes the dead letters of these records, and again when that transaction is repeated.
 Buried = Callable[[AsyncConnection, Sequence[Dead]], Awaitable[None]]
 
 
 async def bury(
     engine: AsyncEngine, group: str, dead: Sequence[Dead], buried: Buried | None
 ) -> None:
-    """Write the dead letters of these records, which are of one topic. Raises what the database raises."""
+    """Write the dead letters of these records, all of one topic. Raises the database's errors."""
     if not dead:
         return
     letters = [
@@ -71,7 +74,7 @@ async def bury(
     async with engine.begin() as connection:
         await enqueue(connection, letters)
         if buried:
-            await _tell(connection, group, dead, buried)
+            await _notify(connection, group, dead, buried)
     for each in dead:
         metrics.DEAD_LETTERS.labels(each.record.topic, group, each.reason).inc()
         log.warning(
@@ -87,14 +90,14 @@ async def bury(
 
 
 def uuid_in(raw: bytes | None) -> UUID | None:
-    """The id that these bytes spell, if they do."""
+    """Return the UUID in these bytes, or None."""
     try:
         return UUID((raw or b"").decode())
     except ValueError:
         return None
 
 
-async def _tell(
+async def _notify(
     connection: AsyncConnection, group: str, dead: Sequence[Dead], buried: Buried
 ) -> None:
     try:
@@ -103,7 +106,7 @@ async def _tell(
     except Exception as error:
         if is_transient(error):
             raise
-        # A fault of the one who is told must neither lose the letters nor hold up the partition.
+        # An error of the callback must neither lose the letters nor hold up the partition.
         name = type(error).__name__
         metrics.FAILURES.labels(dead[0].record.topic, group, name).inc()
         log.exception("burial_not_told", group=group, records=len(dead))

@@ -1,7 +1,7 @@
 """Dead letters: records that a consumer could not use, kept for a person on `<topic>.<group>.dlq`.
 
-Key, value and headers stay as they were; `dlq-…` headers say where the record lay and what was wrong. They go through
-the outbox, so that a dead letter is never lost and never precedes the offset that passes its record.
+Key, value and headers stay as they were; `dlq-…` headers say where the record is and what is wrong with it. Dead
+letters go through the outbox, so they are never lost and are written before the offset that passes their record.
 """
 
 import json
@@ -13,8 +13,8 @@ from events.topics import DEAD_LETTERS
 from messaging.outbox import LONGEST_KEY, Outgoing, pack_raw
 from messaging.record import Record, Unread
 
-# With the value's limit it stays below Kafka's 1 MiB for a batch; honest records carry a few hundred bytes. A header
-# counts with what it costs besides its name and value: `["",""],` here, and lengths in Kafka.
+# Together with the value's limit it stays below Kafka's 1 MiB for a batch; usual records have a few hundred bytes. A
+# header counts with its overhead: `["",""],` here, and lengths in Kafka.
 LARGEST_HEADERS_BYTES = 90_000
 _EACH_HEADER_BYTES = 12
 _NAMESPACE = uuid5(NAMESPACE_URL, "meterhall/dead-letters")
@@ -29,14 +29,14 @@ def dead_letter(
     attempts: int = 1,
     first_failed_at: datetime | None = None,
 ) -> Outgoing:
-    """The dead letter of `record`. The same record of the same group always gives the same event id.
+    """Return the dead letter of `record`. The same record of the same group always gives the same event id.
 
-    `reason` is a short code; `text` must hold nothing of the record's content. What is too large or unreadable is
-    left out and named in `dlq-omitted`; the original is still found by topic, partition and offset.
+    `reason` is a short code; `text` must hold nothing of the record's content. Parts that are too large or unreadable
+    are left out and named in `dlq-omitted`; the original is still found by topic, partition and offset.
     """
     id = dead_letter_id(record, group)
     key, value, headers, omitted = _what_fits(record)
-    told = {
+    death = {
         "dlq-id": str(id),
         **_origin(record),
         "dlq-group": group,
@@ -46,8 +46,8 @@ def dead_letter(
         "dlq-first-failed-at": (first_failed_at or datetime.now(UTC)).isoformat(),
     }
     if omitted:
-        told["dlq-omitted"] = ",".join(omitted)
-    # A record that was dead before and replayed carries the headers of its last death: ours replace them.
+        death["dlq-omitted"] = ",".join(omitted)
+    # A record that was a dead letter before and was replayed has `dlq-` headers already: the new ones replace them.
     kept = [(name, raw) for name, raw in headers if not name.startswith("dlq-")]
     return Outgoing(
         id,
@@ -56,7 +56,7 @@ def dead_letter(
         0,
         "DeadLetter",
         value,
-        raw=pack_raw(key, [*kept, *((name, said.encode()) for name, said in told.items())]),
+        raw=pack_raw(key, [*kept, *((name, value.encode()) for name, value in death.items())]),
     )
 
 
@@ -70,7 +70,7 @@ def _origin(record: Record) -> dict[str, str]:
 
 
 def _what_fits(record: Record) -> tuple[bytes | None, bytes | None, list[Header], list[str]]:
-    """The record's key, value and headers without what is too large to be stored, and the names of that."""
+    """Return the record's key, value and headers without the parts that are too large, and the names of these parts."""
     if isinstance(record, Unread):
         return None, None, [], ["key", "value", "headers"]
     key, value, headers = record.key, record.value, list(record.headers)
@@ -89,10 +89,10 @@ def _what_fits(record: Record) -> tuple[bytes | None, bytes | None, list[Header]
 
 def _size(header: Header) -> int:
     name, raw = header
-    # As JSON writes it, which a name of control characters makes six times as long.
+    # Measured as JSON, in which a name of control characters is six times as long.
     return len(json.dumps(name)) + len(raw or b"") + _EACH_HEADER_BYTES
 
 
 def dead_letter_id(record: Record, group: str) -> UUID:
-    """One record, one id, so that a redelivery writes the same dead letter again and not another one."""
+    """Return the id of a record's dead letter: the same for a redelivery, so that it does not become another letter."""
     return uuid5(_NAMESPACE, f"{record.topic}/{group}/{record.partition}/{record.offset}")

@@ -1,9 +1,9 @@
-"""Fetch records, and find the one that Kafka holds and its client can't read.
+"""Fetch records, and find a record that Kafka has and its client cannot read.
 
-FastStream's own loop waits 15 s when a fetch fails, for all partitions, and for ever. Here only the partition with that
-record waits: what lies before it is fetched one at a time, and the record itself is tried again and then becomes a
-dead letter that says where it lies. What another try may read (a codec that is not installed, a broken transfer) is
-never passed over: it is counted, and the process is not ready.
+FastStream's own loop waits 15 s after a failed fetch, for all partitions, again and again. Here only the partition with
+the unreadable record waits: records before it are fetched one at a time; the record itself is tried again and then
+becomes a dead letter that says where it is. A record that another try may read (a codec that is not installed, a broken
+transfer) is never passed over: it is counted, and the process is not ready.
 """
 
 import asyncio
@@ -22,20 +22,20 @@ from messaging.consumer import metrics
 from messaging.consumer.batches import ATTEMPTS, BatchConsumer
 from messaging.record import Record, Unread
 
-# So long may a partition stand still before the process says that it is not ready.
+# A partition may stand still for this long before the process is not ready.
 UNFETCHABLE_SECONDS = 60.0
-_POLL_MS = 20  # an empty poll sleeps as long again, so more is latency for nothing
+_POLL_MS = 20  # an empty poll sleeps as long again, so a longer one only adds latency
 _REFETCH_MS = 500
 _REST_SECONDS = 0.2
 # A fetch may fail several times a second; the log says so this often.
-_SAY_SECONDS = 15.0
+_LOG_SECONDS = 15.0
 
 log = structlog.get_logger()
 
 
 @dataclass(slots=True)
 class _Trouble:
-    """A partition that can't be read on from `offset`."""
+    """A partition that cannot be read on from `offset`."""
 
     offset: int
     error: str
@@ -53,12 +53,12 @@ class Fetching:
         self._labels = (batches.topic.name, batches.group)
         self._trouble: dict[TopicPartition, _Trouble] = {}
         self._must_rewind = False
-        # Since when no fetch has succeeded, and why.
+        # The time since which no fetch has succeeded, and the error.
         self._failing: tuple[float, str] | None = None
-        self._said_at = float("-inf")
+        self._logged_at = float("-inf")
 
     async def get(self, consumer: Any) -> tuple[Record, ...]:
-        """The next records, of whatever partitions have some; none when there are none for a moment."""
+        """Return the next records of all partitions; an empty tuple when none arrive for a moment."""
         try:
             if self._must_rewind:
                 await self._rewind(consumer)
@@ -78,12 +78,12 @@ class Fetching:
         return tuple(chain(*found.values()))
 
     def stands_still(self) -> str | None:
-        """For the probes: says so when a partition, or all of them, have stood still for a while."""
+        """For the probes: return a message when one or all partitions have stood still for a while."""
         for at, trouble in self._trouble.items():
             seconds = time.monotonic() - trouble.began_at
             if seconds >= UNFETCHABLE_SECONDS:
                 return (
-                    f"{self._batches.group} can't read {at.topic}/{at.partition} from offset {trouble.offset} on,"
+                    f"{self._batches.group} cannot read {at.topic}/{at.partition} from offset {trouble.offset} on,"
                     f" for {seconds:.0f} s: {trouble.error}"
                 )
         if self._failing is not None:
@@ -107,15 +107,16 @@ class Fetching:
         except ConsumerStoppedError:
             raise
         except Exception as error:
-            # Kafka or the database is away, or the partition has moved. What was read so far is handed out.
+            # Kafka or the database is away, or the partition has moved. The records read so far are returned.
             self._count(error)
         if not records:
             await asyncio.sleep(_REST_SECONDS)
         return tuple(records)
 
     async def _rewind(self, consumer: Any) -> list[tuple[TopicPartition, int]]:
-        # A fetch that fails may have passed over records of other partitions, which nobody has seen. What was handed
-        # out before is finished, and its offsets are committed. Until this has worked, nothing else is fetched.
+        # A failed fetch may have passed over records of other partitions that were not returned. Records returned
+        # earlier are finished and their offsets committed, so rewind to these. Until that works, nothing else is
+        # fetched.
         starts = []
         for at in sorted(consumer.assignment()):
             committed: int | None = await consumer.committed(at)
@@ -129,7 +130,7 @@ class Fetching:
         return starts
 
     async def _one_by_one(self, consumer: Any, at: TopicPartition, most: int) -> Sequence[Record]:
-        # A fetch that fails keeps what came before the record at fault; asked for singly, that is handed out.
+        # A failed fetch keeps the records before the unreadable one; fetched one at a time, they are returned.
         records: list[Record] = []
         while len(records) < most:
             try:
@@ -138,7 +139,7 @@ class Fetching:
                 raise
             except Exception as error:
                 self._count(error)
-                # What was handed out before it is finished first: nothing may be passed over.
+                # Records returned before it are finished first: none may be passed over.
                 if not records:
                     await self._failed(consumer, at, error)
                 return records
@@ -162,20 +163,20 @@ class Fetching:
                 error=trouble.error,
             )
         trouble.attempts += 1
-        # A KafkaError is Kafka's or the installation's trouble, and passes or is mended; another one is the record's.
+        # A KafkaError is a fault of Kafka or of the installation and can be repaired; any other error is the record's.
         if isinstance(error, KafkaError) or trouble.attempts < ATTEMPTS:
             return
         record = Unread(at.topic, at.partition, offset)
         await self._batches.bury_unread(
             record, trouble.error, trouble.attempts, trouble.first_failed_at
         )
-        # Committed as well, because that is what the next rewind goes back to.
+        # Committed as well, because the next rewind goes back to the committed offset.
         await consumer.commit({at: offset + 1})
         consumer.seek(at, offset + 1)
         del self._trouble[at]
 
     def _forget(self, consumer: Any, read: Collection[TopicPartition] = ()) -> None:
-        # The trouble with what can be read by now, and with partitions that are somebody else's.
+        # Forget the trouble with partitions that can be read by now, or that belong to another member.
         assigned = consumer.assignment()
         self._trouble = {
             at: each for at, each in self._trouble.items() if at in assigned and at not in read
@@ -185,6 +186,6 @@ class Fetching:
         name = type(error).__name__
         metrics.FAILURES.labels(*self._labels, name).inc()
         now = time.monotonic()
-        if now - self._said_at >= _SAY_SECONDS:
-            self._said_at = now
+        if now - self._logged_at >= _LOG_SECONDS:
+            self._logged_at = now
             log.warning("fetch_failed", topic=self._labels[0], group=self._labels[1], error=name)

@@ -1,4 +1,4 @@
-"""What a handler of messages is given, and what it gives back."""
+"""The input and the output of a message handler."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from messaging.record import Record
 
 
 class Message(NamedTuple):
-    """A record that keeps the contract. `headers` has the last of each name."""
+    """A record that conforms to the contract. `headers` has the last header of each name."""
 
     record: Record
     id: UUID

@@ -1,4 +1,4 @@
-"""What consumers count. No ids as labels: their number would have no end."""
+"""The metrics of consumers. No ids as labels, because their number has no bound."""
 
 from prometheus_client import Counter, Histogram
 

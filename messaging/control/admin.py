@@ -8,7 +8,7 @@ from kafka import KafkaAdminClient
 
 @contextmanager
 def admin_client(bootstrap: str) -> Iterator[KafkaAdminClient]:
-    """kafka-python's admin client, closed afterwards."""
+    """Yield kafka-python's admin client; it is closed afterwards."""
     client = KafkaAdminClient(
         bootstrap_servers=bootstrap, client_id="meterhall-admin", bootstrap_timeout_ms=5000
     )

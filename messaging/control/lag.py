@@ -1,4 +1,4 @@
-"""How far consumer groups are behind, from the offsets that they have committed."""
+"""The lag of consumer groups, from the offsets that they have committed."""
 
 import time
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from messaging.control.admin import admin_client
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """How far a group is behind in one partition. `committed` is None when it has never committed there."""
+    """The lag of a group in one partition. `committed` is None when the group has never committed there."""
 
     group: str
     topic: str
@@ -28,7 +28,7 @@ class Lag:
 
 
 def measure_lag(bootstrap: str) -> list[Lag]:
-    """The lag of every group of the contract, per partition, in the contract's order."""
+    """Return the lag of every group of the contract, per partition, in the contract's order."""
     with admin_client(bootstrap) as client:
         existing = set(client.list_topics())
         read = [(topic, group) for topic, group in DEAD_LETTERS if topic in existing]
@@ -62,7 +62,7 @@ def _committed(client: KafkaAdminClient, group: str) -> dict[TopicPartition, int
             found = client.list_group_offsets([group])[group]
             break
         except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError):
-            # A fresh broker makes its offsets topic when it is first asked.
+            # A new broker creates its offsets topic at the first request for offsets.
             if wait_seconds is None:
                 raise
             time.sleep(wait_seconds)

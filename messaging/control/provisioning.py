@@ -15,7 +15,7 @@ LARGEST_MESSAGE_BYTES = 1_048_588
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """What of a topic is not as the contract says. A partition count is never changed: it would break the order."""
+    """A difference between a topic and the contract. A partition count is never changed: that would break the order."""
 
     topic: str
     what: str
@@ -25,7 +25,7 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class Provisioned:
-    """What `provision` did and found."""
+    """The topics that `provision` created, and the differences that it found."""
 
     created: Sequence[str]
     drifts: Sequence[Drift]
@@ -34,7 +34,7 @@ class Provisioned:
 def provision(
     bootstrap: str, topics: Sequence[Topic] = ALL_TOPICS, replication_factor: int = -1
 ) -> Provisioned:
-    """Create the topics that are missing and compare the others with the contract; changes nothing that exists.
+    """Create missing topics and compare the others with the contract. Existing topics are not changed.
 
     `replication_factor` -1 is the broker's default: 1 on a laptop, to be 3 (with min.insync.replicas 2) in production.
     """
@@ -58,7 +58,7 @@ def provision(
 
 
 def drifts(bootstrap: str, topics: Sequence[Topic] = ALL_TOPICS) -> list[Drift]:
-    """Where Kafka differs from the contract, missing topics included."""
+    """Return the differences between Kafka and the contract, missing topics included."""
     with admin_client(bootstrap) as client:
         existing = set(client.list_topics())
         found = [

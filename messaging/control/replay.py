@@ -1,7 +1,7 @@
-"""Dead letters, for the person they wait for: read them, and send one back to where it came from.
+"""Read dead letters, and replay one: send its record back to the topic it came from.
 
-kafka-python does it, independently of the client that wrote them. That a letter was sent back is told by a record of
-its own beside it on the dead letter topic (`dlq-replayed`), so it is kept as long as the letter and needs no table.
+This uses kafka-python, independently of the client that wrote them. A replay is noted by a record of its own on the
+dead letter topic (`dlq-replayed`), so the note is kept as long as the letter and needs no table.
 """
 
 from collections import defaultdict
@@ -17,7 +17,7 @@ from events.topics import DEAD_LETTERS
 from messaging.record import Record
 
 SEND_SECONDS = 30.0
-# A person waits, so a Kafka that is away is told soon.
+# Short, because a person waits for the command.
 _CLIENT = {"client_id": "meterhall-dead-letters", "bootstrap_timeout_ms": 5000}
 
 
@@ -27,7 +27,7 @@ class ReplayRefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A dead letter: where the record lay, what was wrong with it, and the record as it was."""
+    """A dead letter: the record's position, the reason, and the record as it was."""
 
     id: str
     topic: str
@@ -39,7 +39,7 @@ class DeadLetter:
     attempts: int
     first_failed_at: str
     written_at: datetime
-    # Of "key", "value", "headers": what was too large to be kept or could not be read.
+    # Those of "key", "value" and "headers" that were too large to be stored or could not be read.
     omitted: Sequence[str]
     key: bytes | None
     value: bytes | None
@@ -53,7 +53,7 @@ def read_dead_letters(
     group: str | None = None,
     reason: str | None = None,
 ) -> list[DeadLetter]:
-    """The dead letters that Kafka still has (30 days), oldest first."""
+    """Return the dead letters that Kafka still has (30 days), oldest first."""
     places = {
         letters.name: (read_topic, read_by)
         for (read_topic, read_by), letters in DEAD_LETTERS.items()
@@ -68,7 +68,7 @@ def read_dead_letters(
             continue
         letter = _letter(places[record.topic], record, headers)
         if letter is not None and reason in {None, letter.reason}:
-            # A batch that was done again wrote its letters again: one id, one letter.
+            # A batch that was handled again has written its letters again: one id is one letter.
             found.setdefault(letter.id, letter)
     letters = [replace(each, replayed_at=replays[id]) for id, each in found.items()]
     return sorted(letters, key=lambda letter: letter.written_at)
@@ -77,10 +77,10 @@ def read_dead_letters(
 def replay_dead_letters(
     bootstrap: str, letters: Sequence[DeadLetter], *, again: bool = False
 ) -> list[str]:
-    """Send each letter's record back to its partition, once; `topic/partition/offset` of each.
+    """Send each letter's record back to its partition, once; return `topic/partition/offset` of each.
 
-    It comes after whatever was written for its key since. Raises ReplayRefusedError, before anything is sent, for a
-    letter that was sent back already (unless `again`) or could not be kept whole.
+    The record comes after all records that were written for its key since. Raises ReplayRefusedError, before anything
+    is sent, for a letter that was replayed already (unless `again`) or that was not stored whole.
     """
     for letter in letters:
         _refuse(letter, again)
@@ -128,26 +128,26 @@ def _refuse(letter: DeadLetter, again: bool) -> None:
         raise ReplayRefusedError(f"{letter.id} has neither key nor value: there is nothing to send")
 
 
-def _letter(place: tuple[str, str], record: Record, told: dict[str, str]) -> DeadLetter | None:
-    """The letter in a record of a dead letter topic; None for a record that no consumer of ours wrote.
+def _letter(place: tuple[str, str], record: Record, death: dict[str, str]) -> DeadLetter | None:
+    """Return the letter in a record of a dead letter topic; None for a record that no consumer of ours wrote.
 
-    `place` is the topic and the group that the dead letter topic is for. What a letter says of itself does not count: a
-    replay must not lead where the letter's writer wants.
+    `place` is the topic and the group of the dead letter topic. The letter's own headers do not decide about it,
+    because a replay must not go where the letter's writer wants.
     """
     topic, group = place
     try:
         return DeadLetter(
-            id=told["dlq-id"],
+            id=death["dlq-id"],
             topic=topic,
             group=group,
-            partition=int(told["dlq-partition"]),
-            offset=int(told["dlq-offset"]),
-            reason=told["dlq-reason"],
-            text=told["dlq-text"],
-            attempts=int(told["dlq-attempts"]),
-            first_failed_at=told["dlq-first-failed-at"],
+            partition=int(death["dlq-partition"]),
+            offset=int(death["dlq-offset"]),
+            reason=death["dlq-reason"],
+            text=death["dlq-text"],
+            attempts=int(death["dlq-attempts"]),
+            first_failed_at=death["dlq-first-failed-at"],
             written_at=datetime.fromtimestamp(record.timestamp / 1000, UTC),
-            omitted=[part for part in told.get("dlq-omitted", "").split(",") if part],
+            omitted=[part for part in death.get("dlq-omitted", "").split(",") if part],
             key=record.key,
             value=record.value,
             headers=[(name, raw) for name, raw in record.headers if not name.startswith("dlq-")],
@@ -158,7 +158,7 @@ def _letter(place: tuple[str, str], record: Record, told: dict[str, str]) -> Dea
 
 
 def _all_records(bootstrap: str, topics: Sequence[str]) -> Iterator[Any]:
-    """Whatever the topics hold at this moment."""
+    """Yield all records that the topics have at this moment."""
     consumer = KafkaConsumer(
         **_CLIENT,
         bootstrap_servers=bootstrap,

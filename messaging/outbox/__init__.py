@@ -1,4 +1,4 @@
-"""The outbox: messages written in the transaction that they tell of, published to Kafka afterwards by the relay."""
+"""The outbox: messages written in the transaction that they describe, published to Kafka afterwards by the relay."""
 
 from messaging.outbox.cursor import OUTBOX_LOCK, UNPUBLISHED
 from messaging.outbox.outgoing import TYPE_PREFIX, Outgoing, enqueue, new_id, stored_type

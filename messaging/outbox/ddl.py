@@ -1,7 +1,7 @@
 """The outbox's tables, for the migrations of each service: `create_outbox(op, app_role)` in upgrade().
 
-The application's role may insert (column by column) and read, nothing else; the relay moves the cursor. Partitions
-are made and dropped by two functions that run with the owner's rights, so that no process needs DDL rights.
+The application's role may insert (column by column) and read, nothing else; the relay moves the cursor. Two functions
+that run with the owner's rights create and drop partitions, so that no process needs DDL rights.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 
 def create_outbox(op: Any, app_role: str) -> None:
-    """Create the outbox in the migration's current schema and give `app_role` what it needs and no more."""
+    """Create the outbox in the migration's current schema, with the least rights for `app_role`."""
     bind = op.get_bind()
     schema = bind.scalar(text("SELECT current_schema()"))
     for statement in (*_TABLES, *_FUNCTIONS, *_GRANTS):
@@ -18,15 +18,15 @@ def create_outbox(op: Any, app_role: str) -> None:
 
 
 def add_signature(op: Any, app_role: str) -> None:
-    """Add the column `signature` to an outbox that was created before there was one; else change nothing."""
+    """Add the column `signature` to an outbox that was created without it; else change nothing."""
     op.execute("ALTER TABLE outbox ADD COLUMN IF NOT EXISTS signature varchar(200)")
     op.execute(f"GRANT INSERT (signature) ON outbox TO {app_role}")
 
 
 def bound_texts(op: Any) -> None:
-    """Give the texts of an outbox that was created without bounds those of tables.py; else change nothing.
+    """Add the bounds of tables.py to the texts of an outbox that was created without them; else change nothing.
 
-    A traceparent or correlation id that is too long is dropped: nobody needs it, and a part names something else.
+    A traceparent or correlation id that is too long is dropped: it is optional, and a cut id would be another id.
     """
     op.execute("""
         ALTER TABLE outbox ALTER COLUMN key TYPE varchar(200), ALTER COLUMN type TYPE varchar(100),
@@ -39,7 +39,7 @@ def bound_texts(op: Any) -> None:
 
 
 def drop_outbox(op: Any) -> None:
-    """The way back, for downgrade()."""
+    """Drop the outbox, for downgrade()."""
     op.execute("DROP FUNCTION outbox_ensure_partitions(integer), outbox_drop_partitions(integer)")
     op.execute("DROP TABLE outbox_cursor, outbox")
     op.execute("DROP SEQUENCE outbox_id_seq")
@@ -48,7 +48,7 @@ def drop_outbox(op: Any) -> None:
 _TABLES = (
     # CACHE 1: a session that draws ids ahead would break the order of a key that two sessions write.
     "CREATE SEQUENCE outbox_id_seq CACHE 1",
-    # The size keeps out whatever Kafka could refuse (1 MiB for a batch), because a refused record stops the relay.
+    # The size excludes messages that Kafka could refuse (1 MiB for a batch), because a refused record stops the relay.
     # raw is JSON with base64, so three of its four bytes count.
     """
     CREATE TABLE outbox (
@@ -74,9 +74,9 @@ _TABLES = (
     ) PARTITION BY RANGE (created_at)
     """,
     "CREATE INDEX ix_outbox_xid_id ON outbox (xid, id)",
-    # How far the relay is: everything visible in prev, and of the window (prev, cur) the ids up to last_id. high_id is
-    # the highest id ever sent; cluster names whose transaction ids these are, so that a restored copy is noticed.
-    # One row, updated up to twenty times a second: room on its page keeps the updates off the index.
+    # Published are all rows visible in prev, and in the window (prev, cur) the ids up to last_id. high_id is the
+    # highest id ever sent; cluster is the database cluster of these transaction ids, so that a restored copy is
+    # noticed. One row, updated up to twenty times a second: free space on its page keeps the updates off the index.
     """
     CREATE TABLE outbox_cursor (
         shard smallint NOT NULL CONSTRAINT pk_outbox_cursor PRIMARY KEY,
@@ -90,12 +90,13 @@ _TABLES = (
         updated_at timestamptz
     ) WITH (fillfactor = 20)
     """,
-    # Nothing is visible in this snapshot, so the first window holds every row.
+    # No row is visible in this snapshot, so the first window has every row.
     "INSERT INTO outbox_cursor (shard, prev) VALUES (0, CAST('1:1:' AS pg_snapshot))",
 )
 
 # ATTACH takes a weaker lock than CREATE ... PARTITION OF, so writers go on. DETACH and DROP wait no longer than
-# lock_timeout, because others queue up behind them. pg_temp comes last, or a temporary table could pose as ours.
+# lock_timeout, because other sessions queue up behind them. pg_temp is last, or a temporary table could take the
+# place of ours.
 _FUNCTIONS = (
     """
     CREATE FUNCTION outbox_ensure_partitions(days_ahead integer) RETURNS integer

@@ -1,8 +1,7 @@
-"""Messages on their way to Kafka: encoded, and written into the outbox in the transaction that they tell of.
+"""Messages on their way to Kafka: encoded, and written into the outbox in the transaction that they describe.
 
 Precondition of per-key order: the writer holds the aggregate's row (it inserted or updated it) before it enqueues, so
-that a key's ids are drawn in the order in which its transactions commit. Without it the relay cannot put the events in
-order, whatever it does.
+that a key's ids are drawn in the order in which its transactions commit. The relay cannot restore the order without it.
 """
 
 from collections.abc import Sequence
@@ -25,8 +24,8 @@ TYPE_PREFIX = "meterhall."  # every ce_type starts with it, so the outbox does n
 class Outgoing(NamedTuple):
     """One message for Kafka, encoded. A tuple, because the hot path makes thousands and turns them into columns.
 
-    The fields are columns of the outbox. `raw` is only for dead letters: it carries the key and the headers as they
-    were (see raw.py). `signature` is only for commands (see events/signature.py).
+    The fields are columns of the outbox. `raw` is only for dead letters: the record's original key and headers (see
+    raw.py). `signature` is only for commands (see events/signature.py).
     """
 
     event_id: UUID
@@ -48,7 +47,7 @@ class Outgoing(NamedTuple):
         correlation_id: str | None = None,
         traceparent: str | None = None,
     ) -> "Outgoing":
-        """The message that tells of `event`; `sequence` is the aggregate's version, from 1 without gaps."""
+        """Return the message of `event`; `sequence` is the aggregate's version, from 1 without gaps."""
         model = type(event)
         return cls(
             new_id(),
@@ -56,14 +55,14 @@ class Outgoing(NamedTuple):
             event.key,
             sequence,
             stored_type(model),
-            # What model_dump_json() calls, without the detour through str: a third of the time.
+            # model_dump_json() calls the same, with a detour through str that takes three times as long.
             model.__pydantic_serializer__.to_json(event),
             traceparent,
             correlation_id,
         )
 
     def signed(self, key: SigningKey | None) -> "Outgoing":
-        """The command with its signature; as it is when there is no key, because its topic is trusted."""
+        """Return the command with its signature; unchanged without a key, because its topic is trusted then."""
         if key is None:
             return self
         assert self.payload is not None
@@ -75,8 +74,8 @@ class Outgoing(NamedTuple):
 async def enqueue(connection: AsyncConnection, messages: Sequence[Outgoing]) -> None:
     """Write the messages in the caller's transaction: one statement, whatever their number.
 
-    They get their ids in the order given, so a key's messages must stand in the order of their sequence. A message
-    that Kafka could refuse for its size violates ck_outbox_size here, where nothing has happened yet.
+    They get their ids in the given order, so a key's messages must be in the order of their sequence. A message that
+    Kafka could refuse for its size violates ck_outbox_size here, in the transaction that would cause it.
     """
     await copy(
         connection,
@@ -87,12 +86,12 @@ async def enqueue(connection: AsyncConnection, messages: Sequence[Outgoing]) -> 
 
 
 def new_id() -> UUID:
-    """An id for a message: a UUIDv7. asyncpg's own UUID is made, hashed and written in a tenth of the time."""
-    made: UUID = pgproto.UUID(uuid7_bytes())
-    return made
+    """Return an id for a message: a UUIDv7, as asyncpg's UUID, which is created and written in a tenth of the time."""
+    id: UUID = pgproto.UUID(uuid7_bytes())
+    return id
 
 
 @cache
 def stored_type(model: type[Event]) -> str:
-    """How the outbox names this kind of message."""
+    """Return the name of this kind of message in the outbox."""
     return model.ce_type().removeprefix(TYPE_PREFIX)

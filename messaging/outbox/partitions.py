@@ -3,12 +3,12 @@
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-DAYS_AHEAD = 7  # a week of upkeep may fail before a writer finds no partition
-RETENTION_DAYS = 7  # how far back events can be published again; Kafka keeps them as long
+DAYS_AHEAD = 7  # upkeep may fail for a week before a writer finds no partition
+RETENTION_DAYS = 7  # events of this period can be published again; Kafka keeps them as long
 
 
 async def ensure_partitions(connection: AsyncConnection, days_ahead: int = DAYS_AHEAD) -> int:
-    """Create what is missing from today to `days_ahead`; how many were created. Run it every hour or so."""
+    """Create missing partitions from today to `days_ahead`; return how many were created. Run it hourly."""
     found = await connection.scalar(
         text("SELECT outbox_ensure_partitions(:days)"), {"days": days_ahead}
     )
@@ -18,7 +18,7 @@ async def ensure_partitions(connection: AsyncConnection, days_ahead: int = DAYS_
 async def drop_old_partitions(
     connection: AsyncConnection, retention_days: int = RETENTION_DAYS
 ) -> list[str]:
-    """Drop the partitions that are past retention and published to the last row; their names.
+    """Drop the partitions that are past retention and published to the last row; return their names.
 
     Raises a DBAPIError (lock_not_available) when a reader or writer is in the way for too long: try again later.
     """

@@ -1,8 +1,9 @@
-"""After a restore into another cluster: make the outbox and its cursor speak of this cluster's transactions.
+"""After a restore into another cluster: translate the outbox and its cursor to this cluster's transaction ids.
 
-`python -m messaging.outbox.rebase SCHEMA`, once, with the relays stopped and the owner's METERHALL_OWNER_DATABASE_URL.
-Transaction ids mean nothing outside of the cluster that gave them, so the relay halts on a restored copy until this has
-run. What was not published when the copy was taken is published afterwards, in its order; what was is not.
+Run `python -m messaging.outbox.rebase SCHEMA` once, with the relays stopped and the owner's
+METERHALL_OWNER_DATABASE_URL. Transaction ids mean nothing outside of the cluster that assigned them, so the relay
+halts on a restored copy until this has run. Messages that were not published when the copy was taken are published
+afterwards, in their order; the others are not.
 """
 
 import asyncio
@@ -17,11 +18,14 @@ from messaging.outbox.cursor import OUTBOX_LOCK
 
 
 class RelayRunsError(Exception):
-    """A relay holds the lead; stop it first."""
+    """A relay is running; stop it first."""
 
 
 async def rebase(connection: AsyncConnection) -> int:
-    """Rebase the outbox in the owner's transaction; how many messages wait for publication. Raises RelayRunsError."""
+    """Rebase the outbox in the owner's transaction; return the number of unpublished messages.
+
+    Raises RelayRunsError.
+    """
     if not await connection.scalar(text(f"SELECT pg_try_advisory_xact_lock({OUTBOX_LOCK})")):
         raise RelayRunsError("a relay publishes this outbox: stop it first")
     # Writers would draw ids and transaction ids in between.
@@ -33,24 +37,24 @@ async def rebase(connection: AsyncConnection) -> int:
     return waiting.rowcount
 
 
-# What the old cursor had not published is told by comparing old ids with each other, and that is right anywhere.
+# Comparing old ids with each other shows what the old cursor had not published, and is valid in any cluster.
 _WAITING = """
     NOT pg_visible_in_snapshot(xid, at.prev)
     AND NOT (id <= at.last_id AND coalesce(pg_visible_in_snapshot(xid, at.cur), false))
 """
 
-# An old id that is still to come here would be published again when its number comes up.
+# An old transaction id that this cluster has not reached yet would be published again when it is reached.
 _RETIRE = text(f"""
     UPDATE outbox SET xid = '3' FROM outbox_cursor AS at
     WHERE shard = 0 AND NOT ({_WAITING}) AND xid >= pg_snapshot_xmin(pg_current_snapshot())
 """)  # noqa: S608
 
-# What waits gets this transaction's id: the cursor's new snapshot is taken inside of it and does not see it.
+# Unpublished rows get this transaction's id: the cursor's new snapshot is taken inside of it and does not see it.
 _RENEW = text(f"""
     UPDATE outbox SET xid = pg_current_xact_id() FROM outbox_cursor AS at WHERE shard = 0 AND {_WAITING}
 """)  # noqa: S608
 
-# Logical replication copies rows and not sequences; ids must go on above all that were ever sent.
+# Logical replication copies rows and not sequences; new ids must be above all ids that were ever sent.
 _SEQUENCE = text("""
     SELECT setval('outbox_id_seq', greatest(
         (SELECT last_value FROM outbox_id_seq), (SELECT max(id) FROM outbox), (SELECT max(high_id) FROM outbox_cursor)))
@@ -63,7 +67,7 @@ _CURSOR = text("""
 
 
 async def _main(schema: str, url: str) -> None:
-    # It may write the whole outbox anew, once, while all processes are stopped.
+    # It may rewrite the whole outbox, once, while all processes are stopped.
     engine = connect(url, schema, pool_size=1, transaction_seconds=None)
     try:
         async with engine.begin() as connection:

@@ -22,12 +22,12 @@ from sqlalchemy.types import UserDefinedType
 
 from events import bounds
 
-# In characters; the key of a dead letter is cut to this.
+# In characters; the key of a dead letter is cut to this length.
 LONGEST_KEY = 200
-# Of the relay that leads: its host's name and process id.
+# The name of the leading relay: its host and process id.
 LONGEST_OWNER = 300
 
-# What a service may know of its messages that are still kept, as a relation for its SQL; without dead letters.
+# A relation that a service may use in its SQL: its messages that are still stored, without dead letters.
 MESSAGES = "(SELECT created_at, key, sequence, type FROM outbox WHERE raw IS NULL)"
 
 
@@ -41,7 +41,7 @@ class Xid8(UserDefinedType[str]):
 
 
 class PgSnapshot(UserDefinedType[str]):
-    """Which transactions were visible at one moment, as text `xmin:xmax:in,progress`."""
+    """The transactions that were visible at one moment, as text `xmin:xmax:in,progress`."""
 
     cache_ok = True
 
@@ -49,7 +49,7 @@ class PgSnapshot(UserDefinedType[str]):
         return "pg_snapshot"
 
 
-# SQLAlchemy does not know these two; told here, Alembic can compare the tables with the models.
+# SQLAlchemy does not know these two types; registered here, Alembic can compare the tables with the models.
 ischema_names.setdefault("xid8", Xid8)
 ischema_names.setdefault("pg_snapshot", PgSnapshot)
 

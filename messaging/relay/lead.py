@@ -1,7 +1,8 @@
-"""Who publishes: one relay per schema. An advisory lock elects it, an epoch in the cursor fences off the one before.
+"""Leader election: one relay per schema publishes. An advisory lock elects it; an epoch in the cursor fences its
+predecessor.
 
-All of it is one direct connection to PostgreSQL, so that losing it is losing the lead. A relay that was stopped
-(SIGSTOP, a frozen machine) keeps its socket but not its session: idle_session_timeout ends that, and a standby leads.
+The lead is bound to one direct connection to PostgreSQL and ends with it. A relay that was stopped (SIGSTOP, a frozen
+machine) keeps its socket but not its session: idle_session_timeout ends the session, and a standby leads.
 """
 
 import os
@@ -14,12 +15,12 @@ from chassis.database import connect_directly
 from messaging.outbox import OUTBOX_LOCK, UNPUBLISHED
 from messaging.relay.windows import Position
 
-# A leader that does not speak for so long has lost the lead; it speaks every few seconds even when Kafka is down.
+# A leader that is silent for so long has lost the lead; it sends a statement every few seconds even when Kafka is down.
 IDLE_SESSION_SECONDS = 15
 
 
 class HaltedError(Exception):
-    """The relay must not go on, and a person has to look."""
+    """The relay must stop until a person has removed the cause."""
 
 
 class Lead:
@@ -31,7 +32,7 @@ class Lead:
         self._epoch = epoch
 
     async def save(self, position: Position, highest_id: int) -> None:
-        """Store how far everything is published; raises ConnectionError when another relay leads by now."""
+        """Store the position up to which all is published. Raises ConnectionError when another relay leads by now."""
         done = await self.connection.execute(
             _SAVE, position.prev, position.cur, position.last_id, highest_id, self._epoch
         )
@@ -40,7 +41,7 @@ class Lead:
 
 
 async def connect_relay(database_url: str, schema: str) -> "asyncpg.Connection[Any]":
-    """A connection of the relay's own. `database_url` is postgresql+asyncpg://…"""
+    """Open the relay's own connection. `database_url` is postgresql+asyncpg://…"""
     return await connect_directly(
         database_url,
         schema,
@@ -48,17 +49,20 @@ async def connect_relay(database_url: str, schema: str) -> "asyncpg.Connection[A
         settings={
             "application_name": f"meterhall-relay-{schema}",
             "jit": "off",
-            # A cached plan takes the index of small windows for large ones too, at a thirtieth of the speed.
+            # A cached plan would use the index for small windows for large ones too, at a thirtieth of the speed.
             "plan_cache_mode": "force_custom_plan",
             "idle_session_timeout": f"{IDLE_SESSION_SECONDS}s",
-            # The same for a leader that stopped while it was being sent something.
+            # The same for a leader that stopped while it was receiving data.
             "tcp_user_timeout": f"{IDLE_SESSION_SECONDS}s",
         },
     )
 
 
 async def take_lead(connection: "asyncpg.Connection[Any]") -> Lead | None:
-    """The lead, when nobody else has it; raises HaltedError on a restored copy that was not rebased."""
+    """Return the lead, or None when another relay has it.
+
+    Raises HaltedError on a restored copy that was not rebased.
+    """
     if not await connection.fetchval(_TRY_LOCK):
         return None
     cluster = await connection.fetchval("SELECT system_identifier FROM pg_control_system()")
@@ -75,7 +79,7 @@ async def take_lead(connection: "asyncpg.Connection[Any]") -> Lead | None:
 
 
 async def backlog(connection: "asyncpg.Connection[Any]") -> tuple[int, float | None]:
-    """How many messages are not published (counted up to 100,000) and when the oldest of them was written."""
+    """Return the number of unpublished messages (counted up to 100,000) and the time of the oldest of them."""
     row = await connection.fetchrow(_BACKLOG)
     return row["rows"], None if row["oldest"] is None else row["oldest"].timestamp()
 

@@ -1,6 +1,6 @@
-"""The hash that gives a key its partition: murmur2, as Java's default partitioner and kafka-python have it.
+"""The hash that gives a key its partition: murmur2, as in Java's default partitioner and kafka-python.
 
-Every writer of a key must come to the same partition, or the key's records have no order.
+All writers of a key must choose the same partition, or the key's records have no order.
 """
 
 import struct
@@ -16,7 +16,7 @@ _32 = 0xFFFFFFFF
 
 
 def murmur2(key: bytes) -> int:
-    """The 32-bit hash of one key: 4 µs for a UUID as text."""
+    """Return the 32-bit hash of one key: 4 µs for a UUID as text."""
     length = len(key)
     words, rest = divmod(length, 4)
     h = _SEED ^ length
@@ -30,7 +30,7 @@ def murmur2(key: bytes) -> int:
 
 
 def murmur2_all(keys: Sequence[bytes]) -> list[int]:
-    """The hashes of many keys, in their order: 0.6 µs each where many are of one length, as ids are."""
+    """Return the hashes of many keys, in their order: 0.6 µs each when many have the same length, as ids do."""
     found = [0] * len(keys)
     by_length: dict[int, list[int]] = defaultdict(list)
     for index, key in enumerate(keys):
@@ -47,8 +47,8 @@ def murmur2_all(keys: Sequence[bytes]) -> list[int]:
 
 
 def _side_by_side(keys: Sequence[bytes]) -> Sequence[int]:
-    # One big integer holds a 64-bit lane for each key, so each step of the hash is done for all keys by one operation
-    # of the interpreter. A lane's 32-bit value times a 32-bit constant stays inside its lane; masks cut the rest.
+    # One big integer has a 64-bit lane for each key, so one operation of the interpreter does a step of the hash for
+    # all keys. A lane's 32-bit value times a 32-bit constant stays inside its lane; masks cut the rest.
     count, length = len(keys), len(keys[0])
     ones, full, low8, low17, low19 = _lanes(count)
     words = array("I", b"".join(keys))

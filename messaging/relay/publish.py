@@ -1,7 +1,7 @@
-"""Rows of the outbox to Kafka: one batch for each partition, acknowledged by all replicas, or an error.
+"""Publish rows of the outbox to Kafka: one batch for each partition, acknowledged by all replicas, or an error.
 
-aiokafka's producer is idempotent and retries for ever what passes by itself. A batch is made for a partition, so the
-partitioner is ours: murmur2 of the key and the contract's count, as everybody who writes these topics has it.
+aiokafka's producer is idempotent and retries transient errors for ever. Batches are built per partition, so the
+partition is computed here: murmur2 of the key modulo the contract's count, as all writers of these topics do.
 """
 
 import asyncio
@@ -28,12 +28,12 @@ from messaging.relay.lead import HaltedError
 from messaging.relay.partition import murmur2_all
 from messaging.relay.windows import Row
 
-# Kafka takes 1 MiB for a batch unless told otherwise. A message that is larger than this alone goes alone.
+# Kafka takes 1 MiB for a batch by default. A message that is larger than this by itself gets a batch of its own.
 LARGEST_BATCH_BYTES = 1_000_000
-# A producer that cannot deliver what it holds is left to its fate after this.
+# A producer that cannot deliver its messages is abandoned after this time.
 CLOSE_SECONDS = 5.0
 
-# Refusals that concern the producer's session, or a fault of the broker, and not what was sent.
+# Refusals because of the producer's session or a fault of the broker, not because of the messages.
 _NOT_THE_MESSAGE = (
     CorruptRecordException,
     InvalidProducerEpoch,
@@ -47,7 +47,7 @@ Lane = tuple[int, int]  # topic code, partition
 
 
 class StartOverError(ConnectionError):
-    """It is not known how much Kafka has taken: go on from the cursor, with a new producer."""
+    """It is unknown how much Kafka has stored: go on from the cursor with a new producer."""
 
 
 class Publisher:
@@ -64,7 +64,7 @@ class Publisher:
         self._checked: set[int] = set()
 
     async def start(self) -> None:
-        """Connect; raises KafkaConnectionError when no broker answers."""
+        """Connect. Raises KafkaConnectionError when no broker answers."""
         try:
             await self._producer.start()
         except BaseException:
@@ -74,14 +74,14 @@ class Publisher:
     async def publish(self, rows: Sequence[Row]) -> None:
         """Send the rows in their order and wait until Kafka has all of them.
 
-        Raises HaltedError when Kafka refuses what was sent and StartOverError when trying again is right.
+        Raises HaltedError when Kafka refuses the messages, and StartOverError when trying again is right.
         """
         try:
             for code in {row["topic"] for row in rows}:
                 await self._check(code)
             lanes = self._fill(rows)
             while lanes:
-                # A partition's second batch waits for the first to be acknowledged: were the first refused, the
+                # A partition's second batch waits until the first is acknowledged: if the first were refused, the
                 # second would be published before it.
                 await self._send([(lane, batches.pop(0)) for lane, batches in lanes.items()])
                 lanes = {lane: batches for lane, batches in lanes.items() if batches}
@@ -89,14 +89,14 @@ class Publisher:
             raise _judged(error) from error
 
     async def close(self) -> None:
-        """Close the connections. What is unfinished is not waited for: the cursor does not count it as published."""
+        """Close the connections without waiting for unfinished batches: the cursor does not count them as published."""
         try:
             await asyncio.wait_for(self._producer.stop(), CLOSE_SECONDS)
         except (KafkaError, TimeoutError):
             await self._producer.client.close()
 
     async def _check(self, code: int) -> None:
-        """Halt on a topic that is not as the contract says: a key's messages would change partitions."""
+        """Raise HaltedError for a topic that differs from the contract: a key's messages would change partitions."""
         if code in self._checked:
             return
         topic = BY_CODE.get(code)
@@ -110,7 +110,7 @@ class Publisher:
         self._checked.add(code)
 
     def _fill(self, rows: Sequence[Row]) -> dict[Lane, list[Any]]:
-        """The batches of each partition, in order. This is the relay's hot loop: 5 µs a row."""
+        """Return the batches of each partition, in order. This is the relay's hot loop: 5 µs per row."""
         lanes: dict[Lane, list[Any]] = {}
         now_ms = int(time.time() * 1000)
         hashes = murmur2_all([row["key"].encode() for row in rows])
@@ -120,12 +120,12 @@ class Publisher:
             batches = lanes.get(lane)
             if batches is None:
                 batches = lanes[lane] = [self._producer.create_batch()]
-            key, said = _envelope(row, topic)
+            key, headers = _envelope(row, topic)
             value = row["payload"]
-            added = batches[-1].append(timestamp=now_ms, key=key, value=value, headers=said)
+            added = batches[-1].append(timestamp=now_ms, key=key, value=value, headers=headers)
             if added is None:  # full
                 batches.append(self._producer.create_batch())
-                batches[-1].append(timestamp=now_ms, key=key, value=value, headers=said)
+                batches[-1].append(timestamp=now_ms, key=key, value=value, headers=headers)
         return lanes
 
     async def _send(self, batches: Sequence[tuple[Lane, Any]]) -> None:
@@ -136,7 +136,7 @@ class Publisher:
                 topic = BY_CODE[code].name
                 sent.append(await self._producer.send_batch(batch, topic, partition=partition))
         finally:
-            # Whatever happens, nothing is under way when this ends.
+            # In any case no batch is under way when this ends.
             outcomes = await asyncio.gather(*sent, return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
@@ -144,7 +144,7 @@ class Publisher:
 
 
 def _envelope(row: Row, topic: Topic) -> tuple[bytes | None, list[Header]]:
-    """The key and the headers of one record; a dead letter's are what they were."""
+    """Return the key and the headers of one record; a dead letter has its original ones."""
     if row["raw"] is not None:
         return unpack_raw(row["raw"])
     key = row["key"]
@@ -162,7 +162,7 @@ def _envelope(row: Row, topic: Topic) -> tuple[bytes | None, list[Header]]:
 
 
 def _judged(error: KafkaError) -> Exception:
-    """An answer of the broker that will be the same next time stops the relay; all else is tried again."""
+    """Return HaltedError for a refusal that would be repeated next time, StartOverError for any other error."""
     refused = isinstance(error, BrokerResponseError) and not error.retriable
     if refused and not isinstance(error, _NOT_THE_MESSAGE):
         return HaltedError(f"Kafka refuses to publish: {type(error).__name__} {error}")

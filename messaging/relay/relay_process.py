@@ -1,6 +1,6 @@
-"""A relay as a process: the same for every service, which names its schema and its database.
+"""A relay as a process: the same for every service, with the service's schema and database.
 
-Run two: one publishes, the other stands by. A relay that must not go on says why and exits with 1.
+Run two: one publishes, the other stands by. A relay that must stop logs the reason and exits with 1.
 """
 
 from chassis.database import connect
@@ -12,7 +12,7 @@ from messaging.relay.waves import Relay
 
 
 def run_relay(name: str, database_url: str, schema: str, bootstrap: str, metrics_port: int) -> None:
-    """Publish the outbox of `schema` until told to stop. `name` is how the process is called in logs."""
+    """Publish the outbox of `schema` until stopped. `name` is the process's name in logs."""
     configure_logging(name)
     try:
         run_process(_publish(database_url, schema, bootstrap, metrics_port))
@@ -21,7 +21,7 @@ def run_relay(name: str, database_url: str, schema: str, bootstrap: str, metrics
 
 
 async def _publish(database_url: str, schema: str, bootstrap: str, metrics_port: int) -> None:
-    # For the probes; the relay has a connection of its own.
+    # Only for the probes; the relay has its own connection.
     engine = connect(database_url, schema, pool_size=1)
     relay = Relay(database_url, schema, bootstrap)
     try:

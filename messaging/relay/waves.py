@@ -1,8 +1,8 @@
 """Wave after wave from the outbox to Kafka, in the order in which each key's messages were committed.
 
-lead → page → batches → all acknowledged → cursor. A crash anywhere sends at most one wave twice and loses nothing. One
-relay per schema publishes, the others stand by; one that comes back from the dead sends what was sent before, in its
-order, so that the first occurrence of each message is in the right order whatever happens.
+lead → page → batches → all acknowledged → cursor. A crash anywhere sends at most one wave twice and loses nothing.
+One relay per schema publishes, the others stand by. A former leader that wakes up sends messages again that were sent
+before, in their order, so the first occurrence of each message is always in the right order.
 """
 
 import asyncio
@@ -20,19 +20,20 @@ from messaging.relay.windows import PAGE_ROWS, OutboxPage, Position, Reader
 from messaging.rest import rest_seconds
 from messaging.transient import backoff_seconds, is_transient
 
-# Polling: at once while pages are full, and more and more slowly when nothing comes.
+# Polling: at once while pages are full, and more and more slowly while there are no messages.
 POLL_SECONDS = 0.002
 LONGEST_POLL_SECONDS = 0.05
-# So often a standby asks for the lead. A leader that dies leaves it at once, its socket being closed.
+# A standby tries to take the lead this often. A leader that dies releases it at once, because its socket closes.
 STANDBY_SECONDS = 0.25
-# While Kafka is slow the leader speaks to PostgreSQL this often; after IDLE_SESSION_SECONDS of silence it is deposed.
+# While Kafka is slow the leader sends a statement to PostgreSQL this often; after IDLE_SESSION_SECONDS of silence it
+# loses the lead.
 SPEAK_SECONDS = 3.0
 # The cursor is one row: written after each full wave, and for small ones no more often than this.
 SAVE_SECONDS = 0.05
-# Each write makes a new snapshot and so a new position; without messages that must not become a loop.
+# Each write of the cursor makes a new snapshot and so a new position; without messages that must not become a loop.
 IDLE_SAVE_SECONDS = 10.0
 BACKLOG_SECONDS = 2.0
-# A wave that Kafka does not acknowledge by then is left behind when the process ends; the cursor knows nothing of it.
+# A wave that Kafka has not acknowledged by then is abandoned when the process ends; the cursor does not include it.
 STOP_SECONDS = 10.0
 
 log = structlog.get_logger()
@@ -52,7 +53,7 @@ class Relay:
         self._reader: Reader | None = None
         self._sending: asyncio.Task[None] | None = None
         self._ahead: OutboxPage | None = None
-        # What is published and not yet in the cursor.
+        # The position that is published and not yet stored in the cursor.
         self._at: Position | None = None
         self._unsaved_rows = 0
         self._highest_id = 0
@@ -60,7 +61,7 @@ class Relay:
         self._backlog_at = 0.0
 
     async def run(self, stopped: Awaitable[object]) -> None:
-        """Publish until `stopped` is done, then end after the wave under way; raises HaltedError."""
+        """Publish until `stopped` is done, then end after the wave under way. Raises HaltedError."""
         publishing = asyncio.create_task(self._publish_on())
         waiting = asyncio.ensure_future(stopped)
         try:
@@ -76,9 +77,9 @@ class Relay:
             publishing.result()
 
     async def run_once(self) -> int:
-        """Publish one wave; how many messages it had. 0 as well while another relay leads.
+        """Publish one wave; return its number of messages, or 0 while another relay leads.
 
-        Raises what the database or Kafka raise (see is_transient), after which `let_go` comes before the next wave.
+        Raises errors of the database or Kafka (see is_transient), after which `let_go` must come before the next wave.
         """
         lead = self._lead or await self._take_lead()
         if lead is None:
@@ -87,7 +88,7 @@ class Relay:
         page = self._ahead or await self._reader.read()
         self._ahead = None
         if page.rows:
-            # With this, a crash sends no more than a page twice, even when small waves share a cursor write.
+            # So a crash sends no more than a page twice, even when small waves share a write of the cursor.
             if self._unsaved_rows + len(page.rows) > PAGE_ROWS:
                 await self._save(lead)
             await self._publish(page, self._reader)
@@ -95,14 +96,14 @@ class Relay:
             self._unsaved_rows += len(page.rows)
         self._at = page.end
         await self._save_when_due(lead)
-        await self._tell_backlog(caught_up=not page.rows)
+        await self._export_backlog(caught_up=not page.rows)
         return len(page.rows)
 
     async def let_go(self) -> None:
-        """Give up the lead and whatever is not in the cursor; the next wave starts from there."""
+        """Give up the lead and everything that is not in the cursor; the next wave starts from the cursor."""
         metrics.ACTIVE.set(0)
         if self._sending is not None:
-            # Nothing may be under way when the same rows are sent again.
+            # No batch may be under way when the same rows are sent again.
             await asyncio.wait({self._sending})
         if self._connection is not None:
             self._connection.terminate()
@@ -208,7 +209,7 @@ class Relay:
         self._unsaved_rows = 0
         self._saved_at = time.monotonic()
 
-    async def _tell_backlog(self, *, caught_up: bool) -> None:
+    async def _export_backlog(self, *, caught_up: bool) -> None:
         if caught_up:
             metrics.PENDING_ROWS.set(0)
             metrics.OLDEST_UNPUBLISHED.set(time.time())

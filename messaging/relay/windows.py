@@ -1,8 +1,9 @@
 """Reading the outbox: every row exactly once per cursor, and a key's rows in the order in which they were committed.
 
-Two snapshots bound a window: the rows that `cur` sees and `prev` does not. That set never changes again, and ordered
-by id it is right per key, because a key's ids are drawn under the lock of its row. An `id > last` cursor loses what
-commits late; an order by transaction id puts a transaction that waited for the lock before the one that it waited for.
+Two snapshots bound a window: the rows that `cur` sees and `prev` does not. This set never changes again, and in the
+order of ids it is right for each key, because a key's ids are drawn under the lock of its row. A cursor `id > last`
+loses rows that commit late; an order by transaction id puts a transaction that waited for a lock before the one that
+held it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,11 +12,11 @@ from typing import Any
 
 import asyncpg
 
-# A wave costs a query and a request to Kafka; at this size neither shows any more.
+# A wave costs a query and a request to Kafka; at this size both are negligible.
 PAGE_ROWS = 2_000
-# What a page may hold in memory, for messages near the largest size.
+# The most bytes of a page in memory, for messages near the largest size.
 PAGE_BYTES = 8_000_000
-# Windows up to here are sorted anew for each page; larger ones (catching up) are walked along the primary key.
+# Windows up to this size are sorted again for each page; larger ones (catching up) are walked along the primary key.
 SMALL_WINDOW_ROWS = 10_000
 
 Row = Mapping[str, Any]  # an asyncpg.Record
@@ -23,7 +24,7 @@ Row = Mapping[str, Any]  # an asyncpg.Record
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far the relay is: all that `prev` sees, and of the window (prev, cur) the ids up to `last_id`."""
+    """The relay's position: all rows that `prev` sees, and in the window (prev, cur) the ids up to `last_id`."""
 
     prev: str
     cur: str | None
@@ -32,7 +33,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class OutboxPage:
-    """Some rows of a window, in the order to send them; `end` is the position when all of them are published."""
+    """Some rows of a window, in the order of sending; `end` is the position when all of them are published."""
 
     rows: Sequence[Row]
     window: Position
@@ -50,13 +51,13 @@ class Reader:
         self._stride = 2 * PAGE_ROWS
 
     async def read(self) -> OutboxPage:
-        """The next page; one without rows when nothing new is committed."""
+        """Return the next page; it has no rows when nothing new is committed."""
         while True:
             resumed = self._at.cur is not None
             page = await self._read()
             if page.rows or not resumed:
                 return page
-            # A window that is read to its end says nothing of what was committed since it was opened.
+            # The end of a window says nothing about rows that were committed since it was opened.
 
     async def _read(self) -> OutboxPage:
         at = self._at
@@ -75,20 +76,20 @@ class Reader:
         return OutboxPage(rows, at, self._at)
 
     async def _sort(self, at: Position) -> tuple[Sequence[Row], bool]:
-        """A page of a small window, found by transaction id; and whether there is more."""
+        """Return a page of a small window, found by transaction id, and True when there is more."""
         rows = await self._connection.fetch(
             _SORTED, *_bounds(at), at.cur, at.last_id, PAGE_ROWS, PAGE_BYTES
         )
         return rows, _is_full(rows)
 
     async def _size_up(self, at: Position) -> None:
-        # The page was full, so look how much is left: sorting a large window for each page would be quadratic.
+        # The page is full, so count the rest: sorting a large window for each page would be quadratic.
         found = await self._connection.fetchrow(_SIZE, *_bounds(at), at.cur, at.last_id)
         if found["rows"] > SMALL_WINDOW_ROWS:
             self._walk_to = found["highest"]
 
     async def _walk(self, at: Position) -> tuple[Sequence[Row], bool]:
-        """A page of a large window, found along the primary key; and whether there is more.
+        """Return a page of a large window, found along the primary key, and True when there is more.
 
         Each query is bounded by ids, so that no plan can make it look at the whole table.
         """
@@ -100,7 +101,7 @@ class Reader:
                 _WALKED, at.prev, at.cur, low, high, PAGE_ROWS, PAGE_BYTES
             )
             full = _is_full(rows)
-            # Long stretches without rows of the window are crossed in longer and longer strides.
+            # Long ranges without rows of the window are crossed in growing steps.
             self._stride = 2 * PAGE_ROWS if full else min(self._stride * 2, 1_000_000)
             if rows:
                 return rows, full or high < self._walk_to
@@ -113,17 +114,18 @@ def _is_full(rows: Sequence[Row]) -> bool:
 
 
 def _bounds(at: Position) -> tuple[str, str, list[str]]:
-    """Of the window: the first transaction id after prev, the first after cur, and those that ran while prev was taken.
+    """Return the first transaction id after prev, the first after cur, and the ids that were running when prev was
+    taken.
 
-    The window is what of them cur sees. Told apart like this, a transaction that runs for hours costs a probe of the
-    index; from prev's xmin on, everything since it began would be looked at again and again.
+    The window is the part of them that cur sees. Kept apart like this, a transaction that runs for hours costs one
+    probe of the index; a range from prev's xmin would read all rows since its begin again and again.
     """
     assert at.cur is not None
     _, after_prev, running = at.prev.split(":")
     return after_prev, at.cur.split(":")[1], running.split(",") if running else []
 
 
-# Values come in as text: asyncpg knows neither xid8 nor pg_snapshot.
+# Values are passed as text: asyncpg knows neither xid8 nor pg_snapshot.
 _IN_WINDOW = """
     (xid >= $1::text::xid8 AND xid < $2::text::xid8 OR xid = ANY($3::text[]::xid8[]))
     AND pg_visible_in_snapshot(xid, $4::text::pg_snapshot) AND id > $5
@@ -141,7 +143,7 @@ _PAGE = """
     WHERE running - bytes < {most}
 """
 
-# `id + 0`: an order that the primary key could serve would tempt the planner to read the table from its start.
+# `id + 0`: with an order that the primary key can serve, the planner would read the table from its start.
 _SORTED = _PAGE.format(where=_IN_WINDOW, order="id + 0", rows="$6", most="$7")
 
 _WALKED = _PAGE.format(

@@ -1,7 +1,7 @@
-"""The auditor: proves the invariants again, that money, proof and state agree. It only reads, and marks what it judged.
+"""The auditor: proves that money, receipts and states agree. It reads, and writes only which seals it has judged.
 
-Each invariant is SQL over the raw tables of every room: a witness doesn't take a room's word for what is in its tables.
-names.py lists them; made.py judges what was made in a span of time, standing.py what stands now.
+An invariant is SQL over the tables of all rooms: a witness reads the rows themselves and trusts no room's functions.
+names.py lists the invariants; by_span.py judges rows of a span of time, current.py the present state.
 """
 
 from services.billing.audit.audit import (

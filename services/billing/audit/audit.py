@@ -1,10 +1,11 @@
-"""Audit: prove the invariants again. Run every few minutes in production, and after tests.
+"""Audit: prove the invariants from the rows. The timer runs it every five minutes; an operator runs `meterhall
+audit`.
 
-A violation is a page at once: it means that money, proof and state disagree.
+A violation means that money, proof and state disagree, and somebody has to be woken.
 
-The timer's audit judges what is not sealed yet and what was sealed since the last one, whatever the size of the ledger,
-and each time some of the older seals once more, so that each is judged again within a week (decision 13). An operator's
-audit reads everything.
+The timer's audit judges rows that are not sealed yet and rows that were sealed since the last audit, whatever the
+size of the ledger. Each time it also judges some older seals again, so that each has its turn within a week (decision
+13). The operator's audit reads everything.
 """
 
 import asyncio
@@ -19,29 +20,29 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.billing import ledger
-from services.billing.audit.made import DUE_AFTER, MADE
-from services.billing.audit.names import NAMES, SEALS
+from services.billing.audit.by_span import BY_SPAN, DUE_AFTER
+from services.billing.audit.current import BALANCES, BUCKETS, CURRENT
+from services.billing.audit.names import MEANINGS, SEALS
 from services.billing.audit.span import ALWAYS, END, Checks, Span, of_a_span, of_everything
-from services.billing.audit.standing import BALANCES, BUCKETS, STANDING
 
 AUDIT_SECONDS = 300.0
 # Each sealed span is judged again within this time.
 ROUND = timedelta(days=7)
-# A statement may take seconds on a large ledger: after each the job rests for so many times as long, so that payments
-# which had to wait catch up.
+# A statement may take seconds on a large ledger. After each, the job rests for this many times as long, so that
+# payments which had to wait catch up.
 REST = 9.0
-# So many new seals are judged at once; there are more after a past was sealed.
+# The most new seals that one audit judges. There are more after an upgrade, when the past is sealed.
 MOST_NEW = 60
 
 VIOLATIONS = Gauge(
     "invariant_violations",
-    "What the last audit found against each invariant, in what is sealed and in what is not yet.",
+    "Violations that the last audit found, by invariant, in sealed rows and in rows that are not sealed yet.",
     ["id", "of"],
 )
-IDS = [*dict.fromkeys([*STANDING, *MADE])]
-_EVERYTHING = [of_everything(each) for each in (STANDING, BALANCES, MADE)]
-_UNSEALED = [of_a_span(each) for each in (STANDING, BUCKETS, MADE)]
-_SEALED = [of_a_span(MADE)]
+IDS = [*dict.fromkeys([*CURRENT, *BY_SPAN])]
+_EVERYTHING = [of_everything(each) for each in (CURRENT, BALANCES, BY_SPAN)]
+_UNSEALED = [of_a_span(each) for each in (CURRENT, BUCKETS, BY_SPAN)]
+_SEALED = [of_a_span(BY_SPAN)]
 _TO_JUDGE = text("""
     SELECT since, until FROM seals WHERE faults > 0
     UNION
@@ -63,20 +64,20 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """Something that must not be: against which invariant, what it is about, and what was found."""
+    """A violation: the invariant's name, the row that violates it, and the contradiction in words."""
 
     invariant: str
     subject: str
     what: str
 
     @property
-    def name(self) -> str:
-        """The invariant in words."""
-        return NAMES[self.invariant]
+    def meaning(self) -> str:
+        """The invariant as a sentence."""
+        return MEANINGS[self.invariant]
 
 
 async def audit(connection: AsyncConnection) -> list[Violation]:
-    """Every violation that this connection sees, up to 1,000 for each statement."""
+    """Return every violation that this connection sees, up to 1,000 for each statement."""
     found = []
     for id, check in _all(_EVERYTHING):
         found += await _violations(connection, id, check, ALWAYS)
@@ -84,7 +85,7 @@ async def audit(connection: AsyncConnection) -> list[Violation]:
 
 
 async def audit_database(engine: AsyncEngine, *, unsealed: bool = False) -> list[Violation]:
-    """Audit while others write, read only: everything, or what is not sealed. Takes a processor while it reads."""
+    """Audit everything, or only what is not sealed, while others write. Read only; keeps one processor busy."""
     if unsealed:
         return [each async for _, found in _judge(engine, _UNSEALED, None, 0.0) for each in found]
     found = [each async for _, some in _judge(engine, _EVERYTHING, ALWAYS, 0.0) for each in some]
@@ -93,15 +94,17 @@ async def audit_database(engine: AsyncEngine, *, unsealed: bool = False) -> list
 
 
 async def audit_job(engine: AsyncEngine, rest: float = REST) -> int:
-    """The timer's job: audit, and tell metrics and log. Always 0, so that it is not run again at once.
+    """The timer's job: audit, set the metrics and log violations.
+
+    Returns 0, so that the timer does not run it again at once.
 
     It takes at most a tenth of one processor.
     """
     of_unsealed = dict.fromkeys(IDS, 0)
     async for id, found in _judge(engine, _UNSEALED, None, rest):
         of_unsealed[id] += _log(found)
-    _tell("unsealed", of_unsealed)
-    of_sealed = dict.fromkeys([*MADE, SEALS], 0)
+    _set_metrics("unsealed", of_unsealed)
+    of_sealed = dict.fromkeys([*BY_SPAN, SEALS], 0)
     spans, began = await _to_judge(engine)
     for span in spans:
         faults = dict.fromkeys(of_sealed, 0)
@@ -112,24 +115,24 @@ async def audit_job(engine: AsyncEngine, rest: float = REST) -> int:
             about = {"faults": sum(faults.values()), "began": began, **span._asdict()}
             await connection.execute(_JUDGED, about)
         of_sealed = {id: count + faults[id] for id, count in of_sealed.items()}
-    _tell("sealed", of_sealed)
+    _set_metrics("sealed", of_sealed)
     return 0
 
 
 async def _to_judge(engine: AsyncEngine) -> tuple[list[Span], datetime]:
-    # The spans that are new, those whose promises have become due since they were judged, those that were judged
-    # longest ago, and those with faults, so that an alarm lasts as long as its reason does. And the database's time.
-    asked = {
+    # New spans, spans whose promises have become due since they were judged, those that were judged longest ago, and
+    # those with faults, so that an alarm lasts as long as its reason. Returned with the database's time.
+    parameters = {
         "share": AUDIT_SECONDS / ROUND.total_seconds(),
         "most": MOST_NEW,
         "due_after": DUE_AFTER,
     }
     async with engine.connect() as connection:
         now = (await connection.execute(text("SELECT now()"))).scalar_one()
-        rows = (await connection.execute(_TO_JUDGE, asked)).all()
+        rows = (await connection.execute(_TO_JUDGE, parameters)).all()
     spans: list[Span] = []
     for since, until in rows:
-        # One after the other is one span.
+        # Adjacent spans are judged as one.
         begins = spans.pop().since if spans and spans[-1].until == since else since
         spans.append(Span(begins, until))
     return spans, now
@@ -138,10 +141,10 @@ async def _to_judge(engine: AsyncEngine) -> tuple[list[Span], datetime]:
 async def _judge(
     engine: AsyncEngine, checks: Sequence[Checks], span: Span | None, rest: float
 ) -> AsyncIterator[tuple[str, list[Violation]]]:
-    # Without a span: what is not sealed. Each statement sees a snapshot of its own: one for all of them would be held
-    # for minutes on a large ledger, and so long no old version of a biller's balance, which every batch updates, could
-    # be cleared away: payments would wade through them. And one processor is enough, for payments can't wait and the
-    # audit can.
+    # Without a span: what is not sealed. Each statement has its own snapshot. One snapshot for all would be held for
+    # minutes on a large ledger, and for so long PostgreSQL could not clear away old versions of a biller's balance,
+    # which every batch updates: payments would become slow. One processor is enough, because the audit can wait and
+    # payments cannot.
     for id, check in _all(checks):
         began = time.monotonic()
         async with engine.connect() as connection:
@@ -149,9 +152,9 @@ async def _judge(
                 postgresql_readonly=True, isolation_level="REPEATABLE READ"
             )
             await connection.execute(text("SET LOCAL max_parallel_workers_per_gather = 0"))
-            # What is found in a span depends on the span, so a plan is of no use for another one.
+            # The number of rows depends on the span, so the plan for one span is wrong for another.
             await connection.execute(text("SET LOCAL plan_cache_mode = force_custom_plan"))
-            # In the snapshot of the statement, because what is sealed and what is not has to be all there is.
+            # Read in the statement's snapshot: sealed and unsealed rows together must be all rows.
             sealed = await ledger.sealed_until(connection) if span is None else None
             found = await _violations(
                 connection, id, check, span or Span(sealed or ALWAYS.since, END)
@@ -172,7 +175,6 @@ async def _violations(
 
 
 async def _broken_seals(connection: AsyncConnection, span: Span) -> list[Violation]:
-    # No sealed transfer was changed, added or taken away.
     return [
         Violation(
             SEALS, f"{each.seal.since.isoformat()} to {each.seal.until.isoformat()}", each.what
@@ -186,13 +188,13 @@ def _log(found: Sequence[Violation]) -> int:
         log.error(
             "invariant_violated",
             invariant=each.invariant,
-            name=each.name,
+            meaning=each.meaning,
             subject=each.subject,
             what=each.what,
         )
     return len(found)
 
 
-def _tell(of: str, faults: dict[str, int]) -> None:
+def _set_metrics(of: str, faults: dict[str, int]) -> None:
     for id, count in faults.items():
         VIOLATIONS.labels(id, of).set(count)

@@ -1,24 +1,24 @@
-"""The invariants that the auditor proves: a number for alarms and decisions, a name in words for people.
+"""The invariants that the auditor proves: a name for alarms, commands and documents, and its meaning in a sentence.
 
-The numbers that are not here need no statement of the auditor's. I6 and I10 (the PSP's and the billers' books agree
-with ours) are reconciliation; I12 (an effect happens once) holds by natural keys; I14 and I15 come with adjustments.
+That the PSP's and the billers' books agree with ours is not here: reconciliation compares them.
 """
 
 # Proven by the ledger, from the digests of its seals.
-SEALS = "I16"
+SEALS = "sealed_transfers_unchanged"
 
-NAMES = {
-    "I1": "each transfer balances",
-    "I2": "all balances of a currency sum to zero",
-    "I3": "no wallet is overdrawn",
-    "I4": "a balance is what its transfers and holds add up to",
-    "I5": "a payment's state says what its money did",
-    "I7": "refunds never exceed the capture",
-    "I8": "a receipt if and only if the money was taken",
-    "I9": "at most one live payment per bill",
-    "I11": "events are numbered without gap and published in time",
-    "I13": "whatever is open has an errand or a case",
-    SEALS: "what is sealed never changes",
-    "promises": "what the HTTP door promised is accepted or has failed",
-    "orphans": "no row points at nothing",
+MEANINGS = {
+    "transfers_balance": "each transfer has one amount and one currency on both sides",
+    "balances_sum_to_zero": "all balances of a currency sum to zero",
+    "no_wallet_overdrawn": "no wallet is overdrawn",
+    "balances_match_transfers": "a balance is the sum of its transfers, a held amount the sum of its holds",
+    "state_matches_money": "a payment's state says what happened to its money",
+    "refunds_within_capture": "refunds never exceed the captured amount",
+    "receipt_for_money_taken": "a payment has a receipt if and only if its money was taken",
+    "one_live_payment_per_bill": "a bill has at most one live payment",
+    "events_numbered_without_gap": "the events of an aggregate are numbered without gap or repeat",
+    "events_published_in_time": "every event is published within a minute",
+    "open_work_is_followed_up": "everything that is open has an errand or a case",
+    SEALS: "no sealed transfer was changed, added or taken away",
+    "promises_are_kept": "each promise of the HTTP door was accepted as promised or has failed",
+    "no_orphan_rows": "no row refers to a row that does not exist",
 }

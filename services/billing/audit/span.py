@@ -1,6 +1,6 @@
-"""The names in braces of made.py and standing.py: the rows of a span of time, or all of them.
+"""The names in braces of by_span.py and current.py: the rows of a span of time, or all rows.
 
-A span is `:since` to just before `:until`, by the database's clock at the begin of the transaction that made the row.
+A span is `:since` to just before `:until`, by the time at which the row's transaction began (the database's clock).
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from sqlalchemy import TextClause, text
 
-# Enough to see what is wrong; when everything is, nobody reads a million rows.
+# Enough to see the fault; nobody reads a million rows.
 MOST_PER_STATEMENT = 1_000
 
 _IN_SPAN = "{} >= CAST(:since AS timestamptz) AND {} < CAST(:until AS timestamptz)"
@@ -20,12 +20,12 @@ _OF_SPAN = {
 }
 _OF_SPAN |= {
     "made": f"(SELECT * FROM payments WHERE {_MADE})",  # noqa: S608
-    # Made in the span, or refunded in it.
+    # Written in the span, or refunded in it.
     "payments": f"""(SELECT * FROM payments WHERE {_MADE}
         UNION ALL SELECT * FROM payments WHERE created_at < CAST(:since AS timestamptz)
             AND id IN (SELECT payment_id FROM refunds WHERE {_MADE}))""",  # noqa: S608
     "receipts": f"(SELECT * FROM receipts WHERE {_IN_SPAN.format('issued_at', 'issued_at')})",  # noqa: S608
-    # Of the payments that were made in the span: each is issued at the moment in which its payment is finished.
+    # Receipts of the payments written in the span: a receipt is issued at the moment in which its payment finishes.
     "their_receipts": f"""(SELECT * FROM receipts
         WHERE issued_at >= (SELECT min(finished_at) FROM payments WHERE {_MADE})
         AND issued_at <= (SELECT max(finished_at) FROM payments WHERE {_MADE}))""",  # noqa: S608

@@ -141,7 +141,7 @@ class Lookups:
         deaths = {
             "ids": [each.key_id for each in dead],
             "commands": [each.message_id for each in dead],
-            "reasons": [each.told_reason for each in dead],
+            "reasons": [each.public_reason for each in dead],
         }
         found = await connection.execute(_PROMISED, deaths)
         reasons: dict[UUID, str] = {row.id: row.reason for row in found}

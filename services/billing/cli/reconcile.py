@@ -91,12 +91,14 @@ def audit(
         table(
             "Violated invariants",
             ("invariant", "subject", "what"),
-            ((f"{each.invariant} {each.name}", each.subject, each.what) for each in found),
+            ((f"{each.invariant}: {each.meaning}", each.subject, each.what) for each in found),
         )
     else:
         print(f"Every invariant holds{' for what is not sealed' if unsealed else ''}.")
     if found:
-        fail(f"{len(found)} violations: money, proof and state disagree. Have them looked at now.")
+        fail(
+            f"{len(found)} violations: money, receipts and states disagree. Stop and find the cause now."
+        )
 
 
 @statements.command("import")

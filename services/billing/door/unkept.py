@@ -134,7 +134,7 @@ def _deaths(dead: Dead) -> list[_Death]:
         return []
     # A payment and a top-up are the key of their command; a refund is named in it.
     ids = (dead.key_id, _refund_in(dead.record.value))
-    return [_Death(id, command_id, dead.told_reason) for id in ids if id]
+    return [_Death(id, command_id, dead.public_reason) for id in ids if id]
 
 
 def _refund_in(value: bytes | None) -> UUID | None:

@@ -1,4 +1,4 @@
-"""What the PSP tells of something that has ended here: looked at, let go or given back, and booked once."""
+"""Reports of the PSP about a payment, refund or top-up that has ended here: verified, undone, and booked once."""
 
 from functools import partial
 
@@ -16,7 +16,7 @@ __all__ = ["KINDS", "key_of", "note_failed_refund", "note_money", "register"]
 
 
 def register(engine: AsyncEngine, psp: Psp, connectors: Connectors, desk: Desk) -> None:
-    """Have the desk ask about what has ended."""
+    """Have the desk work on errands about late reports."""
     for kind, name in KINDS.items():
         trade.register(
             desk, engine, name, partial(read, kind), LateLegs(psp, connectors).run, record_late

@@ -1,8 +1,8 @@
-"""Ask about something that the PSP told of after its end: look at the intent, let it go or give it back; or find the
-refund that is said to have failed.
+"""The external calls about a late report: retrieve the intent, then void it or give the money back; or find the refund
+that is reported to have failed.
 
-What is only held is let go, and nobody needs to know. What was taken goes back, and a person sees a case; its note says
-what the biller has of a payment that had reached it.
+Money that is only held is released without a case. Money that was taken goes back, with a case; its note says whether
+the biller has marked the bill.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,7 +18,7 @@ from services.billing.bills.connectors import (
 )
 from services.billing.institutions import PSP, of_biller
 from services.billing.late.model import LateProgress
-from services.billing.late.note import LateWord
+from services.billing.late.note import LateReport
 from services.billing.outside.ask import ask
 from services.billing.outside.give_back import GiveBack, Stuck
 from services.billing.psp import (
@@ -34,11 +34,11 @@ from services.billing.psp import (
 )
 from services.billing.subject import Kind
 
-_NOT_ASKED = "; the biller could not be asked whether it has marked the bill: ask it"
+_NOT_ASKED = "; the biller could not be queried: ask it whether it has marked the bill"
 
 
 class LateLegs:
-    """The outside calls about what has ended. Made once per process."""
+    """The external calls about late reports. One per process."""
 
     def __init__(self, psp: Psp, connectors: Connectors) -> None:
         self._psp = psp
@@ -52,8 +52,8 @@ class LateLegs:
             "find": self._find,
         }
 
-    async def run(self, word: LateWord, turn: Turn) -> LateProgress:
-        """Take it as far as it goes now."""
+    async def run(self, word: LateReport, turn: Turn) -> LateProgress:
+        """Run the legs as far as they go now; return the progress."""
         progress = LateProgress(word, turn)
         leg: str | None = turn.leg
         while leg and await turn.begin(
@@ -61,7 +61,7 @@ class LateLegs:
         ):
             leg = await self._steps[leg](progress)
         if leg == "query":
-            # The money is back, and that the biller has no place for us is no reason to wait.
+            # The money is back. That the biller has no free place is no reason to wait.
             progress.add(_NOT_ASKED)
         return progress
 
@@ -102,13 +102,15 @@ class LateLegs:
         return None
 
     async def _after_refused_void(self, progress: LateProgress, code: str, text: str) -> str | None:
-        # It may have been captured meanwhile; only money that is still held is one for a person.
+        # The money may have been captured meanwhile; only if it is still held a person has to look.
         leg = await self._look(progress)
         if leg != "void":
             return leg
         intent_id = progress.word.ended.intent_id
-        note = f"the PSP holds money under {intent_id} and will not void it: {code} {text}"
-        progress.end("late_word", f"{note}. The hold ends by itself; see that it does")
+        note = f"the PSP holds money under {intent_id} and refuses to void it: {code} {text}"
+        progress.end(
+            "late_word", f"{note}. The hold expires by itself: check at the PSP that it does"
+        )
         return None
 
     async def _refund(self, progress: LateProgress) -> str | None:
@@ -122,18 +124,18 @@ class LateLegs:
             word.ended.currency,
             look_first=True,
         )
-        said = (
+        happened = (
             f"the PSP took the money under {word.ended.intent_id} after this {word.subject.kind.label} had ended"
             f" ({word.ended.how})"
         )
         match found:
             case Refunded(psp_refund_id):
                 progress.psp_refund_id = psp_refund_id
-                progress.end("late_success", f"{said}; given back as {psp_refund_id}")
+                progress.end("late_success", f"{happened}; given back as {psp_refund_id}")
             case Stuck(code, text):
                 progress.taken = True
                 owed = "it is owed to the payer (suspense:late-captures): pay it another way"
-                note = f"{said}, and will not give it back: {code} {text}; {owed}"
+                note = f"{happened}, and refuses to give it back: {code} {text}; {owed}"
                 progress.end("late_success", note)
             case _:
                 return None
@@ -171,13 +173,13 @@ class LateLegs:
                 progress.end()
             case None:
                 note = f"it had succeeded, and the PSP has no such refund of {word.ended.intent_id}"
-                progress.end("late_word", f"{note}: see what the PSP did with the money")
+                progress.end("late_word", f"{note}: ask the PSP what it did with the money")
             case Unknown():
                 turn.unknown()
         return None
 
 
-def _mismatch(word: LateWord, found: Intent, why: str) -> str:
+def _mismatch(word: LateReport, found: Intent, why: str) -> str:
     return (
         f"the PSP holds or has money under {word.ended.intent_id} ({found.status}) after this"
         f" {word.subject.kind.label} had ended ({word.ended.how}), and it does not agree with ours: {why}. See it at"
@@ -185,7 +187,7 @@ def _mismatch(word: LateWord, found: Intent, why: str) -> str:
     )
 
 
-def _failed_late(word: LateWord, code: str, text: str) -> str:
+def _failed_late(word: LateReport, code: str, text: str) -> str:
     note = (
         f"the PSP gave the money back, and that failed later: {code} {text}. It is booked and owed to the payer"
         " (suspense:failed-refunds)"

@@ -1,11 +1,11 @@
-"""What was found about something that the PSP told of after its end, and what follows for the books."""
+"""The progress of a late report, and the transfers that follow from it."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from errands import Turn
 from services.billing import ledger
-from services.billing.late.note import LateWord
+from services.billing.late.note import LateReport
 from services.billing.outside.cases import NewCase
 from services.billing.outside.model import Call, in_words
 from services.billing.subject import Kind, Subject
@@ -13,12 +13,12 @@ from services.billing.subject import Kind, Subject
 
 @dataclass(slots=True)
 class LateProgress:
-    """How far it came. `taken`: the PSP has the payer's money. `came_back`: what it gave back has failed.
+    """The progress. `taken`: the PSP has the payer's money. `came_back`: the PSP's refund has failed.
 
-    `over`: nothing is left to ask.
+    `over`: no call is left to make.
     """
 
-    word: LateWord
+    word: LateReport
     turn: Turn
     taken: bool = False
     psp_refund_id: str | None = None
@@ -29,7 +29,7 @@ class LateProgress:
 
     @property
     def subject(self) -> Subject:
-        """What has ended, as calls and cases name it."""
+        """The payment, refund or top-up, as external calls and cases refer to it."""
         return self.word.subject
 
     def learnt(self) -> str:
@@ -39,17 +39,17 @@ class LateProgress:
         return in_words(state, None, self.turn, **ids)
 
     def end(self, kind: str = "", note: str = "") -> None:
-        """Nothing is left to ask; with a kind and a note a person has to see it."""
+        """Finish; with a kind and a note, open a case."""
         self.over = True
         self.case = NewCase(self.subject, kind, note) if kind else None
 
-    def add(self, said: str) -> None:
-        """Say more in the note of the case."""
+    def add(self, text: str) -> None:
+        """Append to the note of the case."""
         assert self.case is not None
-        self.case = self.case._replace(note=self.case.note + said)
+        self.case = self.case._replace(note=self.case.note + text)
 
     def transfers(self, now: datetime) -> list[ledger.Transfer]:
-        """What is certain, whether it is booked already or not."""
+        """Return the transfers that are certain, whether they are booked already or not."""
         word, found = self.word, list[ledger.Transfer]()
         given_back = word.ended.transfer_id
         if word.subject.kind != Kind.REFUND:

@@ -1,7 +1,7 @@
-"""What the PSP tells of something that has ended here: the errand that a webhook writes.
+"""Errands for late reports: a webhook of the PSP about a payment, refund or top-up that has ended here writes one.
 
-A webhook is a hint. Money that it says is held or taken is looked at; a refund that it says has failed is looked for.
-The errands have kinds of their own, for nothing else may be under way about what has ended.
+A webhook is only a hint. When it reports money as held or taken, the intent is retrieved; when it reports a refund as
+failed, the refund is looked up. These errands have kinds of their own, because an ended row has no other errand.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,20 +41,22 @@ _READ_ENDED = {
 
 
 @dataclass(frozen=True, slots=True)
-class LateWord:
-    """Something that has ended, of which the PSP has told since, with the errand to ask about it."""
+class LateReport:
+    """A row that has ended and about which the PSP has reported something since, with its errand."""
 
     ended: Ended
     errand: Errand
 
     @property
     def subject(self) -> Subject:
-        """What has ended, as calls and cases name it."""
+        """The payment, refund or top-up, as external calls and cases refer to it."""
         return self.ended.subject
 
 
 async def note_money(connection: AsyncConnection, subject: Subject, intent_id: str) -> None:
-    """The PSP says that it holds or has money of a payment or top-up: if that has ended without, have it looked at."""
+    """Handle a report that the PSP holds or has money: if the row has ended without money, add an errand to verify
+    it.
+    """
     kept = await _ROWS[subject.kind].keep_intent(connection, subject.id, intent_id)
     if kept is None or await _is_booked(connection, kept.transfer_id, "late_capture"):
         return
@@ -62,21 +64,21 @@ async def note_money(connection: AsyncConnection, subject: Subject, intent_id: s
         await _add(connection, subject, "look")
         return
     note = (
-        f"the PSP says that it holds or has money under {intent_id}, and the {subject.kind.label} has ended under"
-        f" {kept.intent_id}: see both at the PSP, and give back what was taken"
+        f"the PSP reports money under {intent_id}, but the {subject.kind.label} has ended under {kept.intent_id}:"
+        " compare both at the PSP, and give back what was taken"
     )
     await open_cases(connection, [NewCase(subject, "late_word", note)])
 
 
 async def note_failed_refund(connection: AsyncConnection, subject: Subject) -> None:
-    """The PSP says that what it gave back for this subject has failed: if it had succeeded here, have it looked for."""
+    """Handle a report that a refund has failed: if it had succeeded here, add an errand to verify it."""
     transfer_id = await _LOCK[subject.kind](connection, subject.id)
     if transfer_id is None or await _is_booked(
         connection, ledger.refund_returned_id(subject), "refund_returned"
     ):
         return
     if subject.kind == Kind.REFUND:
-        # What went to the wallet is not with the PSP.
+        # A refund to the wallet is not at the PSP.
         if await _is_booked(connection, transfer_id, "refund"):
             await _add(connection, subject, "find")
         return
@@ -86,16 +88,16 @@ async def note_failed_refund(connection: AsyncConnection, subject: Subject) -> N
 
 async def read(
     kind: Kind, connection: AsyncConnection, claimed: Sequence[Errand]
-) -> list[LateWord]:
-    """What these errands are about; the errand of what has not ended so goes."""
+) -> list[LateReport]:
+    """Return the subjects of these errands; an errand whose subject has not ended like this is deleted."""
     found = {each.subject: each for each in claimed}
     ended = await _READ_ENDED[kind](connection, list(found))
     await errands.end_all_but(connection, claimed, {each.subject.id for each in ended})
-    return [LateWord(each, found[each.subject.id]) for each in ended]
+    return [LateReport(each, found[each.subject.id]) for each in ended]
 
 
 def key_of(subject: Subject) -> Key:
-    """The errand about what the PSP told late of this subject."""
+    """Return the key of the errand about late reports on this subject."""
     return KINDS[subject.kind], subject.id
 
 

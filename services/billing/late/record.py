@@ -1,4 +1,4 @@
-"""Record what was found about things that the PSP told of after their end: what is certain is booked, once."""
+"""Record the results of late reports: transfers that are certain are booked, once."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from services.billing.refunds import ended as refunds
 from services.billing.subject import Kind
 from services.billing.top_ups import ended as top_ups
 
-# In the order in which everybody locks them.
+# In the order in which every transaction locks them.
 _LOCKS = {
     Kind.PAYMENT: payments.LOCK,
     Kind.REFUND: refunds.LOCK,
@@ -25,9 +25,9 @@ _LOCKS = {
 
 
 async def record_late(connection: AsyncConnection, results: Sequence[LateProgress]) -> int:
-    """Record these results in the caller's transaction; how many of them count.
+    """Record these results in the caller's transaction; return how many of them count.
 
-    Only a result of the last claim counts: whoever has claimed since finds the same at the PSP.
+    Only a result of the latest claim counts; the process that has claimed since finds the same at the PSP.
     """
     await record_calls(connection, results)
     for kind, statement in _LOCKS.items():
@@ -53,7 +53,7 @@ async def _book(connection: AsyncConnection, results: Sequence[LateProgress]) ->
     now = datetime.now(UTC)
     wanted = {transfer.id: transfer for each in results for transfer in each.transfers(now)}
     booked = await ledger.booked(connection, wanted.keys())
-    # Of another kind under the same id: that is no repetition, and the ledger refuses it.
+    # A transfer of another kind under the same id is no repetition: the ledger refuses it.
     missing = [each for each in wanted.values() if booked.get(each.id) != each.kind]
     if missing:
         await ledger.post(connection, missing)

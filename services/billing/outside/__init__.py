@@ -1,1 +1,1 @@
-"""What payments, refunds, top-ups and late news have in common when somebody outside is asked."""
+"""External calls: the parts that payments, refunds, top-ups and late results share."""

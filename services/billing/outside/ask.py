@@ -1,8 +1,8 @@
-"""Ask somebody outside, and believe only what can be believed. No transaction is open here.
+"""Calls to the PSP and to billers, and what their responses prove. No transaction is open here.
 
-Every call carries a key made from our own id, so a call that is repeated by anyone does nothing twice. What is not
-answered is asked again, never taken for a refusal; and a refusal after a call that was not answered proves nothing
-until a query says so after the longest time in which that call may still take effect.
+Every call carries a key derived from our own id, so repeating it changes nothing. A call without a response is repeated
+and never taken for a refusal. A refusal after such a call proves nothing either, until a query confirms it after the
+longest time in which the earlier call may still take effect.
 """
 
 import asyncio
@@ -42,28 +42,28 @@ ChargeOutcome = Authorized | ActionRequired | Captured | Voided | Declined | Unk
 
 # The PSP may forget a key after 24 h and would then take a repeated call for a new one (Stripe's idempotent requests).
 KEY_LIFETIME = timedelta(hours=23)
-# A charge that was never made is asked for anew, with a new key, for as long as a payer may wait for it.
+# A charge that the PSP never made is requested again with a new key, for as long as a payer may wait for it.
 CHARGE_WINDOW = timedelta(minutes=10)
-# A charge is asked for within the lifetime of its keys, and may take effect a little later.
+# A charge is requested within the lifetime of its keys, and may take effect a little later.
 LONGEST_SPAN = timedelta(hours=24)
 # How long a payer may take to confirm at the PSP's page before we take the offer back.
 ACTION_WINDOW = timedelta(minutes=30)
-# Trouble on the way to the PSP, as `Unknown.why` begins; whatever else is unknown was an answer.
+# How `Unknown.why` begins when the network failed on the way to the PSP; every other unknown was a response.
 _SILENT = ("no_answer", "connection", "status")
 
 
 @dataclass(frozen=True, slots=True)
 class NotYet:
-    """A call that was not answered may still take effect, so what was answered now proves nothing yet."""
+    """An earlier call without a response may still take effect, so the response of this one proves nothing yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class NeverCharged:
-    """The call is over, and the PSP has no such charge: it may be asked for with a new key."""
+    """The call is over and the PSP has no such charge: it may be requested with a new key."""
 
 
 async def ask(calls: list[Call], turn: Turn, leg: str, call: Awaitable[AnswerT]) -> AnswerT:
-    """Await an outside call, note it in `calls`, and tell the institution's breaker whether it was answered."""
+    """Await an external call, append it to `calls`, and report to the institution's breaker whether it was answered."""
     started_at, began = datetime.now(UTC), time.monotonic()
     answer = await call
     outcome = "NotFound" if answer is None else type(answer).__name__
@@ -82,14 +82,14 @@ async def charge_or_find(  # noqa: PLR0917
     turn: Turn,
     created_at: datetime,
 ) -> ChargeOutcome | NeverCharged:
-    """What became of the charge: as the PSP keeps it, or of asking for it now, with the same key as before."""
+    """Return the outcome of the charge: as the PSP has it, or of requesting it now, with the same key as before."""
     if intent_id:
         return await look(psp, charge, intent_id)
     now = turn.errand.claimed_at
     if now - created_at <= KEY_LIFETIME:
         outcome = await call(charge)
         if isinstance(outcome, Authorized | Captured | ActionRequired) and turn.maybe_sent:
-            # It may be the first answer, which the PSP kept; the intent says how it stands now.
+            # This may be the first response, replayed by the PSP; the intent has the present state.
             return await look(psp, charge, outcome.intent_id)
         if not (isinstance(outcome, Unknown) and outcome.over):
             return outcome
@@ -97,7 +97,7 @@ async def charge_or_find(  # noqa: PLR0917
         return Unknown(
             "not_yet: the key is too old to ask again, and the last call may take effect"
         )
-    # The PSP keeps an error under the key, or has forgotten the key. Its list tells what was charged.
+    # The PSP stores an error under the key, or has forgotten the key. Its list shows what was charged.
     try:
         async with asyncio.timeout(turn.seconds_left):
             return await _find(psp, charge, created_at, now)
@@ -110,31 +110,34 @@ async def _find(
 ) -> ChargeOutcome | NeverCharged:
     found = await psp.find(charge, created_at, min(now, created_at + LONGEST_SPAN))
     if found is not None:
-        return _believed(found, charge)
+        return _verified_outcome(found, charge)
     if now - created_at > CHARGE_WINDOW:
         return Declined(None, "never_charged", "the PSP knows of no such charge")
     return NeverCharged()
 
 
 async def look(psp: Psp, charge: Charge, intent_id: str) -> ChargeOutcome:
-    """What became of this intent, which must be our charge's."""
-    return _believed(await psp.retrieve(intent_id), charge)
+    """Return the outcome of this intent. Unknown when the intent is not our charge's."""
+    return _verified_outcome(await psp.retrieve(intent_id), charge)
 
 
 async def take_mark_back(
     calls: list[Call], turn: Turn, connector: Connector, application: Application
 ) -> Unapplied | BillerRefused | BillerUnknown | NotYet:
-    """Have the biller mark the bill unpaid. It also blocks a late apply, so it is asked for even when none is known."""
+    """Have the biller mark the bill unpaid.
+
+    This also blocks a late apply, so it is done even when no apply is known.
+    """
     answer = await ask(calls, turn, "unapply", connector.unapply(application))
     if not isinstance(answer, BillerRefused):
         return answer
-    # A biller may refuse because there is nothing to take back (any more); only what it says of the serial counts.
+    # A biller may refuse because it has no mark to take back; only its response to a query of the serial counts.
     found = await ask(calls, turn, "unapply", connector.query(application))
     match found:
         case Unapplied() | BillerUnknown():
             return found
         case NotApplied() | Applied() if not turn.quiet:
-            # A former apply or unapply may still come.
+            # An earlier apply or unapply may still take effect.
             return NotYet()
         case NotApplied():
             return Unapplied()
@@ -142,7 +145,7 @@ async def take_mark_back(
             return answer
 
 
-def _believed(found: Intent | Unknown, charge: Charge) -> ChargeOutcome:
+def _verified_outcome(found: Intent | Unknown, charge: Charge) -> ChargeOutcome:
     if isinstance(found, Unknown):
         return found
     return found.outcome_for(charge.subject, charge.amount_minor, charge.currency)

@@ -1,7 +1,7 @@
-"""What waits for an institution and was never sent does not wait for ever.
+"""End payments and top-ups that have waited too long for a place and for which no call was ever sent.
 
-After ten minutes, or when its owner says that it is over, it ends as `institution_busy`. What may have been sent is
-never given up by a clock.
+After ten minutes, or when the bill is over, they end as `institution_busy`. A payment for which a call may have been
+sent never ends by a clock.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -13,21 +13,22 @@ import errands
 from services.billing import institutions
 from services.billing.subject import Kind
 
-# A payer who looks at the phone has given up long before.
+# A payer who looks at the phone has stopped waiting long before.
 PATIENCE_SECONDS = 600.0
 REASON = "institution_busy"
 
-# Of these ids, of which the second list has waited too long: those that are over, and whether the PSP holds their
-# money. They are locked.
+# Locks those of these ids that are over (the ids of the second list have waited too long), and returns whether the PSP
+# holds their money.
 Over = Callable[[AsyncConnection, Sequence[UUID], Sequence[UUID]], Awaitable[Mapping[UUID, bool]]]
 
 
 async def give_up(
     connection: AsyncConnection, kind: Kind, legs: Sequence[str], over: Over
 ) -> list[UUID]:
-    """Send what is over to the leg that lets the money go, in the caller's transaction; the ids of those.
+    """Point the errands that are over to the leg that releases the money, in the caller's transaction; return their
+    ids.
 
-    `legs` are the first calls of this kind.
+    `legs` are the first legs of this kind.
     """
     found = await errands.unsent(connection, kind, legs)
     if not found:

@@ -1,4 +1,4 @@
-"""The calls to the outside, written down for the history of what they are about."""
+"""The table of external calls: the history of a payment, refund or top-up shows them."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -15,14 +15,14 @@ _CALLS = text("""
         CAST(:outcomes AS text[]), CAST(:details AS text[]), CAST(:started AS timestamptz[]), CAST(:durations AS int[]))
 """)
 
-_ASKED = text("""
+_CALLED = text("""
     SELECT DISTINCT subject_kind, subject FROM outside_calls
     WHERE subject = ANY(CAST(:subjects AS uuid[])) AND leg = ANY(CAST(:legs AS text[]))
 """)
 
 
 class HasCalls(Protocol):
-    """What was learnt outside about one subject."""
+    """The result of one run: the external calls about one subject."""
 
     calls: list[Call]
 
@@ -31,7 +31,7 @@ class HasCalls(Protocol):
 
 
 async def record_calls(connection: AsyncConnection, results: Sequence[HasCalls]) -> None:
-    """Write down what was asked outside, and what came of it."""
+    """Insert the external calls of these results, with their outcomes."""
     calls = [(each.subject, call) for each in results for call in each.calls]
     if not calls:
         return
@@ -49,12 +49,12 @@ async def record_calls(connection: AsyncConnection, results: Sequence[HasCalls])
     )
 
 
-async def subjects_asked(
+async def subjects_called(
     connection: AsyncConnection, subjects: Sequence[Subject], legs: Sequence[str]
 ) -> set[Subject]:
-    """Those of these subjects for which a call of one of these legs is recorded."""
+    """Return those of these subjects for which a call of one of these legs is recorded."""
     if not subjects:
         return set()
-    asked = {"subjects": [each.id for each in subjects], "legs": list(legs)}
-    rows = await connection.execute(_ASKED, asked)
+    parameters = {"subjects": [subject.id for subject in subjects], "legs": list(legs)}
+    rows = await connection.execute(_CALLED, parameters)
     return {Subject(Kind(row.subject_kind), row.subject) for row in rows}

@@ -1,8 +1,9 @@
-"""Cases: what only a person can decide, and what must not be lost. Finance ops list and close them.
+"""Cases: outcomes that only a person can decide. Finance ops list and close them.
 
-A case is opened in the transaction that records what it tells of, and closed, with why, in the one that records its
-end. A result that can't be recorded, and a call that broke, open theirs in a transaction of their own, with what was
-learnt outside: so it is known at once, and not only when the payment has been open for a day.
+A case is opened in the transaction that records its cause, and closed, with a reason, in the one that records the end
+of its cause. A result that cannot be recorded and a call that failed open their case in a transaction of their own,
+with everything that the external calls returned, so that it is known at once and not only when the payment has been
+open for a day.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +29,7 @@ _OPEN = text("""
         CAST(:notes AS text[]))
     ON CONFLICT DO NOTHING RETURNING kind
 """)
-# What a person has to see although the payment, refund or top-up has ended.
+# Kinds that a person has to see although the payment, refund or top-up has ended.
 LASTING = ("contradiction", "late_success", "late_word", "refund_failed_late", "refund_stuck")
 _CLOSE = text(f"""
     UPDATE cases c SET closed_at = now(), closed_because = e.why
@@ -54,12 +55,12 @@ _COUNT = text("SELECT kind, count(*) AS cases FROM cases WHERE closed_at IS NULL
 OPENED = Counter("cases_opened_total", "Cases that this process opened", ["kind"])
 OPEN = Gauge("cases_open", "Cases that are open now, counted by the timer", ["kind"])
 
-# The kinds that the gauge has a series of: one that has no open case any more goes back to 0.
+# The kinds for which the gauge has a series, so that a kind without open cases goes back to 0.
 _counted: set[str] = set()
 
 
 class NewCase(NamedTuple):
-    """A case to be opened. `note` says what a person has to know and may do; it holds no personal data."""
+    """A case to open. `note` says what happened and what to do; it holds no personal data."""
 
     subject: Subject
     kind: str
@@ -68,7 +69,7 @@ class NewCase(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Something that a person has to look into."""
+    """A case, open or closed."""
 
     id: int
     subject: UUID
@@ -81,15 +82,15 @@ class Case:
 
 
 class Result(HasCalls, Protocol):
-    """What was learnt outside about one subject, in words as well."""
+    """The result of one run, with a summary in words."""
 
     def learnt(self) -> str:
-        """In words: the state that was reached, the PSP's ids, the call without an answer."""
+        """Return a summary: the state that was reached, the PSP's ids, the call without a response."""
         ...
 
 
 async def open_cases(connection: AsyncConnection, cases: Sequence[NewCase]) -> None:
-    """Open these cases in the caller's transaction; one of a kind that is open already stays as it is."""
+    """Open these cases in the caller's transaction; a case of a kind that is open already stays as it is."""
     if not cases:
         return
     opened = await connection.execute(
@@ -106,7 +107,7 @@ async def open_cases(connection: AsyncConnection, cases: Sequence[NewCase]) -> N
 
 
 async def close_cases(connection: AsyncConnection, subjects: Mapping[Subject, str]) -> None:
-    """Close the cases about these subjects, each with why: what they told of is over. LASTING ones stay open."""
+    """Close the cases about these subjects, with the reason given for each. Cases of a LASTING kind stay open."""
     if not subjects:
         return
     await connection.execute(
@@ -120,29 +121,29 @@ async def close_cases(connection: AsyncConnection, subjects: Mapping[Subject, st
 
 
 async def close_lasting(connection: AsyncConnection, subject: Subject, kind: str, why: str) -> None:
-    """Close the case of a LASTING kind about this subject: a person has ended what it tells of."""
+    """Close the case of a LASTING kind about this subject: a person has dealt with its cause."""
     about = {"id": subject.id, "subject_kind": subject.kind, "kind": kind, "why": why}
     await connection.execute(_CLOSE_LASTING, about)
 
 
 async def find_cases(connection: AsyncConnection, *, closed: bool = False) -> list[Case]:
-    """The open cases, oldest first; with `closed` those as well."""
+    """Return the open cases, oldest first; with `closed` the closed ones as well."""
     return [Case(*row) for row in await connection.execute(_LIST, {"closed": closed})]
 
 
 async def close_by_hand(connection: AsyncConnection, id: int) -> bool:
-    """Close a case; False when it is not open. What still goes on opens the next one at its next attempt."""
+    """Close a case; return False when it is not open. A cause that goes on opens a new case at the next attempt."""
     return (await connection.execute(_CLOSE_BY_HAND, {"id": id})).first() is not None
 
 
 async def open_for_result(engine: AsyncEngine, result: Result, error: Exception) -> None:
-    """Open the case of a result that can't be recorded, with what was learnt outside.
+    """Open the case of a result that cannot be recorded, with a summary of the result.
 
-    Raises what the database raises.
+    Raises the database's errors.
     """
     note = (
-        f"{result.learnt()}; this could not be recorded ({type(error).__name__}). It is asked for and tried again until"
-        " it can be: mend the cause, and this case closes itself"
+        f"{result.learnt()}; this result could not be recorded ({type(error).__name__}). See record_failed in the log"
+        " and remove the cause: the result is requested and recorded again by itself, and then this case closes"
     )
     case = NewCase(result.subject, "unrecorded_result", note)
     try:
@@ -152,16 +153,16 @@ async def open_for_result(engine: AsyncEngine, result: Result, error: Exception)
     except Exception as again:
         if is_transient(again):
             raise
-        # The calls themselves may be what can't be written.
+        # The calls themselves may be the rows that cannot be written.
         async with engine.begin() as connection:
             await open_cases(connection, [case])
 
 
 async def open_for_failed_call(engine: AsyncEngine, subject: Subject, error: Exception) -> None:
-    """Open the case of a call that broke before it had a result. Raises what the database raises."""
+    """Open the case of a call that failed with an error of ours. Raises the database's errors."""
     note = (
-        f"asking outside broke at {datetime.now(UTC):%F %T} UTC ({type(error).__name__}). It is asked again until it"
-        " works: see outside_call_failed in the log for the cause and mend it; this case closes itself"
+        f"a call failed at {datetime.now(UTC):%F %T} UTC with an error of ours ({type(error).__name__}). See"
+        " outside_call_failed in the log and remove the cause: the call is repeated, and then this case closes"
     )
     async with engine.begin() as connection:
         await open_cases(connection, [NewCase(subject, "failed_call", note)])

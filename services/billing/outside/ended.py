@@ -1,4 +1,4 @@
-"""What has ended here, and of which the PSP may tell something later. Its owners read it; late/ asks about it."""
+"""Payments, refunds and top-ups that have ended here, about which the PSP may still report something (late/)."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,8 +12,7 @@ from services.billing.subject import Subject
 
 
 class KeptIntent(NamedTuple):
-    """The intent that is kept of something that has ended without money, and the id of the transfer that would have
-    booked it."""
+    """The intent of a row that ended without money, and the id of the transfer that would have booked it."""
 
     intent_id: str
     transfer_id: UUID
@@ -21,9 +20,9 @@ class KeptIntent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Something that has ended. `how` says in words how; the transfer with `transfer_id` books it, or would have.
+    """A row that has ended. `how` is its end in words; the transfer with `transfer_id` books it, or would have.
 
-    `application`: the apply of a payment that the biller was asked about.
+    `application`: the apply of a payment, when the biller was called.
     """
 
     subject: Subject
@@ -37,11 +36,11 @@ class Ended:
 
 
 class EndedRows:
-    """The rows of a table that have ended without money. `ended` is the condition; `transfer` names the column with the
-    id of the transfer that would have booked one."""
+    """The rows of a table that have ended without money. `ended` is the condition in SQL; `transfer` names the column
+    with the id of the transfer that would have booked the row."""
 
     def __init__(self, table: str, ended: str, transfer: str) -> None:
-        # An intent that we did not know is kept: it was named by the PSP, and is compared when it is looked at.
+        # An intent that we did not know is stored: the PSP named it, and it is verified when it is retrieved.
         self._keep_intent = text(f"""
             UPDATE {table} SET psp_intent_id = coalesce(psp_intent_id, :intent_id)
             WHERE id = :id AND {ended} RETURNING psp_intent_id, {transfer}
@@ -53,24 +52,24 @@ class EndedRows:
     async def keep_intent(
         self, connection: AsyncConnection, id: UUID, intent_id: str
     ) -> KeptIntent | None:
-        """Keep the intent of one that has ended without money; None for any other."""
+        """Store the intent of a row that has ended without money; return None for any other row."""
         kept = await connection.execute(self._keep_intent, {"id": id, "intent_id": intent_id})
         row = kept.one_or_none()
         return KeptIntent(*row) if row else None
 
     async def lock(self, connection: AsyncConnection, id: UUID) -> UUID | None:
-        """Lock one that has ended without money and has an intent; the id of its transfer."""
+        """Lock a row that has ended without money and has an intent; return the id of its transfer."""
         found: UUID | None = await connection.scalar(self._lock_ended, {"id": id})
         return found
 
 
 def locks(table: str) -> TextClause:
-    """The statement that locks the rows with these `ids`."""
+    """Return the statement that locks the rows with these `ids`."""
     return text(
         f"SELECT id FROM {table} WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE"  # noqa: S608
     )
 
 
 def in_words(state: str, reason: str | None) -> str:
-    """How it ended: `voided: closed_for_today`."""
+    """Return the end in words: `voided: closed_for_today`."""
     return f"{state}: {reason}" if reason else state

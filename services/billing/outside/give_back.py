@@ -1,6 +1,6 @@
 """Give captured money back at the PSP: for a refund, or for a payment that was captured after we gave it up.
 
-The list of a charge's refunds does not lag, so what is not on it after a call is over was not given back.
+The PSP's list of a charge's refunds does not lag, so a refund that is not on it after its call is over was not made.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from services.billing.subject import Subject
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """The PSP will not give it back, and no earlier call can have done it."""
+    """The PSP refuses to give the money back, and no earlier call can have done it."""
 
     code: str
     text: str
@@ -37,7 +37,7 @@ class GiveBack:
         *,
         look_first: bool = False,
     ) -> Refunded | RefundPending | Stuck | None:
-        """Ask for it, or find it. None: not known yet, and the turn says when to go on."""
+        """Request the refund, or find it. None: not known yet, and the turn has the time of the next run."""
 
         async def find() -> Refunded | RefundPending | Refused | Unknown | None:
             call = self._psp.find_refund(
@@ -53,7 +53,7 @@ class GiveBack:
         answer = await ask(calls, turn, "refund", call)
         if not (isinstance(answer, Unknown) and answer.over):
             return _outcome(answer, turn, certain=turn.quiet)
-        # The PSP keeps an error under this key. Whatever the call did is on the list by now.
+        # The PSP stores an error under this key. If the call made a refund, it is on the list by now.
         found = await find()
         if found is not None:
             return _outcome(found, turn, certain=True)
@@ -64,7 +64,7 @@ class GiveBack:
 def _outcome(
     answer: Refunded | RefundPending | Refused | Unknown, turn: Turn, *, certain: bool
 ) -> Refunded | RefundPending | Stuck | None:
-    # `certain`: a refusal counts, for it is of the refund itself, or no earlier call can take effect any more.
+    # `certain`: a refusal counts, because it is about the refund itself, or no earlier call can take effect any more.
     match answer:
         case Refunded():
             return answer

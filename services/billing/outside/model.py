@@ -1,4 +1,4 @@
-"""What the outside calls of one subject brought. Plain values."""
+"""External calls and their outcomes, as plain values."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +8,7 @@ from errands import Turn
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call to somebody outside, for the history of the payment."""
+    """One call to the PSP or a biller, for the payment's history."""
 
     leg: str
     outcome: str
@@ -18,7 +18,7 @@ class Call:
 
 
 def in_words(state: str, reason: str | None, turn: Turn, **psp_ids: str | None) -> str:
-    """What was learnt outside, for a person: `succeeded, intent pi_1`."""
+    """Return the result of a run in words, for a person: `succeeded, intent pi_1`."""
     parts = [f"{state} ({reason})" if reason else state]
     parts += [f"{name} {id}" for name, id in psp_ids.items() if id]
     parts += [f"{turn.leg} without an answer"] if turn.unanswered else []

@@ -1,4 +1,4 @@
-"""What recording payments, refunds and top-ups has in common: whose result counts, calls, cases, the errand's end."""
+"""Recording, for payments, refunds and top-ups: which result counts, its calls and cases, the end of its errand."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -13,14 +13,14 @@ from errands import Errand, Key, Turn
 from services.billing.outside.cases import NewCase, close_cases
 from services.billing.subject import Subject
 
-# While a payer is confirming we look this often; the PSP's webhook usually comes first.
+# The pause between queries while a payer is confirming; the PSP's webhook usually comes first.
 ACTION_POLL_SECONDS = 15.0
-# What nobody could say for this long becomes a case for finance ops; we go on asking.
+# A call without a response for this long becomes a case for finance ops; the calls go on.
 CASE_AFTER = timedelta(hours=24)
 
 
 class Recordable(Protocol):
-    """How far a payment, a refund or a top-up came: what recording all of them needs."""
+    """The progress of a payment, refund or top-up, as far as recording needs it."""
 
     turn: Turn
     case: str | None
@@ -36,16 +36,17 @@ ResultT = TypeVar("ResultT", bound=Recordable)
 
 
 def is_held(locked: Mapping[Key, Row[Any]], errand: Errand) -> bool:
-    """Whether this claim of the errand is the last one, by its locked row."""
+    """Return True when this claim of the errand is the latest one, by its locked row."""
     row = locked.get(errand.key)
     return row is not None and row.fence == errand.fence
 
 
-def is_news(rank: int, rank_now: int, *, held: bool, gives_up: bool) -> bool:
-    """Whether a result is to be recorded over a row that is still open and locked.
+def supersedes(rank: int, rank_now: int, *, held: bool, gives_up: bool) -> bool:
+    """Return True when a result is to be recorded over a row that is still open and locked.
 
-    Two processes may have worked on it: one was slow, and another one claimed it. Only the one that holds the errand
-    may give up or repeat; the other one counts when it came further, so that no success is lost.
+    Two processes may have worked on the row: the first was slow, and another one claimed it. Only the process that
+    holds the errand may end it without success or repeat a state; the other one's result counts when it came further,
+    so that no success is lost.
     """
     return rank >= rank_now if held else rank > rank_now and not gives_up
 
@@ -57,15 +58,15 @@ def furthest(
     ranks: Mapping[str, int],
     giving_up: Collection[str],
 ) -> list[tuple[ResultT, Row[Any]]]:
-    """Of the results over each of these rows, which are open and locked, the one that came furthest, if it is news.
+    """For each of these open and locked rows, return the result that came furthest, if it supersedes the row.
 
-    `ranks`: how far each state is. `giving_up`: the ends without success.
+    `ranks`: a number for each state, higher for further. `giving_up`: the ends without success.
     """
     open_rows = {row.id: row for row in rows}
     found: dict[UUID, tuple[ResultT, Row[Any]]] = {}
     for each in sorted(results, key=lambda each: ranks[each.state]):
         row = open_rows.get(each.subject.id)
-        if row is not None and is_news(
+        if row is not None and supersedes(
             ranks[each.state],
             ranks[row.state],
             held=is_held(locked, each.turn.errand),
@@ -81,12 +82,12 @@ async def record_errands(
     locked: Mapping[Key, Row[Any]],
     ended: Collection[Subject],
 ) -> None:
-    """Write where the errands of these results stand; those of what has ended go, and so do the cases about them."""
+    """Update the errands of these results. Where the subject has ended, delete the errand and close its cases."""
     over = set(ended)
     held = [each for each in results if is_held(locked, each.turn.errand)]
     await errands.end(connection, list(over))
     await errands.settle(connection, [each.turn for each in held if each.subject not in over])
-    # One that was answered at its first try has no case.
+    # An errand that was answered at its first try has no case.
     troubled = {key for key, row in locked.items() if row.tries or row.contested or row.fence}
     closed = dict.fromkeys((each for each in over if each in troubled), "it has ended")
     for each in held:
@@ -96,15 +97,15 @@ async def record_errands(
 
 
 def overdue(turn: Turn, row: Row[Any]) -> str | None:
-    """The note of the case that a leg without an answer becomes; nothing while it is young. `row`: of the errand."""
+    """Return the note of the case about a leg without a response; None while it is young. `row` is the errand's."""
     since: datetime | None = row.unknown_since if turn.leg == row.leg else None
     if not turn.unanswered or since is None or row.now - since < CASE_AFTER:
         return None
-    return f"{turn.leg} has had no answer since {since:%F %T %Z}; it is asked for again until there is one"
+    return f"{turn.leg} has had no answer since {since:%F %T %Z}. The call is repeated: ask the institution what it has"
 
 
 def case_of(result: Recordable, locked: Mapping[Key, Row[Any]], kind: str) -> list[NewCase]:
-    """The case that this result opens: what its legs found, or an answer that is overdue."""
+    """Return the case that this result opens: one that its legs noted, or a response that is overdue."""
     if result.case:
         return [NewCase(result.subject, kind, result.case)]
     row = locked.get(result.turn.errand.key)

@@ -1,4 +1,4 @@
-"""The calls to the outside, and the cases that only a person can decide."""
+"""External calls, and the cases that only a person can decide."""
 
 from sqlalchemy import (
     BigInteger,
@@ -20,10 +20,10 @@ from chassis.database import one_of
 from services.billing.database import metadata
 from services.billing.subject import Kind, LineOrder
 
-# In characters; what is longer is cut. A case's note, and what an outside call was answered.
+# In characters; longer texts are cut. The note of a case, and the response of an external call.
 LONGEST_NOTE = 1_000
 LONGEST_DETAIL = 500
-# Names that we give ourselves: of legs, outcomes and cases.
+# The length of our own names of legs, outcomes and cases.
 LONGEST_WORD = 64
 
 LEGS = (
@@ -34,9 +34,9 @@ LEGS = (
     "unapply",
     "refund",
     "charge",
-    "look",  # at an intent of something that has ended here
-    "find",  # a refund of something that has ended here
-    "query",  # the biller, about a payment that has ended here
+    "look",  # retrieve the intent of a payment or top-up that has ended here
+    "find",  # find the refund of a payment that has ended here
+    "query",  # query the biller about a payment that has ended here
 )
 
 # For history.py (see LineOrder).
@@ -77,7 +77,7 @@ cases = Table(
     Column("opened_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("closed_at", DateTime(timezone=True)),
     Column("closed_because", String(LONGEST_NOTE)),
-    # One open case of a kind; when what it tells of goes on after it was closed, the next one is opened.
+    # One open case of a kind. When its cause goes on after it was closed, a new one is opened.
     Index(
         "uq_cases_open",
         "subject",

@@ -1,4 +1,4 @@
-"""Hand what asks outside to the desk: how it is read, asked for and recorded, and which cases its failures become."""
+"""Register a kind of errand at the desk: how it is read, run and recorded, and which cases its failures become."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -31,7 +31,7 @@ def register(  # noqa: PLR0917
     run: Callable[[_ItemT, Turn], Awaitable[_ResultT]],
     record: Callable[[AsyncConnection, Sequence[_ResultT]], Awaitable[int]],
 ) -> None:
-    """Have the desk take errands of this kind. What breaks or can't be recorded becomes a case."""
+    """Have the desk work on errands of this kind. A run that fails or cannot be recorded becomes a case."""
 
     async def broke(item: _ItemT, error: Exception) -> None:
         await open_for_failed_call(engine, item.subject, error)

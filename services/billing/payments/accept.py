@@ -1,8 +1,8 @@
 """Accept payments: the first transaction, a batch at a time.
 
-Each command is checked against its bill, the rule and the limits, and wallet money is set aside. What needs nobody
-outside (paid from the wallet, to a biller that settles by file) is finished right here, with transfer, receipt and
-events; the rest is returned, to be asked for outside.
+Each command is checked against its bill, the biller's rule and the channel's limits, and wallet money is set aside. A
+payment that needs no external call (paid from the wallet, to a biller that settles by file) is finished right here,
+with transfer, receipt and events; the others are returned for their external calls.
 """
 
 from collections.abc import Sequence
@@ -35,14 +35,14 @@ _KNOWN = text(f"""
     SELECT id, bill_id, request_hash, true FROM payments
     WHERE bill_id = ANY(CAST(:bills AS uuid[])) AND {HOLDS_ITS_BILL}
 """)  # noqa: S608 - the states are our own constants
-# As _payment() decides: what the wallet pays is finished here or set aside.
+# As _payment() decides: wallet payments are finished here or their amount is set aside.
 _FROM_WALLET = (State.AUTHORIZED, State.SUCCEEDED)
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What came of a batch: payments that have a place outside, those that wait for one, and positions whose id stands
-    for another payment."""
+    """The result of a batch: payments that have a place at an institution, payments that wait for one, and positions
+    whose id stands for another payment."""
 
     held: list[Payment]
     waiting: list[Payment]
@@ -54,13 +54,13 @@ async def accept(
 ) -> Accepted:
     """Accept a batch in the caller's transaction. A command that was accepted before changes nothing.
 
-    `booking` gives places at the institutions that are asked next; a payment that gets none is claimed from the table.
-    Raises LostRaceError: the caller rolls back and accepts the batch again. Locks are taken in one order everywhere:
-    the bills of new payments, wallets, payments that are there, refunds, errands, other ledger accounts (decision 8).
+    `booking` gives places at the institutions that are called next; a payment without a place is claimed from the table
+    later. Raises LostRaceError: the caller rolls back and accepts the batch again. Locks are taken in one order
+    everywhere: bills of new payments, wallets, existing payments, refunds, errands, other ledger accounts (decision 8).
     """
     now = datetime.now(UTC)
     prints = [fingerprint_of(each.command) for each in instructions]
-    # Each is hashed, spelled and written a dozen times from here on.
+    # Each id is hashed, printed and written a dozen times from here on.
     ids = [swift(each.command.payment_id) for each in instructions]
     known, taken = await _look(connection, ids, instructions)
     fresh, reused = sort_out(ids, prints, known)
@@ -75,7 +75,7 @@ async def accept(
     asking = {each.id: each for each in payments if each.state in OPEN}
     calls = [FirstCall(each.id, *each.first_call) for each in asking.values()]
     booked = await errands.book(connection, booking, Kind.PAYMENT, calls)
-    await _tell(connection, payments, now)
+    await _issue_receipts_and_enqueue_events(connection, payments, now)
     await _book(connection, payments, accounts, now)
     held, waiting = (
         [asking[id]._replace(errand=errand) for id, errand in some.items()] for some in booked
@@ -89,7 +89,7 @@ async def _decide(
     taken: set[UUID],
     now: datetime,
 ) -> list[Payment]:
-    # `taken`: bills that a live payment holds; those that are paid here are added.
+    # `taken`: bills that a live payment holds; bills that are paid here are added.
     bills = await find_bills(connection, [instruction.command.bill_id for _, instruction in new])
     limits = await payment_limits(connection)
     payments: list[Payment] = []
@@ -106,7 +106,7 @@ async def _decide(
 
 
 def reason_against(command: PayBill, bill: Bill | None, limits: Limits) -> str | None:
-    """A short code that says why a payment may not begin, or nothing. The bill decides, never the caller."""
+    """Return the code of the reason why a payment may not begin, or None. The bill decides, never the caller."""
     limit = limits.get(command.channel)
     if limit is None:
         return "channel_unknown"
@@ -119,9 +119,9 @@ def reason_against(command: PayBill, bill: Bill | None, limits: Limits) -> str |
 async def _look(
     connection: AsyncConnection, ids: list[UUID], instructions: Sequence[Instruction[PayBill]]
 ) -> tuple[dict[UUID, bytes], set[UUID]]:
-    # What is kept under these ids, and which of the bills a live payment holds.
-    asked = {"ids": ids, "bills": [each.command.bill_id for each in instructions]}
-    rows = await connection.execute(_KNOWN, asked)
+    # The payments stored under these ids, and the bills that a live payment holds.
+    parameters = {"ids": ids, "bills": [each.command.bill_id for each in instructions]}
+    rows = await connection.execute(_KNOWN, parameters)
     known: dict[UUID, bytes] = {}
     taken: set[UUID] = set()
     for row in rows:
@@ -164,8 +164,8 @@ def _payment(
 
 
 async def _fund(connection: AsyncConnection, decided: list[Decision]) -> dict[ledger.Account, int]:
-    # A payment that its wallet can't pay becomes rejected in the list. Nothing is locked yet: see _book, which moves
-    # money between the accounts whose ids are returned.
+    # A payment that its wallet cannot pay becomes rejected in the list. Nothing is locked yet: _book moves the money
+    # between the accounts whose ids are returned.
     paying = {
         index: each.payment.wallet
         for index, each in enumerate(decided)
@@ -176,7 +176,7 @@ async def _fund(connection: AsyncConnection, decided: list[Decision]) -> dict[le
         for each in decided
         if each.payment.state is State.SUCCEEDED
     }
-    # A wallet that was never topped up does not exist, and has nothing.
+    # A wallet that was never topped up does not exist; its balance is zero.
     found = await ledger.find_accounts(connection, payables.union(paying.values()))
     available = {account: each.available_minor for account, each in found.items()}
     for index, account in paying.items():
@@ -188,8 +188,10 @@ async def _fund(connection: AsyncConnection, decided: list[Decision]) -> dict[le
     return {account: each.id for account, each in found.items()}
 
 
-async def _tell(connection: AsyncConnection, payments: Sequence[Payment], now: datetime) -> None:
-    # The receipts of what is finished, and the first events of all.
+async def _issue_receipts_and_enqueue_events(
+    connection: AsyncConnection, payments: Sequence[Payment], now: datetime
+) -> None:
+    # Receipts for finished payments, and the first events of all payments.
     finished = [each for each in payments if each.state == State.SUCCEEDED]
     numbers = await receipts.issue(connection, [new_receipt(each, now) for each in finished])
     outgoing: list[Outgoing] = []
@@ -231,7 +233,7 @@ async def _book(
 
 
 def new_receipt(payment: Payment, at: datetime) -> receipts.NewReceipt:
-    """What the receipt of this payment says."""
+    """Return the content of this payment's receipt."""
     return receipts.NewReceipt(
         payment_id=payment.id,
         biller_id=payment.bill.biller_id,

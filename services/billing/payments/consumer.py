@@ -1,4 +1,4 @@
-"""Kafka in: commands to pay, a batch at a time."""
+"""Kafka in: PayBill commands, a batch at a time."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from services.billing.payments.pay import Payments
 
 
 async def take(payments: Payments, messages: Sequence[Message]) -> list[Rejected]:
-    """Carry out a batch of PayBill; returns those that are for the dead letters."""
+    """Carry out a batch of PayBill commands; return those that become dead letters."""
     free, refused = without_reserved_ids(messages, "payment_id")
     positions = await payments.pay(instructions_of(free, PayBill))
     return refused + [reused(free[position], "payment_id") for position in positions]

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.database import one_of
 from services.billing.bills import Bill, find_bills
-from services.billing.outside.calls import subjects_asked
+from services.billing.outside.calls import subjects_called
 from services.billing.outside.ended import Ended, EndedRows, in_words, locks
 from services.billing.payments.read import COLUMNS, payment_of
 from services.billing.payments.tables import WITHOUT_MONEY
@@ -32,7 +32,7 @@ async def read_ended(connection: AsyncConnection, ids: Sequence[UUID]) -> list[E
         payment_of(row, bills.get(row.bill_id) or Bill.unknown(row.bill_id, row.created_at))
         for row in rows
     ]
-    asked = await subjects_asked(connection, [p.subject for p in payments], ("apply", "unapply"))
+    asked = await subjects_called(connection, [p.subject for p in payments], ("apply", "unapply"))
     found: list[Ended] = []
     for each in payments:
         assert each.intent_id is not None

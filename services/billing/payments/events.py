@@ -1,4 +1,4 @@
-"""The events of a payment: what the wallet and notifications are told, numbered by the payment's version."""
+"""The events of a payment, numbered by the payment's version."""
 
 from datetime import datetime
 from typing import Any
@@ -11,17 +11,17 @@ from services.billing.payments.model import Payment
 
 
 def accepted(payment: Payment) -> Outgoing:
-    """Somebody outside has to be asked: the first event of the payment."""
+    """Return PaymentAccepted, the first event of a payment that needs external calls."""
     return _of(payment, PaymentAccepted(**_about(payment)), 1)
 
 
 def action_required(payment: Payment, version: int, url: str) -> Outgoing:
-    """The payer has to confirm at this address."""
+    """Return PaymentActionRequired: the payer has to confirm at this address."""
     return _of(payment, PaymentActionRequired(**_about(payment), action_url=url), version)
 
 
 def failed(payment: Payment, version: int, outcome: str, reason: str) -> Outgoing:
-    """It ended as `outcome` (rejected, declined or voided), and no money moved."""
+    """Return PaymentFailed: the payment ended as `outcome` (rejected, declined or voided), and no money moved."""
     event = PaymentFailed.model_validate({**_about(payment), "outcome": outcome, "reason": reason})
     return _of(payment, event, version)
 
@@ -29,7 +29,7 @@ def failed(payment: Payment, version: int, outcome: str, reason: str) -> Outgoin
 def succeeded(
     payment: Payment, version: int, receipt_number: str, at: datetime
 ) -> tuple[Outgoing, Outgoing]:
-    """The payment's success and its receipt. The receipt is an aggregate of its own, so its events count from 1."""
+    """Return PaymentSucceeded and ReceiptIssued. The receipt is an aggregate of its own, so its events count from 1."""
     key = str(payment.id)
     about = _about(payment)
     receipt = {
@@ -64,7 +64,7 @@ def _about(payment: Payment) -> dict[str, Any]:
 def _written(
     payment: Payment, key: str, model: type[Event], values: dict[str, Any], sequence: int
 ) -> Outgoing:
-    # What _of does, without a model: two events for each payment are half of what a payment costs here.
+    # The same as _of, without a model: building two events per payment is half of a payment's cost in this function.
     return Outgoing(
         new_id(),
         model.topic,

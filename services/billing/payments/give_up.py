@@ -1,4 +1,4 @@
-"""End payments that were never sent and have waited for ten minutes, or longer than their bill lasts."""
+"""End payments that no call was sent for and that have waited for ten minutes, or until their bill was over."""
 
 from collections.abc import Mapping, Sequence
 from uuid import UUID
@@ -14,7 +14,7 @@ from services.billing.subject import Kind
 _BILLS = text(f"""
     SELECT id, bill_id FROM payments WHERE id = ANY(CAST(:ids AS uuid[])) AND {IS_OPEN}
 """)  # noqa: S608 - the states are our own constants
-# A payment that the PSP knows already is not at its first call, whatever its leg says.
+# A payment that the PSP knows already is past its first call, whatever its errand's leg is.
 _LOCK = text(f"""
     SELECT id, psp_intent_id IS NOT NULL AND funding = 'psp' AS held_by_psp FROM payments
     WHERE id = ANY(CAST(:ids AS uuid[])) AND {IS_OPEN}
@@ -25,7 +25,9 @@ _REASON = text("UPDATE payments SET reason = :reason WHERE id = ANY(CAST(:ids AS
 
 
 async def give_up_waiting(connection: AsyncConnection) -> int:
-    """Send them to the leg that lets the money go, in the caller's transaction; how many those were."""
+    """Point their errands to the leg that releases the money, in the caller's transaction; return how many there
+    were.
+    """
     moved = await give_up(connection, Kind.PAYMENT, ["authorize", "apply"], _over)
     if moved:
         await connection.execute(_REASON, {"ids": moved, "reason": REASON})

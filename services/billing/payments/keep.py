@@ -1,4 +1,4 @@
-"""Keep what was decided about a batch of payments: a row each, one statement."""
+"""Insert the decided payments of a batch: one row each, one statement."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -23,30 +23,30 @@ _TAKEN = ("pk_payments", "uq_payments_live_bill")
 
 
 class LostRaceError(Exception):
-    """Another worker took one of the bills, or accepted one of the payments, after we had looked.
+    """Another worker paid one of the bills, or accepted one of the payments, after this one had read them.
 
-    Roll back and accept the batch again: it is decided afresh, wallets included, with the winner in sight.
+    Roll back and accept the batch again: everything is decided anew, with the winner's rows visible.
     """
 
 
 class Decision(NamedTuple):
-    """A payment as it will be kept, and the fingerprint of its command."""
+    """A payment to insert, and the fingerprint of its command."""
 
     payment: Payment
     fingerprint: bytes
 
     def rejected(self, reason: str) -> "Decision":
-        """The same payment, refused."""
+        """Return the same payment, rejected for this reason."""
         payment = self.payment._replace(state=State.REJECTED, reason=reason)
         return Decision(payment, self.fingerprint)
 
 
 async def keep(connection: AsyncConnection, decided: Sequence[Decision], now: datetime) -> None:
-    """Insert the payments in the caller's transaction, all of them; raises LostRaceError when that can't be."""
-    # In the order of the bills, so that two workers never wait for each other's bills in a circle.
+    """Insert all of these payments in the caller's transaction. Raises LostRaceError."""
+    # In the order of the bills, so that two workers cannot wait for each other's bills in a circle.
     ordered = sorted(decided, key=_bill_id)
     try:
-        # A race is lost as an error: to look for it beforehand, as ON CONFLICT does, costs more, and races are rare.
+        # Races are rare, so a violated index is cheaper than ON CONFLICT, which looks for the conflict beforehand.
         await copy(connection, "payments", _COLUMNS, [_row(each, now) for each in ordered])
     except IntegrityError as error:
         if violated(error) not in _TAKEN:

@@ -1,7 +1,7 @@
-"""Ask outside for one payment: authorize at the PSP, apply at the biller, capture at the PSP; or undo it (undo.py).
+"""The external calls of one payment: authorize at the PSP, apply at the biller, capture at the PSP; or undo (undo.py).
 
-Each leg leads to the next one or to an end. A run stops where an answer is missing or an institution has no place, and
-another run goes on from there, with the same keys; where a call may have been sent before, it looks first.
+Each leg leads to the next one or to an end. A run stops when a response is missing or an institution has no free place.
+A later run continues from there with the same keys; where a call may have been sent before, it queries first.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -41,13 +41,13 @@ from services.billing.psp import (
     Voided,
 )
 
-# Takes a payment through one leg; the next leg, or None where the run stops.
+# Runs one leg of a payment; returns the next leg, or None where the run stops.
 Step = Callable[[Progress], Awaitable[str | None]]
 _AT_BILLER = ("apply", "unapply", "recheck")
 
 
 class Legs:
-    """The outside calls of payments. Made once per process, from its PSP client and its connectors."""
+    """The external calls of payments. One per process, with its PSP client and its connectors."""
 
     def __init__(self, psp: Psp, connectors: Connectors) -> None:
         self._psp = psp
@@ -60,7 +60,7 @@ class Legs:
         }
 
     async def run(self, payment: Payment, turn: Turn) -> Progress:
-        """Take the payment as far as it goes now."""
+        """Run the payment's legs as far as they go now; return its progress."""
         progress = Progress(payment, turn, payment.state, payment.intent_id, reason=payment.reason)
         leg: str | None = turn.leg
         while leg and await turn.begin(leg, _institution(leg, progress)):
@@ -71,13 +71,13 @@ class Legs:
         payment, turn = progress.payment, progress.turn
         match await ask(progress.calls, turn, "authorize", self._charge_or_find(progress)):
             case Authorized(intent_id) | Captured(intent_id):
-                # Captured: an earlier run got that far. The biller and the PSP say so again below.
+                # Captured by an earlier run. The calls below confirm it at the biller and the PSP.
                 turn.answered()
                 progress.intent_id, progress.authorized_at = intent_id, datetime.now(UTC)
                 progress.state = State.AUTHORIZED
                 return _to_biller(progress)
             case ActionRequired(intent_id, None):
-                # Nobody can confirm what can't be shown, and the bill must not be held for it.
+                # The payer cannot confirm on a page that cannot be shown, and the bill must not stay locked.
                 progress.intent_id, progress.reason = intent_id, "no_action_page"
                 return "void"
             case ActionRequired(intent_id, url):
@@ -92,7 +92,7 @@ class Legs:
                 progress.intent_id = intent_id or progress.intent_id
                 progress.state, progress.reason = State.DECLINED, code[:64]
             case Voided(intent_id):
-                # Let go by an earlier run, or expired: the biller may have marked the bill meanwhile.
+                # Released by an earlier run, or expired: the biller may have marked the bill meanwhile.
                 progress.intent_id = intent_id
                 progress.reason = payment.reason or "voided_at_psp"
                 return "unapply"
@@ -118,7 +118,7 @@ class Legs:
         payment, turn = progress.payment, progress.turn
         before = turn.maybe_sent
         if not before and payment.bill.expires_at <= turn.errand.claimed_at:
-            # It has waited until its bill was over: for its payer to confirm, or for a place.
+            # The bill is over; the payment waited for its payer to confirm, or for a place.
             progress.reason = "bill_expired" if payment.action_url else "institution_busy"
             return "void"
         match await self._apply_or_query(progress):
@@ -127,7 +127,7 @@ class Legs:
                 progress.state, progress.applied_at = State.APPLIED, datetime.now(UTC)
                 return _to_psp(progress)
             case BillerRefused(code) if before:
-                # An earlier call may still be on its way: taking the mark back blocks it.
+                # An earlier apply may still be on its way: unapply blocks it.
                 progress.reason = code[:64]
                 return "unapply"
             case BillerRefused(code):
@@ -178,7 +178,7 @@ class Legs:
 def _institution(leg: str, progress: Progress) -> str:
     payment = progress.payment
     if leg == "void" and progress.intent_id is None:
-        return institutions.LEDGER  # the PSP knows nothing of it
+        return institutions.LEDGER  # the PSP has no part in it
     return payment.at_biller if leg in _AT_BILLER else payment.at_psp
 
 

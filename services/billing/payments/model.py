@@ -1,4 +1,4 @@
-"""A payment under way, and what its outside calls brought. Plain values; the tables are in tables.py."""
+"""A payment under way and its progress, as plain values; the tables are in tables.py."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,7 +18,7 @@ from services.billing.subject import Kind, Subject
 
 
 class Payment(NamedTuple):
-    """A payment with the bill it pays: what the outside calls need. A tuple: the hot path makes thousands."""
+    """A payment with its bill, as the external calls need it. A tuple, because the hot path makes thousands."""
 
     id: UUID
     channel: str
@@ -31,7 +31,7 @@ class Payment(NamedTuple):
     created_at: datetime
     intent_id: str | None = None
     action_url: str | None = None
-    errand: Errand = NO_ERRAND  # of what is still to be asked outside
+    errand: Errand = NO_ERRAND  # the external call that is still to be made
     reason: str | None = None
     correlation_id: str | None = None
     traceparent: str | None = None
@@ -39,12 +39,12 @@ class Payment(NamedTuple):
 
     @property
     def subject(self) -> Subject:
-        """The payment, as calls and cases name it."""
+        """The payment as external calls and cases refer to it."""
         return Subject(Kind.PAYMENT, self.id)
 
     @property
     def charge(self) -> Charge:
-        """The payment as the PSP is asked for it; only for a payment that the PSP funds."""
+        """The payment as a charge at the PSP; only for a payment that the PSP funds."""
         assert self.payment_method is not None
         return Charge(
             self.subject,
@@ -57,7 +57,7 @@ class Payment(NamedTuple):
 
     @property
     def application(self) -> Application:
-        """The payment as the biller is asked to mark it, and as its answers are compared with it."""
+        """The payment as an apply at the biller; the biller's responses are compared with it."""
         bill = self.bill
         return Application(
             self.serial, bill.account_number, bill.bill_number, self.amount_minor, self.currency
@@ -69,7 +69,7 @@ class Payment(NamedTuple):
 
     @property
     def by_call(self) -> bool:
-        """Whether the biller is called; others read our day file."""
+        """True when the biller is called; other billers read our day file."""
         return self.bill.settled_by == "call"
 
     @property
@@ -84,33 +84,33 @@ class Payment(NamedTuple):
 
     @property
     def first_call(self) -> tuple[str, str]:
-        """Who is asked first, and for what, as (institution, leg)."""
+        """The first external call, as (institution, leg)."""
         return (self.at_psp, "authorize") if self.by_psp else (self.at_biller, "apply")
 
     @property
     def wallet(self) -> ledger.Account:
-        """The payer's wallet, from which the payment is funded when it is not by the PSP."""
+        """The payer's wallet, which funds the payment unless the PSP does."""
         return ledger.wallet(self.channel, self.payer, self.currency)
 
     @property
     def serial(self) -> str:
-        """Our number for the one apply at the biller (流水号): the payment's id, so a resumed payment says the same."""
+        """Our number for the one apply at the biller (流水号): the payment's id, so a resumed payment keeps it."""
         return serial_of(self.id)
 
 
 def serial_of(payment_id: UUID) -> str:
-    """32 hexadecimal digits, upper case: dialects differ in what else they accept."""
+    """Return 32 upper-case hexadecimal digits, a form that all dialects accept."""
     return payment_id.hex.upper()
 
 
 def payment_method_of(command: PayBill) -> str | None:
-    """The PSP's token, or nothing when the wallet pays."""
+    """Return the PSP's token, or None when the wallet pays."""
     return command.funding.payment_method if isinstance(command.funding, PspFunding) else None
 
 
 def fingerprint_of(command: PayBill) -> bytes:
-    """What makes two commands to pay the same."""
-    # One text at once: the hot path makes thousands.
+    """Return a digest of the command; two commands with the same digest ask for the same payment."""
+    # Hashed as one text, because the hot path computes thousands.
     return fingerprint(
         f"{command.channel}\n{command.payer}\n{command.bill_id.hex}\n{command.amount_minor}\n{command.currency}\n"
         f"{payment_method_of(command) or ''}"
@@ -119,7 +119,7 @@ def fingerprint_of(command: PayBill) -> bytes:
 
 @dataclass(slots=True)
 class Progress:
-    """How far a payment came. The legs fill it in; one transaction records it."""
+    """The progress of a payment. The legs fill it in; one transaction records it."""
 
     payment: Payment
     turn: Turn
@@ -129,18 +129,18 @@ class Progress:
     reason: str | None = None
     authorized_at: datetime | None = None
     applied_at: datetime | None = None
-    # The PSP had taken the money after we gave up, and gave it back, or will not.
+    # The PSP took the money after we had given up; it has given it back, or refuses to.
     given_back: bool = False
     kept_by_psp: bool = False
     calls: list[Call] = field(default_factory=list)
-    # A note for finance ops: nobody outside can say, or somebody said no where none may.
+    # A note for finance ops: no institution knows the outcome, or one refused a call that must not be refused.
     case: str | None = None
 
     @property
     def subject(self) -> Subject:
-        """The payment, as calls and cases name it."""
+        """The payment as external calls and cases refer to it."""
         return self.payment.subject
 
     def learnt(self) -> str:
-        """See cases.Result."""
+        """Return a summary (see cases.Result)."""
         return in_words(self.state, self.reason, self.turn, intent=self.intent_id)

@@ -1,7 +1,7 @@
 """Pay: the one path that every payment takes, whichever door it came through.
 
-accept (one transaction) -> authorize, apply, capture (outside, concurrently) -> record (one transaction). HTTP, Kafka
-and what is claimed from the table of errands all lead here; refunds and top-ups have the same shape.
+accept (one transaction) -> authorize, apply, capture (external calls, concurrently) -> record (one transaction). HTTP,
+Kafka and errands claimed from the table all lead here; refunds and top-ups have the same shape.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from services.billing.payments.record import record
 from services.billing.psp import Psp
 from services.billing.subject import Kind
 
-# Each race is lost to somebody who won one, so a second try nearly always does; more than this is a defect.
+# Whoever loses a race loses it to a winner, so the second attempt nearly always succeeds; more than this is a defect.
 MOST_TRIES = 20
 
 log = structlog.get_logger()
@@ -42,14 +42,14 @@ class Payments:
         trade.register(desk, engine, Kind.PAYMENT, read, Legs(psp, connectors).run, record)
 
     async def pay(self, batch: Sequence[Instruction[PayBill]]) -> list[int]:
-        """Pay these bills; returns the positions whose payment id belongs to another payment, which change nothing."""
+        """Pay these bills; return the positions whose payment id belongs to another payment (they change nothing)."""
         accepted = await self._accept(batch)
         self._remembered.keep(accepted.waiting)
         self._desk.start(Kind.PAYMENT, accepted.held)
         return accepted.reused
 
     async def give_up_waiting(self) -> int:
-        """End what has waited for a place for too long, and for which nothing was ever sent; how many those were."""
+        """End payments that waited too long for a place and for which no call was sent; return how many there were."""
         async with self._engine.begin() as connection:
             return await give_up_waiting(connection)
 
@@ -59,7 +59,7 @@ class Payments:
                 async with self._desk.booking() as booking, self._engine.begin() as connection:
                     return await accept(connection, batch, booking)
             except LostRaceError as lost:
-                log.info("race_lost", attempt=attempt, said=str(lost))
+                log.info("race_lost", attempt=attempt, error=str(lost))
                 if attempt == MOST_TRIES:
                     raise
         raise AssertionError("unreachable")

@@ -28,17 +28,17 @@ _PAID = text(f"""
 async def read_claimed(
     remembered: Remembered[Payment], connection: AsyncConnection, claimed: Sequence[Errand]
 ) -> list[Payment]:
-    """The payments of these errands that are still under way; those that this process remembers are not read."""
+    """Return the payments of these errands that are still under way; those that this process remembers are not read."""
     known, others = remembered.take(claimed)
     payments = [payment._replace(errand=errand) for payment, errand in known]
     return payments + await read_open(connection, others)
 
 
 async def read_open(connection: AsyncConnection, claimed: Sequence[Errand]) -> list[Payment]:
-    """The payments of these errands that are still under way, with their bills.
+    """Return the payments of these errands that are still under way, with their bills.
 
-    An errand whose payment has ended goes. A payment whose bill does not exist becomes a case: nobody can be asked
-    about it, and it must not stop the others.
+    The errand of a payment that has ended is deleted. A payment whose bill does not exist becomes a case: no
+    institution can be called about it, and it must not stop the others.
     """
     if not claimed:
         return []
@@ -48,7 +48,7 @@ async def read_open(connection: AsyncConnection, claimed: Sequence[Errand]) -> l
     await errands.end_all_but(connection, claimed, still_open)
     bills = await find_bills(connection, [row.bill_id for row in rows])
     lost = [Subject(Kind.PAYMENT, row.id) for row in rows if row.bill_id not in bills]
-    note = "its bill does not exist, so nobody can be asked: restore the bill, or see what the PSP holds"
+    note = "its bill does not exist, so no call can be made: restore the bill, or void what the PSP holds"
     await open_cases(connection, [NewCase(each, "bill_missing", note) for each in lost])
     return [
         payment_of(row, bills[row.bill_id])._replace(errand=found[row.id])
@@ -58,7 +58,7 @@ async def read_open(connection: AsyncConnection, claimed: Sequence[Errand]) -> l
 
 
 async def find_paid(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, Payment]:
-    """Those of these payments that have succeeded, whatever went back since, and whose bills exist."""
+    """Return those of these payments that have succeeded (whatever was refunded since) and whose bills exist."""
     if not ids:
         return {}
     rows = (await connection.execute(_PAID, {"ids": list(ids)})).all()
@@ -67,7 +67,7 @@ async def find_paid(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UU
 
 
 def payment_of(row: Row[Any], bill: Bill) -> Payment:
-    """A payment, from a row of these COLUMNS."""
+    """Return the payment of a row with these COLUMNS."""
     return Payment(
         id=row.id,
         channel=row.channel_id,

@@ -1,7 +1,7 @@
-"""Record what the outside calls brought: the second transaction, a batch at a time, all or nothing.
+"""Record the results of external calls: the second transaction, a batch at a time, all or nothing.
 
 The payment moves to its new state, its money is booked, its receipt issued and its events written together. A result
-that tells nothing new (somebody else has recorded as much or more meanwhile) changes nothing.
+changes nothing when another process has recorded the same or more meanwhile.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from services.billing.payments.accept import new_receipt
 from services.billing.payments.model import Progress
 from services.billing.payments.tables import OPEN, State
 
-# How far each state is; every end is as far as it goes.
+# A number for each state, higher for further; all ends are equally far.
 _RANKS: dict[str, int] = {
     state: OPEN.index(state) if state in OPEN else len(OPEN) for state in State
 }
@@ -52,16 +52,16 @@ _UPDATE = text(f"""
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """A payment's progress over its locked row, with the version that it leads to and the event about it."""
+    """A payment's progress over its locked row, with the version that it leads to and its event."""
 
     progress: Progress
     row: Row[Any]
     version: int
-    said: Outgoing | None = None
+    event: Outgoing | None = None
 
 
 async def record(connection: AsyncConnection, results: Sequence[Progress]) -> int:
-    """Record these results in the caller's transaction; how many of them told something new."""
+    """Record these results in the caller's transaction; return how many of them changed something."""
     now = datetime.now(UTC)
     await record_calls(connection, results)
     # Wallets before payments, as everywhere.
@@ -71,8 +71,8 @@ async def record(connection: AsyncConnection, results: Sequence[Progress]) -> in
     rows = found.all()
     locked = await errands.lock(connection, [each.payment.errand for each in results])
     still_open = [row for row in rows if row.state in OPEN]
-    news = furthest(results, still_open, locked, _RANKS, _GIVEN_UP)
-    steps = [_step(progress, row) for progress, row in news]
+    superseding = furthest(results, still_open, locked, _RANKS, _GIVEN_UP)
+    steps = [_step(progress, row) for progress, row in superseding]
     ended = [each.progress.subject for each in steps if each.progress.state not in OPEN]
     await record_errands(connection, results, locked, ended)
     await open_cases(connection, _contradictions(results, rows))
@@ -87,15 +87,16 @@ async def record(connection: AsyncConnection, results: Sequence[Progress]) -> in
     reached = [each.progress for each in steps]
     cases = [case_of(p, locked, p.turn.leg if p.state in OPEN else "late_success") for p in reached]
     await open_cases(connection, [case for some in cases for case in some])
-    said = [each.said for each in steps if each.said]
+    outgoing = [step.event for step in steps if step.event]
     for each, number in zip(succeeded, numbers, strict=True):
-        said += events.succeeded(each.progress.payment, each.version, number, now)
-    await enqueue(connection, said)
+        outgoing += events.succeeded(each.progress.payment, each.version, number, now)
+    await enqueue(connection, outgoing)
     return len(steps)
 
 
 def _contradictions(results: Sequence[Progress], rows: Sequence[Row[Any]]) -> list[NewCase]:
-    # Both processes ended it, and not the same way: nobody outside may bear that, but if one does, a person must know.
+    # Two processes ended the payment in different ways. No institution should allow that; if one does, a person must
+    # know.
     ended = {row.id: row.state for row in rows if row.state not in OPEN}
     return [
         NewCase(
@@ -117,11 +118,11 @@ def _step(progress: Progress, row: Row[Any]) -> _Step:
             return _Step(progress, row, following)  # its event needs the receipt's number
         case State.VOIDED | State.DECLINED as state:
             assert progress.reason
-            said = events.failed(payment, following, state.value, progress.reason)
-            return _Step(progress, row, following, said)
+            failed = events.failed(payment, following, state.value, progress.reason)
+            return _Step(progress, row, following, failed)
         case _ if progress.action_url and progress.action_url != row.action_url:
-            said = events.action_required(payment, following, progress.action_url)
-            return _Step(progress, row, following, said)
+            required = events.action_required(payment, following, progress.action_url)
+            return _Step(progress, row, following, required)
     return _Step(progress, row, row.version)
 
 
@@ -147,7 +148,7 @@ async def _update(connection: AsyncConnection, steps: Sequence[_Step], now: date
 async def _book(
     connection: AsyncConnection, succeeded: Sequence[Progress], now: datetime
 ) -> list[str]:
-    # The money moves from where it was held to the biller, and the receipt says so.
+    # The money moves from where it was held to the biller's account, and the receipt is issued.
     if not succeeded:
         return []
     transfers = []
@@ -166,7 +167,7 @@ async def _book(
 async def _book_late_money(
     connection: AsyncConnection, results: Sequence[Progress], now: datetime
 ) -> None:
-    # It came and went at the PSP, and its statement says so.
+    # The money came and went at the PSP, and the PSP's statement will show both.
     transfers: list[ledger.Transfer] = []
     for each in results:
         payment = each.payment

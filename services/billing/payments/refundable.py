@@ -1,4 +1,4 @@
-"""What refunds may do with payments: lock them, set amounts aside, and move them when money went back."""
+"""The operations of refunds on payments: lock them, reserve amounts, and book refunds that have ended."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.billing.payments.tables import State
 
-# Of a refund's payment in SQL: what has not gone back yet, set aside or not. `r` is the refund.
+# SQL: the amount of a refund's payment that has not gone back yet, reserved or not. `r` is the refund.
 NOT_GIVEN_BACK = """(
     SELECT p.captured_minor - p.refunded_minor FROM payments p WHERE p.id = r.payment_id)"""
 
@@ -24,7 +24,7 @@ _RESERVE = text("""
     UPDATE payments p SET refund_pending_minor = p.refund_pending_minor + r.amount
     FROM unnest(CAST(:ids AS uuid[]), CAST(:amounts AS bigint[])) AS r (id, amount) WHERE p.id = r.id
 """)
-# Set-based over payments, so several refunds of one payment in a batch are summed first.
+# One row per payment, so several refunds of one payment in a batch are summed first.
 _MOVE = text(f"""
     UPDATE payments p
     SET refund_pending_minor = p.refund_pending_minor - s.done - s.failed,
@@ -42,7 +42,7 @@ _MOVE = text(f"""
 
 
 class Refundable(NamedTuple):
-    """A payment that is locked, as far as a refund needs it."""
+    """A locked payment, as far as a refund needs it."""
 
     id: UUID
     channel: str
@@ -53,7 +53,7 @@ class Refundable(NamedTuple):
 
 @dataclass(slots=True)
 class Move:
-    """What the refunds of one payment in a batch come to, in minor units; `events`: how many they are."""
+    """The sums of one payment's refunds in a batch, in minor units; `events` is their number."""
 
     done_minor: int = 0
     failed_minor: int = 0
@@ -62,7 +62,7 @@ class Move:
 
 
 class Moved(NamedTuple):
-    """A payment after its refunds have moved it."""
+    """A payment after its refunds were booked."""
 
     id: UUID
     channel: str
@@ -80,7 +80,7 @@ class Moved(NamedTuple):
 
 
 async def lock(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, Refundable]:
-    """Lock these payments in the caller's transaction; those that there are."""
+    """Lock these payments in the caller's transaction; return those that exist, by id."""
     rows = await connection.execute(_LOCK, {"ids": sorted(set(ids))})
     return {
         row.id: Refundable(
@@ -91,14 +91,14 @@ async def lock(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, R
 
 
 async def reserve(connection: AsyncConnection, amounts: Mapping[UUID, int]) -> None:
-    """Set these amounts aside on payments that are locked. A CHECK keeps refunds within the capture."""
+    """Reserve these amounts on locked payments. A CHECK keeps refunds within the captured amount."""
     if amounts:
         values = {"ids": list(amounts), "amounts": list(amounts.values())}
         await connection.execute(_RESERVE, values)
 
 
 async def move(connection: AsyncConnection, moves: Mapping[UUID, Move]) -> dict[UUID, Moved]:
-    """Book these refunds on payments that are locked: amounts, state, and the versions of their events."""
+    """Book these refunds on locked payments: amounts, state, and the versions of their events."""
     rows = await connection.execute(
         _MOVE,
         {

@@ -1,7 +1,7 @@
 """Payments, with their states and the transitions between them.
 
-A payment's state says which promises hold; its errand says whom to ask next (errands/). A trigger made from TRANSITIONS
-refuses every other change of state, whoever tries.
+A payment's state says what has happened to its money; its errand says which external call comes next (errands/). A
+trigger made from TRANSITIONS refuses every other change of state.
 """
 
 from enum import StrEnum
@@ -29,9 +29,9 @@ from services.billing.subject import Kind, LineOrder
 
 
 class State(StrEnum):
-    """Where a payment stands. Only the changes in TRANSITIONS exist."""
+    """The states of a payment. Only the changes in TRANSITIONS are possible."""
 
-    ACCEPTED = "accepted"  # the checks have passed; the PSP is asked next
+    ACCEPTED = "accepted"  # the checks have passed; the PSP is called next
     AUTHORIZED = "authorized"  # accepted -> authorized: the payer's money is held (at the PSP or in the wallet)
     APPLIED = "applied"  # authorized -> applied: the biller has marked the bill paid
     SUCCEEDED = "succeeded"  # applied -> succeeded: the money is taken, the receipt issued
@@ -40,8 +40,8 @@ class State(StrEnum):
     REVERSED = (
         "reversed"  # succeeded | partially_refunded -> reversed: the biller took its mark back
     )
-    VOIDED = "voided"  # authorized | applied -> voided: the biller refused, the hold is let go
-    REJECTED = "rejected"  # never got further: the bill, the amount or a limit said no
+    VOIDED = "voided"  # authorized | applied -> voided: the biller refused, the hold is released
+    REJECTED = "rejected"  # refused at once because of the bill, the amount or a limit
     DECLINED = "declined"  # accepted -> declined: the payer's money was refused
 
 
@@ -68,15 +68,15 @@ HOLDS_BILL = (*OPEN, *PAID)
 GIVEN_BACK = (State.REFUNDED, State.REVERSED)
 # The payer's money was taken; some or all of it may have gone back since.
 CAPTURED = (*PAID, *GIVEN_BACK)
-# It has ended, and nobody has the payer's money.
+# The payment has ended, and its money was never taken or has been released.
 WITHOUT_MONEY = (State.VOIDED, State.REJECTED, State.DECLINED)
 
-# As SQL, in the words of the partial index, so that the planner sees that it serves.
+# As SQL, in the same words as the partial index, so that the planner uses it.
 IS_OPEN = one_of("state", OPEN)
 HOLDS_ITS_BILL = one_of("state", HOLDS_BILL)
 IS_PAID = one_of("state", PAID)
 
-# What other rooms may know, as relations for their SQL: PostgreSQL takes them apart like views.
+# Relations that other rooms may use in their SQL; PostgreSQL inlines them like views.
 SHOWN = """(
     SELECT id, channel_id, payer, bill_id, amount_minor, currency, state, reason, action_url, refunded_minor,
         captured_minor - refunded_minor - refund_pending_minor AS left_minor, created_at, finished_at
@@ -110,7 +110,7 @@ payments = Table(
     Column("currency", CHAR(3), nullable=False),
     Column("funding", Text, nullable=False),
     Column("payment_method", String(bounds.PAYMENT_METHOD)),
-    # The same id with other content is an error.
+    # A command with the same id and other content is an error.
     Column("request_hash", LargeBinary, nullable=False),
     Column("state", Text, nullable=False),
     Column("captured_minor", BigInteger, nullable=False, server_default="0"),
@@ -145,7 +145,7 @@ LIVE_BILLS = View(
     "live_bills",
     f"SELECT bill_id, {IS_PAID} AS paid FROM payments WHERE {HOLDS_ITS_BILL}",  # noqa: S608 - our own states
 )
-# For receipts, whose numbers follow from the moment in which their payment finished, and for the billers' day files.
+# For receipts, whose numbers are derived from the time at which their payment finished, and for the billers' day files.
 FINISHED_PAYMENTS = View(
     "finished_payments",
     "SELECT id, channel_id, bill_id, finished_at, refunded_minor FROM payments WHERE finished_at IS NOT NULL",

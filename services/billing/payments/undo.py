@@ -1,7 +1,7 @@
-"""Undo a payment that can't be finished: the biller's mark first, then the hold on the payer's money.
+"""Undo a payment that cannot be finished: the biller's mark first, then the hold on the payer's money.
 
-Each step may be repeated. A step that is refused where no refusal may be is looked into, and what is left then is a
-case for finance ops; the payment stays open, and we go on asking.
+Each step may be repeated. A step that is refused although it must not be is examined with queries; what remains
+unclear is a case for finance ops, while the payment stays open and the calls go on.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -21,7 +21,7 @@ from services.billing.psp import Captured, Psp, Refunded, Refused, Voided
 
 
 class Undo:
-    """The outside calls that take a payment back."""
+    """The external calls that undo a payment."""
 
     def __init__(self, psp: Psp, connectors: Connectors) -> None:
         self._psp = psp
@@ -35,7 +35,7 @@ class Undo:
         }
 
     async def _unapply(self, progress: Progress) -> str | None:
-        # Take back the biller's mark, then let the payer's money go.
+        # Take back the biller's mark, then release the payer's money.
         payment, turn = progress.payment, progress.turn
         progress.action_url = None
         if not payment.by_call:
@@ -49,7 +49,8 @@ class Undo:
                 turn.wait(turn.quiet_in_seconds)
             case BillerRefused(code):
                 progress.case = (
-                    f"not paid ({progress.reason}), and the biller keeps its mark: {code}"
+                    f"not paid ({progress.reason}), and the biller refuses to take its mark back: {code}."
+                    " Agree with the biller"
                 )
                 turn.unknown()
             case _:
@@ -57,7 +58,7 @@ class Undo:
         return None
 
     async def _void(self, progress: Progress) -> str | None:
-        # Let the payer's money go: the biller refused, or the payer never confirmed.
+        # Release the payer's money: the biller refused, or the payer never confirmed.
         progress.action_url = None
         if not progress.payment.by_psp or progress.intent_id is None:
             _gone(progress)
@@ -70,7 +71,7 @@ class Undo:
             case Captured():
                 progress.state, progress.reason = State.SUCCEEDED, None
             case Refused(code, text):
-                progress.case = f"the PSP will not void {progress.intent_id}: {code} {text}"
+                progress.case = f"the PSP refuses to void {progress.intent_id}: {code} {text}. Agree with the PSP"
                 progress.turn.unknown()
             case _:
                 progress.turn.unknown()
@@ -87,12 +88,13 @@ class Undo:
         )
         if not isinstance(answer, Refused):
             return answer
-        # Another process of ours may have come to another end meanwhile, so the PSP's book decides.
+        # Another process may have ended the payment differently meanwhile, so the PSP's record decides.
         found = await ask(calls, turn, "void", look(self._psp, payment.charge, intent_id))
         return found if isinstance(found, Voided | Captured) else answer
 
     async def _recheck(self, progress: Progress) -> str | None:
-        # The money was taken after we had given up. Is the bill marked, it is a success; if not, the money goes back.
+        # The money was taken after we had given up. If the bill is marked, the payment succeeds; if not, the money goes
+        # back.
         payment, turn = progress.payment, progress.turn
         connector = await self._connectors.of(payment.bill.biller_id)
         match await ask(progress.calls, turn, "apply", connector.query(payment.application)):
@@ -120,10 +122,10 @@ class Undo:
                 progress.case = f"captured after we gave up; given back as {psp_refund_id}"
                 progress.state = State.VOIDED
             case Stuck(code, text):
-                # Asking again would be refused again. The payer is owed it, and a person must find the way.
+                # The PSP would refuse again. The money is owed to the payer, and a person must find another way.
                 progress.kept_by_psp = True
                 progress.case = (
-                    f"captured after we gave up, and the PSP will not give it back: {code} {text};"
+                    f"captured after we gave up, and the PSP refuses to give it back: {code} {text};"
                     " it is owed to the payer (suspense:late-captures): pay it another way"
                 )
                 progress.state = State.VOIDED
@@ -133,7 +135,7 @@ class Undo:
 
 
 def _gone(progress: Progress) -> None:
-    # A payer who never confirmed has declined; every other payment was good until somebody else said no.
+    # A payer who never confirmed has declined; every other payment here was refused by the biller.
     unconfirmed = progress.reason in {"action_abandoned", "no_action_page"}
     declined = progress.state == State.ACCEPTED and unconfirmed
     progress.reason = progress.reason or "undone"

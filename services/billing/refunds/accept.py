@@ -1,8 +1,8 @@
-"""Give money back, all of a payment or a part of it: the first transaction.
+"""Accept refunds, of all of a payment or of a part: the first transaction.
 
-The amount is reserved on the payment before anybody is asked (a CHECK keeps refunds within the capture), so concurrent
-refunds can't exceed it. The refund that completes a payment waits for those before it, so that it alone decides about
-the biller's mark.
+The amount is reserved on the payment before any external call (a CHECK keeps refunds within the captured amount), so
+concurrent refunds cannot exceed it. The refund that completes a payment waits for those before it, so that it alone
+decides about the biller's mark.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from services.billing.refunds.tables import RefundState
 from services.billing.subject import Kind
 
 _KNOWN = text("SELECT id, request_hash FROM refunds WHERE id = ANY(CAST(:ids AS uuid[]))")
-# The time is of the insert and not of the transaction: under the payment's lock it tells which refund came first.
+# The time of the insert, not of the transaction: under the payment's lock it shows which refund came first.
 _INSERT = text(f"""
     INSERT INTO refunds (id, transfer_id, payment_id, amount_minor, request_hash, state, reason, correlation_id,
         reversal, created_at, finished_at)
@@ -41,8 +41,8 @@ _INSERT = text(f"""
 
 @dataclass(frozen=True, slots=True)
 class AcceptedRefunds:
-    """What came of a batch: how many are under way, those of them that have a place outside, those that were refused at
-    once, and why positions can't be taken at all."""
+    """The result of a batch: the number under way, those with a place at an institution, those refused at once, and by
+    position the reason why a command cannot be carried out at all."""
 
     kept: int
     held: list[Refund]
@@ -86,15 +86,15 @@ async def accept_refunds(
 async def accept_reversals(
     connection: AsyncConnection, reversals: Sequence[Reversal], booking: Booking
 ) -> AcceptedRefunds:
-    """Reserve all that is left of these payments in the caller's transaction; a second time there is nothing left."""
-    asked = {each.payment_id: each for each in reversals}
-    payments = await refundable.lock(connection, list(asked))
+    """Reserve all that is left of these payments in the caller's transaction; a second call finds nothing left."""
+    requested = {each.payment_id: each for each in reversals}
+    payments = await refundable.lock(connection, list(requested))
     left = {id: each for id, each in payments.items() if each.left_minor > 0}
-    known = await _known(connection, [asked[id].refund_id for id in left])
+    known = await _known(connection, [requested[id].refund_id for id in left])
     decided = [
         Decided(
             Refund(
-                asked[id].refund_id,
+                requested[id].refund_id,
                 id,
                 row.left_minor,
                 RefundState.UNAPPLIED,
@@ -102,10 +102,10 @@ async def accept_reversals(
                 reversal=True,
             ),
             RefundState.UNAPPLIED,
-            reason=asked[id].reason,
+            reason=requested[id].reason,
         )
         for id, row in left.items()
-        if asked[id].refund_id not in known
+        if requested[id].refund_id not in known
     ]
     await _insert(connection, decided, [each.refund.id.bytes for each in decided])
     accepted = [each.refund.id for each in decided]
@@ -116,7 +116,7 @@ async def accept_reversals(
 async def _book_errands(
     connection: AsyncConnection, accepted: Sequence[UUID], booking: Booking
 ) -> list[Refund]:
-    # One for each refund; returned are those that have a place.
+    # Books one errand for each refund; returns those that have a place.
     refunds = {each.id: each for each in await read(connection, accepted)}
     calls = [FirstCall(each.id, *each.first_call) for each in refunds.values()]
     booked = await errands.book(connection, booking, Kind.REFUND, calls)
@@ -124,7 +124,7 @@ async def _book_errands(
 
 
 def _fingerprint_of(command: RefundPayment) -> bytes:
-    # What makes two commands the same. The reason is only told, never acted on.
+    # Two commands with the same digest ask for the same refund. The reason is passed on and never acted upon.
     return fingerprint(command.payment_id.hex, command.channel, command.amount_minor or "")
 
 
@@ -173,7 +173,7 @@ async def _insert(
             "ids": [each.id for each in refunds],
             "transfers": [derived_id(Kind.REFUND, each.id) for each in refunds],
             "payments": [each.payment_id for each in refunds],
-            # Nothing was left, and no amount was named: an amount must be positive, and the refund has failed anyway.
+            # Nothing was left and no amount was given. An amount must be positive, and this refund has failed anyway.
             "amounts": [max(each.amount_minor, 1) for each in refunds],
             "hashes": list(prints),
             "states": [each.state for each in decided],

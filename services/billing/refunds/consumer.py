@@ -1,4 +1,4 @@
-"""Kafka in: commands to refund, a batch at a time."""
+"""Kafka in: RefundPayment commands, a batch at a time."""
 
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -7,14 +7,14 @@ from messaging.consumer import Message, Rejected
 from services.billing.commands import instructions_of, reused, without_reserved_ids
 from services.billing.refunds.refund import Refunds
 
-# Sends refunds of payments that are promised, and not there yet, behind them; returns the others.
+# Enqueues refunds of payments that are promised and not accepted yet again, behind them; returns the others.
 BringBehind = Callable[[Sequence[Message]], Awaitable[list[Rejected]]]
 
 
 async def take(
     refunds: Refunds, bring_behind: BringBehind, messages: Sequence[Message]
 ) -> list[Rejected]:
-    """Carry out a batch of RefundPayment; returns those that are for the dead letters."""
+    """Carry out a batch of RefundPayment commands; return those that become dead letters."""
     free, refused = without_reserved_ids(messages, "refund_id")
     wrong = await refunds.refund(instructions_of(free, RefundPayment))
     unknown = [free[n] for n, code in wrong.items() if code == "payment_unknown"]

@@ -1,4 +1,4 @@
-"""Refunds that have succeeded, and of which the PSP tells later that they failed."""
+"""Refunds that have succeeded, and of which the PSP may report later that they failed."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -19,14 +19,14 @@ LOCK = locks("refunds")
 
 
 async def lock_ended(connection: AsyncConnection, id: UUID) -> UUID | None:
-    """Lock a refund that the PSP has made; the id of the transfer that has booked it."""
+    """Lock a refund that the PSP has made; return the id of the transfer that booked it."""
     await connection.execute(LOCK, {"ids": [id]})
     ended = await read_ended(connection, [id])
     return ended[0].transfer_id if ended else None
 
 
 async def read_ended(connection: AsyncConnection, ids: Sequence[UUID]) -> list[Ended]:
-    """Those of these refunds that have succeeded, of payments that the PSP funded."""
+    """Return those of these refunds that have succeeded, of payments that the PSP funded."""
     if not ids:
         return []
     rows = (await connection.execute(_READ, {"ids": list(ids)})).all()

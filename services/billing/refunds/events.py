@@ -1,4 +1,4 @@
-"""The events of refunds, numbered by the version of the payment that they give back."""
+"""The events of refunds, numbered by the version of their payment."""
 
 from events.payments import PaymentRefunded, PaymentReversed, RefundFailed
 from events.receipts import ReceiptVoided
@@ -10,7 +10,10 @@ from services.billing.refunds.tables import RefundState
 def refund_ended(
     progress: Outcome, payment: Moved, refunded_minor: int
 ) -> PaymentRefunded | PaymentReversed | RefundFailed:
-    """What became of a refund. `payment` is its payment as it is now, `refunded_minor` all that went back with it."""
+    """Return the event of a refund's end.
+
+    `payment` is its present state, `refunded_minor` all refunds including this.
+    """
     refund = progress.refund
     about = {
         "payment_id": payment.id,
@@ -30,7 +33,7 @@ def refund_ended(
 
 
 def receipt_voided(payment: Moved, number: str) -> ReceiptVoided:
-    """The receipt proves nothing any more; `payment` is its payment as it is now, refunded or reversed by now."""
+    """Return ReceiptVoided. `payment` is its present state, refunded or reversed."""
     return ReceiptVoided(
         payment_id=payment.id,
         receipt_number=number,

@@ -1,7 +1,7 @@
-"""The outside calls of a refund: the biller takes its mark back, then the money goes back where it came from.
+"""The external calls of a refund: the biller takes its mark back, then the money goes back to where it came from.
 
-Only the refund that completes a payment asks the biller: a bill is never refunded and still marked paid, and a part is
-netted with the next remittance.
+Only the refund that completes a payment calls the biller, so that no refunded bill stays marked as paid. A partial
+refund is netted with the next remittance.
 """
 
 from errands import Turn
@@ -12,19 +12,19 @@ from services.billing.psp import Psp, Refunded, RefundPending
 from services.billing.refunds.model import Refund, RefundProgress
 from services.billing.refunds.tables import RefundState
 
-# A refund that completes its payment is looked at this often while older ones are under way; the last of them wakes it.
+# How often a refund that completes its payment is tried while older ones are under way; the last of them wakes it.
 WAIT_SECONDS = 5.0
 
 
 class RefundLegs:
-    """The outside calls of refunds. Made once per process."""
+    """The external calls of refunds. One per process."""
 
     def __init__(self, psp: Psp, connectors: Connectors) -> None:
         self._give_back = GiveBack(psp)
         self._connectors = connectors
 
     async def run(self, refund: Refund, turn: Turn) -> RefundProgress:
-        """Take the refund as far as it goes now."""
+        """Run the refund's legs as far as they go now; return its progress."""
         progress = RefundProgress(refund, turn, refund.state, refund.psp_refund_id, refund.reason)
         if refund.waits:
             turn.wait(WAIT_SECONDS)
@@ -74,7 +74,7 @@ class RefundLegs:
             case Stuck(code, text) if progress.state == RefundState.ACCEPTED:
                 progress.state, progress.reason = RefundState.FAILED, f"psp_refused:{code}"[:64]
             case Stuck(code, text):
-                # The biller has taken its mark back, so this money has to go back: a person chooses the way.
+                # The biller has taken its mark back, so the money has to go back: a person chooses how.
                 turn.answered()
                 progress.stuck = f"{code} {text}"
             case None:

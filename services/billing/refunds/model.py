@@ -1,4 +1,4 @@
-"""A refund under way, and what its outside calls brought. Plain values; the tables are in tables.py."""
+"""A refund under way and its progress, as plain values; the tables are in tables.py."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -15,7 +15,7 @@ from services.billing.subject import Kind, Subject
 
 @dataclass(frozen=True, slots=True)
 class Refund:
-    """A refund under way, with what its calls need. `completes`: with it all of the payment has gone back."""
+    """A refund under way, as its external calls need it. `completes`: with it, all of the payment has gone back."""
 
     id: UUID
     payment_id: UUID
@@ -29,7 +29,7 @@ class Refund:
     wallet: ledger.Account | None = None  # empty: the PSP paid
     biller_id: str = ""
     completes: bool = False
-    waits: bool = False  # completes, and older refunds of the payment are not through
+    waits: bool = False  # completes, and older refunds of the payment are still under way
     by_file: bool = False
     errand: Errand = NO_ERRAND
     psp_refund_id: str | None = None
@@ -42,12 +42,12 @@ class Refund:
 
     @property
     def subject(self) -> Subject:
-        """The refund, as calls and cases name it."""
+        """The refund as external calls and cases refer to it."""
         return Subject(Kind.REFUND, self.id)
 
     @property
     def first_call(self) -> tuple[str, str]:
-        """Who is asked first, and for what, as (institution, leg)."""
+        """The first external call, as (institution, leg)."""
         if self.state == RefundState.ACCEPTED and self.completes and not self.by_file:
             return institutions.of_biller(self.biller_id), "unapply"
         return self.at_psp, "refund"
@@ -59,7 +59,7 @@ class Refund:
 
 
 class Outcome(Protocol):
-    """What became of a refund, however it was learnt."""
+    """The end of a refund, whoever brought it about."""
 
     @property
     def refund(self) -> Refund: ...
@@ -72,7 +72,7 @@ class Outcome(Protocol):
 
 
 class Decided(NamedTuple):
-    """A refund as acceptance decided about it: `state` is accepted, unapplied or failed."""
+    """A refund with the state that acceptance decided: accepted, unapplied or failed."""
 
     refund: Refund
     state: RefundState
@@ -81,7 +81,7 @@ class Decided(NamedTuple):
 
 @dataclass(slots=True)
 class RefundProgress:
-    """How far a refund came."""
+    """The progress of a refund."""
 
     refund: Refund
     turn: Turn
@@ -89,28 +89,28 @@ class RefundProgress:
     psp_refund_id: str | None = None
     reason: str | None = None
     case: str | None = None
-    # Why the PSP will not give back what has to go back: nobody outside is asked any more.
+    # The PSP's reason to refuse although the money has to go back; no more calls are made.
     stuck: str | None = None
     calls: list[Call] = field(default_factory=list)
 
     @property
     def subject(self) -> Subject:
-        """The refund, as calls and cases name it."""
+        """The refund as external calls and cases refer to it."""
         return self.refund.subject
 
     def learnt(self) -> str:
-        """See cases.Result."""
+        """Return a summary (see cases.Result)."""
         return in_words(self.state, self.reason, self.turn, refund=self.psp_refund_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Reversal:
-    """A biller took its mark back without being asked. `reason` is a short code, for example taken_back_by_biller."""
+    """A biller took its mark back by itself. `reason` is a short code, for example taken_back_by_biller."""
 
     payment_id: UUID
     reason: str = "taken_back_by_biller"
 
     @property
     def refund_id(self) -> UUID:
-        """The refund that it becomes: there is at most one reversal of a payment."""
+        """The id of its refund, derived from the payment's: a payment has at most one reversal."""
         return derived_id("reversal", self.payment_id)

@@ -1,4 +1,4 @@
-"""Read the refunds that are under way, with what their calls need."""
+"""Read refunds under way, with the columns that their external calls need."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,7 +32,7 @@ _READ = text(f"""
 
 
 async def read_open(connection: AsyncConnection, claimed: Sequence[Errand]) -> list[Refund]:
-    """The refunds of these errands that are still under way; the errand of one that has ended goes."""
+    """Return the refunds of these errands that are still under way; the errands of the others are deleted."""
     found = {each.subject: each for each in claimed}
     refunds = await read(connection, list(found))
     still_open = {each.id for each in refunds}
@@ -41,7 +41,7 @@ async def read_open(connection: AsyncConnection, claimed: Sequence[Errand]) -> l
 
 
 async def read(connection: AsyncConnection, ids: Sequence[UUID]) -> list[Refund]:
-    """The refunds among these that are still under way, without their errands."""
+    """Return those of these refunds that are still under way, without their errands."""
     if not ids:
         return []
     rows = (await connection.execute(_READ, {"ids": list(ids)})).all()

@@ -1,4 +1,4 @@
-"""Record what became of refunds: the payment, the ledger, the receipt and the events move together."""
+"""Record the results of refunds: payment, ledger, receipt and events change together."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ from services.billing.refunds.model import Outcome, RefundProgress
 from services.billing.refunds.tables import ENDED, IS_OPEN, RefundState
 from services.billing.subject import Kind
 
-# How far each state is.
+# A number for each state, higher for further.
 _RANKS: dict[str, int] = {
     RefundState.ACCEPTED: 0,
     RefundState.UNAPPLIED: 1,
@@ -52,7 +52,7 @@ _STILL_OPEN = text(f"""
 
 
 async def record_refunds(connection: AsyncConnection, results: Sequence[RefundProgress]) -> int:
-    """Record these results in the caller's transaction; how many of them told something new."""
+    """Record these results in the caller's transaction; return how many of them changed something."""
     now = datetime.now(UTC)
     await record_calls(connection, results)
     # Wallets, payments, refunds: in this order everywhere.
@@ -80,17 +80,17 @@ async def record_refunds(connection: AsyncConnection, results: Sequence[RefundPr
 def _steps(
     results: Sequence[RefundProgress], rows: Sequence[Row[Any]], locked: Mapping[Key, Row[Any]]
 ) -> list[RefundProgress]:
-    # A refund whose mark was taken back can't fail any more: its money must go.
+    # After the biller has taken its mark back a refund cannot fail: the money must go back.
     may_fail = {row.id for row in rows if row.state == RefundState.ACCEPTED}
     possible = [
         each for each in results if each.state != RefundState.FAILED or each.refund.id in may_fail
     ]
-    news = furthest(possible, rows, locked, _RANKS, (RefundState.FAILED,))
-    return [progress for progress, _ in news]
+    superseding = furthest(possible, rows, locked, _RANKS, (RefundState.FAILED,))
+    return [progress for progress, _ in superseding]
 
 
 async def _end_stuck(connection: AsyncConnection, stuck: Sequence[RefundProgress]) -> None:
-    # Asking again with a key that is used up would go on for ever. A person ends them (stuck.py).
+    # A call with a key that is used up would fail for ever. A person ends these refunds (stuck.py).
     if not stuck:
         return
     await errands.end(connection, [each.subject for each in stuck])
@@ -100,8 +100,8 @@ async def _end_stuck(connection: AsyncConnection, stuck: Sequence[RefundProgress
     }
     await connection.execute(_KEEP_ATTEMPTS, attempts)
     note = (
-        "the biller has taken its mark back, and the PSP will not give the money back: {0}. End it by `meterhall"
-        " refunds retry {1}` (the PSP is asked again) or `meterhall refunds to-wallet {1}` (the payer's wallet gets it)"
+        "the biller has taken its mark back, and the PSP refuses to give the money back: {0}. End it by `meterhall"
+        " refunds retry {1}` (call the PSP again) or `meterhall refunds to-wallet {1}` (pay the payer's wallet)"
     )
     cases = [
         NewCase(each.subject, "refund_stuck", note.format(each.stuck, each.refund.id))
@@ -119,7 +119,7 @@ async def _wake(connection: AsyncConnection, ended: Sequence[RefundProgress]) ->
 
 
 async def finish(connection: AsyncConnection, ended: Sequence[Outcome], now: datetime) -> None:
-    """Move the payments of refunds that have succeeded or failed; the payments are locked."""
+    """Book refunds that have succeeded or failed on their payments, which are locked."""
     if not ended:
         return
     payments = await _move(connection, ended)
@@ -177,22 +177,24 @@ def _transfer(progress: Outcome, payment: Moved, now: datetime) -> ledger.Transf
 def _events(
     ended: Sequence[Outcome], payments: dict[UUID, Moved], voided: dict[UUID, str]
 ) -> list[Outgoing]:
-    # The payment's version and its refunded amount have moved by all refunds here: count up to them again.
+    # The payment's version and refunded amount include all refunds of this batch: count up to them again.
     versions = {id: row.version for id, row in payments.items()}
     refunded = {id: row.refunded_minor for id, row in payments.items()}
     for each in ended:
         versions[each.refund.payment_id] -= 1
         if each.state == RefundState.SUCCEEDED:
             refunded[each.refund.payment_id] -= each.refund.amount_minor
-    said: list[Outgoing] = []
+    outgoing: list[Outgoing] = []
     for each in ended:
         refund, payment = each.refund, payments[each.refund.payment_id]
         versions[payment.id] += 1
         if each.state == RefundState.SUCCEEDED:
             refunded[payment.id] += refund.amount_minor
         event = events.refund_ended(each, payment, refunded[payment.id])
-        said.append(Outgoing.of(event, versions[payment.id], correlation_id=refund.correlation_id))
+        outgoing.append(
+            Outgoing.of(event, versions[payment.id], correlation_id=refund.correlation_id)
+        )
     for id, number in voided.items():
         receipt = events.receipt_voided(payments[id], number)
-        said.append(Outgoing.of(receipt, 2, correlation_id=payments[id].correlation_id))
-    return said
+        outgoing.append(Outgoing.of(receipt, 2, correlation_id=payments[id].correlation_id))
+    return outgoing

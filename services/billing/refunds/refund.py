@@ -1,4 +1,4 @@
-"""Refund: accept (one transaction) -> unapply, refund (outside) -> record (one transaction)."""
+"""Refund: accept (one transaction) -> unapply, refund (external calls) -> record (one transaction)."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ class Refunds:
         trade.register(desk, engine, Kind.REFUND, read_open, run, record_refunds)
 
     async def refund(self, batch: Sequence[Instruction[RefundPayment]]) -> dict[int, str]:
-        """Refund these payments; returns why a refund could not even be kept, by position."""
+        """Refund these payments; return by position the reasons of commands that could not even be stored."""
         async with self._desk.booking() as booking, self._engine.begin() as connection:
             accepted = await accept_refunds(connection, batch, booking)
             await finish(connection, accepted.refused, datetime.now(UTC))
@@ -37,7 +37,8 @@ class Refunds:
         return accepted.wrong
 
     async def reverse(self, batch: Sequence[Reversal]) -> int:
-        """The billers took their marks back: give back all that is left of these payments. Returns how many had any.
+        """Give back all that is left of payments whose billers took their marks back; return how many had anything
+        left.
 
         Reserved: nothing calls it until billers' lists are compared with our books by themselves.
         """

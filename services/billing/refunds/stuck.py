@@ -1,7 +1,7 @@
-"""Refunds that the PSP will not make, and what operators do about them.
+"""Refunds that the PSP refuses, and the two ways in which an operator ends them.
 
 The biller has taken its mark back, so the payer's money has to go back. The errand ends with a case, `refund_stuck`:
-an operator has the PSP asked again, with a new key, or pays the payer's wallet. A refund that failed at the PSP after
+an operator has the PSP called again with a new key, or pays the payer's wallet. A refund that failed at the PSP after
 it had succeeded (`refund_failed_late`) can be paid to the wallet as well.
 """
 
@@ -38,34 +38,36 @@ _END = text(f"""
 
 
 class CannotError(Exception):
-    """Nothing was changed; the text says why, for an operator."""
+    """Nothing was changed; the text tells the operator why and what to do."""
 
 
 class Credited(NamedTuple):
-    """What a payer's wallet got."""
+    """The amount that a payer's wallet got."""
 
     amount_minor: int
     currency: str
 
 
 async def retry(connection: AsyncConnection, refund_id: UUID) -> int:
-    """Have the PSP asked again, with the key of the next attempt, which is returned. Raises CannotError."""
+    """Have the PSP called again with the key of the next attempt; return the attempt's number. Raises CannotError."""
     row = (await connection.execute(_LOCK, {"id": refund_id})).one_or_none()
     if row is None:
-        raise CannotError(f"There is no refund {refund_id}.")
+        raise CannotError(f"There is no refund {refund_id}. See: meterhall cases list")
     if row.state != RefundState.UNAPPLIED:
         raise CannotError(f"Refund {refund_id} is not stuck: it is {row.state}.")
     attempt: int = row.attempt + 1
     new = NewErrand(Kind.REFUND, refund_id, PSP, "refund", attempt=attempt)
     if not await errands.add(connection, [new]):
-        raise CannotError(f"Refund {refund_id} is under way: the PSP is being asked.")
-    why = f"the PSP is asked again, attempt {attempt}"
+        raise CannotError(
+            f"Refund {refund_id} is under way: the PSP is called already. Wait for its answer."
+        )
+    why = f"the PSP is called again, attempt {attempt}"
     await close_lasting(connection, _subject(refund_id), "refund_stuck", why)
     return attempt
 
 
 async def to_wallet(engine: AsyncEngine, psp: Psp, refund_id: UUID) -> Credited:
-    """Pay what the PSP could not give back to the payer's wallet, once the PSP has said again that it has not.
+    """Pay a refund that the PSP could not make to the payer's wallet, after the PSP has confirmed that it has not.
 
     Raises CannotError.
     """
@@ -85,14 +87,14 @@ async def to_wallet(engine: AsyncEngine, psp: Psp, refund_id: UUID) -> Credited:
 
 
 def _subject(refund_id: UUID) -> Subject:
-    """The refund, as cases name it."""
+    """Return the refund as cases refer to it."""
     return Subject(Kind.REFUND, refund_id)
 
 
 async def _read(connection: AsyncConnection, refund_id: UUID) -> tuple[Row[Any], Payment]:
     row = (await connection.execute(_READ, {"id": refund_id})).one_or_none()
     if row is None:
-        raise CannotError(f"There is no refund {refund_id}.")
+        raise CannotError(f"There is no refund {refund_id}. See: meterhall cases list")
     payment = (await find_paid(connection, [row.payment_id])).get(row.payment_id)
     may_have_failed = row.state in {RefundState.UNAPPLIED, RefundState.SUCCEEDED}
     if not may_have_failed or payment is None or payment.intent_id is None:
@@ -108,12 +110,12 @@ async def _prove_failed(psp: Psp, row: Row[Any], payment: Payment) -> None:
     match found:
         case Refunded(id) | RefundPending(id):
             raise CannotError(
-                f"The PSP has refund {row.id} as {id}, and that has not failed. If it is stuck here:"
-                f" meterhall refunds retry {row.id}"
+                f"The PSP has refund {row.id} as {id}, and that one has not failed. If it is stuck here, have it"
+                f" recorded: meterhall refunds retry {row.id}"
             )
         case Unknown(why):
             raise CannotError(
-                f"The PSP does not say what became of refund {row.id} ({why}). Nothing was changed; try again later."
+                f"The PSP gave no answer about refund {row.id} ({why}). Nothing was changed; try again later."
             )
 
 
@@ -124,7 +126,7 @@ async def _succeed_to_wallet(connection: AsyncConnection, refund_id: UUID, state
         raise CannotError(f"Refund {refund_id} is not stuck: it is {state}.")
     if await errands.exist(connection, [(Kind.REFUND, refund_id)]):
         raise CannotError(
-            f"Refund {refund_id} is under way: the PSP is being asked. Wait for what it says."
+            f"Refund {refund_id} is under way: the PSP is called already. Wait for its answer."
         )
     refund = replace(refunds[0], to_wallet=True)
     await connection.execute(_END, {"id": refund_id})

@@ -26,10 +26,10 @@ from services.billing.subject import Kind, LineOrder
 
 
 class RefundState(StrEnum):
-    """Where a refund stands."""
+    """The states of a refund."""
 
     ACCEPTED = (
-        "accepted"  # the amount is reserved on the payment; the biller or the PSP is asked next
+        "accepted"  # the amount is reserved on the payment; the biller or the PSP is called next
     )
     UNAPPLIED = "unapplied"  # accepted -> unapplied: the biller took its mark back; the money goes back next
     SUCCEEDED = "succeeded"  # accepted | unapplied -> succeeded
@@ -41,7 +41,7 @@ ENDED = (RefundState.SUCCEEDED, RefundState.FAILED)
 # As SQL.
 IS_OPEN = one_of("state", OPEN)
 
-# What other rooms may know, as a relation for their SQL. The channel and the currency are the payment's.
+# A relation that other rooms may use in their SQL. The channel and the currency are the payment's.
 SHOWN = f"""(
     SELECT f.id, p.channel_id, f.payment_id, f.amount_minor, p.currency, f.state, f.reason, f.created_at, f.finished_at
     FROM refunds f JOIN {payments.SHOWN} p ON p.id = f.payment_id)"""  # noqa: S608 - our own text
@@ -52,7 +52,7 @@ _PRICED = f"{_OF_SUBJECT} JOIN {payments.SHOWN} p ON p.id = f.payment_id"
 BOOKED = f"SELECT f.transfer_id, s.of {_OF_SUBJECT}"
 LINES = f"""
     SELECT f.created_at, {LineOrder.BEGUN}, 'state', s.of || CASE WHEN f.reversal THEN 'reversal of what is left'
-        ELSE 'asked for' END, f.amount_minor, p.currency {_PRICED}
+        ELSE 'requested' END, f.amount_minor, p.currency {_PRICED}
     UNION ALL SELECT f.finished_at, {LineOrder.ENDED}, 'state', s.of || f.state || coalesce(': ' || f.reason, ''),
         f.amount_minor, p.currency {_PRICED} WHERE f.finished_at IS NOT NULL
 """

@@ -1,7 +1,7 @@
 """Top up a wallet: charge the payer's means of payment, and add it to the wallet's balance.
 
-The same shape as a payment, without a bill: the first transaction keeps what was asked, the PSP is called with a key
-made from the top-up's id, the second transaction books it.
+The same shape as a payment, without a bill: the first transaction stores the command, the PSP is called with a key
+derived from the top-up's id, the second transaction books it.
 """
 
 from collections.abc import Sequence
@@ -46,10 +46,10 @@ async def accept_top_ups(
     instructions: Sequence[Instruction[TopUpWallet]],
     booking: Booking,
 ) -> tuple[list[TopUp], list[int]]:
-    """Keep the commands, in the caller's transaction; the top-ups that have a place at the PSP, and the positions whose
-    id is reused.
+    """Store the commands in the caller's transaction; return the top-ups that have a place at the PSP, and the
+    positions whose id is reused.
 
-    Raises IntegrityError when another worker accepts one of them in this moment: the batch is then to come again.
+    Raises IntegrityError when another worker accepts one of them at the same moment: accept the batch again.
     """
     commands = [each.command for each in instructions]
     rows = await connection.execute(_KNOWN, {"ids": [each.top_up_id for each in commands]})
@@ -98,7 +98,7 @@ async def _insert(
 
 
 def _fingerprint_of(command: TopUpWallet) -> bytes:
-    # What makes two commands the same.
+    # Two commands with the same digest ask for the same top-up.
     return fingerprint(
         command.channel,
         command.payer,

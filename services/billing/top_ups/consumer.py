@@ -1,4 +1,4 @@
-"""Kafka in: commands to top up, a batch at a time."""
+"""Kafka in: TopUpWallet commands, a batch at a time."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from services.billing.top_ups.top_up import TopUps
 
 
 async def take(top_ups: TopUps, messages: Sequence[Message]) -> list[Rejected]:
-    """Carry out a batch of TopUpWallet; returns those that are for the dead letters."""
+    """Carry out a batch of TopUpWallet commands; return those that become dead letters."""
     free, refused = without_reserved_ids(messages, "top_up_id")
     positions = await top_ups.top_up(instructions_of(free, TopUpWallet))
     return refused + [reused(free[position], "top_up_id") for position in positions]

@@ -1,4 +1,4 @@
-"""Top-ups that have been declined, and of which the PSP tells later."""
+"""Top-ups that were declined, and about which the PSP may report something later."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -22,7 +22,7 @@ _READ = text(f"""
 
 
 async def read_ended(connection: AsyncConnection, ids: Sequence[UUID]) -> list[Ended]:
-    """Those of these top-ups that were declined, and have an intent."""
+    """Return those of these top-ups that were declined and have an intent."""
     rows = await connection.execute(_READ, {"ids": list(ids)})
     return [
         Ended(

@@ -9,7 +9,7 @@ from services.billing.top_ups.tables import TopUpState
 
 
 def refused(instruction: Instruction[TopUpWallet], reason: str) -> Outgoing:
-    """It could not begin."""
+    """Return TopUpFailed for a top-up that could not begin."""
     command = instruction.command
     event = TopUpFailed(
         top_up_id=command.top_up_id,
@@ -23,7 +23,7 @@ def refused(instruction: Instruction[TopUpWallet], reason: str) -> Outgoing:
 
 
 def event_of(progress: TopUpProgress, action_url_before: str | None) -> Event | None:
-    """What is new about it, or nothing."""
+    """Return the event of this progress, or None."""
     top_up = progress.top_up
     about = {
         "top_up_id": top_up.id,

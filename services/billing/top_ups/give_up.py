@@ -1,4 +1,4 @@
-"""End top-ups that wait for the PSP for ten minutes and for which nothing was ever sent."""
+"""End top-ups that have waited ten minutes for a place at the PSP and for which no call was sent."""
 
 from collections.abc import Mapping, Sequence
 from uuid import UUID
@@ -18,7 +18,7 @@ _REASON = text("UPDATE top_ups SET reason = :reason WHERE id = ANY(CAST(:ids AS 
 
 
 async def give_up_waiting(connection: AsyncConnection) -> int:
-    """Send them to the leg that ends them, in the caller's transaction; how many those were."""
+    """Point their errands to the leg that ends them, in the caller's transaction; return how many there were."""
     moved = await give_up(connection, Kind.TOP_UP, ["charge"], _over)
     if moved:
         await connection.execute(_REASON, {"ids": moved, "reason": REASON})

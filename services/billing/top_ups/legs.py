@@ -1,4 +1,4 @@
-"""The outside calls of a top-up: charge the payer's means of payment, or find what an earlier charge came to."""
+"""The external calls of a top-up: charge the payer's means of payment, or find the outcome of an earlier charge."""
 
 from errands import Turn
 from services.billing.institutions import LEDGER, PSP
@@ -10,22 +10,22 @@ from services.billing.top_ups.tables import TopUpState
 
 
 class TopUpLegs:
-    """The outside calls of top-ups. Made once per process."""
+    """The external calls of top-ups. One per process."""
 
     def __init__(self, psp: Psp) -> None:
         self._psp = psp
 
     async def run(self, top_up: TopUp, turn: Turn) -> TopUpProgress:
-        """Take the top-up as far as it goes now."""
+        """Run the top-up's leg as far as it goes now; return its progress."""
         progress = TopUpProgress(
             top_up, turn, TopUpState.ACCEPTED, top_up.intent_id, reason=top_up.reason
         )
         if turn.leg == "void" and top_up.intent_id is None:
-            # It waited for a place for too long, and the PSP knows nothing of it.
+            # It waited too long for a place, and the PSP was never called.
             if await turn.begin("void", LEDGER):
                 progress.state = TopUpState.DECLINED
             return progress
-        # After a void without an answer, too: a payer who confirmed meanwhile has topped up.
+        # Also after a void without an answer: a payer who confirmed meanwhile has topped up.
         if await turn.begin("charge", PSP):
             await self._charge(progress)
         return progress
@@ -64,7 +64,7 @@ class TopUpLegs:
                 turn.unknown()
 
     async def _give_up(self, progress: TopUpProgress, intent_id: str, reason: str) -> None:
-        # The payer never confirmed. A late success is looked for again, and booked: `charge` will find it captured.
+        # The payer never confirmed. A late success is still found and booked: `charge` will find it captured.
         turn = progress.turn
         progress.reason = reason
         if not await turn.begin("void", PSP):

@@ -1,4 +1,4 @@
-"""A top-up under way, and what its outside calls brought. Plain values; the table is in tables.py."""
+"""A top-up under way and its progress, as plain values; the table is in tables.py."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -33,12 +33,12 @@ class TopUp:
 
     @property
     def subject(self) -> Subject:
-        """The top-up, as calls and cases name it."""
+        """The top-up as external calls and cases refer to it."""
         return Subject(Kind.TOP_UP, self.id)
 
     @property
     def charge(self) -> Charge:
-        """The top-up as the PSP is asked for it."""
+        """The top-up as a charge at the PSP."""
         return Charge(
             self.subject,
             self.amount_minor,
@@ -50,13 +50,13 @@ class TopUp:
 
     @property
     def wallet(self) -> ledger.Account:
-        """Where the money goes."""
+        """The payer's wallet, which gets the money."""
         return ledger.wallet(self.channel, self.payer, self.currency)
 
 
 @dataclass(slots=True)
 class TopUpProgress:
-    """How far a top-up came."""
+    """The progress of a top-up."""
 
     top_up: TopUp
     turn: Turn
@@ -69,9 +69,9 @@ class TopUpProgress:
 
     @property
     def subject(self) -> Subject:
-        """The top-up, as calls and cases name it."""
+        """The top-up as external calls and cases refer to it."""
         return self.top_up.subject
 
     def learnt(self) -> str:
-        """See cases.Result."""
+        """Return a summary (see cases.Result)."""
         return in_words(self.state, self.reason, self.turn, intent=self.intent_id)

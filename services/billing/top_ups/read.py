@@ -20,7 +20,7 @@ _READ = text(f"""
 
 
 async def read_open(connection: AsyncConnection, claimed: Sequence[Errand]) -> list[TopUp]:
-    """The top-ups of these errands that are still under way; the errand of one that has ended goes."""
+    """Return the top-ups of these errands that are still under way; the errands of the others are deleted."""
     found = {each.subject: each for each in claimed}
     top_ups = await read(connection, list(found))
     still_open = {each.id for each in top_ups}
@@ -29,7 +29,7 @@ async def read_open(connection: AsyncConnection, claimed: Sequence[Errand]) -> l
 
 
 async def read(connection: AsyncConnection, ids: Sequence[UUID]) -> list[TopUp]:
-    """The top-ups among these that are still under way, without their errands."""
+    """Return those of these top-ups that are still under way, without their errands."""
     rows = await connection.execute(_READ, {"ids": list(ids)})
     return [
         TopUp(

@@ -1,4 +1,4 @@
-"""Record what became of top-ups: the wallet's balance, the top-up and its event move together."""
+"""Record the results of top-ups: the wallet's balance, the top-up and its event change together."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -38,13 +38,13 @@ _Step = tuple[TopUpProgress, Row[Any], Event | None]
 
 
 async def record_top_ups(connection: AsyncConnection, results: Sequence[TopUpProgress]) -> int:
-    """Record these results in the caller's transaction; how many of them told something new."""
+    """Record these results in the caller's transaction; return how many of them changed something."""
     now = datetime.now(UTC)
     await record_calls(connection, results)
     rows = await connection.execute(_LOCK, {"ids": [each.top_up.id for each in results]})
     locked = await errands.lock(connection, [each.top_up.errand for each in results])
-    news = furthest(results, rows.all(), locked, _RANKS, (TopUpState.DECLINED,))
-    steps = [(each, row, event_of(each, row.action_url)) for each, row in news]
+    superseding = furthest(results, rows.all(), locked, _RANKS, (TopUpState.DECLINED,))
+    steps = [(each, row, event_of(each, row.action_url)) for each, row in superseding]
     ended = [each.subject for each, _, _ in steps if each.state != TopUpState.ACCEPTED]
     await record_errands(connection, results, locked, ended)
     if not steps:

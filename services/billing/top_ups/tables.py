@@ -23,17 +23,17 @@ from services.billing.subject import Kind, LineOrder
 
 
 class TopUpState(StrEnum):
-    """Where a top-up stands."""
+    """The states of a top-up."""
 
-    ACCEPTED = "accepted"  # the PSP is asked next
+    ACCEPTED = "accepted"  # the PSP is called next
     SUCCEEDED = "succeeded"  # accepted -> succeeded: the money is in the wallet
-    DECLINED = "declined"  # accepted -> declined: nobody has the payer's money
+    DECLINED = "declined"  # accepted -> declined: the payer's money was not taken
 
 
 # As SQL.
 IS_OPEN = one_of("state", [TopUpState.ACCEPTED])
 
-# What other rooms may know, as a relation for their SQL.
+# A relation that other rooms may use in their SQL.
 SHOWN = """(
     SELECT id, channel_id, payer, amount_minor, currency, state, reason, action_url, created_at, finished_at
     FROM top_ups)"""

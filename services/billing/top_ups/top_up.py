@@ -1,7 +1,7 @@
 """Top up a wallet: charge the payer's means of payment, and add it to the wallet's balance.
 
-The same shape as a payment, without a bill: the first transaction keeps the command, the PSP is called with a key made
-from the top-up's id, the second transaction books it.
+The same shape as a payment, without a bill: the first transaction stores the command, the PSP is called with a key
+derived from the top-up's id, the second transaction books it.
 """
 
 from collections.abc import Sequence
@@ -30,13 +30,13 @@ class TopUps:
         trade.register(desk, engine, Kind.TOP_UP, read_open, TopUpLegs(psp).run, record_top_ups)
 
     async def top_up(self, batch: Sequence[Instruction[TopUpWallet]]) -> list[int]:
-        """Top up these wallets; returns the positions whose id belongs to another top-up."""
+        """Top up these wallets; return the positions whose id belongs to another top-up."""
         async with self._desk.booking() as booking, self._engine.begin() as connection:
             held, reused = await accept_top_ups(connection, batch, booking)
         self._desk.start(Kind.TOP_UP, held)
         return reused
 
     async def give_up_waiting(self) -> int:
-        """End what has waited for a place for too long, and for which nothing was ever sent; how many those were."""
+        """End top-ups that waited too long for a place and for which no call was sent; return how many there were."""
         async with self._engine.begin() as connection:
             return await give_up_waiting(connection)

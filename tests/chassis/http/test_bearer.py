@@ -88,7 +88,7 @@ async def test_a_token_is_believed_for_a_moment(
         assert (answer.status_code, answer.json()) == (200, "app")
     assert register.asked == {"t": 1}
     # Belief that has ended.
-    monkeypatch.setattr(bearer, "BELIEVED_SECONDS", -1.0)
+    monkeypatch.setattr(bearer, "CACHE_SECONDS", -1.0)
     register.owners["u"] = "other"
     assert [(await me(client, "u")).json() for _ in range(2)] == ["other", "other"]
     assert register.asked["u"] == 2
@@ -143,7 +143,7 @@ async def test_many_requests_at_once_ask_once_and_one_that_leaves_takes_nobody_a
 async def test_what_is_believed_has_a_bound(
     client: httpx.AsyncClient, register: Register, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bearer, "MOST_BELIEVED", 3)
+    monkeypatch.setattr(bearer, "MOST_CACHED", 3)
     register.owners.update({token: token for token in "abcd"})
     for token in "abcab":
         assert (await me(client, token)).status_code == 200

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.billing.audit import audit, audit_job
 from services.billing.audit.audit import IDS, audit_database
-from services.billing.audit.names import NAMES, SEALS
+from services.billing.audit.names import MEANINGS, SEALS
 from tests.services.billing.reconciliation import books
 
 _OLD = "created_at = now() - interval '16 minutes'"
@@ -19,24 +19,24 @@ _PROMISE = """
 """
 # What is planted, per invariant. Constraints are taken away first: the audit has to see what they would stop.
 FAULTS: dict[str, list[str]] = {
-    "I1": [
+    "transfers_balance": [
         "UPDATE transfers SET currency = 'HKD' WHERE kind = 'top_up'",
         "UPDATE transfers SET debit_account = -1 WHERE kind = 'pay_bill'",
         "UPDATE transfers SET credit_account = -1 WHERE kind = 'pay_bill'",
     ],
-    "I2": [
+    "balances_sum_to_zero": [
         "UPDATE ledger_accounts SET balance_minor = balance_minor + 1 WHERE address = 'biller:hz-water:payable'"
     ],
-    "I3": [
+    "no_wallet_overdrawn": [
         """ALTER TABLE ledger_accounts DROP CONSTRAINT ck_ledger_accounts_no_overdraft;
            UPDATE ledger_accounts SET balance_minor = -1 WHERE address LIKE 'wallet:%'""",
         "UPDATE ledger_accounts SET no_overdraft = false WHERE address LIKE 'wallet:%'",
     ],
-    "I4": [
+    "balances_match_transfers": [
         "UPDATE ledger_accounts SET held_minor = held_minor + 1 WHERE address LIKE 'wallet:%'",
         "UPDATE transfers SET amount_minor = amount_minor + 1 WHERE kind = 'top_up'",
     ],
-    "I5": [
+    "state_matches_money": [
         "UPDATE payments SET captured_minor = captured_minor - 1 WHERE state = 'succeeded'",
         """ALTER TABLE payments DISABLE TRIGGER USER;
            UPDATE payments SET state = 'refunded' WHERE state = 'succeeded'""",
@@ -45,13 +45,13 @@ FAULTS: dict[str, list[str]] = {
            WHERE p.state = 'applied' AND a.address LIKE 'wallet:%'""",
         "DELETE FROM transfers WHERE kind = 'top_up'",
     ],
-    "I7": [
+    "refunds_within_capture": [
         """ALTER TABLE payments DROP CONSTRAINT ck_payments_refunds_within_capture;
            UPDATE payments SET refunded_minor = captured_minor + 1 WHERE state = 'partially_refunded'""",
         "UPDATE refunds SET amount_minor = amount_minor + 1",
         "UPDATE payments SET refund_pending_minor = 1 WHERE state = 'partially_refunded'",
     ],
-    "I8": [
+    "receipt_for_money_taken": [
         "DELETE FROM receipts WHERE voided_at IS NULL",
         """INSERT INTO receipts
            SELECT '20261123ABCDABCDABCDABCD', payment_id, biller_id, account_id, bill_number, period, amount_minor,
@@ -59,26 +59,28 @@ FAULTS: dict[str, list[str]] = {
         "UPDATE receipts SET voided_at = NULL, void_reason = NULL",
         "UPDATE receipts SET amount_minor = amount_minor + 1",
     ],
-    "I9": [
+    "one_live_payment_per_bill": [
         """DROP INDEX uq_payments_live_bill;
            UPDATE payments SET bill_id = (SELECT bill_id FROM payments WHERE state = 'succeeded' LIMIT 1)"""
     ],
-    "I11": [
+    "events_published_in_time": [
         """INSERT INTO outbox (event_id, topic, key, sequence, type, created_at)
            VALUES (gen_random_uuid(), 4, 'k', 1, 'x', now() - interval '2 minutes')""",
+    ],
+    "events_numbered_without_gap": [
         """INSERT INTO outbox (event_id, topic, key, sequence, type)
            VALUES (gen_random_uuid(), 4, 'k', 1, 'x'), (gen_random_uuid(), 4, 'k', 3, 'x')""",
         """INSERT INTO outbox (event_id, topic, key, sequence, type)
            VALUES (gen_random_uuid(), 4, 'k', 1, 'x'), (gen_random_uuid(), 4, 'k', 1, 'x')""",
     ],
-    "I13": [
+    "open_work_is_followed_up": [
         "UPDATE payments SET created_at = now() - interval '26 hours' WHERE state = 'applied'",
         "UPDATE errands SET due_at = now() - interval '16 minutes'",
         "DELETE FROM errands",
         "INSERT INTO errands (kind, subject, institution, leg) VALUES ('payment', gen_random_uuid(), 'psp', 'void')",
         "UPDATE refunds SET state = 'accepted', finished_at = NULL",
     ],
-    "promises": [
+    "promises_are_kept": [
         _PROMISE.format(
             kind="payment", subject="gen_random_uuid()", at="now() - interval '16 minutes'"
         ),
@@ -100,7 +102,7 @@ FAULTS: dict[str, list[str]] = {
         "UPDATE payment_requests SET payer = 'other' WHERE kind = 'top_up'",
         "UPDATE payment_requests SET subject = gen_random_uuid() WHERE kind = 'refund'",
     ],
-    "orphans": [
+    "no_orphan_rows": [
         "UPDATE payments SET bill_id = gen_random_uuid() WHERE state = 'applied'",
         "UPDATE payments SET account_id = gen_random_uuid() WHERE state = 'applied'",
         "UPDATE receipts SET payment_id = gen_random_uuid() WHERE voided_at IS NOT NULL",
@@ -137,8 +139,8 @@ async def city(engine: AsyncEngine) -> AsyncEngine:
 
 def test_every_invariant_has_a_fault_and_a_name_in_words() -> None:
     assert FAULTS.keys() == set(IDS)
-    assert NAMES.keys() == {*IDS, SEALS}
-    assert len(set(NAMES.values())) == len(NAMES)
+    assert MEANINGS.keys() == {*IDS, SEALS}
+    assert len(set(MEANINGS.values())) == len(MEANINGS)
 
 
 async def test_good_books_hold_every_invariant(city: AsyncEngine) -> None:
@@ -163,12 +165,14 @@ async def test_the_job_tells_metrics_and_does_not_ask_to_run_again(
     city: AsyncEngine, owner_engine: AsyncEngine
 ) -> None:
     def told() -> float | None:
-        return REGISTRY.get_sample_value("invariant_violations", {"id": "I2", "of": "unsealed"})
+        return REGISTRY.get_sample_value(
+            "invariant_violations", {"id": "balances_sum_to_zero", "of": "unsealed"}
+        )
 
     assert await audit_job(city) == 0
     assert told() == 0
     async with owner_engine.begin() as connection:
-        await connection.execute(text(FAULTS["I2"][0]))
+        await connection.execute(text(FAULTS["balances_sum_to_zero"][0]))
     assert await audit_job(city) == 0
     assert told() == 1
 
@@ -216,7 +220,7 @@ async def test_a_closed_case_does_not_excuse_an_overdue_payment(
     city: AsyncEngine, owner_engine: AsyncEngine
 ) -> None:
     async with owner_engine.begin() as connection:
-        await connection.execute(text(FAULTS["I13"][0]))
+        await connection.execute(text(FAULTS["open_work_is_followed_up"][0]))
         await connection.execute(
             text(
                 "INSERT INTO cases (subject, subject_kind, kind, note)"
@@ -226,4 +230,4 @@ async def test_a_closed_case_does_not_excuse_an_overdue_payment(
     assert await audit_database(city) == []
     async with owner_engine.begin() as connection:
         await connection.execute(text("UPDATE cases SET closed_at = now()"))
-    assert [each.invariant for each in await audit_database(city)] == ["I13"]
+    assert [each.invariant for each in await audit_database(city)] == ["open_work_is_followed_up"]

@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.billing.audit import audit_job
 from services.billing.audit.audit import MOST_NEW, audit_database
-from services.billing.audit.made import MADE
+from services.billing.audit.by_span import BY_SPAN
+from services.billing.audit.current import BUCKETS, CURRENT
 from services.billing.audit.span import ALWAYS, END, Span, of_a_span
-from services.billing.audit.standing import BUCKETS, STANDING
 from services.billing.ledger.seals import SPAN
 from tests.services.billing.audit.test_audit import each_fault
 from tests.services.billing.ledger.sealing import all_sealed, execute
@@ -51,7 +51,7 @@ async def test_a_fault_is_found_in_its_span(
     async def found(span: Span) -> set[str]:
         return {
             id
-            for checks in (of_a_span(STANDING), of_a_span(BUCKETS), of_a_span(MADE))
+            for checks in (of_a_span(CURRENT), of_a_span(BUCKETS), of_a_span(BY_SPAN))
             for id, some in checks.items()
             for check in some
             if (await connection.execute(check, span._asdict())).all()
@@ -65,7 +65,7 @@ async def test_a_fault_is_found_in_its_span(
         elsewhere = await found(Span(ALWAYS.since, SINCE))
         await connection.rollback()
     # An empty span has no transfers, so it says of each balance that it is not what they add up to.
-    assert elsewhere - {"I4"} <= STANDING.keys()
+    assert elsewhere - {"balances_match_transfers"} <= CURRENT.keys()
 
 
 async def test_balances_are_compared_with_what_is_sealed_and_what_is_not(
@@ -76,7 +76,9 @@ async def test_balances_are_compared_with_what_is_sealed_and_what_is_not(
     await books.make_some(city)
     assert await audit_database(city, unsealed=True) == []
     await execute(owner_engine, "UPDATE sealed_sums SET balance_minor = balance_minor + 1")
-    assert {each.invariant for each in await audit_database(city, unsealed=True)} == {"I4"}
+    assert {each.invariant for each in await audit_database(city, unsealed=True)} == {
+        "balances_match_transfers"
+    }
     assert await audit_database(city) == [], "who reads everything takes nothing for granted"
 
 
@@ -88,7 +90,11 @@ async def test_who_looks_at_the_unsealed_does_not_read_what_is_sealed(
     await execute(owner_engine, "UPDATE transfers SET amount_minor = amount_minor + 1")
     assert await audit_database(city, unsealed=True) == []
     found = {each.invariant for each in await audit_database(city)}
-    assert {"I4", "I5", "I16"} <= found
+    assert {
+        "balances_match_transfers",
+        "state_matches_money",
+        "sealed_transfers_unchanged",
+    } <= found
 
 
 async def test_an_old_payment_that_is_refunded_now_is_looked_at(
@@ -100,7 +106,9 @@ async def test_an_old_payment_that_is_refunded_now_is_looked_at(
     await books.refund(city, paid, 50)
     assert await audit_database(city, unsealed=True) == []
     await execute(owner_engine, "UPDATE payments SET refunded_minor = 49 WHERE amount_minor = 700")
-    assert {each.invariant for each in await audit_database(city, unsealed=True)} == {"I7"}
+    assert {each.invariant for each in await audit_database(city, unsealed=True)} == {
+        "refunds_within_capture"
+    }
 
 
 async def test_a_late_transfer_in_a_sealed_span_is_found(
@@ -115,8 +123,8 @@ async def test_a_late_transfer_in_a_sealed_span_is_found(
         "UPDATE transfers SET created_at = now() - interval '20 minutes' WHERE amount_minor = 300",
     )
     found = {each.invariant for each in await audit_database(city, unsealed=True)}
-    assert "I4" in found
-    assert "I16" in {each.invariant for each in await audit_database(city)}
+    assert "balances_match_transfers" in found
+    assert "sealed_transfers_unchanged" in {each.invariant for each in await audit_database(city)}
 
 
 async def test_the_job_judges_every_sealed_span_in_its_turn(
@@ -155,16 +163,16 @@ async def test_an_alarm_about_what_is_sealed_lasts_until_it_is_mended(
         spans = await connection.scalar(text("SELECT count(*) FROM seals"))
     for _ in range(spans):
         await audit_job(city, rest=0.0)
-    assert told("I16", "sealed") == 1
-    assert told("I5", "sealed") == 1
+    assert told("sealed_transfers_unchanged", "sealed") == 1
+    assert told("state_matches_money", "sealed") == 1
     await audit_job(city, rest=0.0)
-    assert told("I16", "sealed") == 1
+    assert told("sealed_transfers_unchanged", "sealed") == 1
     await execute(
         owner_engine, "UPDATE transfers SET amount_minor = amount_minor - 1 WHERE kind = 'top_up'"
     )
     await audit_job(city, rest=0.0)
-    assert told("I16", "sealed") == 0
-    assert told("I5", "sealed") == 0
+    assert told("sealed_transfers_unchanged", "sealed") == 0
+    assert told("state_matches_money", "sealed") == 0
 
 
 async def test_spans_that_follow_each_other_are_judged_together(
@@ -212,7 +220,7 @@ async def test_a_sealed_span_is_judged_again_when_its_promises_are_due(
     await all_sealed(city)
     await execute(owner_engine, "UPDATE seals SET judged_at = until + interval '2 minutes'")
     await audit_job(city, rest=0.0)
-    assert (told("promises", "sealed"), told("promises", "unsealed")) == (1, 0)
+    assert (told("promises_are_kept", "sealed"), told("promises_are_kept", "unsealed")) == (1, 0)
     async with city.connect() as connection:
         late = (
             "SELECT count(*) FROM seals WHERE until < now() - interval '15 minutes'"
@@ -220,10 +228,10 @@ async def test_a_sealed_span_is_judged_again_when_its_promises_are_due(
         )
         assert await connection.scalar(text(late)) == 0, "each of them once"
     await audit_job(city, rest=0.0)
-    assert told("promises", "sealed") == 1
+    assert told("promises_are_kept", "sealed") == 1
     await execute(
         owner_engine,
         "UPDATE payment_requests SET failed_at = now(), reason = 'x' WHERE payer = 'p'",
     )
     await audit_job(city, rest=0.0)
-    assert told("promises", "sealed") == 0
+    assert told("promises_are_kept", "sealed") == 0

@@ -54,7 +54,7 @@ async def test_one_payment_is_shown_in_order_of_time(city: City, database: Datab
         ("transfer", f"pay_bill wallet > biller:{BILLER}:payable"),
         ("state", "succeeded"),
         ("event", "#2 PaymentSucceeded.v1"),
-        ("state", f"refund {short}: asked for"),
+        ("state", f"refund {short}: requested"),
         ("call", f"refund {short}: unapply Unapplied"),
         ("transfer", f"refund {short}: refund biller:{BILLER}:payable > wallet"),
         ("receipt", "void: refunded"),

@@ -95,4 +95,4 @@ async def test_audit_exits_with_1_when_an_invariant_is_violated(
         await connection.execute(text("DELETE FROM receipts"))
     bad = await meterhall(database, "audit", "--json")
     assert bad.code == 1
-    assert [each["invariant"] for each in json.loads(bad.out)] == ["I8"]
+    assert [each["invariant"] for each in json.loads(bad.out)] == ["receipt_for_money_taken"]

@@ -91,7 +91,7 @@ class TestStuck:
         assert (said.code, said.err) == (0, "")
         assert "attempt 2" in said.out
         assert await books.cases(city.engine, row["id"]) == []
-        assert await closed_because(city, row["id"]) == ["the PSP is asked again, attempt 2"]
+        assert await closed_because(city, row["id"]) == ["the PSP is called again, attempt 2"]
         again = await cli(city, database, "retry", str(row["id"]))
         assert (again.code, again.out) == (1, "")
         assert "under way" in again.err

@@ -1,21 +1,20 @@
-"""The invariants of what stands now: balances, the outbox's backlog, open work. They are judged every time.
+"""Invariants about the present state: balances, the outbox's backlog, open work. Every audit judges them.
 
-In the form of made.py. That no wallet is overdrawn (I3) is a constraint, too: the audit proves that it holds.
+The form is that of by_span.py. no_wallet_overdrawn is a database constraint as well: the audit proves that it holds.
 """
 
 from messaging.outbox import UNPUBLISHED
 from services.billing import ledger
 
-STANDING: dict[str, tuple[str, ...]] = {
-    # I2 All balances of a currency sum to zero.
-    "I2": (
+CURRENT: dict[str, tuple[str, ...]] = {
+    "balances_sum_to_zero": (
         """
         SELECT currency AS subject, 'all balances together are ' || sum(balance_minor) AS what
         FROM ledger_accounts GROUP BY currency HAVING sum(balance_minor) <> 0
         """,
     ),
-    # I3 A wallet is never overdrawn, nor spends what it holds, and no wallet is exempt.
-    "I3": (
+    # A wallet is never overdrawn and never spends an amount that is held; no wallet is exempt.
+    "no_wallet_overdrawn": (
         """
         SELECT address AS subject, balance_minor || ' less ' || held_minor || ' held ' || currency AS what
         FROM ledger_accounts
@@ -23,8 +22,8 @@ STANDING: dict[str, tuple[str, ...]] = {
            OR (address LIKE 'wallet:%' AND NOT no_overdraft)
         """,
     ),
-    # I4 What is held is the pending holds. (Balances: below.)
-    "I4": (
+    # The held amount of an account is the sum of its pending holds. (Balances: below.)
+    "balances_match_transfers": (
         """
         WITH pending AS (
             SELECT account, sum(amount_minor) AS minor FROM holds WHERE state = 'pending' GROUP BY account
@@ -35,20 +34,21 @@ STANDING: dict[str, tuple[str, ...]] = {
         WHERE a.held_minor <> coalesce(p.minor, 0)
         """,
     ),
-    # I11 Every event is published in time. The relay needs milliseconds, so a minute is an alarm.
-    "I11": (
+    # The relay publishes within milliseconds, so an event that waits for a minute is an alarm.
+    "events_published_in_time": (
         f"""
         WITH at AS MATERIALIZED (SELECT prev, cur, last_id FROM outbox_cursor WHERE shard = 0)
         SELECT CAST(event_id AS text) AS subject, 'written at ' || created_at || ' and not published' AS what
         FROM outbox WHERE {UNPUBLISHED} AND created_at < now() - interval '60 seconds'
         """,  # noqa: S608 - our own text
     ),
-    # I13 Nothing stays open past its deadline without an open case. The deadline is a day of asking and an hour for the
-    # next attempt; an errand that is due for 15 minutes, while nobody asked its institution, means that nobody claims.
-    "I13": (
+    # Nothing stays open for longer than 25 hours without a case: a day of repeated calls, and an hour for the next
+    # one. An errand that has been due for 15 minutes, while its institution got no call at all, means that no process
+    # claims.
+    "open_work_is_followed_up": (
         """
         SELECT e.kind || ' ' || e.subject AS subject, e.leg || ' at ' || e.institution || ' due since ' || e.due_at
-            || ', and nobody asks there' AS what
+            || ', and no process calls there' AS what
         FROM errands e WHERE e.due_at < now() - interval '15 minutes'
           AND NOT EXISTS (SELECT FROM paused_institutions p WHERE p.institution = e.institution)
           AND NOT EXISTS (SELECT FROM errands o WHERE o.institution = e.institution
@@ -65,7 +65,7 @@ STANDING: dict[str, tuple[str, ...]] = {
             SELECT FROM cases c WHERE c.subject = e.subject AND c.subject_kind = e.kind AND c.closed_at IS NULL)
         """,
         """
-        SELECT 'errand ' || e.kind || ' ' || e.subject AS subject, 'what it is about is in another state' AS what
+        SELECT 'errand ' || e.kind || ' ' || e.subject AS subject, 'its subject is not open' AS what
         FROM errands e
         WHERE NOT CASE e.kind
             WHEN 'payment' THEN EXISTS (SELECT FROM payments p WHERE p.id = e.subject
@@ -80,10 +80,9 @@ STANDING: dict[str, tuple[str, ...]] = {
             ELSE EXISTS (SELECT FROM lookups l WHERE l.id = e.subject AND l.state = 'pending') END
         """,
     ),
-    # A case that is about nothing.
-    "orphans": (
+    "no_orphan_rows": (
         """
-        SELECT 'case ' || c.id AS subject, 'what it is about does not exist' AS what FROM cases c
+        SELECT 'case ' || c.id AS subject, 'its payment, refund or top-up does not exist' AS what FROM cases c
         WHERE NOT CASE c.subject_kind WHEN 'payment' THEN EXISTS (SELECT FROM payments p WHERE p.id = c.subject)
             WHEN 'refund' THEN EXISTS (SELECT FROM refunds r WHERE r.id = c.subject)
             ELSE EXISTS (SELECT FROM top_ups u WHERE u.id = c.subject) END
@@ -91,9 +90,9 @@ STANDING: dict[str, tuple[str, ...]] = {
     ),
 }
 
-# I4 A balance is what its transfers add up to.
+# A balance is the sum of its account's transfers.
 BALANCES: dict[str, tuple[str, ...]] = {
-    "I4": (
+    "balances_match_transfers": (
         """
         WITH moved AS (
             SELECT account, sum(amount) AS minor FROM (
@@ -109,9 +108,10 @@ BALANCES: dict[str, tuple[str, ...]] = {
     ),
 }
 
-# The same, for the accounts of a bucket together: what is sealed has been added up so, and what is not is added.
+# The same for all accounts of a bucket together: the sums of sealed transfers are stored by bucket, and the transfers
+# after the last seal are added.
 BUCKETS: dict[str, tuple[str, ...]] = {
-    "I4": (
+    "balances_match_transfers": (
         f"""
         WITH moved AS (
             SELECT bucket, sum(amount) AS minor FROM (
@@ -125,7 +125,7 @@ BUCKETS: dict[str, tuple[str, ...]] = {
             SELECT id % {ledger.BUCKETS} AS bucket, sum(balance_minor) AS minor FROM ledger_accounts GROUP BY 1
         )
         SELECT 'accounts with id modulo {ledger.BUCKETS} = ' || bucket AS subject, 'balances ' || coalesce(k.minor, 0)
-            || ', transfers ' || coalesce(m.minor, 0) || ': `meterhall audit` tells which' AS what
+            || ', transfers ' || coalesce(m.minor, 0) || ': `meterhall audit` finds the account' AS what
         FROM kept k FULL JOIN moved m USING (bucket) WHERE coalesce(k.minor, 0) <> coalesce(m.minor, 0)
         """,  # noqa: S608 - our own text
     ),

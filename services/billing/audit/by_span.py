@@ -1,22 +1,24 @@
-"""The invariants of what was made, judged by the span of time in which it was, so that not all is read each time.
+"""Invariants about rows, judged by the span of time in which the rows were written, so that an audit need not read
+all.
 
-Each is one or more statements that return what violates it: `subject` and `what`. No rows: it holds. A name in braces
-stands for the rows of a span, or for the whole table (span.py). What is compared with them is looked up by its key.
-`standing.py` has the invariants of what stands now, names.py the name of each. Some are constraints, too (I1 each
-transfer balances, I7 refunds within the capture, I9 one live payment per bill): the audit proves that they hold.
+An invariant is one or more SQL statements that return a row for each violation: `subject` (which payment, transfer,
+…) and `what` (the contradiction, in words). No rows: the invariant holds. A name in braces stands for the rows of a
+span, or for the whole table (span.py); rows of other tables are looked up by key. `current.py` has the invariants
+about the present state, names.py the meaning of each. Some are database constraints as well (transfers_balance,
+refunds_within_capture, one_live_payment_per_bill): the audit proves that the constraints hold.
 """
 
 from datetime import timedelta
 
-# After this a promise `r` must be accepted; a span is judged again when all of its promises are so old (audit.py).
+# A promise `r` must be accepted within this time. A span is judged again when all of its promises are older (audit.py).
 DUE_AFTER = timedelta(minutes=15)
 _DUE = f"r.created_at < now() - interval '{DUE_AFTER.total_seconds()} seconds'"
 _NOT_ACCEPTED = "'promised at ' || r.created_at || ' and not accepted'"
 _PROMISED = "'promised over ' || r.amount_minor || ' ' || r.currency"
 
-MADE: dict[str, tuple[str, ...]] = {
-    # I1 Each transfer balances: one amount, one currency on both sides, two accounts that exist (decision 7).
-    "I1": (
+BY_SPAN: dict[str, tuple[str, ...]] = {
+    # One amount, one currency on both sides, two different accounts that exist (decision 7).
+    "transfers_balance": (
         """
         SELECT CAST(t.id AS text) AS subject, 'currency ' || t.currency || ' from an account in '
             || coalesce(d.currency, 'nothing') || ' to one in ' || coalesce(c.currency, 'nothing') AS what
@@ -26,8 +28,8 @@ MADE: dict[str, tuple[str, ...]] = {
            OR t.amount_minor <= 0 OR d.id = c.id
         """,
     ),
-    # I5 A payment's state says what its money did: taken means one transfer of its amount, else there is none.
-    "I5": (
+    # A payment whose money was taken has one transfer of its amount; every other payment has none.
+    "state_matches_money": (
         """
         SELECT CAST(p.id AS text) AS subject, p.state || ' over ' || p.amount_minor || ', captured ' || p.captured_minor
             || ', refunded ' || p.refunded_minor || ', transfer '
@@ -53,8 +55,8 @@ MADE: dict[str, tuple[str, ...]] = {
         WHERE t.amount_minor IS DISTINCT FROM CASE WHEN u.state = 'succeeded' THEN u.amount_minor END
         """,
     ),
-    # I7 Refunds never exceed the capture; payment, refunds and ledger tell the same.
-    "I7": (
+    # Refunds never exceed the captured amount; payment, refunds and ledger agree on them.
+    "refunds_within_capture": (
         """
         SELECT CAST(p.id AS text) AS subject, 'captured ' || p.captured_minor || '; refunded ' || p.refunded_minor
             || ' (refunds ' || coalesce(r.done, 0) || ', transfers ' || coalesce(r.booked, 0) || '); pending '
@@ -71,8 +73,9 @@ MADE: dict[str, tuple[str, ...]] = {
            OR p.refund_pending_minor <> coalesce(r.pending, 0)
         """,
     ),
-    # I8 A receipt if and only if the money was taken, at most one, over the amount, and void when all went back.
-    "I8": (
+    # A payment has one receipt, over its amount, if and only if its money was taken. The receipt is void when all of
+    # the money went back.
+    "receipt_for_money_taken": (
         """
         SELECT CAST(p.id AS text) AS subject, p.state || ' with ' || coalesce(r.receipts, 0) || ' receipts, of which '
             || coalesce(r.void, 0) || ' void' AS what
@@ -86,17 +89,16 @@ MADE: dict[str, tuple[str, ...]] = {
            OR (r.amount_minor IS NOT NULL AND r.amount_minor <> p.amount_minor)
         """,
     ),
-    # I9 At most one live or settled payment per bill.
-    "I9": (
+    "one_live_payment_per_bill": (
         """
         SELECT CAST(bill_id AS text) AS subject, count(*) || ' live payments' AS what FROM {made} AS made
         WHERE state IN ('accepted', 'authorized', 'applied', 'succeeded', 'partially_refunded')
         GROUP BY bill_id HAVING count(*) > 1
         """,
     ),
-    # I11 An aggregate's events are numbered without gap or repeat. 2, 4 and 5 are the topics of events; a command has
-    # no sequence. A payment and a top-up may have the same id and so the same key: they are two aggregates.
-    "I11": (
+    # 2, 4 and 5 are the topics of events; commands have no sequence. A payment and a top-up may have the same id and
+    # so the same key: they are two aggregates.
+    "events_numbered_without_gap": (
         """
         SELECT CAST(event_id AS text) AS subject,
             'sequence ' || sequence || ' follows ' || before || ' of ' || key AS what
@@ -108,10 +110,10 @@ MADE: dict[str, tuple[str, ...]] = {
         ) AS numbered WHERE sequence <> before + 1
         """,
     ),
-    # I13 Whatever is open has an errand, so that it will be asked about again; or a case that a person has to end.
-    "I13": (
+    # A payment, refund or top-up that is open has an errand, so that some process calls again, or a case for a person.
+    "open_work_is_followed_up": (
         """
-        SELECT kind || ' ' || id AS subject, state || ' since ' || created_at || ', and nobody will ask' AS what
+        SELECT kind || ' ' || id AS subject, state || ' since ' || created_at || ', without an errand or a case' AS what
         FROM (
             SELECT 'payment' AS kind, id, state, created_at FROM {made} AS made
             WHERE state IN ('accepted', 'authorized', 'applied')
@@ -125,9 +127,10 @@ MADE: dict[str, tuple[str, ...]] = {
               AND c.kind = 'refund_stuck' AND c.closed_at IS NULL)
         """,
     ),
-    # What the HTTP door promised was accepted as it was promised, or has failed and says why. A refund of all that is
-    # left may have become another amount. Without a relay or a worker nothing is accepted: 15 minutes are an alarm.
-    "promises": (
+    # A promise of the HTTP door was accepted as promised, or has failed with a reason. A refund of everything that is
+    # left may have another amount by then. When relay or worker stand still, no promise is accepted: an alarm after
+    # 15 minutes.
+    "promises_are_kept": (
         f"""
         SELECT 'promised payment ' || r.id AS subject, CASE WHEN p.id IS NULL THEN {_NOT_ACCEPTED}
             ELSE {_PROMISED} || ' for bill ' || r.subject || ', accepted over ' || p.amount_minor || ' ' || p.currency
@@ -153,8 +156,8 @@ MADE: dict[str, tuple[str, ...]] = {
         WHERE r.kind = 'refund' AND r.failed_at IS NULL AND (p.id IS NULL AND {_DUE} OR p.id <> r.subject)
         """,  # noqa: S608 - our own text
     ),
-    # Rows that point at nothing, where the hot path has no foreign key.
-    "orphans": (
+    # The hot path has no foreign keys, so the audit looks for rows that refer to a row which does not exist.
+    "no_orphan_rows": (
         """
         SELECT 'payment ' || p.id AS subject, 'its bill, account or biller does not exist' AS what
         FROM {made} p LEFT JOIN bills b ON b.id = p.bill_id LEFT JOIN accounts a ON a.id = p.account_id

@@ -1,0 +1,45 @@
+"""Every example in docs/examples, run in a shell of the running city: its output equals the recorded one.
+
+METERHALL_RECORD_EXAMPLES=1 writes the outputs of this run into the files instead.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from sandbox.local_city import LocalCity
+from tests.support.recorded import comparable, recorded_again, run, steps
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "docs/examples").glob("*-*.md"))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.stem)
+def test_an_example_prints_its_recorded_output(city: LocalCity, example: Path) -> None:
+    page = example.read_text()
+    commands = [command for command, _ in steps(page)]
+    assert len(commands) == page.count("```sh\n"), "each command has a recorded output"
+    path = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
+    outputs = run(commands, {**city.environment, "PATH": path}, ROOT)
+    if os.environ.get("METERHALL_RECORD_EXAMPLES"):
+        example.write_text(recorded_again(page, outputs))
+    else:
+        recorded = [comparable(output) for _, output in steps(page)]
+        assert [comparable(output) for output in outputs] == recorded
+
+
+def test_each_example_is_in_the_index() -> None:
+    index = (ROOT / "docs/examples/README.md").read_text()
+    missing = [example.name for example in EXAMPLES if f"]({example.name})" not in index]
+    assert not missing
+
+
+def test_an_output_that_differs_from_the_recorded_one_is_found() -> None:
+    page = '```sh\nshow status\n```\n```text\nstatus: "succeeded"\namount_minor: 4331\n```\n'
+    [(command, recorded)] = steps(page)
+    assert command == "show status\n"
+    assert comparable(recorded) == comparable('status: "succeeded"\namount_minor: 88\n')
+    assert comparable(recorded) != comparable('status: "failed"\namount_minor: 4331\n')
+    assert 'status: "failed"' in recorded_again(page, ['status: "failed"\n'])
