@@ -1,1 +1,1 @@
-"""What the README claims, measurable by anyone: `python -m benchmarks`."""
+"""The benchmarks behind the figures in README: `python -m benchmarks`."""

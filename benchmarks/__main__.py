@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--quick] [--only drain,ceiling]` measures; `python -m benchmarks table` prints what it found.
+"""`python -m benchmarks [--quick] [--only drain,ceiling]` measures; `python -m benchmarks table` prints a result.
 
 Every repeat takes each measurement once, so that a machine that slows down slows all of them down alike.
 """
@@ -12,10 +12,10 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import report, result_file
+from benchmarks import benchmark_report, result_file
+from benchmarks.benchmark_plan import FULL, QUICK
 from benchmarks.machine.stage import Stage
 from benchmarks.measure import MEASUREMENTS, measure
-from benchmarks.plan import FULL, QUICK
 from sandbox.progress import Steps
 
 commands = typer.Typer(add_completion=False, help=__doc__)
@@ -28,20 +28,16 @@ def main(
         bool, typer.Option(help="small sizes, one repeat: under three minutes")
     ] = False,
     only: Annotated[str, typer.Option(help=f"some of {', '.join(MEASUREMENTS)}")] = "",
-    repeats: Annotated[int, typer.Option(help="how often; 0 is as planned", min=0)] = 0,
-    output: Annotated[Path, typer.Option(help="where the JSON goes")] = result_file.LATEST,
+    repeats: Annotated[int, typer.Option(help="0: as many as planned", min=0)] = 0,
+    output: Annotated[Path, typer.Option(help="file for the JSON")] = result_file.LATEST,
 ) -> None:
     """Measure everything on a PostgreSQL and a Kafka of its own."""
     if context.invoked_subcommand:
         return
     if not sys.platform.startswith("linux"):
-        raise typer.BadParameter("what a process costs is read from /proc, so this needs Linux")
+        raise typer.BadParameter("costs are read from /proc: run the benchmarks on Linux")
     plan = QUICK if quick else FULL
-    chosen = only.split(",") if only else list(MEASUREMENTS)
-    if unknown := set(chosen) - MEASUREMENTS.keys():
-        raise typer.BadParameter(f"there is no {', '.join(sorted(unknown))}")
-    if "paced" in chosen and "drain" not in chosen:
-        raise typer.BadParameter("paced takes shares of drain's rate: --only drain,paced")
+    chosen = _chosen(only)
     folder = Path(tempfile.mkdtemp(prefix="meterhall-benchmarks-"))
     try:
         with Steps() as steps, Stage(folder, plan, steps.tell) as stage:
@@ -51,7 +47,7 @@ def main(
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     result_file.write(result, output)
-    report.show(result)
+    benchmark_report.show(result)
     print(f"JSON: {output}")
     if not all(line["integrity"] for line in result["lines"]):
         for line in lines:
@@ -62,12 +58,25 @@ def main(
         raise typer.Exit(1)
 
 
+def _chosen(only: str) -> list[str]:
+    chosen = only.split(",") if only else list(MEASUREMENTS)
+    if unknown := set(chosen) - MEASUREMENTS.keys():
+        raise typer.BadParameter(
+            f"no such measurement: {', '.join(sorted(unknown))}; choose of {', '.join(MEASUREMENTS)}"
+        )
+    if "paced" in chosen and "drain" not in chosen:
+        raise typer.BadParameter(
+            "paced runs at shares of drain's rate, so measure both: --only drain,paced"
+        )
+    return chosen
+
+
 @commands.command()
 def table(
     file: Annotated[Path, typer.Argument(help="a result")] = result_file.LATEST,
 ) -> None:
     """Print a result as Markdown."""
-    print(report.markdown(result_file.read(file)))
+    print(benchmark_report.markdown(result_file.read(file)))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from benchmarks.samples import MeasuredLine, Sample
 from chassis.process import run_process
 from sandbox.progress import Steps
 
-# Beside the path of a payment, or slow: these are repeated less often.
+# Not on the path of a payment, or slow: these are repeated less often.
 SIDE = ("consumer", "door", "lookup", "psp")
 # The ceiling and the pace follow the drain, whose rows and rate they need.
 MEASUREMENTS: dict[str, Callable[[Repeat], Coroutine[Any, Any, dict[str, Sample]]]] = {
@@ -39,20 +39,20 @@ MEASUREMENTS: dict[str, Callable[[Repeat], Coroutine[Any, Any, dict[str, Sample]
 
 
 def measure(stage: Stage, chosen: Sequence[str], repeats: int, steps: Steps) -> list[MeasuredLine]:
-    """Each chosen measurement in each repeat; the lines in the order in which they are shown."""
+    """Run each chosen measurement in each repeat; return the lines in the order in which they are shown."""
     lines: dict[str, MeasuredLine] = {}
     sides = min(repeats, stage.plan.side_repeats)
-    todo = [
+    planned = [
         (repeat, name)
         for repeat in range(repeats)
         for name in MEASUREMENTS
         if name in chosen and (repeat < sides or name not in SIDE)
     ]
     run = Repeat(stage, stage.plan, stage.folder / "rows", steps.advance)
-    for done, (repeat, name) in enumerate(todo, 1):
+    for done, (repeat, name) in enumerate(planned, 1):
         steps.tell(f"repeat {repeat + 1} of {repeats}: {name}")
         for id, sample in run_process(MEASUREMENTS[name](run)).items():
             lines.setdefault(id, MeasuredLine(id)).samples[repeat] = sample
             steps.tell(f"  {id}: {sample.value:,.0f} {sample.unit}")
-        steps.advance("measurements", done, len(todo))
+        steps.advance("measurements", done, len(planned))
     return list(lines.values())

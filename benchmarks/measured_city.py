@@ -1,7 +1,7 @@
-"""The city that is measured: billers that settle by file, accounts, bills, and wallets with money; then its past.
+"""The city under measurement: billers that settle by file, accounts, bills, wallets with money, and past payments.
 
 Bill n is of account n, at biller n modulo their number; household n modulo the households pays it. So each household
-has one bill to pay now, as it is when many pay within seconds; billers are shared by all.
+has one bill to pay now, as when many people pay within seconds; all of them share the billers.
 """
 
 import random
@@ -13,7 +13,7 @@ from uuid import UUID
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from benchmarks.plan import BenchmarkPlan
+from benchmarks.benchmark_plan import BenchmarkPlan
 from chassis.database import connect_directly
 from errands import Booking, Institutions
 from events.ids import uuid7
@@ -72,7 +72,7 @@ ANALYZE
 
 @dataclass(frozen=True, slots=True)
 class MeasuredCity:
-    """A database of one measurement: its URLs, and billing's engine on it."""
+    """The database of one measurement: its URLs, and an engine of billing."""
 
     name: str
     owner_url: str
@@ -80,7 +80,7 @@ class MeasuredCity:
     engine: AsyncEngine
 
     async def due(self, plan: BenchmarkPlan) -> list[Due]:
-        """The bills that nobody has paid, as bills_due() has them."""
+        """Return the unpaid bills in the order of bills_due()."""
         connection = await connect_directly(self.owner_url, "billing")
         try:
             return await bills_due(connection, plan)
@@ -89,7 +89,7 @@ class MeasuredCity:
 
 
 async def build(owner_url: str, billing_url: str, plan: BenchmarkPlan) -> None:
-    """Make the city in a migrated, empty database, and pay the first bills of it: its past."""
+    """Create the city in a migrated, empty database and pay its past bills."""
     owner = await connect_directly(owner_url, "billing")
     try:
         for statement in _BUILD.split(";\n"):
@@ -104,7 +104,7 @@ async def build(owner_url: str, billing_url: str, plan: BenchmarkPlan) -> None:
                 batch = [Instruction(command(each)) for each in past[start : start + BATCH]]
                 await accept(connection, batch, Booking(Institutions()))
         await engine.dispose()
-        # Its events were published long ago.
+        # The events of the past count as published.
         await owner.execute("TRUNCATE outbox")
         await owner.execute("VACUUM (FREEZE, ANALYZE)")
     finally:
@@ -114,9 +114,9 @@ async def build(owner_url: str, billing_url: str, plan: BenchmarkPlan) -> None:
 async def bills_due(
     connection: Connection, plan: BenchmarkPlan, *, past: bool = False
 ) -> list[Due]:
-    """The bills that nobody has paid, in the order in which they will be: any, but always the same.
+    """Return the unpaid bills in the order in which they will be paid: random, but the same in every run.
 
-    `past`: those that are paid while the city is made.
+    `past`: the bills that are paid while the city is built.
     """
     first, last = (0, plan.history) if past else (plan.history, plan.bills)
     rows: Sequence[Any] = await connection.fetch(
@@ -137,7 +137,7 @@ async def bills_due(
 
 
 def command(due: Due) -> PayBill:
-    """The command that pays this bill from its household's wallet."""
+    """Return a command that pays this bill from its household's wallet."""
     return PayBill(
         payment_id=uuid7(),
         channel=CHANNEL,

@@ -1,18 +1,18 @@
-"""What one repeat hands from measurement to measurement."""
+"""The state that the measurements of one repeat share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.benchmark_plan import BenchmarkPlan
 from benchmarks.machine.stage import Stage
-from benchmarks.plan import BenchmarkPlan
 
 
 @dataclass(slots=True)
 class Repeat:
-    """The stage, the plan, and what the drain of this repeat left for the ceiling and the pace.
+    """The stage, the plan, and the drain's output, which the ceiling and the paced load need.
 
-    `rows` is where the drain puts the rows that it wrote, as COPY has them; `drained` its payments per second.
+    `rows` is the folder of the rows that the drain wrote, in COPY's binary format; `drained` its payments per second.
     """
 
     stage: Stage

@@ -1,4 +1,4 @@
-"""The result of a run as a JSON file: the lines, the machine that they come from, versions, sizes and durability."""
+"""The result of a run as a JSON file: lines, machine, versions, sizes and durability settings."""
 
 import json
 import os
@@ -21,7 +21,7 @@ PARTS = ("asyncpg", "aiokafka", "faststream", "sqlalchemy", "pydantic", "kafka-p
 def as_json(
     lines: Sequence[MeasuredLine], stage: Stage, durability: Mapping[str, str]
 ) -> dict[str, Any]:
-    """The whole file."""
+    """Return the content of the file."""
     ceiling = next((line for line in lines if line.id == "ceiling"), None)
     summaries = [line.summary(ceiling) for line in lines if line.samples]
     return {
@@ -29,7 +29,7 @@ def as_json(
         "machine": _machine(),
         "versions": {
             "python": platform.python_version(),
-            # Built with profile-guided optimization, Python takes about a tenth less of the time.
+            # Built with profile-guided optimization, Python takes about a tenth less time.
             "python_optimized": "--enable-optimizations"
             in str(sysconfig.get_config_var("CONFIG_ARGS")),
             "postgresql": durability["server_version"],
@@ -52,12 +52,12 @@ def write(result: Mapping[str, Any], path: Path = LATEST) -> None:
 
 def read(path: Path = LATEST) -> dict[str, Any]:
     """Read the file."""
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
+    result: dict[str, Any] = json.loads(path.read_text())
+    return result
 
 
 async def durability(stage: Stage) -> dict[str, str]:
-    """The server's own word on what a commit means, and the broker's settings."""
+    """Return the settings of PostgreSQL and Kafka that decide whether a committed write survives a crash."""
     names = (
         "server_version",
         "fsync",
@@ -68,8 +68,8 @@ async def durability(stage: Stage) -> dict[str, str]:
         "min_wal_size",
         "max_wal_size",
     )
-    said = {name: str(await stage.superuser(f"SHOW {name}")) for name in names}
-    return {**said, "kafka_acks": "all", "kafka_replicas": "1"}
+    settings = {name: str(await stage.superuser(f"SHOW {name}")) for name in names}
+    return {**settings, "kafka_acks": "all", "kafka_replicas": "1"}
 
 
 def _machine() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The rows that the drain wrote, as binary COPY has them: what the ceiling writes again."""
+"""Dump of the rows that the drain wrote, in COPY's binary format, and their reload, which is the ceiling."""
 
 import asyncio
 import time
@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks.measured_city import Connection, MeasuredCity
 from chassis.database import connect_directly
 
-# In the order in which they can be written; what of them is new, and not of the city's past.
+# Tables in the order in which foreign keys allow them to be written, with the condition of rows that the drain wrote.
 TABLES = {
     "payments": "true",
     "transfers": "kind = 'pay_bill'",
@@ -17,14 +17,14 @@ TABLES = {
 
 
 async def dump(city: MeasuredCity, folder: Path, parts: int = 2) -> None:
-    """Write what is younger than the city's past into files, each table in so many parts."""
+    """Write the rows that are younger than the city's past into files, each table in `parts`."""
     connection = await connect_directly(city.owner_url, "billing")
     try:
         since = await connection.fetchval("SELECT min(created_at) FROM outbox")
-        for table, which in TABLES.items():
+        for table, condition in TABLES.items():
             for part in range(parts):
                 await connection.copy_from_query(
-                    f"SELECT * FROM {table} WHERE {which} AND {_born(table)} >= $1"  # noqa: S608
+                    f"SELECT * FROM {table} WHERE {condition} AND {_created_at(table)} >= $1"  # noqa: S608
                     f" AND hashtext(CAST({_key(table)} AS text)) & 1 = {part}",
                     since,
                     output=folder / f"{table}.{part}",
@@ -35,7 +35,7 @@ async def dump(city: MeasuredCity, folder: Path, parts: int = 2) -> None:
 
 
 async def load(city: MeasuredCity, folder: Path, parts: int = 2) -> float:
-    """Write the rows of all parts at once, each part by a connection of its own; how many seconds that took."""
+    """Write all parts concurrently, each by a connection of its own; return the seconds."""
     connections = [await connect_directly(city.owner_url, "billing") for _ in range(parts)]
     try:
         began = time.perf_counter()
@@ -51,7 +51,7 @@ async def _load(connection: Connection, folder: Path, part: int) -> None:
         await connection.copy_to_table(table, source=folder / f"{table}.{part}", format="binary")
 
 
-def _born(table: str) -> str:
+def _created_at(table: str) -> str:
     return "issued_at + interval '1 second'" if table == "receipts" else "created_at"
 
 

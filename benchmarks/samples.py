@@ -1,4 +1,4 @@
-"""What was measured: samples of several repeats become a line with a median and a range."""
+"""Samples of several repeats, summarized as a line with a median and a range."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -8,15 +8,15 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One measurement. `facts` are further numbers of it, `complaints` what its integrity check found."""
+    """One measured value. `facts` are further figures, `complaints` the faults that its integrity check found."""
 
     value: float
     unit: str
     facts: Mapping[str, float] = field(default_factory=dict)
     complaints: Sequence[str] = ()
 
-    def but(self, complaints: Sequence[str]) -> "Sample":
-        """The same, with these complaints as well."""
+    def with_complaints(self, complaints: Sequence[str]) -> "Sample":
+        """Return a copy that has these complaints as well."""
         return replace(self, complaints=[*self.complaints, *complaints])
 
 
@@ -31,7 +31,7 @@ class MeasuredLine:
         return [each.value for each in self.samples.values()]
 
     def summary(self, ceiling: "MeasuredLine | None") -> dict[str, Any]:
-        """As it stands in the JSON file. `of_ceiling` is the median of the repeats' own ratios."""
+        """Return the line as the JSON file has it. `of_ceiling` is the median of the ratios within each repeat."""
         samples = list(self.samples.values())
         unit = samples[0].unit
         ratios = [
@@ -40,7 +40,7 @@ class MeasuredLine:
             if ceiling and repeat in ceiling.samples and unit == "payments/s"
         ]
         names = {name: None for sample in samples for name in sample.facts}
-        found = {
+        summary = {
             "id": self.id,
             "unit": unit,
             "median": statistics.median(self.values()),
@@ -54,11 +54,11 @@ class MeasuredLine:
                 for name in names
             },
         }
-        return {name: rounded(value) for name, value in found.items()}
+        return {name: rounded(value) for name, value in summary.items()}
 
 
 def rounded(value: Any) -> Any:
-    """Every float to four digits: more would claim to know what the noise denies."""
+    """Round every float to four significant digits: the noise is larger than the fifth."""
     if isinstance(value, float):
         return float(f"{value:.4g}")
     if isinstance(value, dict):
@@ -68,6 +68,6 @@ def rounded(value: Any) -> Any:
     return value
 
 
-def percentile(values: list[float], which: int) -> float:
-    """The value below which so many per cent lie."""
-    return statistics.quantiles(values, n=100, method="inclusive")[which - 1]
+def percentile(values: list[float], percent: int) -> float:
+    """Return the value below which this percentage of the values lies."""
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]

@@ -1,4 +1,4 @@
-"""The wallet apps: they write commands to Kafka, a whole backlog or so many a second, as anybody may."""
+"""Wallet apps that write signed commands to Kafka: a whole backlog, or at a given rate."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ from events.signature import SigningKey
 from messaging.outbox import Outgoing
 from messaging.relay import Publisher
 
-# A wallet app's producer collects for as long before it sends.
+# A wallet app's producer collects records for this long before it sends them.
 LINGER_SECONDS = 0.01
 BURST = 20_000
 
@@ -33,16 +33,16 @@ class Wallets:
         await self._publisher.close()
 
     async def send(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Write them all, as fast as Kafka takes them."""
+        """Write all records, as fast as Kafka takes them."""
         for start in range(0, len(records), BURST):
             await self._publisher.publish(records[start : start + BURST])
 
     async def pace(
         self, records: Sequence[Mapping[str, Any]], per_second: float
     ) -> dict[str, float]:
-        """Write them at this pace; when each should have been sent, by its key (seconds since the epoch).
+        """Write records at this rate; return the time at which each was due, by its key (seconds since the epoch).
 
-        A sender that falls behind does not move these times: what waits for it counts.
+        A sender that falls behind does not move these times: waiting for the sender counts as latency.
         """
         began, sent = time.time(), 0
         while sent < len(records):
@@ -55,7 +55,7 @@ class Wallets:
 
 
 def encode(commands: Sequence[Event], signing_key: str) -> list[dict[str, Any]]:
-    """The commands as records, signed and ready to be sent."""
+    """Return the commands as signed records, ready to be sent."""
     now, key = datetime.now(UTC), SigningKey(signing_key)
     return [{**_row(Outgoing.of(each, 1).signed(key)), "created_at": now} for each in commands]
 

@@ -1,4 +1,4 @@
-"""The witness: a consumer of its own that reads the events back from Kafka and remembers what it has seen, and when."""
+"""An independent consumer that reads events back from Kafka and records their ids and times."""
 
 import asyncio
 import time
@@ -10,13 +10,13 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from events.topics import Topic
 
-# Nothing new for so long: what is missing will not come.
+# After this long without a new record the missing ones are given up.
 SILENCE_SECONDS = 60.0
-ASK_SECONDS = 0.05
+POLL_SECONDS = 0.05
 
 
 class Witness:
-    """Reads topics from their present end on. `ids` are the records' ce_id, `seen_at` when a key's last record came.
+    """Reads topics from their present end on. `ids` are the records' ce_id, `seen_at` each key's last time.
 
     Times are seconds since the epoch, by this process's clock.
     """
@@ -28,7 +28,8 @@ class Witness:
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=bootstrap,
             enable_auto_commit=False,
-            # Who asks for every record by itself keeps Kafka busier than all that is measured: this adds 10 ms at most.
+            # A consumer that fetches each record alone costs Kafka more than the measured load does. Waiting for a
+            # larger fetch adds at most 10 ms.
             fetch_min_bytes=500_000,
             fetch_max_wait_ms=10,
         )
@@ -48,37 +49,37 @@ class Witness:
         await self._consumer.stop()
 
     async def wait(self, records: int, progress: Callable[[int], None] = lambda _: None) -> bool:
-        """Wait until Kafka has so many: its partitions' ends say so. False when they do not come.
+        """Wait until the ends of the partitions show this number of records; return False if they do not come.
 
-        To read them meanwhile would take a tenth of the machine from what is measured.
+        Reading the records meanwhile would take a tenth of the machine from the measured load.
         """
-        there, changed_at = 0, time.time()
-        while there < records:
+        arrived, changed_at = 0, time.time()
+        while arrived < records:
             ends = await self._consumer.end_offsets(self._partitions)
-            now, before = time.time(), there
-            there = sum(ends.values()) - sum(self._start.values())
-            if there > before:
+            now, before = time.time(), arrived
+            arrived = sum(ends.values()) - sum(self._start.values())
+            if arrived > before:
                 self.last_at = changed_at = now
-                progress(there)
+                progress(arrived)
             elif now - changed_at > SILENCE_SECONDS:
                 return False
-            await asyncio.sleep(ASK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
         return True
 
     async def read(self, records: int) -> bool:
-        """Read until there were so many; False when they do not come. After `wait` it is for the proof."""
+        """Read this number of records, for the integrity check; return False if they do not come."""
         self._consumer.assign(self._partitions)
         for partition, offset in self._start.items():
             self._consumer.seek(partition, offset)
         changed_at = time.time()
         while len(self.ids) < records:
-            found = await self._consumer.getmany(timeout_ms=100, max_records=5_000)
+            batches = await self._consumer.getmany(timeout_ms=100, max_records=5_000)
             now = time.time()
-            for batch in found.values():
-                # headers() of the envelope writes the id second.
+            for batch in batches.values():
+                # The envelope writes the event id as the second header.
                 self.ids += [record.headers[1][1] for record in batch]
                 self.seen_at.update((record.key.decode(), now) for record in batch)
-            if found:
+            if batches:
                 changed_at = now
             elif now - changed_at > SILENCE_SECONDS:
                 return False

@@ -1,4 +1,4 @@
-"""The real things that tests run against: a PostgreSQL and a Kafka for each process of a run, a database for each test.
+"""The real servers that tests run against: a PostgreSQL and a Kafka per process of a run, a database per test.
 
 Servers that exist already (METERHALL_TEST_POSTGRES, METERHALL_TEST_KAFKA) are for a run in one process: `pytest`.
 """
@@ -21,15 +21,17 @@ from tests.support.billers import SandboxBillers
 from tests.support.databases import Database, Databases
 from tests.support.psp import SandboxPsp
 
-# A database is hundreds of small files, and hundreds of tests have one of their own: in memory it is made ten times
-# faster than on a disk. All servers of a run together take less than 300 MB here.
+# A database is hundreds of small files, and hundreds of tests have one of their own: creating it in memory is ten
+# times faster than on a disk. All servers of a run together take less than 300 MB here.
 MEMORY = Path("/dev/shm")  # noqa: S108 - the folder in it has a random name and one owner
 ENOUGH_BYTES = 2 << 30
 
 
 class OneCityAtATime(LoadFileScheduling):  # type: ignore[misc]
-    """Give each file's tests to one worker of a run in several processes, and those of whole cities all to one: two
-    cities at a time are more than two processors bear, and want the same ports."""
+    """Distributes each file's tests to one worker, and all tests of whole cities to the same worker.
+
+    Two cities at a time need more than two processors, and the same ports.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         cities = "tests/end_to_end/"
@@ -37,13 +39,13 @@ class OneCityAtATime(LoadFileScheduling):  # type: ignore[misc]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> OneCityAtATime:
-    """How xdist is told of it."""
+    """Give xdist our scheduler."""
     return OneCityAtATime(config, log)
 
 
 @pytest.fixture(scope="session")
 def scratch() -> Iterator[Path]:
-    """A folder of this test run, gone afterwards; in memory where there is enough."""
+    """A folder of this test run, deleted afterwards; in memory if there is enough."""
     roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= ENOUGH_BYTES
     folder = Path(tempfile.mkdtemp(prefix="meterhall-test-", dir=MEMORY if roomy else None))
     yield folder
@@ -64,34 +66,34 @@ def postgres(scratch: Path) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def databases(postgres: str) -> Databases:
     """Databases on that server, cloned from a template that Alembic has migrated."""
-    made = Databases(postgres)
-    asyncio.run(made.prepare())
-    made.migrate()
-    return made
+    server = Databases(postgres)
+    asyncio.run(server.prepare())
+    server.migrate()
+    return server
 
 
 @pytest.fixture
 async def database(databases: Databases) -> AsyncIterator[Database]:
-    """A fresh database, migrated, gone after the test."""
-    made = await databases.clone()
-    yield made
-    await databases.drop(made)
+    """A migrated database, dropped after the test."""
+    clone = await databases.clone()
+    yield clone
+    await databases.drop(clone)
 
 
 @pytest.fixture
 async def engine(database: Database) -> AsyncIterator[AsyncEngine]:
-    """Billing's application role on the test's database."""
-    made = connect(database.billing_url, pool_size=16)
-    yield made
-    await made.dispose()
+    """An engine with billing's application role on the test's database."""
+    connected = connect(database.billing_url, pool_size=16)
+    yield connected
+    await connected.dispose()
 
 
 @pytest.fixture
 async def owner_engine(database: Database) -> AsyncIterator[AsyncEngine]:
-    """The owner on the test's database: for planting what the application may not do."""
-    made = connect(database.owner_url)
-    yield made
-    await made.dispose()
+    """An engine with the owner's role: for planting rows that the application may not write."""
+    connected = connect(database.owner_url)
+    yield connected
+    await connected.dispose()
 
 
 @pytest.fixture(scope="session")
@@ -111,13 +113,13 @@ def kafka(scratch: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def psp(scratch: Path) -> Iterator[SandboxPsp]:
-    """The sandbox's PSP, a process for the whole run: use fresh ids, clear your faults, leave its clock alone."""
+    """The sandbox's PSP, one process for the whole run: use fresh ids, clear your faults, leave its clock alone."""
     with SandboxPsp(scratch / "psp") as provider:
         yield provider
 
 
 @pytest.fixture(scope="session")
 def billers(scratch: Path) -> Iterator[SandboxBillers]:
-    """The sandbox's billers, a process for the whole run: use fresh accounts, and clear the faults you asked for."""
-    with SandboxBillers(scratch / "billers") as city:
-        yield city
+    """The sandbox's billers, one process for the whole run: use fresh accounts, and clear the faults you added."""
+    with SandboxBillers(scratch / "billers") as institutions:
+        yield institutions

@@ -1,4 +1,4 @@
-"""The Docker files say what is true: the processes that exist, settings that are read, an image with what it needs."""
+"""The Docker files match the code: processes, settings, and the content of the image."""
 
 import importlib.util
 import re
@@ -30,7 +30,7 @@ SERVERS = {"postgres", "kafka"}
 NEIGHBOURS = {"psp", "billers", "mailbox"}
 
 
-# What markers say in the image, whatever runs the tests.
+# The environment of the image, by which requirement markers are evaluated.
 IMAGE = {
     "python_version": "3.11",
     "python_full_version": "3.11.14",
@@ -40,7 +40,7 @@ IMAGE = {
 }
 
 
-def test_the_file_is_what_compose_reads() -> None:
+def test_compose_reads_the_file() -> None:
     tool = Path(sys.executable).with_name("check-jsonschema")
     command = [str(tool), "--builtin-schema", "vendor.compose-spec", str(FILE)]
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -63,12 +63,12 @@ def test_the_processes_are_those_of_the_city() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, part in PARTS.items() if "build" in part])
-def test_what_a_container_runs_exists_in_its_image(name: str) -> None:
+def test_the_command_of_a_container_exists_in_its_image(name: str) -> None:
     part = PARTS[name]
     module = _module(part)
     assert module or part["command"][0] in {"meterhall", "sh"}
     if module:
-        # Found, and not run by being looked for.
+        # find_spec() does not run the module.
         assert importlib.util.find_spec(module)
     in_sandbox = part["build"]["target"] == "sandbox"
     assert in_sandbox == ("sandbox." in " ".join(part["command"]))
@@ -123,7 +123,7 @@ def test_no_secret_is_in_the_files() -> None:
     assert not re.search(r"sk_|whsec_|://[^/\s]+:[^/\s]+@", FILE.read_text() + DOCKERFILE)
 
 
-def test_everything_that_stays_up_says_whether_it_is_well() -> None:
+def test_every_long_running_container_has_a_health_check() -> None:
     for name, part in PARTS.items():
         if name in ONCE:
             assert part["restart"] == "no"
@@ -146,7 +146,7 @@ def test_our_processes_wait_for_tables_and_topics() -> None:
             assert (condition == "service_completed_successfully") == (other in ONCE)
 
 
-def test_whoever_reads_secrets_starts_after_they_are_made() -> None:
+def test_containers_that_read_secrets_start_after_their_creation() -> None:
     def before(name: str) -> set[str]:
         direct = set(PARTS[name].get("depends_on", {}))
         return direct | {each for other in direct for each in before(other)}
@@ -185,7 +185,7 @@ def test_every_volume_is_declared_and_used() -> None:
     assert used == COMPOSE["volumes"].keys()
 
 
-def test_containers_of_ours_can_do_no_more_than_they_must() -> None:
+def test_our_containers_have_no_needless_privileges() -> None:
     for part in (each for each in PARTS.values() if "build" in each):
         assert part["read_only"]
         assert part["cap_drop"] == ["ALL"]
@@ -193,7 +193,7 @@ def test_containers_of_ours_can_do_no_more_than_they_must() -> None:
     assert re.search(r"^USER 10001$", DOCKERFILE, re.MULTILINE)
 
 
-def test_kafkas_variables_are_properties_that_the_sandboxs_broker_has_too() -> None:
+def test_kafkas_variables_are_properties_of_the_sandboxs_broker_too() -> None:
     known = {line.split("=")[0] for line in PROPERTIES.splitlines() if line}
     given = {
         name.removeprefix("KAFKA_").lower().replace("_", ".")
@@ -206,7 +206,7 @@ def test_kafkas_variables_are_properties_that_the_sandboxs_broker_has_too() -> N
 
 
 def test_the_image_holds_what_is_needed_and_nothing_else() -> None:
-    """The Dockerfile's list of what stays out, against the needs of the requirements above `# the sandbox`."""
+    """Compare the packages that the Dockerfile leaves out with the needs of the requirements above `# the sandbox`."""
     text = re.search(r"<<'NAMES'\n(.*?)\nNAMES", DOCKERFILE, re.DOTALL)
     assert text
     assert f"python:{IMAGE['python_full_version']}-" in DOCKERFILE
@@ -232,7 +232,7 @@ def test_the_production_image_has_no_sandbox() -> None:
     assert stages[-1].strip() == "meterhall", "the last stage is what `docker build .` makes"
 
 
-def test_what_the_image_is_made_of_is_not_ignored() -> None:
+def test_files_that_the_image_needs_are_not_ignored() -> None:
     allowed = {
         line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] == "!"
     }
@@ -251,7 +251,7 @@ def _module(part: dict[str, Any]) -> str | None:
 
 
 def _closure(requirements: str) -> set[str]:
-    """What these requirements need of what is installed here, names in the lock's spelling."""
+    """Return the installed packages that these requirements need, spelled as in the lock file."""
     wanted = [
         Requirement(line) for line in requirements.splitlines() if line and not line.startswith("#")
     ]

@@ -1,4 +1,4 @@
-"""The drawings in the documentation are made from text, and the text agrees with the code."""
+"""The Mermaid drawings of the documentation agree with the code."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def drawing(page: str) -> str:
-    """The Mermaid source on this page of docs/architecture."""
+    """Return the Mermaid source on this page of docs/architecture."""
     text = (ROOT / "docs/architecture" / page).read_text()
     [source] = re.findall(r"```mermaid\n(.*?)```", text, re.DOTALL)
     return str(source)

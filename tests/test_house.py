@@ -1,7 +1,7 @@
-"""The house is kept: sizes, imports without circles, names that are unique, and tables that only their room reads.
+"""Rules of the sources: sizes, imports, names, tables that only their room reads, test paths, prose.
 
-What is not so yet is declared here by name. A declaration must be true: one that is no longer needed fails, too, so
-these lists only get shorter.
+Exceptions are declared by name, here and in tests/support/tidy_declared.py. A declaration that is no longer needed
+fails as well, so the lists only get shorter.
 """
 
 from collections.abc import Mapping, Sequence, Set
@@ -19,6 +19,19 @@ from tests.support.house import (
     sources,
 )
 from tests.support.rooms import SHARED, foreign_tables
+from tests.support.tidy_declared import (
+    DIALECT,
+    FILE_WORDS,
+    MIRRORED_MODULES,
+    NAMED_AFTER_ROOMS,
+    ONLY_TESTS_USE,
+    SAME_FILE_NAME,
+    TESTS_BY_TOPIC,
+    TOPIC_FOLDERS,
+)
+from tests.support.tidy_names import names_without_callers
+from tests.support.tidy_paths import mirrored_modules, shared_file_names, topical_tests
+from tests.support.tidy_prose import dialect_counts, questioning_docstrings
 from tests.support.timing import hasty_tests
 
 KeyT = TypeVar("KeyT")
@@ -26,18 +39,24 @@ KeyT = TypeVar("KeyT")
 STILL_LONG_FUNCTIONS: set[tuple[str, str]] = set()
 STILL_FULL_FOLDERS: set[str] = set()
 
-# Rooms whose public classes have names of their own, and the names that two classes have, with the reason.
+# Folders whose public classes must have unique names, and the names that two classes share, with the reason.
 NAMING = ("services", "errands", "messaging", "chassis", "events")
 SAME_NAME = {
     "Settings": "each service reads its own from the environment",
-    "NothingOwed": "a connector's answer, and the outcome of a lookup in the contract",
+    "NothingOwed": "a connector's response, and the outcome of a lookup in the contract",
 }
 
-# Comparing raw tables is their job. The auditor has a folder of its own, or is a part of reconciliation.
+# The auditor compares raw tables: that is its job. It has a folder of its own, or is a part of reconciliation.
 AUDITORS = ("services/billing/audit", "services/billing/reconciliation")
-# What SQL text of a room says of another room's tables. The owner declares what others may know of them: a function, a
+# Tables of other rooms in SQL text, by file. The owner of a table declares all that others may use of it: a function, a
 # condition, a view.
 STILL_READ_ELSEWHERE: dict[str, set[str]] = {}
+
+# Files that name code to run: `package.module:name`.
+WIRING = [
+    (ROOT / name).read_text()
+    for name in ("pyproject.toml", "Makefile", "Dockerfile", "docker-compose.yml")
+]
 
 
 def test_no_file_is_too_long() -> None:
@@ -52,7 +71,7 @@ def test_no_folder_is_too_full() -> None:
     assert_declared(full_folders(sources()), STILL_FULL_FOLDERS)
 
 
-def test_what_measures_time_has_the_machine_to_itself() -> None:
+def test_tests_that_measure_time_run_alone() -> None:
     assert not hasty_tests(sources(("tests",))), "mark it with pytest.mark.alone"
 
 
@@ -73,15 +92,49 @@ def test_only_its_room_reads_a_table() -> None:
     for service in (
         name for name in services if (ROOT / "services" / name / "__init__.py").exists()
     ):
-        found |= foreign_tables(read_by_nobody_else(sources((f"services/{service}", *SHARED))))
+        found |= foreign_tables(without_the_auditor(sources((f"services/{service}", *SHARED))))
     pairs = {(file, table) for file, tables in found.items() for table in tables}
     assert_declared(
         pairs, {(file, table) for file, tables in STILL_READ_ELSEWHERE.items() for table in tables}
     )
 
 
-def read_by_nobody_else(files: Sequence[Source]) -> list[Source]:
-    """Without the auditor, but for the tables that it declares."""
+def test_no_name_is_without_a_caller() -> None:
+    unused = names_without_callers(sources(), others=sources(("tests", "migrations")), texts=WIRING)
+    assert not unused, "dead code: delete it, or call it"
+
+
+def test_no_name_has_callers_in_tests_only() -> None:
+    unused = names_without_callers(sources(), others=sources(("migrations",)), texts=WIRING)
+    assert_declared(unused, set(ONLY_TESTS_USE))
+
+
+def test_modules_share_only_the_file_words_of_the_house() -> None:
+    found = shared_file_names(sources(), NAMED_AFTER_ROOMS)
+    assert_declared(set(found), FILE_WORDS.keys() | SAME_FILE_NAME.keys(), found)
+
+
+def test_a_test_file_mirrors_a_module_or_has_a_topic() -> None:
+    declared = {path for paths in TESTS_BY_TOPIC.values() for path in paths}
+    assert_declared(topical_tests(sources(("tests",)), sources(), TOPIC_FOLDERS), declared)
+
+
+def test_modules_keep_their_test_files() -> None:
+    assert len(mirrored_modules(sources(("tests",)), sources())) >= MIRRORED_MODULES
+
+
+def test_docstrings_begin_with_the_thing_or_the_verb() -> None:
+    assert not questioning_docstrings(sources((*ROOMS, "tests")))
+
+
+def test_dialect_does_not_come_back() -> None:
+    assert dialect_counts(sources(), DIALECT) == DIALECT, (
+        "rewrite the sentence; lower the number when one has gone"
+    )
+
+
+def without_the_auditor(files: Sequence[Source]) -> list[Source]:
+    """Return the files without the auditor's, except for the tables that it declares."""
     auditor = next(each for each in AUDITORS if (ROOT / each).is_dir())
     return [
         each
@@ -93,8 +146,8 @@ def read_by_nobody_else(files: Sequence[Source]) -> list[Source]:
 def assert_declared(
     found: Set[KeyT], declared: Set[KeyT], more: Mapping[KeyT, object] | None = None
 ) -> None:
-    """What is found is what is declared: nothing new, and nothing that is no longer so."""
-    told = more or {}
-    new = {each: told.get(each, "") for each in found - declared}
+    """Compare exceptions with their declarations: none is new, and no declaration is out of date."""
+    details = more or {}
+    new = {each: details.get(each, "") for each in found - declared}
     assert not new, f"not allowed in this house: {new}"
-    assert not declared - found, f"no longer so, take it off the list: {declared - found}"
+    assert not declared - found, f"no longer needed, take it off the list: {declared - found}"

@@ -1,4 +1,4 @@
-"""The checks of test_house.py find what they are to find, in made-up sources."""
+"""The checks of sizes, imports, classes and tables find planted faults."""
 
 from collections.abc import Mapping
 
@@ -20,7 +20,7 @@ from tests.test_house import assert_declared
 
 
 def house(files: Mapping[str, str]) -> list[Source]:
-    """Sources, by path without the `.py`."""
+    """Return sources from texts by path (without `.py`)."""
     return [Source(f"{path}.py", text) for path, text in files.items()]
 
 
@@ -68,7 +68,7 @@ def test_circles_are_found() -> None:
         "from p import other\n",
     ],
 )
-def test_what_is_no_circle_at_import_time_is_none(back: str) -> None:
+def test_imports_that_close_no_circle_at_import_time_are_allowed(back: str) -> None:
     files = house({"p/__init__": "", "p/other": "", "p/a": "from p.b import B\n", "p/b": back})
     assert import_cycles(files) == []
 
@@ -158,12 +158,12 @@ def test_a_table_of_another_room_is_found(source: str) -> None:
         'x = copy(rows, other, "bills")',
     ],
 )
-def test_what_names_no_table_is_not_found(source: str) -> None:
+def test_texts_that_name_no_table_are_not_found(source: str) -> None:
     files = house({"a": f"{source}\n"})
     assert "bills" not in named_tables(files[0].tree)
 
 
-def test_what_is_new_and_what_is_gone_fails() -> None:
+def test_new_exceptions_and_outdated_declarations_fail() -> None:
     assert_declared({1}, {1})
     with pytest.raises(AssertionError, match="not allowed"):
         assert_declared({1, 2}, {1})

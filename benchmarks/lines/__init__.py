@@ -1,1 +1,1 @@
-"""One file for each kind of measurement. Every `measure` returns samples by line id, with their integrity checked."""
+"""One file per kind of measurement. Each `measure` returns samples by line id, with their integrity checked."""

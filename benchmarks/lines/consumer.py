@@ -1,7 +1,7 @@
-"""consumer: the consumer wrapper alone. Commands are fetched, decoded, checked and committed, and nothing is done.
+"""consumer: the consumer wrapper alone. Commands are fetched, decoded, checked and committed, but not handled.
 
 A process of its own, `python -m benchmarks.lines.consumer <commands>`, with the worker's broker, group and settings. It
-is held while the backlog is written; its clock runs from its first batch to its last.
+is suspended while the backlog is written; its clock runs from its first batch to its last.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from benchmarks.machine.running import held, meter, running, settled
+from benchmarks.machine.running import meter, running, suspended, wait_for_group
 from benchmarks.measured_city import command
 from benchmarks.repeat import Repeat
 from benchmarks.samples import Sample
@@ -28,40 +28,40 @@ PATIENCE_SECONDS = 120.0
 
 
 async def measure(repeat: Repeat) -> dict[str, Sample]:
-    """Consume so many commands."""
+    """Consume the planned number of commands."""
     stage, commands = repeat.stage, repeat.plan.consumer_commands
     async with stage.city() as city:
         due = await city.due(repeat.plan)
         records = encode([command(each) for each in due[:commands]], stage.signing_key)
-        told = {"METERHALL_DATABASE_URL": city.billing_url}
-        consumer = stage.process("consumer", MODULE, told, str(commands))
+        settings = {"METERHALL_DATABASE_URL": city.billing_url}
+        consumer = stage.process("consumer", MODULE, settings, str(commands))
         consumer.log.unlink(missing_ok=True)
         async with Wallets(stage.kafka.bootstrap) as wallets, running([consumer]):
-            await settled(stage, PAYMENT_GROUP, 1)
-            with held([consumer]):
+            await wait_for_group(stage, PAYMENT_GROUP, 1)
+            with suspended([consumer]):
                 await wallets.send(records)
                 used = meter(stage, worker=[consumer])
                 await used.start()
             deadline = time.monotonic() + PATIENCE_SECONDS
-            while not (said := _said(consumer.log.read_text())):
+            while not (result := _printed_result(consumer.log.read_text())):
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"not all commands were consumed; see {consumer.log}")
                 await asyncio.sleep(0.05)
             cost = await used.cost(commands)
-    complaints = [] if said["distinct"] == commands else [f"{said['distinct']} of {commands}"]
-    return {"consumer": Sample(commands / said["seconds"], "commands/s", cost, complaints)}
+    complaints = [] if result["distinct"] == commands else [f"{result['distinct']} of {commands}"]
+    return {"consumer": Sample(commands / result["seconds"], "commands/s", cost, complaints)}
 
 
-def _said(log: str) -> dict[str, float]:
+def _printed_result(log: str) -> dict[str, float]:
     for line in log.splitlines():
         if line.startswith('{"distinct"'):
-            said: dict[str, float] = json.loads(line)
-            return said
+            result: dict[str, float] = json.loads(line)
+            return result
     return {}
 
 
 async def consume(commands: int, settings: Settings) -> None:
-    """The process: count what comes, and say so once it is all there."""
+    """The process: count commands, and print a line of JSON once all of them have come."""
     engine = connect(settings.database_url.get_secret_value())
     broker = make_broker(settings.kafka, "benchmark-consumer")
     seen: set[object] = set()
@@ -72,8 +72,8 @@ async def consume(commands: int, settings: Settings) -> None:
         began = began or time.perf_counter()
         seen.update(message.id for message in messages)
         if len(seen) == commands:
-            said = {"distinct": len(seen), "seconds": time.perf_counter() - began}
-            print(json.dumps(said), flush=True)
+            result = {"distinct": len(seen), "seconds": time.perf_counter() - began}
+            print(json.dumps(result), flush=True)
         return []
 
     subscribe(broker, PAYMENT_COMMANDS, PAYMENT_GROUP, count, engine)

@@ -1,7 +1,7 @@
-"""door_http: payments that the HTTP door promises, by wallet apps that keep their connections open.
+"""door_http: payments that the HTTP door accepts with 202 from wallet apps that keep their connections open.
 
-One shipped web process, which keeps one core busy; each request is a POST with an idempotency key of its own, answered
-after its transaction has been committed.
+One shipped web process, which keeps one core busy. Each request is a POST with an idempotency key of its own; its
+response follows the commit of its transaction.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ _COUNTS = text("""
 
 
 async def measure(repeat: Repeat) -> dict[str, Sample]:
-    """Ask for a while, by so many connections at once."""
+    """Send requests for the planned seconds, over 64 concurrent connections."""
     async with repeat.stage.city() as city:
         due = iter(await city.due(repeat.plan))
         async with city.engine.begin() as opened:
@@ -38,16 +38,16 @@ async def measure(repeat: Repeat) -> dict[str, Sample]:
             "web", "services.billing.web", {"METERHALL_DATABASE_URL": city.billing_url}
         )
         async with running([web]):
-            took, elapsed, cost = await _ask(repeat, web, key, due)
+            took, elapsed, cost = await _send_requests(repeat, web, key, due)
         complaints = await _complaints(city, len(took))
     facts = {**cost, "p50_ms": percentile(took, 50), "p99_ms": percentile(took, 99)}
     return {"door_http": Sample(len(took) / elapsed, "requests/s", facts, complaints)}
 
 
-async def _ask(
+async def _send_requests(
     repeat: Repeat, web: LocalProcess, key: str, due: Iterator[Due]
 ) -> tuple[list[float], float, dict[str, float]]:
-    """Milliseconds of each request that was accepted, the seconds of all of them, and their cost."""
+    """Return the milliseconds of each accepted request, the seconds of all of them, and their cost."""
     address = urlsplit(web.ready_url)
     host, port = address.hostname or "", address.port or 0
     requests = _requests(f"{host}:{port}", key, due)
@@ -59,8 +59,8 @@ async def _ask(
     used = meter(repeat.stage, web=[web])
     await used.start()
     began = time.perf_counter()
-    for each in wallets:
-        each.begin(began + repeat.plan.door_seconds)
+    for wallet in wallets:
+        wallet.begin(began + repeat.plan.door_seconds)
     await asyncio.gather(*(each.ended for each in wallets))
     elapsed = time.perf_counter() - began
     took = [milliseconds for each in wallets for milliseconds in each.took_ms]
@@ -68,15 +68,15 @@ async def _ask(
 
 
 class _Wallet(asyncio.Protocol):
-    """One connection: it asks, waits for the whole answer, and asks again until its time is over.
+    """One connection: sends a request, waits for the whole response, and repeats that until its time is over.
 
-    Only as much of HTTP as that takes, because the client's share of two cores is not what is measured.
+    It speaks no more HTTP than that needs: the client shares the cores with the measured process.
     """
 
     def __init__(self, requests: Iterator[bytes]) -> None:
         self._requests = requests
-        self._said = b""
-        self._asked_at = self._until = 0.0
+        self._received = b""
+        self._sent_at = self._until = 0.0
         self.took_ms: list[float] = []
         self.ended = asyncio.get_running_loop().create_future()
 
@@ -84,31 +84,31 @@ class _Wallet(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods only
 
     def begin(self, until: float) -> None:
-        """Ask until then, by `time.perf_counter`; `ended` is done after the last answer."""
+        """Send requests until then, by `time.perf_counter`; `ended` is done after the last response."""
         self._until = until
-        self._ask()
+        self._send()
 
     def data_received(self, data: bytes) -> None:
-        self._said += data
-        head, found, body = self._said.partition(b"\r\n\r\n")
-        if not found or len(body) < _length(head):
+        self._received += data
+        head, separator, body = self._received.partition(b"\r\n\r\n")
+        if not separator or len(body) < _content_length(head):
             return
         if not head.startswith(b"HTTP/1.1 202 "):
-            self._end(AssertionError(self._said.decode()))
+            self._end(AssertionError(self._received.decode()))
             return
-        self._said = b""
+        self._received = b""
         now = time.perf_counter()
-        self.took_ms.append((now - self._asked_at) * 1000)
+        self.took_ms.append((now - self._sent_at) * 1000)
         if now < self._until:
-            self._ask()
+            self._send()
         else:
             self._end()
 
     def connection_lost(self, _: Exception | None) -> None:
-        self._end(ConnectionError("the door was closed"))
+        self._end(ConnectionError("the web process closed the connection"))
 
-    def _ask(self) -> None:
-        self._asked_at = time.perf_counter()
+    def _send(self) -> None:
+        self._sent_at = time.perf_counter()
         self._transport.write(next(self._requests))
 
     def _end(self, error: Exception | None = None) -> None:
@@ -121,7 +121,7 @@ class _Wallet(asyncio.Protocol):
         self._transport.close()
 
 
-def _length(head: bytes) -> int:
+def _content_length(head: bytes) -> int:
     _, _, rest = head.lower().partition(b"\r\ncontent-length: ")
     return int(rest.partition(b"\r\n")[0])
 
@@ -142,5 +142,5 @@ def _requests(host: str, key: str, due: Iterator[Due]) -> Iterator[bytes]:
 
 async def _complaints(city: MeasuredCity, accepted: int) -> list[str]:
     async with city.engine.connect() as connection:
-        found = (await connection.execute(_COUNTS)).one()._asdict()
-    return integrity.differences(found, dict.fromkeys(found, accepted))
+        counts = (await connection.execute(_COUNTS)).one()._asdict()
+    return integrity.differences(counts, dict.fromkeys(counts, accepted))

@@ -1,15 +1,23 @@
-"""drain: a backlog of commands in Kafka, until Kafka has the last event about them.
+"""drain: the rate at which the shipped processes work off a backlog of commands in Kafka.
 
-The shipped processes do it: two workers and the relay. The workers are held while the backlog is written. The clock
-runs from the first payment's transaction (its created_at) to the moment in which Kafka has all events, as the ends of
-its partitions say, asked every 50 ms: every payment is then kept, posted, receipted and told of, and both its events
-are acknowledged. The witness reads all of them back after that, for the proof.
+They are two workers and the relay; the workers are suspended while the backlog is written. The clock runs from the
+transaction of the first payment (its created_at) until Kafka has acknowledged all events, as the ends of its partitions
+show, polled every 50 ms. By then every payment is stored, posted to the ledger and receipted, and both its
+events are published. Only then does the witness read all events back, for the integrity check.
 """
 
 from sqlalchemy import text
 
 from benchmarks import integrity
-from benchmarks.machine.running import WORKERS, held, meter, relay, running, settled, workers
+from benchmarks.machine.running import (
+    WORKERS,
+    meter,
+    relay,
+    running,
+    suspended,
+    wait_for_group,
+    workers,
+)
 from benchmarks.measured_city import MeasuredCity, command
 from benchmarks.repeat import Repeat
 from benchmarks.rows import dump
@@ -36,10 +44,10 @@ _STORED = text("""
 
 
 async def measure(repeat: Repeat) -> dict[str, Sample]:
-    """Drain one backlog, and leave its rows for the ceiling."""
+    """Drain one backlog, and dump its rows for the ceiling."""
     stage, payments = repeat.stage, repeat.plan.payments
     async with stage.city() as city:
-        stored = await _stored(city)
+        stored = await _stored_bytes(city)
         due = await city.due(repeat.plan)
         records = encode([command(each) for each in due], stage.signing_key)
         employed, publisher = workers(stage, city), relay(stage, city)
@@ -48,8 +56,8 @@ async def measure(repeat: Repeat) -> dict[str, Sample]:
             Witness(stage.kafka.bootstrap, EVENTS) as witness,
             running([publisher, *employed]),
         ):
-            await settled(stage, PAYMENT_GROUP, WORKERS)
-            with held(employed):
+            await wait_for_group(stage, PAYMENT_GROUP, WORKERS)
+            with suspended(employed):
                 await wallets.send(records)
                 used = meter(stage, worker=employed, relay=[publisher])
                 await used.start()
@@ -61,7 +69,8 @@ async def measure(repeat: Repeat) -> dict[str, Sample]:
         async with city.engine.connect() as connection:
             first = float(await connection.scalar(_FIRST, {"payments": payments}) or 0)
         grown = {
-            name: (size - stored[name]) / payments for name, size in (await _stored(city)).items()
+            name: (size - stored[name]) / payments
+            for name, size in (await _stored_bytes(city)).items()
         }
         complaints = await integrity.books(city.engine, repeat.plan.history + payments)
         complaints += await integrity.events(city.engine, [t.code for t in EVENTS], witness.ids)
@@ -70,7 +79,7 @@ async def measure(repeat: Repeat) -> dict[str, Sample]:
     return {"drain": Sample(repeat.drained, "payments/s", {**cost, **grown}, complaints)}
 
 
-async def _stored(city: MeasuredCity) -> dict[str, float]:
-    # What the tables take with all of their indexes; events are kept for a week, the rest for years.
+async def _stored_bytes(city: MeasuredCity) -> dict[str, float]:
+    # Tables with all of their indexes. Events are kept for a week, the rest for years, so they are counted apart.
     async with city.engine.connect() as connection:
         return dict((await connection.execute(_STORED)).one()._asdict())

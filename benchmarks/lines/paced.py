@@ -1,9 +1,9 @@
-"""paced_25|50|75: commands at a share of the drain's rate; how long from a command to its receipt.
+"""paced_25|50|75: latency from command to receipt at a share (in per cent) of the drain's rate.
 
-The clock of a payment starts when its command was to be sent, whether or not the sender was late, and stops when the
-witness has the payment's ReceiptIssued from Kafka; the other events are read after that. The first two seconds of
-each pace (of a short one the first half), in which fresh processes open connections and plan their statements, are left
-out of the latencies. The value is the rate that was reached.
+The clock of a payment starts when its command was due to be sent, even if the sender was late, and stops when the
+witness has read the payment's ReceiptIssued; the other events are read afterwards. Latencies leave out the first two
+seconds of each pace (or the first half of a short one), in which new processes open connections and plan their
+statements. The value is the rate that was reached.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from benchmarks import integrity
-from benchmarks.machine.running import WORKERS, meter, relay, running, settled, workers
+from benchmarks.machine.running import WORKERS, meter, relay, running, wait_for_group, workers
 from benchmarks.machine.stage import Stage
 from benchmarks.measured_city import Due, command
 from benchmarks.repeat import Repeat
@@ -27,7 +27,7 @@ EVENTS = (PAYMENT_EVENTS, RECEIPT_EVENTS)
 
 
 async def measure(repeat: Repeat) -> dict[str, Sample]:
-    """Each share of this repeat's drain, one after the other in the same city."""
+    """Run each share of this repeat's drain rate, one after the other in the same city."""
     stage = repeat.stage
     samples = {}
     async with stage.city() as city:
@@ -37,21 +37,21 @@ async def measure(repeat: Repeat) -> dict[str, Sample]:
             Wallets(stage.kafka.bootstrap) as wallets,
             running([each for group in processes.values() for each in group]),
         ):
-            await settled(stage, PAYMENT_GROUP, WORKERS)
+            await wait_for_group(stage, PAYMENT_GROUP, WORKERS)
             rates = {share: repeat.drained * share / 100 for share in SHARES}
             seconds = min(repeat.plan.paced_seconds, len(due) / sum(rates.values()))
             paid = 0
             ids: list[bytes] = []
             for share, per_second in rates.items():
-                mine = due[paid : paid + int(per_second * seconds)]
-                paid += len(mine)
-                sample, read = await _pace(stage, processes, wallets, mine, per_second)
+                bills = due[paid : paid + int(per_second * seconds)]
+                paid += len(bills)
+                sample, read = await _pace(stage, processes, wallets, bills, per_second)
                 ids += read
                 complaints = await integrity.counts(city.engine, repeat.plan.history + paid)
                 complaints += await integrity.events(city.engine, [t.code for t in EVENTS], ids)
-                samples[f"paced_{share}"] = sample.but(complaints)
-        found = await integrity.audit(city.engine)
-    return {id: sample.but(found) for id, sample in samples.items()}
+                samples[f"paced_{share}"] = sample.with_complaints(complaints)
+        violations = await integrity.audit(city.engine)
+    return {id: sample.with_complaints(violations) for id, sample in samples.items()}
 
 
 async def _pace(
@@ -61,7 +61,7 @@ async def _pace(
     due: Sequence[Due],
     per_second: float,
 ) -> tuple[Sample, list[bytes]]:
-    """One share, and the ids of all events that came of it."""
+    """Run one share; return its sample and the ids of all events that it caused."""
     records = encode([command(each) for each in due], stage.signing_key)
     async with (
         Witness(stage.kafka.bootstrap, [RECEIPT_EVENTS]) as witness,
@@ -70,14 +70,12 @@ async def _pace(
         used = meter(stage, **processes)
         await used.start()
         began = time.time()
-        asked_at, _ = await asyncio.gather(
-            wallets.pace(records, per_second), witness.read(len(due))
-        )
+        due_at, _ = await asyncio.gather(wallets.pace(records, per_second), witness.read(len(due)))
         cost = await used.cost(len(due))
         await others.read(len(due))
-    warm = min(asked_at.values()) + min(WARM_UP_SECONDS, len(due) / per_second / 2)
+    warm = min(due_at.values()) + min(WARM_UP_SECONDS, len(due) / per_second / 2)
     waited = [
-        (at - asked_at[key]) * 1000 for key, at in witness.seen_at.items() if asked_at[key] >= warm
+        (at - due_at[key]) * 1000 for key, at in witness.seen_at.items() if due_at[key] >= warm
     ]
     facts = {**cost, "p50_ms": percentile(waited, 50), "p99_ms": percentile(waited, 99)}
     rate = len(due) / (witness.last_at - began)

@@ -1,6 +1,7 @@
-"""posting_<batch>_<workers>: accept() alone, in one or two processes, each a batch per transaction, without Kafka.
+"""posting_<batch>_<workers>: accept() alone, without Kafka, in one or two processes with one batch per transaction.
 
-Paid from wallets to billers that settle by file: finished in that transaction, with transfer, receipt and events.
+Payments go from wallets to billers that settle by file, so this transaction finishes them: it writes transfer, receipt
+and events.
 """
 
 from collections.abc import Sequence
@@ -18,13 +19,13 @@ from services.billing.instruction import Instruction
 from services.billing.payments.accept import accept
 
 WORKERS = (1, 2)
-# By batch size: more than a worker can pay in a second. So many bills are set aside for it, and made into commands
-# before the clock starts.
+# By batch size: more payments than a worker can make in a second. This number of bills is reserved for it per second,
+# and their commands are built before the clock starts.
 MOST_PER_SECOND = {1: 1_000, 50: 8_000, 500: 14_000, 1_000: 16_000}
 
 
 async def measure(repeat: Repeat) -> dict[str, Sample]:
-    """Every batch size with every number of processes, one after the other in the same city."""
+    """Run every batch size with every number of processes, one after the other in the same city."""
     shapes = [(batch, workers) for batch in MOST_PER_SECOND for workers in WORKERS]
     seconds = repeat.plan.posting_seconds
     samples = {}
@@ -35,16 +36,16 @@ async def measure(repeat: Repeat) -> dict[str, Sample]:
         paid = repeat.plan.history
         with crew(city.billing_url, max(WORKERS), Job(_instructions, _accept)) as members:
             for (batch, workers), bills in zip(shapes, wanted, strict=True):
-                mine = [due.pop() for _ in range(int(bills * enough))]
-                shifts = [Shift(mine[n::workers], batch, seconds) for n in range(workers)]
+                reserved = [due.pop() for _ in range(int(bills * enough))]
+                shifts = [Shift(reserved[n::workers], batch, seconds) for n in range(workers)]
                 sample, payments = await measure_shifts(
                     repeat.stage, members[:workers], shifts, "payments/s"
                 )
                 paid += payments
                 complaints = await integrity.counts(city.engine, paid)
-                samples[f"posting_{batch}_{workers}"] = sample.but(complaints)
+                samples[f"posting_{batch}_{workers}"] = sample.with_complaints(complaints)
         violations = await integrity.audit(city.engine)
-    return {id: sample.but(violations) for id, sample in samples.items()}
+    return {id: sample.with_complaints(violations) for id, sample in samples.items()}
 
 
 def _instructions(due: Sequence[Due]) -> list[Instruction[PayBill]]:

@@ -1,6 +1,6 @@
 """psp_http: bills of HTTP billers, paid through the PSP: authorize, apply, capture, each a call to another process.
 
-The sandbox's PSP and billers stand on the same cores, so half of what is measured is theirs: hence the cost by process.
+The sandbox's PSP and billers run on the same cores and use half of the measured time: hence the cost by process.
 `cpu_us_per_call` is the worker's, for each of the three calls of a payment.
 """
 
@@ -10,11 +10,11 @@ from sqlalchemy import text
 
 from benchmarks import integrity
 from benchmarks.lines.drain import EVENTS
-from benchmarks.machine.running import WORKERS, meter, relay, running, settled, workers
+from benchmarks.machine.running import WORKERS, meter, relay, running, wait_for_group, workers
 from benchmarks.measured_city import CHANNEL, MeasuredCity
-from benchmarks.outside import CALLED, Outside, look_up, open_accounts, outside
 from benchmarks.repeat import Repeat
 from benchmarks.samples import Sample
+from benchmarks.stand_ins import CALLED, StandIns, look_up, open_accounts, stand_ins
 from benchmarks.wallets import Wallets, encode
 from benchmarks.witness import Witness
 from events.ids import uuid7
@@ -33,45 +33,51 @@ _RATE = text("""
 
 
 async def measure(repeat: Repeat) -> dict[str, Sample]:
-    """Look so many bills up, and pay them."""
+    """Look up the planned number of bills, and pay them."""
     stage, payments = repeat.stage, repeat.plan.psp_payments
-    async with stage.city() as city, outside(stage, city) as at:
-        employed, publisher = workers(stage, city, at.environment), relay(stage, city)
+    async with stage.city() as city, stand_ins(stage, city) as institutions:
+        employed, publisher = workers(stage, city, institutions.environment), relay(stage, city)
         async with (
             Wallets(stage.kafka.bootstrap) as wallets,
             running([publisher, *employed]),
         ):
-            await settled(stage, LOOKUP_GROUP, WORKERS)
-            await settled(stage, PAYMENT_GROUP, WORKERS)
-            async with Witness(stage.kafka.bootstrap, [LOOKUP_EVENTS]) as found:
-                accounts = await open_accounts(city, at, CALLED, payments // len(CALLED) + 1)
+            await wait_for_group(stage, LOOKUP_GROUP, WORKERS)
+            await wait_for_group(stage, PAYMENT_GROUP, WORKERS)
+            async with Witness(stage.kafka.bootstrap, [LOOKUP_EVENTS]) as lookups:
+                accounts = await open_accounts(
+                    city, institutions, CALLED, payments // len(CALLED) + 1
+                )
                 await wallets.send(encode([look_up(each) for each in accounts], stage.signing_key))
-                await found.read(len(accounts))
+                await lookups.read(len(accounts))
             commands = [_command(id, amount) for id, amount in await _bills(city, payments)]
             async with Witness(stage.kafka.bootstrap, EVENTS) as witness:
                 used = meter(
-                    stage, worker=employed, relay=[publisher], psp=[at.psp], billers=[at.billers]
+                    stage,
+                    worker=employed,
+                    relay=[publisher],
+                    psp=[institutions.psp],
+                    billers=[institutions.billers],
                 )
                 await used.start()
                 await wallets.send(encode(commands, stage.signing_key))
                 # PaymentAccepted, PaymentSucceeded, ReceiptIssued.
                 await witness.read(3 * len(commands))
                 cost = await used.cost(len(commands))
-        rate, complaints = await _prove(repeat, city, at, len(commands))
+        rate, complaints = await _check(repeat, city, institutions, len(commands))
         complaints += await integrity.events(city.engine, [t.code for t in EVENTS], witness.ids)
     facts = {**cost, "cpu_us_per_call": cost["cpu_us_worker"] / CALLS}
     return {"psp_http": Sample(rate, "payments/s", facts, complaints)}
 
 
-async def _prove(
-    repeat: Repeat, city: MeasuredCity, at: Outside, payments: int
+async def _check(
+    repeat: Repeat, city: MeasuredCity, institutions: StandIns, payments: int
 ) -> tuple[float, list[str]]:
     async with city.engine.connect() as connection:
-        found = (await connection.execute(_RATE)).one()
+        row = (await connection.execute(_RATE)).one()
     complaints = await integrity.books(city.engine, repeat.plan.history + payments)
-    if len(applied := at.book()) != payments:
+    if len(applied := institutions.book()) != payments:
         complaints.append(f"the billers have {len(applied)} of {payments} payments in their books")
-    return found.succeeded / float(found.seconds), complaints
+    return row.succeeded / float(row.seconds), complaints
 
 
 async def _bills(city: MeasuredCity, payments: int) -> list[tuple[UUID, int]]:

@@ -1,4 +1,4 @@
-"""relay: the shipped relay alone, from one large commit into the outbox until Kafka has the last event."""
+"""relay: the rate of the shipped relay alone, from one large commit into the outbox until Kafka has the last event."""
 
 import time
 
@@ -13,7 +13,7 @@ from events.ids import uuid7
 from events.payments import PaymentSucceeded
 from events.topics import PAYMENT_EVENTS
 
-# As large as the event of a payment is.
+# A payload of a typical size.
 _PAYLOAD = PaymentSucceeded(
     payment_id=uuid7(),
     channel="bench-wallet",
@@ -32,7 +32,7 @@ _FILL = text("""
 
 
 async def measure(repeat: Repeat) -> dict[str, Sample]:
-    """Publish so many events."""
+    """Publish the planned number of events."""
     events = repeat.plan.relay_events
     async with repeat.stage.city() as city:
         publisher = relay(repeat.stage, city)

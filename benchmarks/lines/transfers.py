@@ -1,7 +1,7 @@
-"""transfers_<batch>_<workers>: bare transfers by ledger.post, in one or two processes, each a batch per transaction.
+"""transfers_<batch>_<workers>: bare transfers by ledger.post, in one or two processes with one batch per transaction.
 
-Between random accounts out of ten thousand, without bills, payments, receipts or events: the work that ledgers without
-bills publish figures of.
+They move money between random accounts out of ten thousand, without bills, payments, receipts or events: the figure
+that ledgers without bills publish.
 """
 
 import random
@@ -20,12 +20,12 @@ from services.billing.ledger import Transfer
 from services.billing.ledger.movements import pay_bill, psp_clearing
 
 WORKERS = (1, 2)
-# By batch size: more than a worker can post in a second; made before the clock starts.
+# By batch size: more transfers than a worker can post in a second. They are built before the clock starts.
 MOST_PER_SECOND = {1: 2_000, 100: 30_000, 1_000: 80_000}
 ACCOUNTS_ON_EACH_SIDE = 5_000
 AMOUNT_MINOR = 100
 
-_PROOF = text("""
+_TOTALS = text("""
     SELECT (SELECT count(*) FROM transfers) AS transfers,
         (SELECT coalesce(sum(balance_minor), 0) FROM ledger_accounts) AS all_balances_minor,
         (SELECT count(*) FROM ledger_accounts a WHERE balance_minor <>
@@ -36,20 +36,20 @@ _PROOF = text("""
 
 
 async def measure(repeat: Repeat) -> dict[str, Sample]:
-    """Every batch size with every number of processes, one after the other in the same ledger."""
+    """Run every batch size with every number of processes, one after the other in the same ledger."""
     seconds = repeat.plan.posting_seconds
     samples = {}
     async with repeat.stage.city() as city:
         with crew(city.billing_url, max(WORKERS), Job(_transfers, ledger.post)) as members:
             for batch, most in MOST_PER_SECOND.items():
                 for workers in WORKERS:
-                    before = await _proof(city.engine)
+                    before = await _totals(city.engine)
                     shifts = [Shift(range(int(most * seconds)), batch, seconds)] * workers
                     sample, posted = await measure_shifts(
                         repeat.stage, members[:workers], shifts, "transfers/s"
                     )
-                    complaints = _complaints(before, await _proof(city.engine), posted)
-                    samples[f"transfers_{batch}_{workers}"] = sample.but(complaints)
+                    complaints = _complaints(before, await _totals(city.engine), posted)
+                    samples[f"transfers_{batch}_{workers}"] = sample.with_complaints(complaints)
     return samples
 
 
@@ -67,9 +67,9 @@ def _transfers(numbers: Sequence[int]) -> list[Transfer]:
     ]
 
 
-async def _proof(engine: AsyncEngine) -> dict[str, int]:
+async def _totals(engine: AsyncEngine) -> dict[str, int]:
     async with engine.connect() as connection:
-        return dict((await connection.execute(_PROOF)).one()._asdict())
+        return dict((await connection.execute(_TOTALS)).one()._asdict())
 
 
 def _complaints(before: dict[str, int], after: dict[str, int], posted: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a measurement cost: processor time by process, from /proc, and bytes of write-ahead log."""
+"""The cost of a measurement: processor time by process, from /proc, and bytes of write-ahead log."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from benchmarks.machine.stage import Stage
 
 
 class Meter:
-    """Reads processor time by name, and the write-ahead log. PostgreSQL and Kafka are read beside the `pids`."""
+    """Measures processor time by name of process, PostgreSQL and Kafka included, and bytes of write-ahead log."""
 
     def __init__(self, stage: Stage, pids: Mapping[str, Sequence[int]]) -> None:
         self._stage = stage
@@ -17,19 +17,19 @@ class Meter:
         self._wal = 0
 
     async def start(self) -> None:
-        """Count from now on."""
+        """Start the measurement."""
         self._wal = await self._wal_bytes()
         self._seconds = self._read()
 
     async def cost(self, units: int) -> dict[str, float]:
-        """Since the start, for each of so many units: `cpu_us_<name>` in microseconds, and `wal_bytes`."""
+        """Return the cost per unit since the start: `cpu_us_<name>` in microseconds, and `wal_bytes`."""
         now = self._read()
         used = {f"cpu_us_{name}": (now[name] - self._seconds[name]) / units * 1e6 for name in now}
         return {**used, "wal_bytes": (await self._wal_bytes() - self._wal) / units}
 
     def _read(self) -> dict[str, float]:
         used = {name: processor_seconds(pids) for name, pids in self._pids.items()}
-        # This process alone: all of the others are its children.
+        # This process without its children, which are the others.
         return {**used, "bench": time.process_time()}
 
     async def _wal_bytes(self) -> int:

@@ -1,4 +1,4 @@
-"""Processes that write to the database, a batch per transaction, all at the same time for some seconds."""
+"""Processes that write to the database concurrently for some seconds, with one batch per transaction."""
 
 import asyncio
 import multiprocessing as mp
@@ -24,7 +24,7 @@ PATIENCE_SECONDS = 120.0
 class Job:
     """The work of a crew: `prepare` turns items into inputs before the clock starts, `write` writes a batch of inputs.
 
-    Both are functions of a module, so that they can be sent to another process.
+    Both are functions of a module, because only those can be sent to another process.
     """
 
     prepare: Callable[[Sequence[Any]], Sequence[Any]]
@@ -51,7 +51,7 @@ class Written:
 
 @contextmanager
 def crew(url: str, size: int, job: Job) -> Iterator[list["Member"]]:
-    """Processes that are ready to do this job on this database."""
+    """Start processes for this job on this database; yield them, and end them afterwards."""
     members = [Member(url, job) for _ in range(size)]
     try:
         yield members
@@ -63,11 +63,11 @@ def crew(url: str, size: int, job: Job) -> Iterator[list["Member"]]:
 async def measure_shifts(
     stage: Stage, members: Sequence["Member"], shifts: Sequence[Shift], unit: str
 ) -> tuple[Sample, int]:
-    """Give each member one shift, start all of them together; the rate with its cost, and the items written."""
+    """Give each member one shift and start all together; return the rate with its cost, and the number of items."""
     for member, shift in zip(members, shifts, strict=True):
         member.pipe.send(shift)
     for member in members:
-        await member.receive()  # it is ready
+        await member.receive()  # "ready"
     meter = Meter(stage, {"worker": [member.pid for member in members]})
     await meter.start()
     for member in members:
@@ -91,7 +91,7 @@ class Member:
         self.pid = self._process.pid or 0
 
     async def receive(self) -> Any:
-        """Return its next message. Raises EOFError when it has died, TimeoutError after two minutes."""
+        """Return its next message; raise EOFError if it has died, TimeoutError after two minutes."""
         if not await asyncio.to_thread(self.pipe.poll, PATIENCE_SECONDS):
             raise TimeoutError("a process of the crew has sent nothing for two minutes")
         return self.pipe.recv()
@@ -110,7 +110,7 @@ async def _shifts(url: str, job: Job, pipe: Connection) -> None:
     engine = connect(url, pool_size=1, plan_cache_mode="force_generic_plan")
     async with engine.connect() as connection:
         await connection.rollback()
-    with suppress(EOFError):  # dismissed
+    with suppress(EOFError):  # the pipe was closed: dismissed
         while True:
             shift: Shift = pipe.recv()
             inputs = job.prepare(shift.items)

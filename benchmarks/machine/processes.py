@@ -1,8 +1,8 @@
-"""Processes and all of their children, as /proc shows them: what they used of a processor, and the memory they take.
+"""Processor time and memory of processes with all of their children, from /proc.
 
-Memory is what the kernel counts along, so that to look costs nothing. The proportional share (PSS) would count what
-they share once, but has to walk every page: with 4 GB of shared buffers and twenty sessions that is a second of the
-kernel's time at each look, and payments waited for it.
+The memory figures (RSS) are counters that the kernel keeps anyway, so reading them costs nothing. The proportional set
+size (PSS) would count shared pages once, but the kernel has to walk every page for it: with 4 GB of shared buffers and
+twenty sessions that takes it a second per reading, during which payments wait.
 """
 
 import os
@@ -18,30 +18,30 @@ _MB = 1024 / 1e6
 
 
 def pids(processes: Mapping[str, Sequence[LocalProcess]]) -> dict[str, list[int]]:
-    """The pids by name; a process that was started again has another one."""
+    """Return the present pids by name; a restarted process has a new one."""
     return {name: [each.pid for each in group] for name, group in processes.items()}
 
 
 def with_servers(stage: Stage, pids: Mapping[str, Sequence[int]]) -> dict[str, Sequence[int]]:
-    """These pids by name, and those of PostgreSQL and Kafka."""
+    """Return these pids by name, and those of PostgreSQL and Kafka."""
     postmaster = (stage.postgres.folder / "data" / "postmaster.pid").read_text()
     kafka = (stage.kafka.folder / "kafka.pid").read_text()
     return {**pids, "postgres": [int(postmaster.splitlines()[0])], "kafka": [int(kafka)]}
 
 
 def processor_seconds(pids: Iterable[int]) -> float:
-    """What they have used of a processor since they began."""
+    """Return the processor time that these processes have used since they started."""
     return sum(_seconds(each) for each in _trees(pids))
 
 
 def memory(pids: Iterable[int]) -> dict[str, float]:
-    """In MB: `""` is what each one has for itself, and `"_shared"` what they share.
+    """Return memory in MB: `""` is the sum of private memory, `"_shared"` the shared memory.
 
     PostgreSQL's shared buffers count as soon as a process has touched them, so that part grows up to their size.
     """
-    found = [_kilobytes(each) for each in _trees(pids)]
-    own = sum(each.get("RssAnon:", 0) for each in found)
-    shared = max((each.get("RssShmem:", 0) for each in found), default=0)
+    processes = [_kilobytes(each) for each in _trees(pids)]
+    own = sum(each.get("RssAnon:", 0) for each in processes)
+    shared = max((each.get("RssShmem:", 0) for each in processes), default=0)
     return {"": own * _MB, "_shared": shared * _MB}
 
 
@@ -50,7 +50,7 @@ def _trees(pids: Iterable[int]) -> list[int]:
 
 
 def _tree(pid: int) -> list[int]:
-    """The process and all of its children, if it lives."""
+    """Return the pids of the process and all of its descendants; none if it has ended."""
     try:
         children = (_PROC / str(pid) / "task" / str(pid) / "children").read_text().split()
     except (FileNotFoundError, ProcessLookupError):
@@ -59,8 +59,8 @@ def _tree(pid: int) -> list[int]:
 
 
 def _seconds(pid: int) -> float:
-    # Of a process and of the children that it has waited for: utime, stime, cutime and cstime are fields 14 to 17 of
-    # proc(5), of which the first two are cut off here.
+    # utime, stime, cutime and cstime (the last two are of children that it has waited for) are fields 14 to 17 in
+    # proc(5); the first two fields are cut off here.
     try:
         fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):

@@ -1,4 +1,4 @@
-"""Meterhall's own processes, as they are shipped, for the time of one measurement."""
+"""The shipped processes of Meterhall, running for the time of one measurement."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ SETTLE_SECONDS = 60.0
 
 @asynccontextmanager
 async def running(processes: Sequence[LocalProcess]) -> AsyncIterator[None]:
-    """Start them all, and stop them afterwards."""
+    """Start the processes, and stop them afterwards."""
     try:
         for process in processes:
             process.launch()
@@ -37,50 +37,52 @@ async def running(processes: Sequence[LocalProcess]) -> AsyncIterator[None]:
 def workers(
     stage: Stage, city: MeasuredCity, environment: Mapping[str, str] | None = None
 ) -> list[LocalProcess]:
-    """The shipped workers of billing."""
-    told = {"METERHALL_DATABASE_URL": city.billing_url, **(environment or {})}
+    """Return billing's shipped workers, not started yet."""
+    settings = {"METERHALL_DATABASE_URL": city.billing_url, **(environment or {})}
     return [
-        stage.process(f"worker-{number}", "services.billing.worker", told)
+        stage.process(f"worker-{number}", "services.billing.worker", settings)
         for number in range(WORKERS)
     ]
 
 
 def relay(stage: Stage, city: MeasuredCity) -> LocalProcess:
-    """The shipped relay of billing."""
-    told = {"METERHALL_DATABASE_URL": city.billing_url}
-    return stage.process("relay", "services.billing.relay", told)
+    """Return billing's shipped relay, not started yet."""
+    settings = {"METERHALL_DATABASE_URL": city.billing_url}
+    return stage.process("relay", "services.billing.relay", settings)
 
 
 def meter(stage: Stage, **processes: Sequence[LocalProcess]) -> Meter:
-    """A meter of these processes, PostgreSQL, Kafka and this process."""
+    """Return a meter of these processes, PostgreSQL, Kafka and this process."""
     return Meter(stage, pids(processes))
 
 
-async def settled(stage: Stage, group: str, members: int) -> None:
-    """Wait until the consumer group has so many members, and each has its partitions."""
+async def wait_for_group(stage: Stage, group: str, members: int) -> None:
+    """Wait until the consumer group has this number of members with partitions; raise TimeoutError if it never does."""
     deadline = time.monotonic() + SETTLE_SECONDS
     while not await asyncio.to_thread(_is_settled, stage.kafka.bootstrap, group, members):
         if time.monotonic() > deadline:
-            raise TimeoutError(f"the group {group} has not come to rest")
+            raise TimeoutError(
+                f"the consumer group {group} did not get {members} members with partitions in {SETTLE_SECONDS:.0f} s"
+            )
         await asyncio.sleep(0.2)
 
 
 @contextmanager
-def held(processes: Sequence[LocalProcess]) -> Iterator[None]:
-    """Stop them, as if time stood still for them; for less than a consumer's session, or they lose their partitions."""
-    for each in processes:
-        os.kill(each.pid, signal.SIGSTOP)
+def suspended(processes: Sequence[LocalProcess]) -> Iterator[None]:
+    """Freeze the processes with SIGSTOP: for less than a consumer's session timeout, or they lose their partitions."""
+    for process in processes:
+        os.kill(process.pid, signal.SIGSTOP)
     try:
         yield
     finally:
-        for each in processes:
-            os.kill(each.pid, signal.SIGCONT)
+        for process in processes:
+            os.kill(process.pid, signal.SIGCONT)
 
 
 def _is_settled(bootstrap: str, group: str, members: int) -> bool:
     try:
         with admin_client(bootstrap) as client:
-            found = client.describe_groups([group])[group]
+            description = client.describe_groups([group])[group]
     except CoordinatorNotAvailableError:
-        return False  # the very first group: Kafka is still making the topic in which it keeps the offsets
-    return found["group_state"] == "Stable" and len(found["members"]) == members
+        return False  # the very first group: Kafka is still creating its offsets topic
+    return description["group_state"] == "Stable" and len(description["members"]) == members

@@ -1,7 +1,7 @@
 """The stage of one run: a throwaway PostgreSQL and Kafka, both durable, and a fresh city for each measurement.
 
-The city is made once, as a template: billers, accounts, bills, wallets with money, and a past. Each measurement gets a
-clone of it, so that none finds the rows of another.
+The city is built once, as a template: billers, accounts, bills, wallets with money, and past payments. Each measurement
+gets a clone of it, so that no measurement sees the rows of another.
 """
 
 import asyncio
@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from benchmarks.benchmark_plan import BenchmarkPlan
 from benchmarks.measured_city import CHANNEL, SIGNING_KEY_ID, MeasuredCity, build
-from benchmarks.plan import BenchmarkPlan
 from chassis.database import connect_directly
 from messaging.control import provision
 from migrations.apply import migrate
@@ -31,29 +31,31 @@ TEMPLATE = "city"
 
 
 class Stage:
-    """Servers and databases; entering it starts the servers and makes the template. Not inside an event loop."""
+    """Servers and databases. Entering it starts the servers and builds the template; not inside an event loop."""
 
-    def __init__(self, folder: Path, plan: BenchmarkPlan, tell: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, plan: BenchmarkPlan, log: Callable[[str], None]) -> None:
         self.folder = folder
         self.plan = plan
-        self._tell = tell
+        self._log = log
         self._password = secrets.token_urlsafe(16)
         self._command_secret = secrets.token_urlsafe(32)
-        # With which the wallets of every city sign their commands.
+        # The wallets of every city sign their commands with it.
         self.signing_key = derive(self._command_secret.encode(), CHANNEL, SIGNING_KEY_ID)
         self.postgres = Postgres(folder / "postgres", self._password)
         self.kafka = Kafka(folder / "kafka")
 
     def __enter__(self) -> Self:
         try:
-            self._tell("PostgreSQL, Kafka, topics")
+            self._log("PostgreSQL, Kafka, topics")
             (self.folder / "rows").mkdir(parents=True)
             superuser = self.postgres.start().superuser_url()
             provision(self.kafka.start().bootstrap)
-            # A server that has run for a day writes its log into files that are there already.
+            # As on a server that has run for a day, the write-ahead log goes into recycled files.
             asyncio.run(self.superuser("ALTER SYSTEM SET min_wal_size = '1GB'"))
             asyncio.run(self.superuser("SELECT pg_reload_conf()"))
-            self._tell(f"a city with {self.plan.bills:,} bills and a past of {self.plan.history:,}")
+            self._log(
+                f"a city with {self.plan.bills:,} bills and {self.plan.history:,} past payments"
+            )
             create_database(superuser, TEMPLATE, OWNER, self._password)
             migrate(
                 *(self._url(role, TEMPLATE) for role in (OWNER, "billing_app", "notifications_app"))
@@ -74,13 +76,13 @@ class Stage:
 
     @asynccontextmanager
     async def city(self) -> AsyncIterator[MeasuredCity]:
-        """A clone of the template, gone afterwards."""
+        """Clone the template into a database that is dropped afterwards."""
         name = f"city_{secrets.token_hex(4)}"
         await self.superuser(
             f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} OWNER {OWNER} STRATEGY FILE_COPY"
         )
         billing_url = self._url("billing_app", name)
-        # The proofs at the end read millions of rows at once.
+        # The checks at the end read millions of rows in one transaction.
         engine = connect(billing_url, transaction_seconds=None)
         try:
             yield MeasuredCity(name, self._url(OWNER, name), billing_url, engine)
@@ -91,9 +93,9 @@ class Stage:
     def process(
         self, name: str, module: str, environment: Mapping[str, str], *arguments: str
     ) -> LocalProcess:
-        """One of Meterhall's processes, not started yet, with a port of its own for its probes."""
+        """Return one of Meterhall's processes, not started yet, with a port of its own for its probes."""
         port = free_port()
-        own = {
+        settings = {
             "METERHALL_KAFKA": self.kafka.bootstrap,
             "METERHALL_COMMAND_SECRET": self._command_secret,
             "METERHALL_METRICS_PORT": str(port),
@@ -101,14 +103,14 @@ class Stage:
         }
         ready = f"http://{HOST}:{port}/readyz"
         log = self.folder / "logs" / f"{name}.log"
-        return LocalProcess(name, module, {**own, **environment}, log, ready, arguments)
+        return LocalProcess(name, module, {**settings, **environment}, log, ready, arguments)
 
     def free_bytes(self) -> int:
-        """What is left of the disk that it is on."""
+        """Return the free space of the disk that the stage is on."""
         return shutil.disk_usage(self.folder).free
 
     async def superuser(self, statement: str) -> Any:
-        """One value, or nothing, asked by the superuser outside of every city."""
+        """Execute a statement as the superuser, outside of every city; return its first value."""
         connection = await connect_directly(self.postgres.superuser_url(), "billing")
         try:
             return await connection.fetchval(statement)

@@ -1,4 +1,4 @@
-"""The proof at the end: what was sent was paid, once; the books agree; and what was told agrees with the books."""
+"""The checks at the end: every command was paid once, the books balance, and the events agree with the books."""
 
 import time
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ _EVENTS = text("""
 
 @dataclass(frozen=True, slots=True)
 class CountedOutside:
-    """Counted outside of the database: commands sent, events in Kafka, and how often the relay started over."""
+    """Counts from outside the database: commands sent, events in Kafka, restarts of the relay."""
 
     sent: int
     receipts: int
@@ -31,21 +31,21 @@ class CountedOutside:
 
 @dataclass(slots=True)
 class Proof:
-    """`facts` for the result, `complaints` for everybody."""
+    """The outcome of the checks: figures for the result, and complaints, one for each failed check."""
 
     facts: dict[str, Any] = field(default_factory=dict)
     complaints: list[str] = field(default_factory=list)
 
-    def expect(self, found: Mapping[str, int], expected: Mapping[str, int]) -> None:
-        """Remember the numbers that are expected, and complain of each that is another."""
-        self.facts |= {name: found[name] for name in expected}
-        self.complaints += integrity.differences(found, expected)
+    def expect(self, counts: Mapping[str, int], expected: Mapping[str, int]) -> None:
+        """Record these counts as facts, and a complaint for each that differs from the expected one."""
+        self.facts |= {name: counts[name] for name in expected}
+        self.complaints += integrity.differences(counts, expected)
 
 
 async def prove(engine: AsyncEngine, size: Size, outside: CountedOutside, since: datetime) -> Proof:
-    """Prove it, when everything has come to rest. What the outbox got after `since` is of the run."""
+    """Check database and events after all processes have stopped. Outbox rows after `since` belong to the run."""
     proof = Proof()
-    found = await integrity.count(engine)
+    counts = await integrity.count(engine)
     paid = size.paid + outside.sent
     proof.facts["payments_sent"] = outside.sent
     expected = {
@@ -53,16 +53,16 @@ async def prove(engine: AsyncEngine, size: Size, outside: CountedOutside, since:
         "payments_in_other_states": 0,
         "receipts": paid,
         "pay_bill_transfers": paid,
-        # The city was made with one household of its own.
+        # The template of the city has one household with a top-up.
         "top_up_transfers": size.top_ups + 1,
     }
-    proof.expect(found, expected)
-    proof.facts["transfers"] = found["transfers"]
+    proof.expect(counts, expected)
+    proof.facts["transfers"] = counts["transfers"]
     began = time.perf_counter()
     balances = await integrity.add_up(engine)
     proof.facts["trial_balance_seconds"] = round(time.perf_counter() - began, 1)
     proof.expect(balances, integrity.balanced(balances))
-    await _events(engine, proof, outside, since)
+    await _check_events(engine, proof, outside, since)
     began = time.perf_counter()
     violations = await integrity.violations(engine)
     proof.facts["audit_seconds"] = round(time.perf_counter() - began, 1)
@@ -71,19 +71,19 @@ async def prove(engine: AsyncEngine, size: Size, outside: CountedOutside, since:
     return proof
 
 
-async def _events(
+async def _check_events(
     engine: AsyncEngine, proof: Proof, outside: CountedOutside, since: datetime
 ) -> None:
     async with engine.connect() as connection:
-        found = (await connection.execute(_EVENTS, {"since": since})).one()._asdict()
+        counts = (await connection.execute(_EVENTS, {"since": since})).one()._asdict()
     written = 2 * outside.sent
-    proof.expect(found, {"outbox_rows_of_the_run": written, "dead_letters": 0})
+    proof.expect(counts, {"outbox_rows_of_the_run": written, "dead_letters": 0})
     in_kafka = outside.receipts + outside.payment_events
-    again = in_kafka - written
+    repeated = in_kafka - written
     proof.facts["relay_restarts"] = outside.relay_restarts
-    # A relay that starts over may send a wave again: at least once is what it promises.
-    if again > 0 and outside.relay_restarts:
+    # A relay that restarts may publish a wave again: delivery is at least once.
+    if repeated > 0 and outside.relay_restarts:
         proof.facts["events_in_kafka"] = in_kafka
-        proof.facts["events_sent_again"] = again
+        proof.facts["events_sent_again"] = repeated
     else:
         proof.expect({"events_in_kafka": in_kafka}, {"events_in_kafka": written})

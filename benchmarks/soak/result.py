@@ -1,6 +1,4 @@
-"""The result of a soak: one JSON file, written anew at every checkpoint, so that a run that is cut short leaves what it
-measured.
-"""
+"""The result of a soak: one JSON file, rewritten at every checkpoint, so that an interrupted run leaves its figures."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -19,12 +17,12 @@ MOST_LOSS_PER_CENT = 5.0
 SLOPES = ("payments_per_second", "cpu_us", "wal_bytes", "wal_full_pages", "p50_ms", "p99_ms")
 SLOPE_PREFIXES = ("cpu_us_", "memory_mb_")
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclass(slots=True)
 class SoakResult:
-    """What is known so far. `seconds` and `warm_up_seconds` are what the slopes are taken over."""
+    """The result so far. The slopes are taken from the end of the warm-up to `seconds`."""
 
     path: Path
     seconds: float
@@ -39,10 +37,10 @@ class SoakResult:
     notes: list[str] = field(default_factory=list)
     integrity: dict[str, Any] = field(default_factory=dict)
     complaints: list[str] = field(default_factory=list)
-    status: str = "making the past"
+    status: str = "building the past"
 
     async def open(self, stage: Stage, sizes: Mapping[str, Any]) -> None:
-        """What was measured, and where."""
+        """Describe machine, versions and sizes."""
         described = result_file.as_json([], stage, await result_file.durability(stage))
         self.head = {
             "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -51,15 +49,15 @@ class SoakResult:
         }
 
     def fail(self, status: str, complaint: str) -> None:
-        """It did not go as it should have."""
+        """Record that the run failed, and the reason."""
         self.status = status
         self.complaints.append(complaint)
 
     def as_json(self) -> dict[str, Any]:
-        """The whole file."""
+        """Return the content of the file."""
         measured = slopes(self.rows, self._names(), self.seconds, self.warm_up_seconds)
         rate = measured.get("payments_per_second")
-        found: dict[str, Any] = samples.rounded(
+        result: dict[str, Any] = samples.rounded(
             {
                 **self.head,
                 "status": self.status,
@@ -71,7 +69,7 @@ class SoakResult:
                 },
                 "warm_up_seconds": self.warm_up_seconds,
                 "slopes": measured,
-                "rotation": [{**each, **self._minute(each)} for each in self.rotation],
+                "rotation": [{**event, **self._latency_at(event)} for event in self.rotation],
                 "audits": self.audits,
                 "warnings": self.warnings,
                 "at_rest_seconds": self.at_rest_seconds,
@@ -80,21 +78,21 @@ class SoakResult:
                 "checkpoints": self.rows,
             }
         )
-        return found
+        return result
 
     def write(self) -> None:
-        """Write the file, or nothing: a reader never sees half of it."""
+        """Replace the file in one step: a reader never sees half of it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_suffix(".partial")
         partial.write_text(json.dumps(self.as_json(), indent=2) + "\n")
         partial.replace(self.path)
 
     def _names(self) -> list[str]:
-        found = {name: None for row in self.rows for name in row}
-        return [*SLOPES, *(name for name in found if name.startswith(SLOPE_PREFIXES))]
+        names = {name: None for row in self.rows for name in row}
+        return [*SLOPES, *(name for name in names if name.startswith(SLOPE_PREFIXES))]
 
-    def _minute(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        # The latency of the time in which it happened.
+    def _latency_at(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        # The latency of the checkpoint interval in which the event happened.
         for row in self.rows:
             if row["at_seconds"] - row["seconds"] <= event["at_seconds"] < row["at_seconds"]:
                 return {"p99_ms": row["p99_ms"]}

@@ -1,6 +1,6 @@
-"""One soak: the past, the shipped processes, an even load with a checkpoint a minute, and the proof.
+"""One soak: build the past, run the shipped processes under an even load with a checkpoint a minute, check the books.
 
-The result is written at each step, and whatever happens.
+The result is written at each step, and also when a step fails.
 """
 
 import asyncio
@@ -15,29 +15,29 @@ from benchmarks.soak.load import SoakLoad
 from benchmarks.soak.past.days import Days
 from benchmarks.soak.past.make_past import make_past, seal_past
 from benchmarks.soak.proof import prove
-from benchmarks.soak.result import Say, SoakResult
+from benchmarks.soak.result import Log, SoakResult
 from benchmarks.soak.scene import Rhythm, Scene
 from benchmarks.soak.sizes import PLANTED_DAYS, Size
 from chassis.database import connect_directly
 
-# All of the days to come but tomorrow: midnight may be near.
-DAYS_TAKEN_AWAY = 6
+# All days to come except tomorrow: midnight may be near.
+REMOVED_DAYS = 6
 
 
-async def soak(stage: Stage, size: Size, rhythm: Rhythm, result: SoakResult, say: Say) -> None:
-    """Run it on a stage that is entered; the city is gone afterwards."""
+async def soak(stage: Stage, size: Size, rhythm: Rhythm, result: SoakResult, log: Log) -> None:
+    """Run a soak on a stage that has been entered; its city is dropped afterwards."""
     recorded = False
     try:
         async with stage.city() as city:
-            await _record(Scene(stage, city, size, rhythm, result, say))
+            await _record(Scene(stage, city, size, rhythm, result, log))
             recorded = True
     except Exception as error:
         if result.status == "interrupted":
-            raise KeyboardInterrupt from None  # whoever pressed Ctrl-C stopped the servers, too
+            raise KeyboardInterrupt from None  # Ctrl-C has stopped the servers, too, so dropping the city fails
         if not recorded:
             raise
-        # What was measured and proven stays so.
-        say(f"the city could not be cleared away: {type(error).__name__} {error}")
+        # The result is complete without that.
+        log(f"the city could not be dropped: {type(error).__name__} {error}")
 
 
 async def _record(scene: Scene) -> None:
@@ -62,7 +62,7 @@ async def _soak(scene: Scene) -> None:
         since = datetime.now(UTC)
         result.status = "running"
         outside = await SoakLoad(scene, days).run()
-        scene.say("proving")
+        scene.log("checking the books")
         proof = await prove(scene.city.engine, scene.size, outside, since)
     result.integrity = proof.facts
     result.complaints += proof.complaints
@@ -72,15 +72,15 @@ async def _soak(scene: Scene) -> None:
 
 async def _prepare(scene: Scene, owner: Connection, days: Days) -> None:
     began = time.monotonic()
-    await make_past(scene.city, scene.size, scene.say)
-    await seal_past(scene.city, scene.say)
+    await make_past(scene.city, scene.size, scene.log)
+    await seal_past(scene.city, scene.log)
     await days.prepare()
     for _ in range(PLANTED_DAYS):
         await days.plant()
-    await days.take_away(DAYS_TAKEN_AWAY)
-    await asyncio.to_thread(soak_topics.make_room, scene.stage.kafka.bootstrap)
+    await days.remove_coming(REMOVED_DAYS)
+    await asyncio.to_thread(soak_topics.configure_segments, scene.stage.kafka.bootstrap)
     await scene.stage.superuser("CHECKPOINT")
     seconds = time.monotonic() - began
     size_bytes = await owner.fetchval("SELECT pg_database_size(current_database())")
     scene.result.past = {"seconds": seconds, "database_bytes": size_bytes}
-    scene.say(f"the past took {seconds:.0f} s and {size_bytes / 1e9:.1f} GB")
+    scene.log(f"the past took {seconds:.0f} s and {size_bytes / 1e9:.1f} GB")

@@ -1,4 +1,4 @@
-"""What the parts of one soak share."""
+"""The state that the parts of one soak share."""
 
 import time
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from pathlib import Path
 
 from benchmarks.machine.stage import Stage
 from benchmarks.measured_city import MeasuredCity
-from benchmarks.soak.result import Say, SoakResult
+from benchmarks.soak.result import Log, SoakResult
 from benchmarks.soak.sizes import Size
 
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
-    """How often a checkpoint is taken, and when a day past retention is planted: seconds."""
+    """The seconds between checkpoints, and the seconds at which days past retention are planted."""
 
     checkpoint_seconds: float = 60.0
     plant_first_seconds: float = 300.0
@@ -21,26 +21,26 @@ class Rhythm:
 
 @dataclass(slots=True)
 class Scene:
-    """`began` is the moment of the first command, in seconds since the epoch; 0 before."""
+    """One soak in progress. `began` is the time of the first command, in seconds since the epoch; 0 before it."""
 
     stage: Stage
     city: MeasuredCity
     size: Size
     rhythm: Rhythm
     result: SoakResult
-    say: Say
+    log: Log
     began: float = 0.0
 
     @property
     def diary(self) -> Path:
-        """Where the sender writes how far it is."""
+        """The file in which the sender records its progress."""
         return self.stage.folder / "sender.jsonl"
 
     def at(self) -> float:
-        """The clock of the run: seconds since the first command."""
+        """Return the time of the run: seconds since the first command; 0 before it."""
         return time.time() - self.began if self.began else 0.0
 
     def note(self, text: str) -> None:
-        """Something that should not have been, and that the run survived."""
+        """Record an error that the run survived."""
         self.result.notes.append(f"after {self.at():.0f} s: {text}")
-        self.say(text)
+        self.log(text)

@@ -1,11 +1,11 @@
-"""A soak for people: a line at each checkpoint, and tables at the end."""
+"""The printed report of a soak: a line at each checkpoint, and tables at the end."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich.console import Console
 
-from benchmarks.report import WIDTH, machine, number, table
+from benchmarks.benchmark_report import WIDTH, machine, number, table
 
 Row = Mapping[str, Any]
 PROCESSES = ("worker", "relay", "timer", "postgres", "kafka", "sender")
@@ -34,12 +34,12 @@ _COLUMNS: dict[str, Callable[[Row], str]] = {
 
 
 def line(row: Row, seconds: float) -> str:
-    """A checkpoint in one line."""
-    said = {name: column(row) for name, column in _COLUMNS.items()}
+    """Return a checkpoint as one line."""
+    cells = {name: column(row) for name, column in _COLUMNS.items()}
     return (
-        f"{said['min']} of {seconds / 60:.0f} min: {said['paid/s']} paid/s, waiting {said['waiting']},"
-        f" p50 {said['p50 ms']} ms, p99 {said['p99 ms']} ms, {said['CPU µs']} µs, WAL {said['WAL B']} B,"
-        f" {said['MB']} MB, audit {said['audit s']} s, {said['free GB']} GB free"
+        f"{cells['min']} of {seconds / 60:.0f} min: {cells['paid/s']} paid/s, waiting {cells['waiting']},"
+        f" p50 {cells['p50 ms']} ms, p99 {cells['p99 ms']} ms, {cells['CPU µs']} µs, WAL {cells['WAL B']} B,"
+        f" {cells['MB']} MB, audit {cells['audit s']} s, {cells['free GB']} GB free"
     )
 
 

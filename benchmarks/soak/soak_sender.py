@@ -1,8 +1,8 @@
-"""The wallet apps of the soak: a process of its own that makes commands as they fall due, evenly, and sends them.
+"""The wallet apps of the soak: a process that creates commands at an even rate and sends them as they fall due.
 
 `python -m benchmarks.soak.soak_sender <bootstrap> <diary> <size as JSON>`, with the wallets' signing key in the
-variable BENCHMARK_SIGNING_KEY. It writes a line a second into its diary. A payment's id is a UUIDv7 of the moment at
-which its command falls due, so whoever reads it knows how long it took.
+variable BENCHMARK_SIGNING_KEY. It writes a line per second into its diary. A payment's id is a UUIDv7 of the time at
+which its command falls due, so that a reader of its receipt can compute the latency.
 """
 
 import asyncio
@@ -27,19 +27,21 @@ from events.payments import PayBill, WalletFunding
 from messaging.relay import Publisher, StartOverError
 
 MODULE = "benchmarks.soak.soak_sender"
-SIGNING_KEY = "BENCHMARK_SIGNING_KEY"  # an environment variable: arguments can be read by everybody
-# A wallet app's producer collects for as long before it sends.
+SIGNING_KEY = (
+    "BENCHMARK_SIGNING_KEY"  # an environment variable: every user of the machine can read arguments
+)
+# A wallet app's producer collects records for this long before it sends them.
 LINGER_SECONDS = 0.01
-# A sender that was held up catches up in steps of this size.
+# A sender that has fallen behind catches up in steps of this size.
 BURST = 5_000
 _ONE_SECOND = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A line of the diary. Times are seconds since the epoch; `late_ms` is the worst of the second.
+    """A line of the diary. Times are seconds since the epoch; `late_ms` is the largest delay in that second.
 
-    `began` is 0 until the first command is due; `done` says that there will be no more.
+    `began` is 0 until the first command is due; `done` marks the last line.
     """
 
     began: float
@@ -50,7 +52,7 @@ class Entry:
 
 
 def read_diary(diary: Path) -> list[Entry]:
-    """What the sender has written so far."""
+    """Return the entries written so far."""
     try:
         lines = diary.read_text().splitlines(keepends=True)
     except FileNotFoundError:
@@ -59,13 +61,13 @@ def read_diary(diary: Path) -> list[Entry]:
 
 
 def payment_id(due_at: float) -> UUID:
-    """A UUIDv7 of that moment (seconds since the epoch)."""
+    """Return a UUIDv7 of that time (seconds since the epoch)."""
     noise = int.from_bytes(os.urandom(10), "big") & ((1 << 62) - 1 | (((1 << 12) - 1) << 64))
     return UUID(int=(int(due_at * 1000) << 80) | (0x7 << 76) | (0b10 << 62) | noise)
 
 
 class SoakSender:
-    """Sends a command for each bill that is due, in an order that has nothing to do with that of the bills."""
+    """Sends a command for each bill that is due, in random order."""
 
     def __init__(self, bootstrap: str, diary: Path, size: Size, signing_key: str) -> None:
         self._bootstrap = bootstrap
@@ -79,20 +81,20 @@ class SoakSender:
         self._sent = 0
         self._late_ms = 0.0
         self._noted_at = 0.0
-        self._told = asyncio.Event()
+        self._stopping = asyncio.Event()
 
     async def run(self) -> None:
-        """Until all are sent, or until SIGTERM."""
+        """Send until all bills are paid for, or until SIGTERM."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._told.set)
+            asyncio.get_running_loop().add_signal_handler(number, self._stopping.set)
         await self._connect()
         self._began = time.time()
-        while self._sent < len(self._order) and not self._told.is_set():
+        while self._sent < len(self._order) and not self._stopping.is_set():
             await self._send_due()
             if time.time() - self._noted_at >= _ONE_SECOND:
-                self._note()
+                self._write_diary()
             await asyncio.sleep(LINGER_SECONDS)
-        self._note(done=True)
+        self._write_diary(done=True)
         if self._publisher:
             await self._publisher.close()
 
@@ -119,7 +121,7 @@ class SoakSender:
         )
 
     async def _publish(self, records: Sequence[dict[str, Any]]) -> None:
-        # What Kafka may have taken is sent again: a payment that comes twice is paid once.
+        # After an error Kafka may have the records or not, so they are sent again: a repeated payment is paid once.
         while True:
             try:
                 if self._publisher is None:
@@ -128,7 +130,7 @@ class SoakSender:
                 await self._publisher.publish(records)
                 return
             except (StartOverError, OSError) as error:
-                print(f"sending again: {error}", file=sys.stderr, flush=True)
+                print(f"sending the records again after: {error}", file=sys.stderr, flush=True)
                 if self._publisher:
                     await self._publisher.close()
                 self._publisher = None
@@ -138,7 +140,7 @@ class SoakSender:
         self._publisher = Publisher(self._bootstrap, "soak-wallets")
         await self._publisher.start()
 
-    def _note(self, *, done: bool = False) -> None:
+    def _write_diary(self, *, done: bool = False) -> None:
         self._noted_at = time.time()
         entry = {
             "began": self._began,

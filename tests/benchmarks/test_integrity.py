@@ -1,4 +1,4 @@
-"""Books that are wrong are told: by counting, and by adding up."""
+"""Wrong books are found by counting and by adding up."""
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -6,13 +6,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from benchmarks import integrity
 
 
-def test_only_what_is_expected_is_compared() -> None:
+def test_only_expected_counts_are_compared() -> None:
     found = {"receipts": 1_200, "transfers": 7}
     assert integrity.differences(found, {"receipts": 1_200}) == []
     assert integrity.differences(found, {"receipts": 1_201}) == ["1,200 receipts instead of 1,201"]
 
 
-async def test_books_that_lack_payments_or_do_not_balance_are_told(
+async def test_missing_payments_and_unbalanced_books_are_found(
     engine: AsyncEngine, owner_engine: AsyncEngine
 ) -> None:
     assert await integrity.books(engine, 0) == []

@@ -1,4 +1,4 @@
-"""The parts of a soak that need no load: sizes, slopes, rows, and a past in which the auditor finds nothing."""
+"""The parts of a soak that need no load: sizes, slopes, rows, and a past without violations."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from benchmarks.benchmark_plan import QUICK
 from benchmarks.measured_city import MeasuredCity, build
-from benchmarks.plan import QUICK
 from benchmarks.samples import rounded
 from benchmarks.soak import soak_report
 from benchmarks.soak.checkpoints.checkpoint import sent_between, spread
@@ -62,7 +62,7 @@ def _row(at_seconds: float, **more: Any) -> dict[str, Any]:
     return row | more
 
 
-def test_a_line_is_found_through_noise_that_cancels_out() -> None:
+def test_fit_finds_a_line_in_symmetric_noise() -> None:
     assert fit([(0, 10), (1, 12), (2, 14)]) == pytest.approx((10, 2))
     assert fit([(0, 11), (1, 11), (2, 15), (3, 15)]) == pytest.approx((10.6, 1.6))
     assert fit([(5, 7), (5, 9)]) == (8, 0)  # one moment has no slope
@@ -82,7 +82,7 @@ def test_slopes_are_over_the_run_without_its_warm_up() -> None:
 
 
 @pytest.mark.parametrize(("loss_per_second", "met"), [(0.005, True), (0.05, False)])
-def test_the_result_says_whether_throughput_held(
+def test_the_result_shows_if_throughput_fell_too_far(
     tmp_path: Path, loss_per_second: float, met: bool
 ) -> None:
     rows = [
@@ -92,13 +92,13 @@ def test_the_result_says_whether_throughput_held(
     result = SoakResult(tmp_path / "soak.json", 600.0, 120.0, rows=rows)
     result.rotation = [{"at_seconds": 130.0, "what": "dropped", "partition": "outbox_p20261101"}]
     result.write()
-    said = result.as_json()
-    assert said["target"]["met"] is met
-    assert said["rotation"][0]["p99_ms"] == 90.0
+    written = result.as_json()
+    assert written["target"]["met"] is met
+    assert written["rotation"][0]["p99_ms"] == 90.0
     assert [each.name for each in tmp_path.iterdir()] == ["soak.json"]
 
 
-def test_a_disk_that_is_too_small_is_refused_and_told_why() -> None:
+def test_a_disk_that_is_too_small_is_refused_with_figures() -> None:
     need = sum(SIZE.disk().values()) + RESERVE_BYTES
     check_disk(SIZE, need)
     with pytest.raises(DiskError, match=r"GB of disk are needed and .* outbox"):
@@ -121,14 +121,14 @@ def test_every_household_can_pay_all_of_its_bills() -> None:
     assert all(owes <= owned for owes, owned in zip(spent, has, strict=True))
 
 
-def test_a_payment_id_tells_when_its_command_was_due() -> None:
+def test_a_payment_id_has_the_time_at_which_its_command_was_due() -> None:
     made = [payment_id(1_790_000_000.1234) for _ in range(3)]
     assert {milliseconds_of(each) for each in made} == {1_790_000_000_123}
     assert len(set(made)) == 3
     assert {each.version for each in made} == {7}
 
 
-def test_a_row_counts_what_was_sent_between_two_checkpoints() -> None:
+def test_a_row_counts_the_commands_sent_between_two_checkpoints() -> None:
     diary = [Entry(100.0, 100.0 + n, 50 * n, float(n), n == 9) for n in range(10)]
     found = sent_between(diary, 103.5, 107.5)
     assert found == {"commands_per_second": 50.0, "late_ms": 7.0}
@@ -137,7 +137,7 @@ def test_a_row_counts_what_was_sent_between_two_checkpoints() -> None:
     assert spread([float(n) for n in range(101)])["p99_ms"] == 99.0
 
 
-def test_our_own_days_are_not_taken_for_the_products() -> None:
+def test_planted_days_are_not_reported_as_changes_of_the_product() -> None:
     before, now = ["outbox_p1", "outbox_p2"], ["outbox_p2", "outbox_p3"]
     assert [(each["what"], each["partition"]) for each in changes(before, now, 12.0)] == [
         ("gone", "outbox_p1"),
@@ -148,8 +148,8 @@ def test_our_own_days_are_not_taken_for_the_products() -> None:
 def test_a_checkpoint_is_a_line_and_the_result_a_table(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    said = soak_report.line(_row(300.0), 1_800.0)
-    assert said.startswith("5.0 of 30 min: 1,000 paid/s, waiting 40+2, p50 30 ms, p99 90 ms")
+    line = soak_report.line(_row(300.0), 1_800.0)
+    assert line.startswith("5.0 of 30 min: 1,000 paid/s, waiting 40+2, p50 30 ms, p99 90 ms")
     head = {
         "machine": {"cores": 2, "processor": "a", "memory_gib": 24, "kernel": "6", "system": "L"},
         "versions": {"python": "3.11", "postgresql": "18.4", "kafka": "4.3.1"},
@@ -181,7 +181,7 @@ def test_warnings_are_counted_by_event(tmp_path: Path) -> None:
     assert warnings(tmp_path / "none.log") == {}
 
 
-async def test_the_past_is_as_the_product_would_have_written_it(
+async def test_the_past_passes_the_audit_and_keeps_all_indexes(
     engine: AsyncEngine, database: Database
 ) -> None:
     await build(database.owner_url, database.billing_url, replace(QUICK, payments=1, history=0))
@@ -218,7 +218,7 @@ async def test_the_past_is_as_the_product_would_have_written_it(
     assert await audit_database(engine) == []
 
 
-async def test_the_shipped_upkeep_drops_planted_days_and_makes_those_that_were_taken_away(
+async def test_upkeep_drops_planted_days_and_creates_removed_ones(
     engine: AsyncEngine, database: Database
 ) -> None:
     owner = await connect_directly(database.owner_url, "billing")
@@ -226,7 +226,7 @@ async def test_the_shipped_upkeep_drops_planted_days_and_makes_those_that_were_t
         days = Days(owner, 100, lambda: 0.0)
         await days.prepare()
         planted = {await days.plant() for _ in range(2)}
-        taken = set(await days.take_away(3))
+        taken = set(await days.remove_coming(3))
         before = await partitions(owner)
         assert planted < set(before)
         assert len(taken) == 3
@@ -235,11 +235,11 @@ async def test_the_shipped_upkeep_drops_planted_days_and_makes_those_that_were_t
             assert await ensure_partitions(connection) == 3
         async with engine.begin() as connection:
             assert set(await drop_old_partitions(connection)) == planted
-        told = days.rotation(changes(before, await partitions(owner), 7.0))
+        changed = days.rotation(changes(before, await partitions(owner), 7.0))
     finally:
         await owner.close()
     by_what = {
-        what: {each["partition"] for each in told if each["what"] == what}
+        what: {each["partition"] for each in changed if each["what"] == what}
         for what in ("planted", "taken away", "created", "dropped")
     }
     assert by_what == {

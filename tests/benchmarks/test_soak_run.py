@@ -1,4 +1,4 @@
-"""A soak from its beginning to its proof, as small as it can be: twelve seconds of load."""
+"""The smallest possible soak, from its start to its checks: twelve seconds of load."""
 
 import asyncio
 import json
@@ -10,18 +10,18 @@ import pytest
 
 
 @pytest.mark.alone
-async def test_a_small_soak_measures_and_proves(tmp_path: Path) -> None:
+async def test_a_small_soak_measures_and_passes_its_checks(tmp_path: Path) -> None:
     output = tmp_path / "soak.json"
     options = "--minutes 0.2 --transfers 20000 --rate 250 --every 5 --warm-up 0"
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "benchmarks.soak", *options.split(), "--output", str(output)),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        # What it leaves behind would be seen here.
+        # Files that it leaves behind would be found here.
         env={**os.environ, "TMPDIR": str(tmp_path)},
     )
-    said, _ = await process.communicate()
-    assert process.returncode == 0, said.decode()[-4_000:]
+    printed, _ = await process.communicate()
+    assert process.returncode == 0, printed.decode()[-4_000:]
     found = json.loads(output.read_text())
     assert found["status"] == "finished"
     assert found["integrity"]["complaints"] == []

@@ -1,6 +1,6 @@
-"""Everybody's books, read from outside: the PSP's and the billers' own, the topics by kafka-python, and ours.
+"""The books of all parties, read from outside: the PSP's, the billers', the topics (by kafka-python), and ours.
 
-What is compared are the others' records with ours, never our tables with themselves.
+The institutions' records are compared with ours; our tables are never compared with each other.
 """
 
 import json
@@ -31,7 +31,7 @@ class Row:
 
 
 async def query(city: LocalCity, statement: str, schema: str = "billing") -> list[Any]:
-    """Rows of one of our databases, read by the application's role."""
+    """Return rows of one of our databases, read with the application's role."""
     name = "METERHALL_DATABASE_URL" if schema == "billing" else f"METERHALL_{schema}_DATABASE_URL"
     connection = await connect_directly(city.environment[name.upper()], schema)
     try:
@@ -41,7 +41,7 @@ async def query(city: LocalCity, statement: str, schema: str = "billing") -> lis
 
 
 async def payments(city: LocalCity) -> dict[UUID, Row]:
-    """Every payment that we know of."""
+    """Return every payment in our database, by id."""
     rows = await query(
         city,
         "SELECT id, state, funding, biller_id, amount_minor, refunded_minor FROM payments",
@@ -50,13 +50,13 @@ async def payments(city: LocalCity) -> dict[UUID, Row]:
 
 
 def fetch(url: str) -> Any:
-    """JSON from a part of the city."""
-    with urllib.request.urlopen(url, timeout=60) as answer:
-        return json.load(answer)
+    """Return the JSON of a GET at a part of the city."""
+    with urllib.request.urlopen(url, timeout=60) as response:
+        return json.load(response)
 
 
-def ask(city: LocalCity, method: str, part: str, path: str, body: Any = None) -> None:
-    """Pull one of the strings of a part of the sandbox."""
+def control(city: LocalCity, method: str, part: str, path: str, body: Any = None) -> None:
+    """Call a control endpoint of a part of the sandbox."""
     data = None if body is None else json.dumps(body).encode()
     headers = {"Content-Type": "application/json"}
     url = city.home.url(part) + path
@@ -66,7 +66,7 @@ def ask(city: LocalCity, method: str, part: str, path: str, body: Any = None) ->
 
 
 async def disagreements(city: LocalCity) -> list[str]:
-    """Where the PSP's or a biller's own book differs from ours; nothing when every payment has come to its end."""
+    """Return the differences of the PSP's and the billers' books from ours; none once every payment has ended."""
     ours = await payments(city)
     top_ups = await query(city, "SELECT id, state, amount_minor FROM top_ups")
     book = fetch(f"{city.home.url('psp')}/sandbox/book")
@@ -87,13 +87,13 @@ def _payments_at_the_psp(book: Any, ours: dict[UUID, Row]) -> list[str]:
     found = []
     for id, row in ours.items():
         paid = row.funding == "psp" and row.state in _PAID
-        taken, back = captured.pop(str(id), []), refunded[str(id)]
-        # What was taken after we had given up goes back, and our books never have it.
-        given_up = not paid and len(taken) == 1 and sum(taken) == back
-        if taken != ([row.amount_minor] if paid else []) and not given_up:
-            found.append(f"{id} is {row.state} and the PSP captured {taken}, refunded {back}")
-        if paid and back != row.refunded_minor:
-            found.append(f"{id}: refunded {row.refunded_minor}, at the PSP {back}")
+        taken, returned = captured.pop(str(id), []), refunded[str(id)]
+        # A capture that succeeds after the payment has failed is refunded, and is never in our books.
+        late_capture = not paid and len(taken) == 1 and sum(taken) == returned
+        if taken != ([row.amount_minor] if paid else []) and not late_capture:
+            found.append(f"{id} is {row.state} and the PSP captured {taken}, refunded {returned}")
+        if paid and returned != row.refunded_minor:
+            found.append(f"{id}: refunded {row.refunded_minor}, at the PSP {returned}")
     return found + [f"the PSP captured {id}, unknown to us" for id in captured]
 
 
@@ -143,9 +143,9 @@ _PAID = {"succeeded", "partially_refunded", "refunded", "reversed"}
 
 
 async def topic_disagreements(city: LocalCity, schema: str) -> list[str]:
-    """Where the topics, read by kafka-python, differ from an outbox: row by row, and in order per key.
+    """Return the differences of the topics from an outbox: row by row, and in the order per key.
 
-    An event may stand twice in a topic (a relay that died sends its last wave again); the first of them counts.
+    An event may be in a topic twice (a relay that died publishes its last wave again); the first one counts.
     """
     rows = await query(
         city, "SELECT event_id, topic, key, sequence, payload FROM outbox ORDER BY id", schema
@@ -164,7 +164,7 @@ async def topic_disagreements(city: LocalCity, schema: str) -> list[str]:
         for row in expected:
             wanted[row["key"]].append(str(row["event_id"]))
         for key, ids in wanted.items():
-            # What wallets sent by themselves stands on the same topic.
+            # Commands that wallets sent directly are on the same topic.
             if [id for id in read.order[key] if id in ours] != ids:
                 found.append(f"{topic}: the order of {key} differs")
     return found
@@ -177,7 +177,7 @@ class _Topic:
 
 
 def events(city: LocalCity, topic: str) -> list[tuple[str, str, float]]:
-    """Every event of a topic, oldest first per key: its key, its name without version, and when it was published."""
+    """Return every event of a topic, oldest first per key: key, name without version, and time of publication."""
     found = []
     for record in _records(city.environment["METERHALL_KAFKA"], topic):
         name = dict(record.headers)["ce_type"].decode().split(".")[1]
@@ -189,8 +189,8 @@ def _read(bootstrap: str, topic: str) -> _Topic:
     values: dict[str, bytes | None] = {}
     order: dict[str, list[str]] = defaultdict(list)
     for record in _records(bootstrap, topic):
-        said = dict(record.headers)
-        id = (said.get("dlq-id") or said.get("ce_id") or b"").decode()
+        record_headers = dict(record.headers)
+        id = (record_headers.get("dlq-id") or record_headers.get("ce_id") or b"").decode()
         if id and id not in values:
             values[id] = record.value
             order[(record.key or b"").decode(errors="replace")].append(id)

@@ -1,4 +1,4 @@
-"""One city for the tests of this folder: every process, over TCP, as a user has it."""
+"""One city for the tests of this folder: all processes, over TCP, as a user runs it."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from sandbox.local_city import CHANNEL, LocalCity
 
 @pytest.fixture(scope="package")
 def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCity]:
-    """The city, started as `meterhall up` starts it, and stopped when this folder's tests are over."""
+    """The city, started as by `meterhall up`, and stopped after the tests of this folder."""
     folder: Path = tmp_path_factory.mktemp("city")
     with Home(folder) as home, LocalCity(home, seed=7) as started:
         yield started
@@ -21,5 +21,5 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCity]:
 @pytest.fixture
 async def wallet(city: LocalCity) -> AsyncIterator[WalletApp]:
     """The wallet app of the city's channel."""
-    async with WalletApp(city.environment, city.home.secrets, CHANNEL) as made:
-        yield made
+    async with WalletApp(city.environment, city.home.secrets, CHANNEL) as app:
+        yield app

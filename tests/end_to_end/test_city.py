@@ -1,4 +1,4 @@
-"""One bill, from lookup to receipt, as a wallet, its user and finance ops see it; and what a wallet may do wrong."""
+"""One bill from lookup to receipt, as a wallet, its user and finance ops see it, and the errors a wallet can make."""
 
 import asyncio
 import json
@@ -29,43 +29,43 @@ PATIENCE_SECONDS = 60.0
 
 
 async def owed(city: LocalCity, wallet: WalletApp, number: int, biller: int = 0) -> dict[str, Any]:
-    """A bill of one of the city's billers that nobody has paid; each test takes its own number."""
+    """Look up an unpaid bill of one of the city's billers; each test takes its own number."""
     row = city.billers()[biller]
     url = f"{city.home.url('billers')}/sandbox/accounts?owing=true&limit=1000&biller={row['id']}"
     account = city_books.fetch(url)[-1 - number]
-    found = await wallet.look_up(str(row["id"]), account)
-    assert found["status"] == "found", found
-    return {**found["bills"][0], "biller_id": row["id"], "account": account}
+    lookup = await wallet.look_up(str(row["id"]), account)
+    assert lookup["status"] == "found", lookup
+    return {**lookup["bills"][0], "biller_id": row["id"], "account": account}
 
 
 def payment_of(bill: dict[str, Any], payer: str, **changed: Any) -> dict[str, Any]:
-    """What a wallet posts to pay this bill."""
-    said = {
+    """Return the request with which a wallet pays this bill."""
+    request = {
         "bill_id": bill["id"],
         "payer": payer,
         "amount_minor": amount_for(bill),
         "currency": bill["currency"],
         "funding": {"kind": "psp", "payment_method": "pm_card_visa"},
     }
-    return {**said, **changed}
+    return {**request, **changed}
 
 
 async def ended(wallet: WalletApp, payment_id: UUID) -> dict[str, Any]:
-    """The payment when it has come to an end."""
+    """Wait until the payment has ended, and return it."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
-        found: dict[str, Any] = await wallet.get(f"/v1/payments/{payment_id}")
-        if found["status"] != "processing":
-            return found
-        assert time.monotonic() < deadline, found
+        payment: dict[str, Any] = await wallet.get(f"/v1/payments/{payment_id}")
+        if payment["status"] != "processing":
+            return payment
+        assert time.monotonic() < deadline, payment
         await asyncio.sleep(0.1)
 
 
 def page(url: str, **headers: str) -> tuple[int, str]:
-    """A page as a browser without a key gets it."""
+    """Return status and body of a page, requested with these headers only."""
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers)) as answer:
-            return answer.status, answer.read().decode()
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers)) as response:
+            return response.status, response.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
 
@@ -113,21 +113,21 @@ async def test_a_payer_who_must_confirm_is_sent_to_the_psp(
     bill = await owed(city, wallet, 2)
     funding = {"kind": "psp", "payment_method": "pm_card_threeDSecure2Required"}
     payment_id = await wallet.pay(payment_of(bill, "careful", funding=funding))
-    asked = await ended(wallet, payment_id)
-    assert asked["status"] == "action_required"
+    waiting = await ended(wallet, payment_id)
+    assert waiting["status"] == "action_required"
     body = b"decision=approve"
-    request = urllib.request.Request(asked["action_url"], data=body, method="POST")
+    request = urllib.request.Request(waiting["action_url"], data=body, method="POST")
     try:
         urllib.request.urlopen(request)
     except urllib.error.HTTPError as error:
-        assert error.code < 500, "it leads back to the wallet, where nobody listens"
+        assert error.code < 500, "it redirects to the wallet, where no server listens"
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while (found := await wallet.get(f"/v1/payments/{payment_id}"))["status"] != "succeeded":
-        assert time.monotonic() < deadline, found
+    while (payment := await wallet.get(f"/v1/payments/{payment_id}"))["status"] != "succeeded":
+        assert time.monotonic() < deadline, payment
         await asyncio.sleep(0.1)
 
 
-async def test_what_a_wallet_does_wrong_is_told_with_what_to_do(
+async def test_each_error_of_a_wallet_has_its_problem_type(
     city: LocalCity, wallet: WalletApp
 ) -> None:
     bill = await owed(city, wallet, 3)
@@ -138,9 +138,9 @@ async def test_what_a_wallet_does_wrong_is_told_with_what_to_do(
         (payment_of(bill, "wrong", amount_minor=9_000_000_000), "amount-not-allowed"),
         (payment_of(bill, "no spaces, please"), "invalid-request"),
     ]
-    for said, slug in wrong:
+    for request, slug in wrong:
         with pytest.raises(WalletError, match=f"/problems/{slug}"):
-            await wallet.pay(said)
+            await wallet.pay(request)
     biller = bill["biller_id"]
     with pytest.raises(WalletError, match="404"):
         await wallet.look_up("no-such-biller", bill["account"])
@@ -174,7 +174,7 @@ async def test_keys_open_only_their_own_channel_and_stop_when_revoked(
         await asyncio.sleep(0.1)
 
 
-async def test_bad_records_become_dead_letters_and_their_neighbours_go_on(
+async def test_bad_records_become_dead_letters_and_good_ones_are_handled(
     city: LocalCity, wallet: WalletApp
 ) -> None:
     bill = await owed(city, wallet, 5)
@@ -236,7 +236,7 @@ async def test_a_webhook_with_a_bad_signature_is_refused(city: LocalCity) -> Non
         assert json.load(refused.value)["type"] == "/problems/bad-signature"
 
 
-async def test_a_catalogue_with_bad_rows_changes_nothing_and_names_each(
+async def test_a_catalogue_file_with_bad_lines_changes_nothing_and_reports_each(
     city: LocalCity, tmp_path: Path
 ) -> None:
     before = city.command("catalog", "show", "--json")
@@ -267,9 +267,11 @@ async def test_the_day_reconciles_without_a_break(city: LocalCity) -> None:
 async def _mail_to(city: LocalCity, address: str) -> dict[str, Any]:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
-        for each in city_books.fetch(f"{city.home.url('mailbox')}/messages")["messages"]:
-            if address in json.dumps(each["to"]):
-                found: dict[str, Any] = each
-                return found
+        messages: list[dict[str, Any]] = city_books.fetch(f"{city.home.url('mailbox')}/messages")[
+            "messages"
+        ]
+        for message in messages:
+            if address in json.dumps(message["to"]):
+                return message
         assert time.monotonic() < deadline, f"no mail to {address}"
         await asyncio.sleep(0.2)

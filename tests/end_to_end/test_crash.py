@@ -1,7 +1,7 @@
-"""Processes die at random while payments run: nothing is lost and nothing doubled, by the others' own books.
+"""Processes are killed at random while payments run: the institutions' books prove that none is lost or doubled.
 
-How many payments and kills: METERHALL_CRASH_PAYMENTS and METERHALL_CRASH_KILLS. The seed is printed, and can be given
-as METERHALL_CRASH_SEED.
+METERHALL_CRASH_PAYMENTS and METERHALL_CRASH_KILLS set the numbers. The seed is printed, and METERHALL_CRASH_SEED
+repeats it.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ KILLS = int(os.environ.get("METERHALL_CRASH_KILLS", "6"))
 SEED = int(os.environ.get("METERHALL_CRASH_SEED", "0")) or random.randrange(1, 1_000_000)
 VICTIMS = ("worker", "relay", "worker", "timer", "notifications-worker")
 PAUSE_SECONDS = 0.01
-# Payments that a dead worker had accepted are taken up after twenty seconds.
+# Other processes take over the payments of a dead worker after twenty seconds.
 PATIENCE_SECONDS = 240.0
 
 
@@ -31,7 +31,7 @@ async def test_nothing_is_lost_or_doubled_when_processes_are_killed(
     print(f"seed {SEED}: {PAYMENTS} payments, {KILLS} kills")
     chance = random.Random(SEED)
     payers = [f"crash-{number:03d}" for number in range(20)]
-    # A third of the bills is paid from the wallets; twice as much as those come to, however dear this city's bills are.
+    # A third of the bills is paid from the wallets; this is twice their sum, even in a city with high bills.
     for _ in range(2):
         await asyncio.gather(*(wallet.top_up(payer, 4_000_000) for payer in payers))
     owed = await owed_bills(city, wallet, evenly(city, PAYMENTS))
@@ -61,7 +61,7 @@ async def test_nothing_is_lost_or_doubled_when_processes_are_killed(
 
 
 async def _send(wallet: WalletApp, bills: list[dict[str, Any]], payers: list[str]) -> set[UUID]:
-    # Each command is sent twice, as a wallet does that never heard of the first: it must count once.
+    # Every fifth command is sent twice, as by a wallet that got no response: it must count once.
     ids: set[UUID] = set()
     for number, bill in enumerate(bills):
         method = "pm_card_visa" if number % 3 else None

@@ -1,4 +1,4 @@
-"""Every example in docs/examples, typed into a shell of the running city: its output is the recorded one.
+"""Every example in docs/examples, run in a shell of the running city: its output equals the recorded one.
 
 METERHALL_RECORD_EXAMPLES=1 writes the outputs of this run into the files instead.
 """
@@ -17,7 +17,7 @@ EXAMPLES = sorted((ROOT / "docs/examples").glob("*-*.md"))
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.stem)
-def test_the_recorded_output_is_true(city: LocalCity, example: Path) -> None:
+def test_an_example_prints_its_recorded_output(city: LocalCity, example: Path) -> None:
     page = example.read_text()
     commands = [command for command, _ in steps(page)]
     assert len(commands) == page.count("```sh\n"), "each command has a recorded output"
@@ -36,7 +36,7 @@ def test_each_example_is_in_the_index() -> None:
     assert not missing
 
 
-def test_an_output_that_is_no_longer_true_is_seen() -> None:
+def test_an_output_that_differs_from_the_recorded_one_is_found() -> None:
     page = '```sh\nshow status\n```\n```text\nstatus: "succeeded"\namount_minor: 4331\n```\n'
     [(command, recorded)] = steps(page)
     assert command == "show status\n"

@@ -1,4 +1,4 @@
-"""One id for two things, and headers that nobody can keep: by the real Kafka, through all processes of a city."""
+"""One id for a payment, a refund and a top-up, and headers too long to store, through all processes of a city."""
 
 import asyncio
 import time
@@ -14,25 +14,25 @@ from sandbox.local_city import CHANNEL, LocalCity
 from tests.end_to_end import city_books
 from tests.end_to_end.test_city import PATIENCE_SECONDS, owed
 
-# Above the outbox's former limit for all short texts together, and below what Kafka takes.
+# Longer than the outbox stores, and shorter than Kafka's limit.
 LONG = "c" * 1_990
 
 
-async def until(what: Callable[[], Awaitable[Any]]) -> Any:
-    """Wait for an answer that is one; the wallet hears of nothing before the worker has looked."""
+async def until_final(get: Callable[[], Awaitable[Any]]) -> Any:
+    """Call until the status is final; before the worker has handled the command the response is an error."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
-            found = await what()
+            response = await get()
         except WalletError:
-            found = None
-        if found and found["status"] not in {"processing"}:
-            return found
-        assert time.monotonic() < deadline, found
+            response = None
+        if response and response["status"] not in {"processing"}:
+            return response
+        assert time.monotonic() < deadline, response
         await asyncio.sleep(0.1)
 
 
-async def test_one_id_pays_a_bill_fills_a_wallet_and_gives_back(
+async def test_a_payment_a_top_up_and_a_refund_may_have_one_id(
     city: LocalCity, wallet: WalletApp
 ) -> None:
     bill = await owed(city, wallet, 30)
@@ -51,7 +51,7 @@ async def test_one_id_pays_a_bill_fills_a_wallet_and_gives_back(
         ),
         LONG,
     )
-    paid = await until(lambda: wallet.get(f"/v1/payments/{id}"))
+    paid = await until_final(lambda: wallet.get(f"/v1/payments/{id}"))
     assert paid["status"] == "succeeded"
     await wallet.send(
         TopUpWallet(
@@ -64,13 +64,13 @@ async def test_one_id_pays_a_bill_fills_a_wallet_and_gives_back(
         ),
         LONG,
     )
-    assert (await until(lambda: wallet.get(f"/v1/top-ups/{id}")))["status"] == "succeeded"
+    assert (await until_final(lambda: wallet.get(f"/v1/top-ups/{id}")))["status"] == "succeeded"
     [balance] = await wallet.get(f"/v1/wallets/{payer}")
     assert balance["available_minor"] == amount
     await wallet.send(RefundPayment(refund_id=id, payment_id=id, channel=CHANNEL), LONG)
-    assert (await until(lambda: wallet.get(f"/v1/refunds/{id}")))["status"] == "succeeded"
+    assert (await until_final(lambda: wallet.get(f"/v1/refunds/{id}")))["status"] == "succeeded"
     assert (await wallet.get(f"/v1/payments/{id}"))["status"] == "refunded"
-    # Both stand in one history, apart.
+    # One history shows both, under their own headings.
     shown = city.command("payments", "show", str(id))
     assert f"payment {id}" in shown and f"top-up {id}" in shown
     taken = [
@@ -82,6 +82,8 @@ async def test_one_id_pays_a_bill_fills_a_wallet_and_gives_back(
     rows = await city_books.query(
         city, f"SELECT DISTINCT correlation_id FROM outbox WHERE key = '{id}'"
     )
-    assert [row["correlation_id"] for row in rows] == [None], "it was dropped, and nothing else"
+    assert [row["correlation_id"] for row in rows] == [None], (
+        "the correlation id was dropped, and nothing else"
+    )
     assert await city_books.query(city, f"SELECT 1 FROM cases WHERE subject = '{id}'") == []
     city.command("audit")

@@ -1,4 +1,4 @@
-"""A channel commands for itself only, in a whole city: keys from the command line, commands through the real Kafka."""
+"""A channel's key signs commands of that channel only: keys from the command line, commands through the real Kafka."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ LETTERS = DEAD_LETTERS[PAYMENT_COMMANDS.name, PAYMENT_GROUP]
 
 
 def command_of(bill: dict[str, Any], payer: str) -> PayBill:
-    """Pay this bill from a wallet of the city's channel."""
+    """Return a command that pays this bill from a wallet of the city's channel."""
     return PayBill(
         payment_id=uuid7(),
         channel=CHANNEL,
@@ -31,8 +31,8 @@ def command_of(bill: dict[str, Any], payer: str) -> PayBill:
     )
 
 
-async def reason_against(city: LocalCity, command: PayBill) -> str:
-    """Wait for the command's dead letter: its reason."""
+async def dead_letter_reason(city: LocalCity, command: PayBill) -> str:
+    """Wait for the command's dead letter, and return its reason."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         rows = await city_books.query(
@@ -44,7 +44,9 @@ async def reason_against(city: LocalCity, command: PayBill) -> str:
         await asyncio.sleep(0.1)
 
 
-async def test_another_channel_can_not_spend_a_wallet(city: LocalCity, wallet: WalletApp) -> None:
+async def test_another_channel_cannot_spend_from_a_wallet(
+    city: LocalCity, wallet: WalletApp
+) -> None:
     payer = f"rich-{uuid4().hex[:8]}"
     await wallet.top_up(payer, 4_000_000)
     before = await wallet.get(f"/v1/wallets/{payer}")
@@ -57,22 +59,22 @@ async def test_another_channel_can_not_spend_a_wallet(city: LocalCity, wallet: W
         city.environment, {**city.home.secrets, "signing_key": key}, stranger
     ) as foe:
         await foe.send(command)
-        assert await reason_against(city, command) == "wrong_channel"
+        assert await dead_letter_reason(city, command) == "wrong_channel"
         city.command("channels", "revoke-signing-key", key)
         revoked_at = time.monotonic()
         while True:
             other = command.model_copy(update={"payment_id": uuid7()})
             await foe.send(other)
-            if await reason_against(city, other) == "bad_signature":
+            if await dead_letter_reason(city, other) == "bad_signature":
                 break
             assert time.monotonic() - revoked_at < 60, "a revoked key stops within two seconds"
     assert await wallet.get(f"/v1/wallets/{payer}") == before
     assert command.payment_id not in await city_books.payments(city)
-    # The channel itself may, with the very same command.
+    # The channel itself can, with the same command.
     assert city.home.secrets["signing_key"] == city.environment["METERHALL_DEMO_SIGNING_KEY"]
     await wallet.send(command)
     deadline = time.monotonic() + PATIENCE_SECONDS
     while command.payment_id not in await city_books.payments(city):
-        assert time.monotonic() < deadline, "the worker has not seen it"
+        assert time.monotonic() < deadline, "the worker did not accept it"
         await asyncio.sleep(0.1)
     assert (await ended(wallet, command.payment_id))["status"] == "succeeded"

@@ -1,8 +1,8 @@
 """Every fault at every call, while PostgreSQL is killed, Kafka killed and stopped, and processes frozen.
 
-When everybody is well again, every payment, refund and top-up comes to its end within minutes, and the institutions'
-own books agree with ours. METERHALL_TROUBLE_PAYMENTS, METERHALL_TROUBLE_KILLS (of PostgreSQL) and
-METERHALL_TROUBLE_FREEZES say how much of it; METERHALL_TROUBLE_SEED repeats one.
+After the last fault, every payment, refund and top-up ends within minutes, and the institutions' own books agree with
+ours. METERHALL_TROUBLE_PAYMENTS, METERHALL_TROUBLE_KILLS (of PostgreSQL) and METERHALL_TROUBLE_FREEZES set the
+numbers; METERHALL_TROUBLE_SEED repeats a run.
 """
 
 import asyncio
@@ -36,12 +36,12 @@ PAYMENTS = int(os.environ.get("METERHALL_TROUBLE_PAYMENTS", "300"))
 KILLS = int(os.environ.get("METERHALL_TROUBLE_KILLS", "5"))
 FREEZES = int(os.environ.get("METERHALL_TROUBLE_FREEZES", "3"))
 SEED = int(os.environ.get("METERHALL_TROUBLE_SEED", "0")) or random.randrange(1, 1_000_000)
-# Everything has ended this long after everybody is well again.
+# Everything has ended this long after the last fault.
 SETTLE_SECONDS = float(os.environ.get("METERHALL_TROUBLE_SETTLE_SECONDS", "300"))
-# A fault that has not fired so long after the last payment was sent will not fire.
+# A fault that has not fired this long after the last payment was sent will not fire.
 FIRE_SECONDS = 90.0
 PAUSE_SECONDS = 2.5
-# How long one disruption takes, with the pause before it.
+# The length of one disruption, with the pause before it.
 DISRUPTION_SECONDS = 6.0
 _OPEN = """
     SELECT o.kind, o.id, o.state, e.leg || ' at ' || e.institution AS leg, o.payment_method FROM (
@@ -59,7 +59,7 @@ _KNOWN = "SELECT id FROM payments UNION ALL SELECT id FROM refunds UNION ALL SEL
 
 @pytest.fixture
 def troubled_city(tmp_path: Path) -> Iterator[LocalCity]:
-    """A city of this test's own, with shorter patience than users have."""
+    """A city for this test alone, with shorter time-outs than in production."""
     with (
         Home(tmp_path) as home,
         LocalCity(home, seed=SEED, settings=fault_plan.SETTINGS) as started,
@@ -71,8 +71,8 @@ def troubled_city(tmp_path: Path) -> Iterator[LocalCity]:
 async def troubled_wallet(troubled_city: LocalCity) -> AsyncIterator[WalletApp]:
     """The wallet app of that city's channel."""
     secrets = troubled_city.home.secrets
-    async with WalletApp(troubled_city.environment, secrets, CHANNEL) as made:
-        yield made
+    async with WalletApp(troubled_city.environment, secrets, CHANNEL) as app:
+        yield app
 
 
 @pytest.mark.timeout(3_600)
@@ -87,7 +87,7 @@ async def test_faults_at_every_call_while_servers_die_and_processes_freeze(
     orders = make_orders(await owed_bills(city, wallet, evenly(city, PAYMENTS)), chance)
     fault_plan.install(city)
     began = monotonic()
-    await _all_at_once(disruption, wallet, orders, sent, chance)
+    await _send_and_disrupt(disruption, wallet, orders, sent, chance)
     not_fired = await _not_fired(city)
     fired = fault_plan.fired(city)
     fault_plan.clear(city)
@@ -95,17 +95,19 @@ async def test_faults_at_every_call_while_servers_die_and_processes_freeze(
     left_open = await _left_open(city, sent)
     ended = monotonic()
     print(f"trouble for {cleared - began:.0f} s, all ended {ended - cleared:.0f} s after it")
-    print(f"did {dict(disruption.did)}; fired {dict(sorted(fired.items()))}")
+    print(f"disruptions {dict(disruption.counts)}; faults {dict(sorted(fired.items()))}")
     failures = [f"the fault {name} has not fired" for name in sorted(not_fired)]
     failures += left_open + await _failed(city, sent) + await _disagreements(city)
     assert not failures, "\n".join(failures)
-    assert disruption.did["kill_postgres"] == KILLS
-    assert disruption.did["kill_kafka"] == disruption.did["stop_kafka"] == 1
-    assert disruption.did["freeze_process"] + disruption.did["freeze_in_transaction"] == FREEZES
-    assert disruption.did["froze inside a transaction"] >= min(FREEZES, 1)
+    assert disruption.counts["kill_postgres"] == KILLS
+    assert disruption.counts["kill_kafka"] == disruption.counts["stop_kafka"] == 1
+    assert (
+        disruption.counts["freeze_process"] + disruption.counts["freeze_in_transaction"] == FREEZES
+    )
+    assert disruption.counts["froze inside a transaction"] >= min(FREEZES, 1)
 
 
-async def _all_at_once(
+async def _send_and_disrupt(
     disruption: Disruption,
     wallet: WalletApp,
     orders: list[PaymentOrder],
@@ -125,7 +127,7 @@ async def _all_at_once(
 
 
 async def _not_fired(city: LocalCity) -> set[str]:
-    """The planned faults that have not fired; they are waited for, since most fire when something is asked again."""
+    """Wait for the planned faults, most of which fire at a retry; return those that have not fired."""
     deadline = monotonic() + FIRE_SECONDS
     while True:
         city.revive()
@@ -136,7 +138,7 @@ async def _not_fired(city: LocalCity) -> set[str]:
 
 
 async def _left_open(city: LocalCity, sent: Sent) -> list[str]:
-    """What has not come to its end in time, or was never accepted."""
+    """Return the payments, refunds and top-ups that have not ended in time, or were never accepted."""
     deadline = monotonic() + SETTLE_SECONDS
     ids = {*sent.payments, *sent.refunds, *sent.top_ups}
     while True:
@@ -144,13 +146,13 @@ async def _left_open(city: LocalCity, sent: Sent) -> list[str]:
         unknown = ids - {row["id"] for row in await city_books.query(city, _KNOWN)}
         rows = await city_books.query(city, _OPEN)
         if not (unknown or rows) or monotonic() > deadline:
-            lost = [f"{id} was asked for and is not known" for id in unknown]
+            lost = [f"{id} was sent and is not in the database" for id in unknown]
             return lost + [f"still open: {dict(row)}" for row in rows]
         await asyncio.sleep(0.5)
 
 
 async def _failed(city: LocalCity, sent: Sent) -> list[str]:
-    """Payments that nobody has refused, and that failed nevertheless."""
+    """Return the payments that failed although no institution refused them."""
     known = await city_books.payments(city)
     failed = [
         f"{id} is {known[id].state}, paid by {order.payment_method}"
@@ -159,17 +161,17 @@ async def _failed(city: LocalCity, sent: Sent) -> list[str]:
         and id in known
         and known[id].state in {"rejected", "declined", "voided"}
     ]
-    # A biller that refuses to say what became of a mark is believed to have refused it.
+    # A refused query counts as a refused apply, so as many payments may fail as queries are refused by the plan.
     return failed if len(failed) > fault_plan.QUERIES else []
 
 
 async def _disagreements(city: LocalCity) -> list[str]:
     await published(city)
-    found = await city_books.disagreements(city)
+    differences = await city_books.disagreements(city)
     for schema in ("billing", "notifications"):
-        found += await city_books.topic_disagreements(city, schema)
+        differences += await city_books.topic_disagreements(city, schema)
     try:
         city.command("audit")
     except NotReadyError as error:
-        found.append(str(error))
-    return found
+        differences.append(str(error))
+    return differences

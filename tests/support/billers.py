@@ -1,6 +1,6 @@
-"""The sandbox's billers as a real process on a free port, with secrets of their own, and the strings to pull.
+"""The sandbox's billers as a real process on a free port, with secrets of their own and control endpoints.
 
-Put their clock forward: the next day, bills that expire. Faults fire as "biller:operation:kind".
+A test can put their clock forward, for example past the expiry of bills. Faults fire as "biller:operation:kind".
 """
 
 import json
@@ -29,54 +29,58 @@ class SandboxBillers(SandboxProcess):
         self.rows = catalogue.rows(self.url)
 
     def start(self) -> Self:
-        """Make their secrets at the first time; serve, and wait until they answer."""
+        """Create their secrets at the first start; start the process, and wait until it is ready."""
         if not self.secrets_path.exists():
-            made = {each.id: secrets.token_hex(16) for each in BILLERS}
+            new_secrets = {each.id: secrets.token_hex(16) for each in BILLERS}
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.secrets_path.write_text(json.dumps(made), encoding="utf-8")
+            self.secrets_path.write_text(json.dumps(new_secrets), encoding="utf-8")
         return super().start()
 
     def secret(self, biller: str) -> str:
-        """What this biller shares with us."""
+        """Return the secret that this biller shares with us."""
         known: dict[str, str] = json.loads(self.secrets_path.read_text(encoding="utf-8"))
         return known[biller]
 
     def accounts(self, biller: str, *, limit: int = 100, owing: bool | None = True) -> list[str]:
-        """Account numbers of a biller: those that owe something, as a rule; `owing=None` is all."""
-        asked = {"biller": biller, "limit": str(limit)}
+        """Return account numbers of a biller: by default those with unpaid bills; `owing=None` means all."""
+        query = {"biller": biller, "limit": str(limit)}
         if owing is not None:
-            asked["owing"] = str(owing).lower()
-        told: list[str] = self.ask("GET", "/sandbox/accounts", params=asked)
-        return told
+            query["owing"] = str(owing).lower()
+        numbers: list[str] = self.control("GET", "/sandbox/accounts", params=query)
+        return numbers
 
     def book(self, biller: str | None = None) -> list[dict[str, Any]]:
-        """Every apply and unapply, oldest first: number, biller, kind, serial, bill_number, amount_minor, at."""
-        told: list[dict[str, Any]] = self.ask(
+        """Return every apply and unapply, oldest first: number, biller, kind, serial, bill_number, amount_minor, at."""
+        lines: list[dict[str, Any]] = self.control(
             "GET", "/sandbox/book", params={"biller": biller} if biller else None
         )
-        return told
+        return lines
 
     def issue_bill(self, biller: str, account_number: str, amount_minor: int, **more: Any) -> str:
-        """A new bill; its number. `more`: period, expires_in_seconds (negative is expired)."""
-        asked = {
+        """Issue a bill and return its number. `more`: period, expires_in_seconds (negative: expired)."""
+        bill = {
             "biller": biller,
             "account_number": account_number,
             "amount_minor": amount_minor,
             **more,
         }
-        return str(self.ask("POST", "/sandbox/bills", json=asked)["bill_number"])
+        return str(self.control("POST", "/sandbox/bills", json=bill)["bill_number"])
 
     def add_fault(self, biller: str, operation: str, kind: str, **more: Any) -> None:
-        """Have a biller ("*" is any) err at the next call of `operation` ("*" is any). `more`: times, probability,
-        seconds, code."""
-        asked = {"biller": biller, "operation": operation, "kind": kind, **more}
-        self.ask("POST", "/sandbox/faults", json=asked)
+        """Add a fault to the next call of `operation` at a biller ("*": any).
+
+        `more`: times, probability, seconds, code.
+        """
+        fault = {"biller": biller, "operation": operation, "kind": kind, **more}
+        self.control("POST", "/sandbox/faults", json=fault)
 
     def clear_faults(self, biller: str | None = None) -> None:
-        """Have this biller, or all of them, be well again."""
-        self.ask("DELETE", "/sandbox/faults", params={"biller": biller} if biller else None)
+        """Remove the faults of this biller, or of all billers."""
+        self.control("DELETE", "/sandbox/faults", params={"biller": biller} if biller else None)
 
     def answer_day_files(self, day: str) -> dict[str, Any]:
-        """Have the billers by file book our day file (YYYYMMDD) and write theirs; what came of it, by biller."""
-        told: dict[str, Any] = self.ask("POST", "/sandbox/file-billers/answer", params={"day": day})
-        return told
+        """Let the billers by file book our day file (YYYYMMDD) and write theirs; return the outcome by biller."""
+        outcomes: dict[str, Any] = self.control(
+            "POST", "/sandbox/file-billers/answer", params={"day": day}
+        )
+        return outcomes

@@ -1,4 +1,4 @@
-"""The command line as an operator runs it: a process of its own, with its settings in the environment."""
+"""The command line as an operator runs it: a separate process with settings in the environment."""
 
 import asyncio
 import os
@@ -9,15 +9,15 @@ from tests.support.databases import Database
 
 
 @dataclass(frozen=True)
-class Ran:
-    """How a command ended, and what it printed."""
+class CommandResult:
+    """The exit code and the output of a command."""
 
     code: int
     out: str
     err: str
 
 
-async def meterhall(database: Database, *arguments: str, **settings: str) -> Ran:
+async def meterhall(database: Database, *arguments: str, **settings: str) -> CommandResult:
     """Run `meterhall ARGUMENTS` on this database; `settings` are further METERHALL_ variables."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("METERHALL_")
@@ -35,4 +35,4 @@ async def meterhall(database: Database, *arguments: str, **settings: str) -> Ran
     )
     out, err = await process.communicate()
     assert process.returncode is not None
-    return Ran(process.returncode, out.decode(), err.decode())
+    return CommandResult(process.returncode, out.decode(), err.decode())

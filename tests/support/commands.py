@@ -1,4 +1,4 @@
-"""Commands as records of Kafka: signed as a wallet app signs them, and changed in whatever way a test wants."""
+"""Commands as Kafka records: signed as a wallet app signs them, with fields and headers that a test can change."""
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -21,25 +21,25 @@ DOOR_KEY = door_key(TRUST)
 
 @dataclass(frozen=True)
 class CommandRecord:
-    """What is sent to Kafka."""
+    """A record to send to Kafka."""
 
     topic: str
     key: bytes
     value: bytes
     headers: tuple[Header, ...]
 
-    def but(self, **changed: Any) -> "CommandRecord":
-        """This record with other fields."""
+    def with_fields(self, **changed: Any) -> "CommandRecord":
+        """Return a copy with these fields changed."""
         return replace(self, **changed)
 
-    def header(self, name: str, *values: bytes) -> "CommandRecord":
-        """This record with these values of a header, instead of those that it has."""
-        kept = tuple(each for each in self.headers if each[0] != name)
-        return replace(self, headers=(*kept, *((name, value) for value in values)))
+    def with_header(self, name: str, *values: bytes) -> "CommandRecord":
+        """Return a copy in which this header has these values only."""
+        others = tuple(each for each in self.headers if each[0] != name)
+        return replace(self, headers=(*others, *((name, value) for value in values)))
 
 
 async def make_signing_key(engine: AsyncEngine, channel: str) -> str:
-    """A new signing key of the channel."""
+    """Issue a signing key of the channel and return it."""
     async with engine.begin() as connection:
         return await issue_signing_key(connection, SECRET, channel)
 
@@ -47,20 +47,20 @@ async def make_signing_key(engine: AsyncEngine, channel: str) -> str:
 def signed(
     command: Event, key: str | None, *, ce_id: UUID | None = None, correlation_id: str | None = None
 ) -> CommandRecord:
-    """The command as a record, with a signature if there is a key."""
+    """Return the command as a record, signed if a key is given."""
     id, ce_type, topic = ce_id or uuid7(), command.ce_type(), type(command).topic.name
     value = command.model_dump_json().encode()
     signature = SigningKey(key).sign(topic, command.key, str(id), ce_type, value) if key else None
-    said = headers(
+    record_headers = headers(
         *(id, ce_type, "wallet", command.key, datetime.now(UTC), 1),
         correlation_id=correlation_id,
         signature=signature,
     )
-    return CommandRecord(topic, command.key.encode(), value, tuple(said))
+    return CommandRecord(topic, command.key.encode(), value, tuple(record_headers))
 
 
 def signature_of(record: CommandRecord) -> bytes:
-    """The value of the header."""
+    """Return the value of the signature header."""
     return dict(record.headers)[HEADER]
 
 
@@ -69,9 +69,9 @@ async def send(bootstrap: str, *records: CommandRecord) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
     await producer.start()
     try:
-        for each in records:
+        for record in records:
             await producer.send_and_wait(
-                each.topic, each.value, key=each.key, headers=list(each.headers)
+                record.topic, record.value, key=record.key, headers=list(record.headers)
             )
     finally:
         await producer.stop()

@@ -1,4 +1,4 @@
-"""Databases for tests: a template that Alembic has migrated once, and a clone of it for each test that wants one."""
+"""Databases for tests: a template that Alembic migrates once, and a clone of it for each test that needs one."""
 
 import uuid
 from collections.abc import Iterator
@@ -27,14 +27,14 @@ class Database:
 
 
 class Databases:
-    """Makes databases on one server. `superuser_url` is postgresql+asyncpg://…/postgres."""
+    """Creates databases on one server. `superuser_url` is postgresql+asyncpg://…/postgres."""
 
     def __init__(self, superuser_url: str) -> None:
         self._superuser_url = superuser_url
         self._template = f"template_{uuid.uuid4().hex[:8]}"
 
     async def prepare(self) -> None:
-        """Make the owner and the empty template."""
+        """Create the owner and the empty template."""
         await self._run(
             f"DO $$ BEGIN CREATE ROLE {OWNER} LOGIN CREATEROLE PASSWORD '{PASSWORD}';"
             " EXCEPTION WHEN duplicate_object THEN NULL; END $$",
@@ -42,12 +42,12 @@ class Databases:
         )
 
     def migrate(self) -> None:
-        """Migrate the template, as an operator would."""
+        """Migrate the template, as an operator migrates a database."""
         template = self._named(self._template)
         migrate(template.owner_url, template.billing_url, template.notifications_url)
 
     async def clone(self) -> Database:
-        """A fresh copy of the template."""
+        """Create a copy of the template."""
         name = f"test_{uuid.uuid4().hex[:12]}"
         await self._run(
             f"CREATE DATABASE {name} TEMPLATE {self._template} OWNER {OWNER} STRATEGY FILE_COPY"
@@ -79,12 +79,12 @@ class Databases:
 
 @contextmanager
 def statements(engine: AsyncEngine) -> Iterator[list[str]]:
-    """What the engine executes meanwhile; a COPY is not among it."""
-    said: list[str] = []
+    """Collect the statements that the engine executes meanwhile, without COPY."""
+    executed: list[str] = []
 
     def note(*args: Any) -> None:
-        said.append(args[2])
+        executed.append(args[2])
 
     event.listen(engine.sync_engine, "before_cursor_execute", note)
-    yield said
+    yield executed
     event.remove(engine.sync_engine, "before_cursor_execute", note)

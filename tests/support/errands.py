@@ -1,4 +1,4 @@
-"""Processes of tests: payments and look-ups with a desk of their own, which claims only when it is told to."""
+"""Processes under test: payments and look-ups with a desk of their own, which claims only when a test calls it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -21,17 +21,17 @@ from services.billing.top_ups import TopUps
 
 
 def institutions(psp_timeout_seconds: float = 0.6, psp_places: int = 256) -> Institutions:
-    """The institutions of one process: the PSP and the ledger; billers follow from the catalogue."""
-    made = Institutions()
+    """Return the institutions of one process: PSP and ledger; billers are added from the catalogue."""
+    known = Institutions()
     describe_ours(
-        made, places=psp_places, psp_timeout_seconds=psp_timeout_seconds, late_effect_seconds=60.0
+        known, places=psp_places, psp_timeout_seconds=psp_timeout_seconds, late_effect_seconds=60.0
     )
-    return made
+    return known
 
 
 @asynccontextmanager
 async def claiming(desk: Desk) -> AsyncIterator[None]:
-    """The desk claims for itself meanwhile, as in a worker."""
+    """Let the desk claim errands by itself meanwhile, as in a worker."""
     task = asyncio.create_task(desk.run())
     try:
         yield
@@ -59,28 +59,30 @@ class PayingProcess:
         self.refund, self.reverse = self.refunds.refund, self.refunds.reverse
         self.top_up = self.top_ups.top_up
 
-    async def take(self, promises: Promises, messages: Sequence[Message]) -> Sequence[Rejected]:
-        """Carry out a batch of commands, as the consumer does; those that are for the dead letters."""
+    async def handle_commands(
+        self, promises: Promises, messages: Sequence[Message]
+    ) -> Sequence[Rejected]:
+        """Carry out a batch of commands, as the consumer does; return the rejected ones."""
         return await dispatch(self.handlers(promises))(messages)
 
     def handlers(self, promises: Promises) -> tuple[Handled, ...]:
-        """Who handles its commands."""
+        """Return the handlers of this process's commands."""
         return payment_commands(self.payments, self.top_ups, self.refunds, promises)
 
     async def give_up_waiting(self) -> int:
-        """End what has waited for a place for too long; how many those were."""
+        """End payments and top-ups that have waited for a place for too long; return their number."""
         return await self.payments.give_up_waiting() + await self.top_ups.give_up_waiting()
 
     async def resume(self) -> int:
-        """Claim what is due; how many errands that were."""
+        """Claim due errands; return their number."""
         return await self.desk.claim()
 
     async def drain(self) -> None:
-        """Wait until the calls under way are answered and recorded."""
+        """Wait until the results of all calls under way are recorded."""
         await self.desk.drain()
 
     async def aclose(self) -> None:
-        """Stop; what is under way is left to others."""
+        """Stop; other processes take over the calls under way."""
         await self.desk.aclose()
 
 
@@ -94,21 +96,21 @@ class LookingUpProcess(Lookups):
         super().__init__(engine, connectors, self.desk)
 
     async def resume(self) -> int:
-        """Claim what is due; how many errands that were."""
+        """Claim due errands; return their number."""
         return await self.desk.claim()
 
     async def drain(self) -> None:
-        """Claim, and wait for answers, until nothing is due."""
+        """Claim errands and wait for their results until none is due."""
         await self.desk.drain()
         while await self.desk.claim():
             await self.desk.drain()
 
     async def aclose(self) -> None:
-        """Stop; what is under way is left to others."""
+        """Stop; other processes take over the calls under way."""
         await self.desk.aclose()
 
 
 def turn(errand: Errand, at: Institutions) -> Turn:
-    """A run of this errand, with a place."""
+    """Return a turn of this errand that has taken a place at its institution."""
     at.of(errand.institution).take(1)
     return Turn(errand, at)

@@ -1,4 +1,4 @@
-"""Plain functions that make what a test needs: a channel, a biller, a bill, money in a wallet. Keyword defaults."""
+"""Factories for test data: a channel, a biller, a bill, money in a wallet; all details have defaults."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -32,7 +32,7 @@ PAYER = "payer-1"
 async def make_channel(
     engine: AsyncEngine, id: str = CHANNEL, *, limit_minor: int = 5_000_000
 ) -> str:
-    """A channel with a key, which is returned."""
+    """Create a channel with an API key; return the key."""
     async with engine.begin() as connection:
         await create_channel(connection, id, f"The channel {id}", limit_minor)
         return await issue_key(connection, id)
@@ -50,7 +50,7 @@ async def make_biller(
     max_concurrency: int = 32,
     late_effect_seconds: int = 120,
 ) -> str:
-    """A biller; by file as a rule, or reached at `url` in a dialect."""
+    """Create a biller: settled by file by default, or called at `url` in a dialect."""
     connector: dict[str, Any] = {"dialect": dialect or "file"} | ({"url": url} if url else {})
     async with engine.begin() as connection:
         await connection.execute(
@@ -77,21 +77,21 @@ async def make_biller(
 async def make_account(
     engine: AsyncEngine, biller_id: str = "power", account_number: str = "10000001"
 ) -> UUID:
-    """An account at a biller; the same one when it exists."""
+    """Return the id of an account at a biller; create it if it does not exist."""
     async with engine.begin() as connection:
-        named = {"id": uuid7(), "biller": biller_id, "number": account_number}
+        values = {"id": uuid7(), "biller": biller_id, "number": account_number}
         await connection.execute(
             text("""
                 INSERT INTO accounts (id, biller_id, account_number) VALUES (:id, :biller, :number)
                 ON CONFLICT DO NOTHING
             """),
-            named,
+            values,
         )
-        found = await connection.execute(
+        result = await connection.execute(
             text("SELECT id FROM accounts WHERE biller_id = :biller AND account_number = :number"),
-            named,
+            values,
         )
-        id: UUID = found.scalar_one()
+        id: UUID = result.scalar_one()
         return id
 
 
@@ -110,7 +110,7 @@ async def make_bill(
     expires_in: timedelta = timedelta(hours=1),
     closed: bool = False,
 ) -> UUID:
-    """A bill that can be paid."""
+    """Create a bill that can be paid, unless it is expired or closed."""
     account_id = await make_account(engine, biller_id, account_number)
     id = uuid7()
     now = datetime.now(UTC)
@@ -140,7 +140,7 @@ async def make_bill(
 
 
 async def make_bills(engine: AsyncEngine, number: int, **bill: Any) -> list[UUID]:
-    """Several bills of one account."""
+    """Create several bills of one account."""
     return [await make_bill(engine, **bill) for _ in range(number)]
 
 
@@ -152,11 +152,11 @@ async def fund_wallet(
     payer: str = PAYER,
     currency: str = "CNY",
 ) -> None:
-    """Money in a wallet, as a top-up leaves it; the PSP knows nothing of it."""
+    """Put money into a wallet, as a top-up does, but without the PSP."""
     wallet = ledger.wallet(channel, payer, currency)
     id = uuid7()
     transfer = ledger.top_up(derived_id("top_up", id), wallet, amount_minor, datetime.now(UTC))
-    about = {
+    facts = {
         "top_up_id": id,
         "channel": channel,
         "payer": payer,
@@ -171,19 +171,19 @@ async def fund_wallet(
                 VALUES (:top_up_id, :transfer_id, :channel, :payer, :amount_minor, :currency, 'pm_card_visa', '',
                     'succeeded', 1, now())
             """),
-            {**about, "transfer_id": transfer.id},
+            {**facts, "transfer_id": transfer.id},
         )
         await ledger.post(connection, [transfer])
-        await enqueue(connection, [Outgoing.of(WalletToppedUp.model_validate(about), 1)])
+        await enqueue(connection, [Outgoing.of(WalletToppedUp.model_validate(facts), 1)])
 
 
 def a_payment() -> Subject:
-    """A payment of which nobody knows."""
+    """Return the subject of a payment that is in no table."""
     return Subject(Kind.PAYMENT, uuid4())
 
 
 def a_refund() -> Subject:
-    """A refund of which nobody knows."""
+    """Return the subject of a refund that is in no table."""
     return Subject(Kind.REFUND, uuid4())
 
 
@@ -197,7 +197,7 @@ def pay_bill(
     currency: str = "CNY",
     method: str | None = None,
 ) -> Instruction[PayBill]:
-    """An instruction to pay a bill: from the wallet, or with the PSP's `method`."""
+    """Return an instruction to pay a bill: from the wallet, or with the PSP's `method`."""
     funding: Funding = PspFunding(payment_method=method) if method else WalletFunding()
     command = PayBill(
         payment_id=payment_id or uuid7(),
@@ -218,7 +218,7 @@ def refund_payment(
     refund_id: UUID | None = None,
     channel: str = CHANNEL,
 ) -> Instruction[RefundPayment]:
-    """An instruction to refund all that is left, or a part."""
+    """Return an instruction to refund a part, or all that is left."""
     return Instruction(
         RefundPayment(
             refund_id=refund_id or uuid7(),
@@ -237,7 +237,7 @@ def top_up_wallet(
     payer: str = PAYER,
     method: str = "pm_card_visa",
 ) -> Instruction[TopUpWallet]:
-    """An instruction to top up a wallet."""
+    """Return an instruction to top up a wallet."""
     return Instruction(
         TopUpWallet(
             top_up_id=top_up_id or uuid7(),

@@ -1,4 +1,4 @@
-"""Stop a process in the middle of a transaction: hold a lock that it runs into, stop it there, let go of the lock."""
+"""Freeze a process in the middle of a transaction: hold a lock until it waits for it, stop it, release the lock."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 SOCKETS = Path("/proc/net/tcp")
-# Who is stopped is found by the socket of the session that waits.
+# The process is found by the socket of the database session that waits.
 needs_proc = pytest.mark.skipif(not SOCKETS.exists(), reason="needs Linux")
 
 _WAITING = text("""
@@ -30,12 +30,14 @@ async def frozen_at(
     pids: Mapping[str, int],
     work: Callable[[], Awaitable[object]],
 ) -> AsyncIterator[str]:
-    """Stop the process that waits for the owner's lock once `work` has begun: its name among `pids`. It goes on at the
-    end. `engine` has the role of the processes, which is the one that sees what they wait for."""
+    """Stop the process that waits for the owner's lock after `work` was called; yield its name in `pids`.
+
+    The process continues at the end. `engine` has the role of the processes, because only that role sees their waits.
+    """
     async with owner_engine.begin() as holder:
         await holder.execute(text(lock))
         await work()
-        port = await _port_of_who_waits(engine)
+        port = await _port_of_waiting_session(engine)
         name = next(name for name, pid in pids.items() if _has_socket(pid, port))
         os.kill(pids[name], signal.SIGSTOP)
     try:
@@ -45,7 +47,7 @@ async def frozen_at(
 
 
 async def seconds_until(condition: Callable[[], Awaitable[bool]], at_most: float) -> float:
-    """How long it took until this was so; fails when it takes longer than it may."""
+    """Return the seconds until the condition holds; fail after `at_most` seconds."""
     began = time.monotonic()
     while not await condition():
         assert time.monotonic() - began < at_most, f"not within {at_most:.0f} s"
@@ -53,14 +55,14 @@ async def seconds_until(condition: Callable[[], Awaitable[bool]], at_most: float
     return time.monotonic() - began
 
 
-async def _port_of_who_waits(engine: AsyncEngine) -> int:
+async def _port_of_waiting_session(engine: AsyncEngine) -> int:
     for _ in range(2_000):
         async with engine.connect() as connection:
             port = await connection.scalar(_WAITING)
         if port is not None:
             return int(port)
         await asyncio.sleep(0.01)
-    raise AssertionError("nobody waits for the lock")
+    raise AssertionError("no session waits for the lock")
 
 
 def _has_socket(pid: int, port: int) -> bool:

@@ -1,4 +1,4 @@
-"""How the house is read: files, functions, folders, imports and class names of product code, by their syntax trees."""
+"""Checks of the sources: sizes of files, functions and folders, import cycles, and names of classes."""
 
 import ast
 from collections import defaultdict
@@ -31,7 +31,7 @@ class Source:
 
     @property
     def module(self) -> str:
-        """The name it is imported by."""
+        """The name under which it is imported."""
         parts = PurePosixPath(self.path).with_suffix("").parts
         return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -39,9 +39,16 @@ class Source:
     def folder(self) -> str:
         return str(PurePosixPath(self.path).parent)
 
+    def base_of(self, node: ast.ImportFrom) -> str:
+        """The package or module that an import statement of this file takes its names from."""
+        if not node.level:
+            return node.module or ""
+        package = self.path.removesuffix(".py").split("/")[: -node.level]
+        return ".".join([*package, *([node.module] if node.module else [])])
+
 
 def sources(rooms: Iterable[str] = ROOMS) -> list[Source]:
-    """All files of these rooms, in order."""
+    """Return all files of these rooms, in order."""
     return [
         _source(path.relative_to(ROOT).as_posix())
         for room in rooms
@@ -79,7 +86,7 @@ def full_folders(files: Iterable[Source]) -> set[str]:
 
 
 def classes_of_one_name(files: Iterable[Source]) -> dict[str, list[str]]:
-    """Public classes that share a name, with the files that have one."""
+    """Return the names that several public classes have, with their files."""
     found: dict[str, list[str]] = defaultdict(list)
     for each in files:
         for node in each.tree.body:
@@ -89,20 +96,20 @@ def classes_of_one_name(files: Iterable[Source]) -> dict[str, list[str]]:
 
 
 def import_cycles(files: Iterable[Source]) -> list[list[str]]:
-    """Modules that import each other in a circle, while they are imported; each circle sorted."""
+    """Return the circles of modules that import each other at import time; each circle sorted."""
     by_name = {each.module: each for each in files}
     graph = {name: _imported(each, by_name) for name, each in by_name.items()}
     return _circles(graph)
 
 
 def _imported(source: Source, known: Mapping[str, Source]) -> set[str]:
-    # What importing this module imports of ours. A package that a module is in is being imported already.
+    # The modules of ours that importing this one imports; the packages around it are already being imported.
     found: set[str] = set()
     for node in _at_import(source.tree.body):
         if isinstance(node, ast.Import):
             names = {alias.name for alias in node.names}
         else:
-            base = _base(source, node)
+            base = source.base_of(node)
             names = {
                 f"{base}.{alias.name}" if f"{base}.{alias.name}" in known else base
                 for alias in node.names
@@ -113,20 +120,13 @@ def _imported(source: Source, known: Mapping[str, Source]) -> set[str]:
     return (found & known.keys()) - {source.module}
 
 
-def _base(source: Source, node: ast.ImportFrom) -> str:
-    if not node.level:
-        return node.module or ""
-    package = source.path.removesuffix(".py").split("/")[: -node.level]
-    return ".".join([*package, *([node.module] if node.module else [])])
-
-
 def _packages(module: str) -> Iterator[str]:
     parts = module.split(".")
     return (".".join(parts[:end]) for end in range(1, len(parts)))
 
 
 def _at_import(body: Iterable[ast.AST]) -> Iterator[ast.Import | ast.ImportFrom]:
-    # Neither what a function imports when it is called, nor what only the type checker sees.
+    # Without imports inside functions, and without those that only the type checker sees.
     for node in body:
         if isinstance(node, ast.Import | ast.ImportFrom):
             yield node
@@ -141,7 +141,7 @@ def _is_type_checking(test: ast.expr) -> bool:
 
 
 def _circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
-    # Modules from which each of the others can be reached, by what each reaches: the graph is small.
+    # Groups of modules that can all reach each other. The graph is small, so all reachable sets are computed.
     reached = {name: _reach(graph, name) for name in graph}
     circles = {
         tuple(sorted({name} | {each for each in ends if name in reached[each]}))

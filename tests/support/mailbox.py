@@ -1,4 +1,4 @@
-"""The sandbox's mail box as a real process on free ports, and the strings to pull. Faults fire as "kind"."""
+"""The sandbox's mail box as a real process on free ports, with its control endpoints. Faults fire as "kind"."""
 
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,11 @@ class MailBox(SandboxProcess):
         super().__init__("mailbox", folder, arguments)
 
     def mails(self, to: str) -> list[dict[str, Any]]:
-        """The mails to this address, the newest first."""
-        found = self.ask("GET", "/messages", params={"to": to, "limit": 10_000})
-        messages: list[dict[str, Any]] = found["messages"]
+        """Return the mails to this address, the newest first."""
+        listing = self.control("GET", "/messages", params={"to": to, "limit": 10_000})
+        messages: list[dict[str, Any]] = listing["messages"]
         return messages
 
     def fail(self, kind: str, **more: object) -> None:
-        """Ask for a fault."""
-        self.ask("POST", "/sandbox/faults", json={"kind": kind, **more})
+        """Add a fault of this kind."""
+        self.control("POST", "/sandbox/faults", json={"kind": kind, **more})

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 
 def named_functions(text: str) -> list[tuple[str, str]]:
-    """What is written as `file.py` `function`, `Class.method`."""
+    """Return the pairs that are written as `file.py` `function`, `Class.method`."""
     return [
         (file, function)
         for file, functions in re.findall(

@@ -1,4 +1,4 @@
-"""A part of the sandbox as a real process on a free port, and its strings to pull."""
+"""A part of the sandbox as a real process on a free port, with its control endpoints."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,17 +35,17 @@ class SandboxProcess:
         )
 
     def start(self) -> Self:
-        """Serve, and wait until it answers."""
+        """Start the process, and wait until it is ready."""
         self._process.launch()
         self._process.wait_ready()
         return self
 
     def stop(self) -> None:
-        """End it as an operator would."""
+        """Stop it with SIGTERM, as an operator does."""
         self._process.stop()
 
     def kill(self) -> None:
-        """End it as a power cut of the process would."""
+        """Kill it with SIGKILL."""
         self._process.kill()
 
     def __enter__(self) -> Self:
@@ -61,16 +61,16 @@ class SandboxProcess:
         self.http.close()
 
     def fired(self) -> dict[str, int]:
-        """How often each fault fired, ever, by its name."""
-        told: dict[str, int] = self.ask("GET", "/sandbox/faults")["fired"]
-        return told
+        """Return how often each fault has fired since the first start, by its name."""
+        counts: dict[str, int] = self.control("GET", "/sandbox/faults")["fired"]
+        return counts
 
     def advance_clock(self, seconds: int) -> None:
-        """Put its clock forward, for good."""
-        self.ask("POST", "/sandbox/clock", json={"advance_seconds": seconds})
+        """Put its clock forward; there is no way back."""
+        self.control("POST", "/sandbox/clock", json={"advance_seconds": seconds})
 
-    def ask(self, method: str, path: str, **request: Any) -> Any:
-        """The JSON that one of its strings answers; `request` is httpx's `json` and `params`."""
-        answer = self.http.request(method, path, **request)
-        assert answer.is_success, answer.text
-        return answer.json()
+    def control(self, method: str, path: str, **request: Any) -> Any:
+        """Call a control endpoint and return its JSON; `request` are the arguments of httpx."""
+        response = self.http.request(method, path, **request)
+        assert response.is_success, response.text
+        return response.json()

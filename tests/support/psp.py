@@ -1,7 +1,7 @@
-"""The sandbox's PSP as a real process on a free port, with secrets of its own, and the strings to pull. Its search does
-not lag, unless a test asks for it.
+"""The sandbox's PSP as a real process on a free port, with secrets of its own and control endpoints.
 
-Put its clock forward: keys are forgotten after 24 h, holds end after 7 days. Faults fire as "operation:kind".
+Its search does not lag unless a test sets a lag. A test can put its clock forward: idempotency keys expire after 24 h,
+holds after 7 days. Faults fire as "operation:kind".
 """
 
 import secrets
@@ -13,13 +13,13 @@ from services.billing.psp import Psp
 from services.billing.subject import Subject
 from tests.support.process import SandboxProcess
 
-# Where a payer would come back to after approving; nothing is served there.
+# The address to which a payer returns after approving; nothing is served there.
 RETURN_URL = "http://127.0.0.1/back"
 
 
 @dataclass
 class Clock:
-    """Our client's time. It stands still, so that no test depends on when a minute ends: some keys change with it."""
+    """The time of our client. It stands still, because some idempotency keys change with the minute."""
 
     now: float = 1_788_000_000.0
 
@@ -49,7 +49,7 @@ class SandboxPsp(SandboxProcess):
         )
 
     def client(self, *, timeout_seconds: float = 5.0, clock: Clock | None = None) -> Psp:
-        """Our client of it; close it with `aclose`."""
+        """Return our client for it; close it with `aclose`."""
         return Psp(
             self.url,
             self.api_key,
@@ -59,11 +59,10 @@ class SandboxPsp(SandboxProcess):
         )
 
     def book(self, charge_id: object = None) -> dict[str, list[dict[str, Any]]]:
-        """What it holds, took and gave back, as `holds`, `captures` and `refunds`: of one charge of ours (by its id or
-        its subject), or of all."""
+        """Return its `holds`, `captures` and `refunds`: of one charge of ours (by id or subject), or of all."""
         if isinstance(charge_id, Subject):
             charge_id = charge_id.id
-        book: dict[str, list[dict[str, Any]]] = self.ask("GET", "/sandbox/book")
+        book: dict[str, list[dict[str, Any]]] = self.control("GET", "/sandbox/book")
         if charge_id is None:
             return book
         return {
@@ -72,13 +71,13 @@ class SandboxPsp(SandboxProcess):
         }
 
     def call(self, method: str, path: str, **params: str) -> dict[str, Any]:
-        """Its API, as somebody else with our key calls it: the dashboard, or the payer's app."""
+        """Call its API as another client with our key: the dashboard, or the payer's app."""
         key = {"Authorization": f"Bearer {self.api_key}"}
-        answer: dict[str, Any] = self.ask(method, path, data=params, headers=key)
-        return answer
+        response: dict[str, Any] = self.control(method, path, data=params, headers=key)
+        return response
 
     def confirm(self, intent_id: str, method: str = "pm_card_visa") -> dict[str, Any]:
-        """Have the payer try again with another means of payment; the intent."""
+        """Confirm an intent with another means of payment, as the payer does; return the intent."""
         path = f"/v1/payment_intents/{intent_id}/confirm"
         return self.call("POST", path, payment_method=method, return_url=RETURN_URL)
 
@@ -91,42 +90,42 @@ class SandboxPsp(SandboxProcess):
         probability: float | None = None,
         seconds: float | None = None,
     ) -> None:
-        """Have it err at the next call of `operation` ("*" is any), or at the next `times`, or each by chance."""
-        asked: dict[str, object] = {"operation": operation, "kind": kind}
+        """Add a fault to the next call of `operation` ("*": any), to the next `times` calls, or to calls by chance."""
+        fault: dict[str, object] = {"operation": operation, "kind": kind}
         more = {"times": times, "probability": probability, "seconds": seconds}
-        asked |= {name: value for name, value in more.items() if value is not None}
-        self.ask("POST", "/sandbox/faults", json=asked)
+        fault |= {name: value for name, value in more.items() if value is not None}
+        self.control("POST", "/sandbox/faults", json=fault)
 
     def clear_faults(self) -> None:
-        """Have it be well again."""
-        self.ask("DELETE", "/sandbox/faults")
+        """Remove all faults."""
+        self.control("DELETE", "/sandbox/faults")
 
     def settle_refund(self, psp_refund_id: str, status: str, **more: str) -> None:
-        """Have a refund end as `succeeded` or `failed`. `more`: the `event` that tells of a failure."""
-        self.ask("POST", f"/sandbox/refunds/{psp_refund_id}", json={"status": status, **more})
+        """End a refund as `succeeded` or `failed`. `more`: the `event` that reports a failure."""
+        self.control("POST", f"/sandbox/refunds/{psp_refund_id}", json={"status": status, **more})
 
     def set_search_lag(self, seconds: int) -> None:
-        """Have the search find only what is older than this."""
-        self.ask("POST", "/sandbox/search", json={"lag_seconds": seconds})
+        """Let the search find only charges that are older than this."""
+        self.control("POST", "/sandbox/search", json={"lag_seconds": seconds})
 
     def pay_out(self, currency: str = "cny") -> dict[str, Any] | None:
-        """Pay out all that is due, as the PSP does every day; None when nothing is."""
-        payout: dict[str, Any] | None = self.ask(
+        """Pay out all that is due, as the PSP does every day; return None if nothing is."""
+        payout: dict[str, Any] | None = self.control(
             "POST", "/sandbox/payouts", json={"currency": currency}
         )
         return payout
 
     def set_webhooks(self, **settings: object) -> dict[str, Any]:
-        """Where events go and how badly: url, duplicates, delay_seconds, shuffle_seconds, paused, secrets."""
-        report: dict[str, Any] = self.ask("POST", "/sandbox/webhooks", json=settings)
+        """Change the delivery of events: url, duplicates, delay_seconds, shuffle_seconds, paused, secrets."""
+        report: dict[str, Any] = self.control("POST", "/sandbox/webhooks", json=settings)
         return report
 
     def webhooks(self) -> dict[str, Any]:
-        """The settings, and how many deliveries are pending, delivered and failed."""
-        report: dict[str, Any] = self.ask("GET", "/sandbox/webhooks")
+        """Return the settings, and the numbers of pending, delivered and failed deliveries."""
+        report: dict[str, Any] = self.control("GET", "/sandbox/webhooks")
         return report
 
     def decide(self, action_url: str, decision: str) -> None:
-        """Be the payer on the PSP's page: `approve` or `refuse`."""
-        answer = self.http.post(action_url, data={"decision": decision})
-        assert answer.status_code in {200, 303}, answer.text
+        """Decide on the PSP's page as the payer: `approve` or `refuse`."""
+        response = self.http.post(action_url, data={"decision": decision})
+        assert response.status_code in {200, 303}, response.text

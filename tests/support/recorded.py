@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 STEP = re.compile(r"```sh\n(.*?)```\n```text\n(.*?)```\n", re.DOTALL)
-# What differs from run to run, and what stands for it when outputs are compared.
+# Values that differ from run to run, and the names that replace them when outputs are compared.
 VARIABLE = [
     (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "<id>"),
     (re.compile(r"\b\d{8}(-[0-9A-Z]{4}){4}\b|\b\d{8}[0-9A-Z]{16}\b"), "<receipt>"),
@@ -20,18 +20,18 @@ VARIABLE = [
 
 
 def steps(page: str) -> list[tuple[str, str]]:
-    """The commands of a page in order, each with its recorded output."""
+    """Return the commands of a page in order, each with its recorded output."""
     return STEP.findall(page)
 
 
 def run(commands: list[str], environment: Mapping[str, str], folder: Path) -> list[str]:
     """Run these commands one after the other in one shell and return the output of each.
 
-    Raises AssertionError with everything that was printed when the shell stops before the last one's end.
+    Raise AssertionError with the whole output if the shell stops before the end of the last command.
     """
     mark = "-- end of a step --"
     script = "".join(f"{command}\necho '{mark}'\n" for command in commands)
-    done = subprocess.run(
+    shell = subprocess.run(
         ["bash", "-c", script],
         cwd=folder,
         env=environment,
@@ -41,20 +41,20 @@ def run(commands: list[str], environment: Mapping[str, str], folder: Path) -> li
         check=False,
         timeout=180,
     )
-    outputs = done.stdout.split(f"{mark}\n")
-    assert len(outputs) == len(commands) + 1, done.stdout
+    outputs = shell.stdout.split(f"{mark}\n")
+    assert len(outputs) == len(commands) + 1, shell.stdout
     return outputs[:-1]
 
 
 def comparable(output: str) -> str:
-    """The output with everything that differs from run to run replaced by what it is."""
+    """Return the output with names in place of values that differ from run to run."""
     for pattern, name in VARIABLE:
         output = pattern.sub(name, output)
     return "\n".join(line.strip() for line in output.splitlines() if line.strip())
 
 
 def recorded_again(page: str, outputs: list[str]) -> str:
-    """The page with these outputs in place of the recorded ones."""
+    """Return the page with these outputs in place of the recorded ones."""
     remaining = iter(outputs)
 
     def replaced(found: re.Match[str]) -> str:

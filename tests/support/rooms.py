@@ -1,4 +1,6 @@
-"""Whose tables a file names in SQL text. A room is a folder with a tables.py; errands and messaging are rooms, too.
+"""The tables that a file names in SQL text, and the rooms that own them.
+
+A room is a folder with a tables.py; errands and messaging are rooms, too.
 
 A table is named where a word that SQL has before a table (FROM, JOIN, INTO …) stands before it in a string, and where
 rows are copied into it. Where the name is filled into the text, every string of the file that is a table's name counts.
@@ -26,7 +28,7 @@ _FILLED_IN = re.compile(_BEFORE + r"(?:[\w{}]+\.)?\{")
 
 
 def tables_of_rooms(files: Iterable[Source]) -> dict[str, str]:
-    """The room of each table that is declared in these files."""
+    """Return the room of each table that these files declare."""
     return {
         table: _top(each) if _top(each) in SHARED else each.folder
         for each in files
@@ -49,13 +51,13 @@ def foreign_tables(files: Sequence[Source]) -> dict[str, set[str]]:
 
 
 def room_of(path: str, rooms: set[str]) -> str | None:
-    """The room that a file is in: the nearest one around it."""
+    """Return the nearest room around a file."""
     around = (str(folder) for folder in PurePosixPath(path).parents)
     return next((folder for folder in around if folder in rooms), None)
 
 
 def named_tables(tree: ast.Module) -> set[str]:
-    """What stands where SQL has a table, in all strings but docstrings, and in calls of copy()."""
+    """Return the words at the place of a table in SQL, in all strings but docstrings, and in calls of copy()."""
     texts = list(_texts(tree))
     found = set(_copied(tree))
     for text in texts:
@@ -68,7 +70,7 @@ def named_tables(tree: ast.Module) -> set[str]:
 
 
 def _texts(tree: ast.Module) -> Iterator[str]:
-    # Of an f-string the whole: what is filled in is `{}`, so that no word seems to stand before the one behind it.
+    # An f-string is one text with `{}` for each value, so that the words around a value do not seem to be neighbours.
     skipped = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):

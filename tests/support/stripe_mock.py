@@ -18,18 +18,18 @@ from sandbox.local.kafka import cache
 from sandbox.local.ports import HOST, NotReadyError, free_port, listens, wait_until
 
 MODULE = "github.com/stripe/stripe-mock"
-# Its OpenAPI has the version that our client asks for; -strict-version-check holds it to that.
+# Its OpenAPI description has the API version that our client requests; -strict-version-check compares the two.
 VERSION = "v0.203.0"
 BUILD_SECONDS = 280
-# stripe-mock looks at the form of a key only.
+# stripe-mock checks only the form of a key.
 API_KEY = "sk_test_stripemock"
 
 
 @contextmanager
 def stripe_mock() -> Iterator[str]:
-    """Serve it on a free port; its URL."""
+    """Run it on a free port; yield its URL."""
     port = free_port()
-    # It listens for HTTPS as well, on a fixed port unless it is told to choose one.
+    # It listens for HTTPS as well, on a fixed port unless the address has none.
     command = [str(_binary()), "-http-addr", f"{HOST}:{port}", "-https-addr", f"{HOST}:"]
     with tempfile.TemporaryFile() as log:
         server = subprocess.Popen(
@@ -58,7 +58,7 @@ def _binary() -> Path:
 def _build(binary: Path) -> None:
     go = Path(sysconfig.get_path("scripts")) / "go"
     with tempfile.TemporaryDirectory(dir=binary.parent, ignore_cleanup_errors=True) as scratch:
-        # Where modules come from is Go's default, or what GOPROXY says. Nothing stays but the binary.
+        # Modules come from Go's default proxy, or from GOPROXY. Everything but the binary is deleted afterwards.
         environment = {
             **os.environ,
             "GOBIN": f"{scratch}/bin",
@@ -78,5 +78,5 @@ def _build(binary: Path) -> None:
             check=False,
         )
         if built.returncode:
-            raise NotReadyError(f"stripe-mock was not built: {built.stderr.strip()[-2_000:]}")
+            raise NotReadyError(f"building stripe-mock failed: {built.stderr.strip()[-2_000:]}")
         (Path(scratch) / "bin" / "stripe-mock").replace(binary)

@@ -1,4 +1,4 @@
-"""Finds tests that bound how long something takes: beside another test on the same processors they fail by chance."""
+"""Tests that assert a bound of measured time: beside another test on the same processors they fail by chance."""
 
 import ast
 from collections.abc import Iterator
@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from tests.support.house import FunctionNode, Source
 
 CLOCKS = {"monotonic", "perf_counter", "process_time", "time"}
-# A bound that is this generous holds on a busy machine, too: it tells "later" from "never".
+# A bound as generous as this holds on a busy machine, too: it only distinguishes "later" from "never".
 GENEROUS_SECONDS = 20
 
 
 def hasty_tests(files: list[Source]) -> set[tuple[str, str]]:
-    """Tests that assert a rate or a tight upper bound of measured seconds, and may run beside other tests."""
+    """Return tests that assert a rate or a tight upper bound of seconds, and may run beside other tests."""
     return {
         (each.path, node.name)
         for each in files

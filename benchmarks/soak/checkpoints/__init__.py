@@ -1,1 +1,1 @@
-"""What is looked at while a soak runs: a row each minute, what is watched each second, and slopes over the rows."""
+"""The measurements during a soak: a row per minute, a watch per second, and slopes over the rows."""

@@ -1,4 +1,4 @@
-"""One checkpoint: everything about the time since the one before, as a row of the result."""
+"""One checkpoint: the figures of the time since the previous one, as a row of the result."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -42,7 +42,7 @@ _SERVER = """
 
 @dataclass(slots=True)
 class Subjects:
-    """What a checkpoint looks at."""
+    """The things that a checkpoint measures."""
 
     scene: Scene
     connection: Connection  # the superuser's, to the city's database
@@ -52,7 +52,7 @@ class Subjects:
 
 
 class Checkpoints:
-    """Makes a row each time that it is asked."""
+    """Measures from one checkpoint to the next."""
 
     def __init__(self, subjects: Subjects) -> None:
         self._of = subjects
@@ -64,22 +64,22 @@ class Checkpoints:
         self._sizes: dict[str, int] = {}
 
     async def start(self) -> None:
-        """Measure from now on."""
+        """Start the first interval."""
         self._ends = await asyncio.to_thread(soak_topics.ends, self._bootstrap)
         self._at = self._of.scene.at()
         self._of.latencies.take()
         self._server = await self._read_server()
         self._sizes = await self._read_sizes()
-        await self._measure_anew()
+        await self._start_meter()
 
     async def take(self) -> Row:
-        """The row of the time since the last one, and room in Kafka for what comes."""
+        """Return the row of the interval since the last checkpoint, and delete the counted records from Kafka."""
         of, scene = self._of, self._of.scene
         ends, at = await asyncio.to_thread(soak_topics.ends, self._bootstrap), scene.at()
         assert self._meter is not None
         payments = soak_topics.records(ends, RECEIPT_EVENTS, self._ends)
-        each = max(1, payments)
-        cost = await self._meter.cost(each)
+        units = max(1, payments)
+        cost = await self._meter.cost(units)
         server, sizes = await self._read_server(), await self._read_sizes()
         diary = read_diary(scene.diary)
         row = {
@@ -94,11 +94,11 @@ class Checkpoints:
             "outbox_waiting": (await backlog(of.connection))[0],
             **cost,
             "cpu_us": sum(value for name, value in cost.items() if name in PRODUCT),
-            "wal_full_pages": (server["full_pages"] - self._server["full_pages"]) / each,
+            "wal_full_pages": (server["full_pages"] - self._server["full_pages"]) / units,
             **await asyncio.to_thread(self._memory),
             "checkpoints": server["checkpoints"] - self._server["checkpoints"],
             "audit_seconds": of.watch.audit_seconds(self._at, at),
-            "grown_bytes": sum(sizes[name] - self._sizes[name] for name in GROWING) / each,
+            "grown_bytes": sum(sizes[name] - self._sizes[name] for name in GROWING) / units,
             **{f"{name}_bytes": size for name, size in sizes.items()},
             "wal_directory_bytes": server["wal_bytes"],
             "kafka_bytes": await asyncio.to_thread(folder_bytes, scene.stage.kafka.folder),
@@ -106,26 +106,28 @@ class Checkpoints:
             "outbox_partitions": len(await partitions(of.connection)),
             **spread(of.latencies.take()),
         }
-        await self._make_room()
+        await self._trim_kafka()
         self._at, self._ends, self._server, self._sizes = at, ends, server, sizes
-        await self._measure_anew()
+        await self._start_meter()
         return row
 
-    async def _make_room(self) -> None:
+    async def _trim_kafka(self) -> None:
         try:
             await asyncio.to_thread(soak_topics.trim, self._bootstrap, self._ends)
         except KafkaError as error:
-            self._of.scene.note(f"Kafka was not trimmed: {type(error).__name__} {error}")
+            self._of.scene.note(
+                f"deleting counted records from Kafka failed: {type(error).__name__} {error}"
+            )
 
-    async def _measure_anew(self) -> None:
+    async def _start_meter(self) -> None:
         self._meter = meter(self._of.scene.stage, **self._of.processes)
         await self._meter.start()
 
     def _memory(self) -> dict[str, float]:
-        looked_at = with_servers(self._of.scene.stage, pids(self._of.processes))
+        pids_by_name = with_servers(self._of.scene.stage, pids(self._of.processes))
         return {
             f"memory_mb_{name}{kind}": megabytes
-            for name, group in looked_at.items()
+            for name, group in pids_by_name.items()
             for kind, megabytes in memory(group).items()
             if megabytes or not kind
         }
@@ -138,14 +140,14 @@ class Checkpoints:
         return {row["name"]: row["bytes"] for row in rows}
 
 
-# What payments are written to; the days of the past come and go.
+# The tables that payments grow; the outbox's days of the past are added and dropped.
 GROWING = ("payments", "transfers", "receipts", "outbox")
-# What a payment costs: the sender and the measuring are not of it.
+# The processes whose time counts as the cost of a payment: not the sender, nor the benchmark itself.
 PRODUCT = ("cpu_us_worker", "cpu_us_relay", "cpu_us_timer", "cpu_us_postgres", "cpu_us_kafka")
 
 
 def sent_between(diary: Sequence[Entry], since: float, until: float) -> dict[str, float]:
-    """Commands per second that were sent between these moments, and the worst lateness of the sender."""
+    """Return the commands sent per second between these times, and the largest delay of the sender."""
     before = [each for each in diary if each.at <= since]
     within = [each for each in diary if since < each.at <= until]
     if not within:
@@ -160,7 +162,7 @@ def sent_between(diary: Sequence[Entry], since: float, until: float) -> dict[str
 
 
 def spread(waited_ms: list[float]) -> dict[str, float | None]:
-    """Median and 99th percentile of latencies, and how many there were; None when there are too few."""
+    """Return median, 99th percentile and number of latencies; the percentiles are None below two samples."""
     if len(waited_ms) < 2:
         return {"p50_ms": None, "p99_ms": None, "sampled": len(waited_ms)}
     return {
@@ -171,7 +173,7 @@ def spread(waited_ms: list[float]) -> dict[str, float | None]:
 
 
 def folder_bytes(folder: Path) -> int:
-    """What the files in a folder take of the disk; files that vanish meanwhile take nothing."""
+    """Return the disk space of the files in a folder; files that vanish meanwhile count as 0."""
     total = 0
     for file in folder.rglob("*"):
         try:

@@ -1,4 +1,4 @@
-"""What the processes had to complain about, from their own logs."""
+"""Counts of the warnings and errors in the processes' logs."""
 
 import json
 from collections import Counter
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def warnings(log: Path) -> dict[str, int]:
-    """How often each warning and error is in a log of JSON lines; `not_json` are other lines."""
+    """Count each warning and error in a log of JSON lines; `not_json` counts other lines."""
     counts: Counter[str] = Counter()
     try:
         lines = log.read_text(errors="replace").splitlines()
@@ -15,17 +15,17 @@ def warnings(log: Path) -> dict[str, int]:
         return {}
     for line in lines:
         try:
-            said = json.loads(line)
+            entry = json.loads(line)
         except ValueError:
             counts["not_json"] += 1
             continue
-        if isinstance(said, dict) and said.get("level") in {"warning", "error", "critical"}:
-            counts[_summary(said)] += 1
+        if isinstance(entry, dict) and entry.get("level") in {"warning", "error", "critical"}:
+            counts[_summary(entry)] += 1
     return dict(counts)
 
 
-def _summary(said: dict[str, Any]) -> str:
-    """The event, of which job, and how its exception ends."""
-    lines = [line for line in str(said.get("exception", "")).splitlines() if "Error" in line]
-    parts = (said.get("event"), said.get("job"), lines[-1].strip() if lines else None)
+def _summary(entry: dict[str, Any]) -> str:
+    """Return the event, its job, and the last error line of its exception."""
+    lines = [line for line in str(entry.get("exception", "")).splitlines() if "Error" in line]
+    parts = (entry.get("event"), entry.get("job"), lines[-1].strip() if lines else None)
     return " ".join(str(part)[:120] for part in parts if part)

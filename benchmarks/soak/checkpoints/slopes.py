@@ -7,7 +7,7 @@ FEWEST = 3
 
 
 def fit(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """The line through the points by least squares: its value at 0, and its rise."""
+    """Return the line through the points by least squares: its value at 0, and its slope."""
     mean_x = sum(x for x, _ in points) / len(points)
     mean_y = sum(y for _, y in points) / len(points)
     spread = sum((x - mean_x) ** 2 for x, _ in points)
@@ -18,12 +18,13 @@ def fit(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
 def slopes(
     rows: Sequence[Mapping[str, Any]], names: Sequence[str], seconds: float, warm_up_seconds: float
 ) -> dict[str, dict[str, float]]:
-    """For each name, from the checkpoints after the warm-up: `first` and `last` on the line, from the end of the
-    warm-up to the end of the run, and `per_cent` by which they differ. A name with too few checkpoints is left out.
+    """Return the slope of each name over the checkpoints after the warm-up.
 
-    `rows` have `at_seconds` (the end of what they measured, since the start) and `seconds` (how long that was).
+    `first` and `last` are the line's values at the end of the warm-up and at the end of the run, `per_cent` is the
+    change between them. A name with too few checkpoints is left out. `rows` have `at_seconds` (the end of their
+    interval, since the start) and `seconds` (its length).
     """
-    found = {}
+    by_name = {}
     for name in names:
         points = [
             (row["at_seconds"] - row["seconds"] / 2, float(row[name]))
@@ -35,9 +36,9 @@ def slopes(
             continue
         base, rise = fit(points)
         first, last = base + rise * warm_up_seconds, base + rise * seconds
-        found[name] = {
+        by_name[name] = {
             "first": first,
             "last": last,
             "per_cent": (last / first - 1) * 100 if first > 0 else 0.0,
         }
-    return found
+    return by_name

@@ -1,7 +1,7 @@
-"""Kafka in a soak: how far the topics are, and room for what comes.
+"""Kafka in a soak: the ends of its topics, and the deletion of records that are no longer needed.
 
-What workers have committed and events that were counted are deleted while it runs, by kafka-python's admin client: by
-offset and not by age, so that a command that still waits is never lost, however long it waits.
+Commands that workers have committed and events that were counted are deleted during the run, through kafka-python's
+admin client: by offset and not by age, so that a waiting command is never lost, however long it waits.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,15 +14,15 @@ from events.topics import PAYMENT_COMMANDS, PAYMENT_EVENTS, PAYMENT_GROUP, RECEI
 from messaging.control import admin_client, measure_lag
 
 TOPICS = (PAYMENT_COMMANDS, PAYMENT_EVENTS, RECEIPT_EVENTS)
-# The broker looks for segments to delete this often; not every five minutes, as it would by itself.
+# The broker looks for segments to delete every 30 seconds instead of every five minutes.
 PROPERTIES = "log.retention.check.interval.ms=30000\n"
 _CONFIGS = {"segment.bytes": str(SEGMENT_BYTES), "file.delete.delay.ms": "1000"}
 
 Ends = dict[TopicPartition, int]
 
 
-def make_room(bootstrap: str) -> None:
-    """Small segments, so that what was deleted leaves the disk soon."""
+def configure_segments(bootstrap: str) -> None:
+    """Set small segments, so that deleted records leave the disk soon."""
     with admin_client(bootstrap) as client:
         client.alter_configs(
             [
@@ -33,28 +33,31 @@ def make_room(bootstrap: str) -> None:
 
 
 def ends(bootstrap: str, topics: Iterable[Topic] = TOPICS) -> Ends:
-    """Where each partition ends."""
-    asked = {
+    """Return the end offset of each partition."""
+    wanted = {
         TopicPartition(topic.name, n): OffsetSpec.LATEST
         for topic in topics
         for n in range(topic.partitions)
     }
     with admin_client(bootstrap) as client:
-        return {at: found.offset for at, found in client.list_partition_offsets(asked).items()}
+        return {
+            partition: end.offset
+            for partition, end in client.list_partition_offsets(wanted).items()
+        }
 
 
 def records(now: Ends, topic: Topic, since: Ends) -> int:
-    """How many records a topic got between the two."""
+    """Count the records that a topic got between two readings of the ends."""
     return sum(end - since[at] for at, end in now.items() if at.topic == topic.name)
 
 
 def commands_waiting(bootstrap: str) -> int:
-    """Commands that no worker has committed."""
+    """Count the commands that no worker has committed."""
     return sum(each.records for each in measure_lag(bootstrap) if each.group == PAYMENT_GROUP)
 
 
 def trim(bootstrap: str, counted: Ends) -> None:
-    """Delete events up to where they were counted, and commands up to where workers have committed them."""
+    """Delete the events that were counted, and the commands that workers have committed."""
     upto = {at: end for at, end in counted.items() if at.topic != PAYMENT_COMMANDS.name}
     upto |= {
         TopicPartition(each.topic, each.partition): each.committed
@@ -66,5 +69,5 @@ def trim(bootstrap: str, counted: Ends) -> None:
 
 
 def partitions(topic: Topic, count: int) -> Sequence[tuple[str, int]]:
-    """The first partitions of a topic: keys are spread at random, so some of them tell of all."""
+    """Return the first partitions of a topic: keys are spread at random, so these are a sample of all."""
     return [(topic.name, n) for n in range(min(count, topic.partitions))]

@@ -1,4 +1,4 @@
-"""What is watched from second to second: how long payments take, partitions that come and go, audits, and the dead."""
+"""The watch during a soak, second by second: latencies, new and dropped partitions, audits, and processes that died."""
 
 import asyncio
 import time
@@ -16,9 +16,9 @@ from events.ids import milliseconds_of
 from events.topics import RECEIPT_EVENTS
 from sandbox.local.local_process import LocalProcess
 
-# A sixth of the receipts is enough to know how long they take, and costs little.
+# A sixth of the receipts is a large enough sample of the latencies, and costs little.
 SAMPLED_PARTITIONS = 2
-LOOK_SECONDS = 1.0
+WATCH_SECONDS = 1.0
 
 _AUDITING = """
     SELECT extract(epoch FROM xact_start) AS began, extract(epoch FROM clock_timestamp()) AS now
@@ -29,7 +29,7 @@ _AUDITING = """
 
 
 class Latencies:
-    """Reads some partitions of the receipts from their end on. A payment's id says when its command fell due."""
+    """Latencies of payments, from some partitions of the receipts; a payment's id has the time its command was due."""
 
     def __init__(self, bootstrap: str) -> None:
         self._consumer = AIOKafkaConsumer(
@@ -59,22 +59,22 @@ class Latencies:
         await self._consumer.stop()
 
     def take(self) -> list[float]:
-        """Milliseconds from each command to its receipt, since we were last asked."""
+        """Return the milliseconds from command to receipt of all payments since the last call."""
         taken, self._waited_ms = self._waited_ms, []
         return taken
 
     async def _read(self) -> None:
         while True:
-            found = await self._consumer.getmany(timeout_ms=200, max_records=5_000)
+            batches = await self._consumer.getmany(timeout_ms=200, max_records=5_000)
             now_ms = time.time() * 1000
-            for batch in found.values():
+            for batch in batches.values():
                 self._waited_ms += [
                     now_ms - milliseconds_of(UUID(record.key.decode())) for record in batch
                 ]
 
 
 class Watch:
-    """Looks once a second. `seen` (partitions new or gone), `audits`, `deaths` grow; `at` is the clock of the run."""
+    """Polls once a second and collects `seen` (partitions new or gone), `audits` and `deaths`; `at` is the clock."""
 
     def __init__(
         self, superuser: Connection, processes: Sequence[LocalProcess], at: Callable[[], float]
@@ -89,24 +89,24 @@ class Watch:
 
     @property
     def audits(self) -> list[dict[str, float]]:
-        """Each statement of an audit that was seen: when it began, and for how long it was seen at work."""
+        """The audits' statements that were seen: their start, and the seconds for which they were seen running."""
         return list(self._auditing.values())
 
-    def also(self, process: LocalProcess) -> None:
-        """Watch this process, too."""
+    def add(self, process: LocalProcess) -> None:
+        """Watch another process."""
         self._processes.append(process)
 
     async def run(self) -> None:
-        """For ever. A process that died is started again, as whoever runs it would, and it is not forgotten."""
+        """Watch until cancelled. A process that died is restarted, as by a supervisor, and recorded in `deaths`."""
         self._partitions = await partitions(self._superuser)
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            await self._look()
+            await asyncio.sleep(WATCH_SECONDS)
+            await self._poll()
             for process in self._processes:
                 if process.revive():
                     self.deaths.append(f"{process.name} died after {self._at():.0f} s")
 
-    async def _look(self) -> None:
+    async def _poll(self) -> None:
         now = await partitions(self._superuser)
         self.seen += changes(self._partitions, now, self._at())
         self._partitions = now
@@ -118,7 +118,7 @@ class Watch:
             seen["seconds"] = round(seconds, 1)
 
     def audit_seconds(self, since: float, until: float) -> float:
-        """For how long audits were at work between these moments of the run."""
+        """Return the seconds for which audits ran between these times of the run."""
         return sum(
             max(
                 0.0,

@@ -1,1 +1,1 @@
-"""What is there when a soak begins: years of bills and payments, and days of the outbox that are past its retention."""
+"""The past of a soak: millions of bills and payments, and days of the outbox that are past its retention."""

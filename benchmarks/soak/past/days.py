@@ -1,7 +1,7 @@
-"""Days of the outbox that are past its retention: planted, so that the shipped upkeep has to drop them under load.
+"""Days of the outbox past its retention, planted so that the shipped upkeep has to drop them under load.
 
-Their events are published ones: their transaction is older than the relay's cursor. The days to come are taken away,
-so that it has to make them, too. The product's own functions are left as they are.
+Their events count as published, because their transaction is older than the relay's cursor. The partitions of days to
+come are removed, so that upkeep has to create them, too. No function of the product is changed for that.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import asyncpg
 from benchmarks.measured_city import Connection
 from messaging.outbox import RETENTION_DAYS
 
-# Ids of the past are below those that the outbox gives out.
+# Planted ids are below this, the ids of the run above.
 _FIRST_ID = 1_000_000_000
 _TRIES = 20
 
@@ -34,12 +34,12 @@ _PARTITIONS = """
 
 
 async def partitions(connection: Connection) -> list[str]:
-    """The outbox's partitions by name, and so by day."""
+    """Return the outbox's partitions, sorted by name and so by day."""
     return [row["relname"] for row in await connection.fetch(_PARTITIONS)]
 
 
 class Days:
-    """Plants days and takes days away, as the owner. `at` is the clock of the run, in seconds."""
+    """Plants old days and removes coming ones, as the owner. `at` is the clock of the run, in seconds."""
 
     def __init__(self, owner: Connection, events: int, at: Callable[[], float]) -> None:
         self._owner = owner
@@ -48,10 +48,10 @@ class Days:
         self._xid = 0
         self._done: list[dict[str, Any]] = []
         self._planted: set[str] = set()
-        self._taken: set[str] = set()
+        self._removed: set[str] = set()
 
     async def prepare(self) -> None:
-        """Before the relay runs: whatever is there by now was published, and the outbox gives out higher ids."""
+        """Mark all present events as published and reserve low ids for planting; call it before the relay runs."""
         self._xid = await self._owner.fetchval(
             "SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint)"
         )
@@ -59,7 +59,7 @@ class Days:
         await self._owner.execute("UPDATE outbox_cursor SET prev = pg_current_snapshot()")
 
     async def plant(self) -> str:
-        """One more day past retention, full of published events; its partition's name."""
+        """Add one more day past retention, full of published events; return the name of its partition."""
         day = _today() - timedelta(days=RETENTION_DAYS + 1 + len(self._planted))
         part = _part(day)
         first = self._events * len(self._planted)
@@ -73,37 +73,39 @@ class Days:
         attach = _ATTACH.format(part=part, day=day, next=day + timedelta(days=1))
         await self._lock_briefly(attach)
         self._planted.add(part)
-        self._note("planted", part)
+        self._record("planted", part)
         return part
 
-    async def take_away(self, count: int) -> list[str]:
-        """Take away the last of the days to come; the names of their partitions."""
+    async def remove_coming(self, count: int) -> list[str]:
+        """Drop the partitions of the last of the coming days; return their names."""
         coming = [
             each for each in await partitions(self._owner) if each > _part(_today() + timedelta(1))
         ]
-        taken = coming[-count:] if count else []
-        for part in taken:
-            self._taken.add(part)
+        removed = coming[-count:] if count else []
+        for part in removed:
+            self._removed.add(part)
             await self._lock_briefly(f"DROP TABLE {part}")
-            self._note("taken away", part)
-        return taken
+            self._record("taken away", part)
+        return removed
 
     def rotation(self, seen: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """What we did, and what the product did of all that was seen: `created` and `dropped`."""
-        ours = {("new", part) for part in self._planted} | {("gone", part) for part in self._taken}
-        names = {"new": "created", "gone": "dropped"}
+        """Return our changes and, of the changes seen, those that the product made: `created` and `dropped`."""
+        ours = {("new", part) for part in self._planted} | {
+            ("gone", part) for part in self._removed
+        }
+        labels = {"new": "created", "gone": "dropped"}
         theirs = [
-            {**each, "what": names[each["what"]]}
-            for each in seen
-            if (each["what"], each["partition"]) not in ours
+            {**change, "what": labels[change["what"]]}
+            for change in seen
+            if (change["what"], change["partition"]) not in ours
         ]
-        return sorted(self._done + theirs, key=lambda each: float(each["at_seconds"]))
+        return sorted(self._done + theirs, key=lambda change: float(change["at_seconds"]))
 
-    def _note(self, what: str, part: str) -> None:
+    def _record(self, what: str, part: str) -> None:
         self._done.append({"at_seconds": round(self._at(), 1), "what": what, "partition": part})
 
     async def _lock_briefly(self, statement: str) -> None:
-        # As the product does it: whoever waits for the outbox's lock makes writers wait, so not for long.
+        # As in the product: writers queue behind a statement that waits for the outbox's lock, so it waits briefly.
         await self._owner.execute("SET lock_timeout = '300ms'")
         for attempt in range(_TRIES):
             try:
@@ -116,10 +118,10 @@ class Days:
 
 
 def changes(before: list[str], now: list[str], at_seconds: float) -> list[dict[str, Any]]:
-    """What became of the partitions since we last looked."""
+    """Return the partitions that are gone or new since the last look."""
     return [
-        {"at_seconds": round(at_seconds, 1), "what": what, "partition": part}
-        for what, parts in (("gone", set(before) - set(now)), ("new", set(now) - set(before)))
+        {"at_seconds": round(at_seconds, 1), "what": change, "partition": part}
+        for change, parts in (("gone", set(before) - set(now)), ("new", set(now) - set(before)))
         for part in sorted(parts)
     ]
 

@@ -1,7 +1,7 @@
-"""The past of the soak: millions of bills, paid and to be paid, top-ups and transfers, as cheaply as SQL makes them.
+"""The past of the soak: millions of bills (paid and unpaid), top-ups and transfers, written by SQL alone.
 
-The rows are as the product writes them, and the auditor finds nothing in them. Only the receipts' numbers are made up:
-their check characters don't fit.
+The rows are as the product writes them, and the auditor finds no violation in them. Only the receipts' numbers are
+invented: their check characters are wrong.
 """
 
 # ruff: noqa: S608 - our own constants and numbers
@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 from benchmarks.measured_city import BILLERS, CHANNEL, Connection, MeasuredCity
-from benchmarks.soak.past.bare import bare
+from benchmarks.soak.past.without_indexes import without_indexes
 from benchmarks.soak.sizes import (
     ACCOUNT,
     AMOUNTS,
@@ -28,12 +28,12 @@ from chassis.china import ZONE_NAME
 from chassis.database import connect_directly
 from services.billing import ledger
 
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 
 TABLES = ("accounts", "ledger_accounts", "bills", "payments", "receipts", "top_ups", "transfers")
 CONNECTIONS = 2
 CHUNK = 500_000
-# Far above the ledger accounts that a city has from its start.
+# Far above the ids of the ledger accounts that the template has.
 FIRST_BILLER, FIRST_WALLET = 10_001, 100_000
 
 _AMOUNT = f"{LOWEST_MINOR} + n % {AMOUNTS}"
@@ -64,7 +64,7 @@ _CLEARING = """
 """
 _NEXT_ID = "SELECT setval(pg_get_serial_sequence('ledger_accounts', 'id'), (SELECT max(id) FROM ledger_accounts))"
 
-# By table and chunk: numbers from $1 to $2.
+# Per table, for one chunk of rows: numbers from $1 to $2.
 _BILLS = f"""
     INSERT INTO bills (id, account_id, bill_number, period, amount_minor, currency, rule, expires_at)
     SELECT {sql_id(BILL, "n")}, {sql_id(ACCOUNT, "n % {households}")}, 'B' || n, '2026-10', {_AMOUNT}, 'CNY', 'exact',
@@ -112,58 +112,60 @@ _TOPPED_UP = f"""
 Job = tuple[str, int, int]
 
 
-async def make_past(city: MeasuredCity, size: Size, tell: Tell) -> None:
-    """Fill the city's tables; it must be fresh. All indexes and constraints are there afterwards, as they were."""
+async def make_past(city: MeasuredCity, size: Size, log: Log) -> None:
+    """Fill the tables of a fresh city; afterwards it has the same indexes and constraints as before."""
     owner = await connect_directly(city.owner_url, "billing")
     try:
         now = datetime.now(UTC)
-        async with bare(owner, TABLES, lambda statements: _run_all(city, statements, tell)):
+        async with without_indexes(
+            owner, TABLES, lambda statements: _run_all(city, statements, log)
+        ):
             for statement in (_WALLETS, _BILLERS, _CLEARING, _NEXT_ID):
                 await owner.execute(_sized(statement, size, now))
-            await _fill(city, size, now, tell)
-        # So nothing that autovacuum owes to the loading is done while it is measured.
-        await _run_all(city, [f"VACUUM (FREEZE, ANALYZE) {table}" for table in TABLES], tell)
+            await _fill(city, size, now, log)
+        # Now, so that autovacuum has no work from the loading left during the measurement.
+        await _run_all(city, [f"VACUUM (FREEZE, ANALYZE) {table}" for table in TABLES], log)
     finally:
         await owner.close()
 
 
-async def seal_past(city: MeasuredCity, tell: Tell) -> None:
-    """Seal what is over, as the timer would have done all the time."""
-    seals = transfers = told = 0
+async def seal_past(city: MeasuredCity, log: Log) -> None:
+    """Seal the past minutes, as the timer would have done it all along."""
+    seals = transfers = logged = 0
     while True:
         async with city.engine.begin() as connection:
             sealed = await ledger.seal(connection)
         seals += len(sealed)
         transfers += sum(each.transfers for each in sealed)
-        if not sealed or seals >= told + 5_000:
-            tell(f"the past: {seals:,} seals over {transfers:,} transfers")
-            told = seals
+        if not sealed or seals >= logged + 5_000:
+            log(f"the past: {seals:,} seals over {transfers:,} transfers")
+            logged = seals
         if not sealed:
             return
 
 
-async def _fill(city: MeasuredCity, size: Size, now: datetime, tell: Tell) -> None:
+async def _fill(city: MeasuredCity, size: Size, now: datetime, log: Log) -> None:
     jobs = _jobs(size)
     rows = {statement: last + 1 for statement, _, last in jobs}
-    total, done, told = sum(rows.values()), 0, 0
+    total, done, logged = sum(rows.values()), 0, 0
     waiting = deque(jobs)
 
     async def work(connection: Connection) -> None:
-        nonlocal done, told
+        nonlocal done, logged
         while waiting:
             statement, first, last = waiting.popleft()
             await connection.execute(_sized(statement, size, now), first, last)
             done += last - first + 1
-            if done * 20 // total > told:
-                told = done * 20 // total
-                tell(f"the past: {done:,} of {total:,} rows")
+            if done * 20 // total > logged:
+                logged = done * 20 // total
+                log(f"the past: {done:,} of {total:,} rows")
 
     async with _connections(city) as connections:
         await asyncio.gather(*(work(each) for each in connections))
 
 
 def _jobs(size: Size) -> list[Job]:
-    """Chunks of all tables, in the order in which time would have brought them."""
+    """Return chunks of all tables, in the order in which the product would have written them."""
     rows = {
         _ACCOUNTS: size.households,
         _TOP_UPS: size.top_ups,
@@ -182,7 +184,7 @@ def _jobs(size: Size) -> list[Job]:
 
 
 def _sized(statement: str, size: Size, now: datetime) -> str:
-    # One moment for all statements: a payment is finished when its receipt is issued.
+    # All statements compute the same time: a payment is finished when its receipt is issued.
     def at(count: int) -> str:
         step = size.past_days * 86_400_000_000 // max(1, count)
         began = (now - timedelta(days=size.past_days)).isoformat()
@@ -198,15 +200,15 @@ def _sized(statement: str, size: Size, now: datetime) -> str:
     )
 
 
-async def _run_all(city: MeasuredCity, statements: Sequence[str], tell: Tell) -> None:
-    """Run them, as many at once as there are connections."""
+async def _run_all(city: MeasuredCity, statements: Sequence[str], log: Log) -> None:
+    """Run the statements, as many concurrently as there are connections."""
     waiting = deque(statements)
 
     async def work(connection: Connection) -> None:
         while waiting:
             statement = waiting.popleft()
             await connection.execute(statement)
-            tell(f"the past: {statement.partition(' ON ')[0]}")
+            log(f"the past: {statement.partition(' ON ')[0]}")
 
     async with _connections(city) as connections:
         await asyncio.gather(*(work(each) for each in connections))

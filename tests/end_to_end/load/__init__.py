@@ -1,1 +1,1 @@
-"""Payments and lookups by the hundred, as wallet apps send them."""
+"""Load on a whole city: hundreds of payments and lookups, sent as wallet apps do."""

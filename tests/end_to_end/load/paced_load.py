@@ -1,7 +1,7 @@
-"""An even load of payments and lookups, while one biller of ten hangs for a while.
+"""An even load of payments and lookups, during which one biller of ten hangs for a while.
 
-The payments are paid from wallets: a third at the biller that hangs, a third at healthy ones that are called, a third
-at billers by file. A payment's clock starts when its command was due, whether or not the sender was late.
+All payments are paid from wallets: a third to the biller that hangs, a third to healthy billers that are called, and a
+third to billers by file. A payment's clock starts when its command is due, even if the sender is late.
 """
 
 import asyncio
@@ -30,18 +30,18 @@ from tests.end_to_end.load.traffic import OwedBill, owed_bills, pay_bill
 DARK_SECONDS = float(os.environ.get("METERHALL_BLACK_HOLE_SECONDS", "20"))
 RATE = float(os.environ.get("METERHALL_BLACK_HOLE_RATE", "60"))
 LOOKUP_RATE = 30.0
-# Fresh processes open connections and plan their statements; then it is seen how long payments take by themselves.
+# New processes open connections and plan their statements; after that the latency without the outage is measured.
 WARM_UP_SECONDS, BEFORE_SECONDS = 6.0, 10.0
 SECONDS = WARM_UP_SECONDS + BEFORE_SECONDS + DARK_SECONDS
 CALLED = [each.id for each in BILLERS if each.settled_by == "call"][:10]
 BY_FILE = [each.id for each in BILLERS if each.settled_by == "file"]
 DARK, HEALTHY = CALLED[0], CALLED[1:]
 OF_EACH = ceil(SECONDS * RATE / 3)
-# Billers by file say beforehand what is owed, 1.15 bills an account as a rule.
+# Billers by file deliver their bills in advance, on average 1.15 per account.
 ACCOUNTS = max(400, ceil(OF_EACH / len(BY_FILE)))
-# The others are asked: an account that owes many bills is one lookup.
+# Bills of the other billers are looked up: one lookup for many bills of an account.
 BILLS_AN_ACCOUNT = 20
-# So many of the dark biller's bills expire when it has been away for three quarters of the time.
+# This many bills of the dark biller expire after three quarters of its outage.
 EXPIRING = 10
 EXPIRE_AFTER_SECONDS = WARM_UP_SECONDS + BEFORE_SECONDS + 0.75 * DARK_SECONDS
 PAYERS = [f"patient-{number:02d}" for number in range(60)]
@@ -54,7 +54,7 @@ class PacedLoad:
     """Commands in the order in which they are due."""
 
     commands: list[Event]
-    paid: dict[str, list[PayBill]]  # by who is paid: dark, called or file
+    paid: dict[str, list[PayBill]]  # by kind of biller: dark, called or file
     looked_up: list[LookUpBills]  # at healthy billers
     expires_at: dict[UUID, datetime]  # of each payment, when its bill expires
 
@@ -64,7 +64,7 @@ class PacedLoad:
 
     @property
     def healthy(self) -> dict[str, list[str]]:
-        """The ids of what must not be slower, by name."""
+        """The ids of payments and lookups that must not be slower, by group."""
         return {
             "payments to called billers": [each.key for each in self.paid["called"]],
             "payments to billers by file": [each.key for each in self.paid["file"]],
@@ -74,7 +74,7 @@ class PacedLoad:
 
 @dataclass(frozen=True)
 class Times:
-    """When each command was due, when the first was, and when the biller went away and came back."""
+    """The times at which each command was due, the load began, and the biller's outage began and ended."""
 
     due: dict[str, float]
     began: float
@@ -83,18 +83,18 @@ class Times:
 
 
 async def make_load(city: LocalCity, wallet: WalletApp) -> PacedLoad:
-    """Bills, filled wallets, and the commands that pay and look up."""
+    """Create bills, fill wallets, and return the commands that pay and look up."""
     wanted = {DARK: OF_EACH, **dict.fromkeys(HEALTHY, ceil(OF_EACH / len(HEALTHY)))}
-    await asyncio.to_thread(_issue, city, wanted)
-    found = await owed_bills(city, wallet, wanted)
-    found |= {each: await _bills_by_file(city, each) for each in BY_FILE}
+    await asyncio.to_thread(_issue_bills, city, wanted)
+    by_biller = await owed_bills(city, wallet, wanted)
+    by_biller |= {each: await _bills_by_file(city, each) for each in BY_FILE}
     bills = {
-        "dark": found[DARK],
-        "called": _in_turn([found[each] for each in HEALTHY]),
-        "file": _in_turn([found[each] for each in BY_FILE]),
+        "dark": by_biller[DARK],
+        "called": _in_turn([by_biller[each] for each in HEALTHY]),
+        "file": _in_turn([by_biller[each] for each in BY_FILE]),
     }
-    await _fill(wallet, chain.from_iterable(bills.values()))
-    # Last of all, for these have not much time. They are due when the biller has just gone away.
+    await _fill_wallets(wallet, chain.from_iterable(bills.values()))
+    # Last, because these bills expire soon. Their commands are due right after the start of the outage.
     first = ceil((WARM_UP_SECONDS + BEFORE_SECONDS + 0.5) * RATE / 3)
     expiring = await _expiring(city, wallet, bills["dark"][:EXPIRING])
     bills["dark"][first : first + EXPIRING] = expiring
@@ -111,17 +111,17 @@ async def make_load(city: LocalCity, wallet: WalletApp) -> PacedLoad:
 
 
 async def send(city: LocalCity, load: PacedLoad) -> Times:
-    """Send all of it at an even pace; the dark biller goes away in the middle, and is back at the end."""
+    """Send all commands at an even rate; the dark biller's outage begins in the middle and ends with the load."""
     records = encode(load.commands, city.home.secrets["signing_key"])
     async with Wallets(city.environment["METERHALL_KAFKA"]) as wallets:
         pacing = asyncio.create_task(wallets.pace(records, len(records) / SECONDS))
         began = time.time()
         await asyncio.sleep(WARM_UP_SECONDS + BEFORE_SECONDS)
         dark = time.time()
-        await asyncio.to_thread(_go_away, city)
+        await asyncio.to_thread(_start_outage, city)
         due = await pacing
         back = time.time()
-        await asyncio.to_thread(_come_back, city)
+        await asyncio.to_thread(_end_outage, city)
     return Times(due, began, dark, back)
 
 
@@ -147,14 +147,14 @@ def _merged(streams: list[list[Any]]) -> list[Event]:
     return [command for _, _, command in sorted(due, key=lambda each: each[:2])]
 
 
-def _issue(city: LocalCity, wanted: Mapping[str, int]) -> None:
-    """Have the first accounts of each biller owe more."""
+def _issue_bills(city: LocalCity, wanted: Mapping[str, int]) -> None:
+    """Issue further bills to the first accounts of each biller."""
     url = f"{city.home.url('billers')}/sandbox/accounts?owing=true&limit=100000&biller="
     for biller, count in wanted.items():
         for account in city_books.fetch(url + biller)[: ceil(count / BILLS_AN_ACCOUNT)]:
             bill = {"biller": biller, "account_number": account, "amount_minor": 7_000}
             for _ in range(BILLS_AN_ACCOUNT):
-                city_books.ask(city, "POST", "billers", "/sandbox/bills", bill)
+                city_books.control(city, "POST", "billers", "/sandbox/bills", bill)
 
 
 async def _bills_by_file(city: LocalCity, biller: str) -> list[OwedBill]:
@@ -166,8 +166,8 @@ async def _bills_by_file(city: LocalCity, biller: str) -> list[OwedBill]:
     return [{**row, "expires_at": row["expires_at"].isoformat()} for row in rows]
 
 
-async def _fill(wallet: WalletApp, bills: Iterable[OwedBill]) -> None:
-    """Put what all payments cost into the payers' wallets, and as much again: who pays which bill is not said yet."""
+async def _fill_wallets(wallet: WalletApp, bills: Iterable[OwedBill]) -> None:
+    """Top up the payers' wallets with twice the sum of all bills: the bills are not assigned to payers yet."""
     total = sum(amount_for(bill) for bill in bills)
     each = 2 * total // len(PAYERS) + LARGEST_TOP_UP
     places = asyncio.Semaphore(MOST_OPEN)
@@ -183,27 +183,29 @@ async def _fill(wallet: WalletApp, bills: Iterable[OwedBill]) -> None:
 
 
 async def _expiring(city: LocalCity, wallet: WalletApp, like: list[OwedBill]) -> list[OwedBill]:
-    """A bill that soon expires for each of these bills' accounts."""
+    """Issue a bill that soon expires to the account of each of these bills."""
     issued = []
     for number, bill in enumerate(like):
         amount_minor = 9_001 + number
-        asked = {
+        new_bill = {
             "biller": DARK,
             "account_number": bill["account_number"],
             "amount_minor": amount_minor,
             "expires_in_seconds": ceil(EXPIRE_AFTER_SECONDS),
         }
-        await asyncio.to_thread(city_books.ask, city, "POST", "billers", "/sandbox/bills", asked)
-        told = await wallet.look_up(DARK, bill["account_number"])
-        issued += [each for each in told["bills"] if each["amount_minor"] == amount_minor]
+        await asyncio.to_thread(
+            city_books.control, city, "POST", "billers", "/sandbox/bills", new_bill
+        )
+        lookup = await wallet.look_up(DARK, bill["account_number"])
+        issued += [each for each in lookup["bills"] if each["amount_minor"] == amount_minor]
     assert len(issued) == len(like)
     return issued
 
 
-def _go_away(city: LocalCity) -> None:
+def _start_outage(city: LocalCity) -> None:
     hang = {"biller": DARK, "kind": "timeout_before", "probability": 1.0, "seconds": 3_600}
-    city_books.ask(city, "POST", "billers", "/sandbox/faults", hang)
+    city_books.control(city, "POST", "billers", "/sandbox/faults", hang)
 
 
-def _come_back(city: LocalCity) -> None:
-    city_books.ask(city, "DELETE", "billers", f"/sandbox/faults?biller={DARK}")
+def _end_outage(city: LocalCity) -> None:
+    city_books.control(city, "DELETE", "billers", f"/sandbox/faults?biller={DARK}")

@@ -1,4 +1,4 @@
-"""Payments by the hundred, as a wallet app sends them: the bills that they pay, commands, and the end of all of it."""
+"""Payments as a wallet app sends them: unpaid bills, commands, retries, and waiting for the end."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -15,7 +15,7 @@ from sandbox.demo.wallet_app import WalletApp, WalletError
 from sandbox.local_city import CHANNEL, LocalCity
 from tests.end_to_end import city_books
 
-AnswerT = TypeVar("AnswerT")
+ResponseT = TypeVar("ResponseT")
 OwedBill = dict[str, Any]
 OPEN_STATES = frozenset(("accepted", "authorized", "applied"))
 
@@ -23,17 +23,17 @@ OPEN_STATES = frozenset(("accepted", "authorized", "applied"))
 async def owed_bills(
     city: LocalCity, wallet: WalletApp, wanted: Mapping[str, int]
 ) -> dict[str, list[OwedBill]]:
-    """So many unpaid bills of each biller, looked up; each has its biller and its account number."""
-    found: dict[str, list[OwedBill]] = {biller: [] for biller in wanted}
+    """Look up the wanted number of unpaid bills of each biller; each bill has its biller and account number."""
+    bills_of: dict[str, list[OwedBill]] = {biller: [] for biller in wanted}
     places = asyncio.Semaphore(32)
 
     async def look_up(biller: str, account: str) -> None:
         async with places:
-            if len(found[biller]) < wanted[biller]:
-                answer = await wallet.look_up(biller, account)
+            if len(bills_of[biller]) < wanted[biller]:
+                lookup = await wallet.look_up(biller, account)
                 own = {"biller_id": biller, "account_number": account}
-                found[biller] += [
-                    {**bill, **own} for bill in answer.get("bills", ()) if bill["payable"]
+                bills_of[biller] += [
+                    {**bill, **own} for bill in lookup.get("bills", ()) if bill["payable"]
                 ]
 
     url = f"{city.home.url('billers')}/sandbox/accounts?owing=true&limit=100000&biller="
@@ -41,20 +41,20 @@ async def owed_bills(
         for biller in wanted:
             for account in city_books.fetch(url + biller):
                 group.create_task(look_up(biller, account))
-    for biller, bills in found.items():
+    for biller, bills in bills_of.items():
         assert len(bills) >= wanted[biller], f"{biller} is owed only {len(bills)} bills"
         del bills[wanted[biller] :]
-    return found
+    return bills_of
 
 
 def evenly(city: LocalCity, count: int) -> dict[str, int]:
-    """As many of each biller of the city as it takes to have `count` in all."""
+    """Return the number of bills per biller of the city that makes at least `count` in all."""
     billers = [str(row["id"]) for row in city.billers()]
     return {biller: -(-count // len(billers)) for biller in billers}
 
 
 def pay_bill(bill: OwedBill, payer: str, payment_method: str | None = None) -> PayBill:
-    """The command that pays this bill, from the payer's wallet or with a means of payment at the PSP."""
+    """Return a command that pays this bill, from the payer's wallet or with a means of payment at the PSP."""
     return PayBill(
         payment_id=uuid7(),
         channel=CHANNEL,
@@ -66,8 +66,10 @@ def pay_bill(bill: OwedBill, payer: str, payment_method: str | None = None) -> P
     )
 
 
-async def insist(call: Callable[[], Awaitable[AnswerT]], seconds: float = 180.0) -> AnswerT:
-    """Call again until it is answered, as a wallet does whose request came to nothing; a refusal is an answer."""
+async def retry_until_answered(
+    call: Callable[[], Awaitable[ResponseT]], seconds: float = 180.0
+) -> ResponseT:
+    """Retry after server errors and lost connections, as a wallet does; a refusal (4xx) is raised."""
     deadline = asyncio.get_running_loop().time() + seconds
     while True:
         try:
@@ -75,16 +77,16 @@ async def insist(call: Callable[[], Awaitable[AnswerT]], seconds: float = 180.0)
         except WalletError as error:
             if error.status < 500:
                 raise
-            trouble: Exception = error
+            failure: Exception = error
         except (aiohttp.ClientError, KafkaError, OSError, TimeoutError) as error:
-            trouble = error
+            failure = error
         if asyncio.get_running_loop().time() > deadline:
-            raise trouble
+            raise failure
         await asyncio.sleep(0.5)
 
 
 async def ended(city: LocalCity, ids: Collection[UUID], seconds: float) -> set[UUID]:
-    """Wait until these payments have come to an end, at most so long; those that have not. Who has died is revived."""
+    """Wait until these payments have ended; return those that have not in time. Dead processes are restarted."""
     deadline = asyncio.get_running_loop().time() + seconds
     while True:
         city.revive()

@@ -1,1 +1,1 @@
-"""What goes wrong in a city and in the world around it, and what a wallet asks for meanwhile."""
+"""Disruptions of a city, faults of its institutions, and the orders of a wallet meanwhile."""

@@ -1,4 +1,4 @@
-"""What a machine room does to a city: servers killed, processes frozen in the middle of what they do."""
+"""Disruptions of a city: servers are killed, processes are frozen in the middle of their work."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ from tests.end_to_end import city_books
 
 # Every process that moves money forward.
 FREEZABLE = ("worker", "timer", "relay")
-# A transaction that nobody goes on with stays as it is for longer than any healthy one.
+# A transaction whose process is frozen stays idle for longer than any healthy one.
 STUCK_SECONDS = 0.15
 MOST_TRIES = 150
 _STUCK = f"""
@@ -24,7 +24,7 @@ _STUCK = f"""
 
 
 class Disruption:
-    """Kills and freezes parts of one city at random moments, and counts what it did."""
+    """Kills and freezes parts of one city at random times, and counts its disruptions."""
 
     def __init__(self, city: LocalCity, chance: random.Random) -> None:
         assert city.postgres is not None, "the city must have a PostgreSQL of its own"
@@ -32,50 +32,50 @@ class Disruption:
         self._city = city
         self._postgres, self._kafka = city.postgres, city.kafka
         self._chance = chance
-        self.did: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
 
-    async def run(self, what: list[str], pause_seconds: float) -> None:
-        """All of these, one after the other, with a pause of about so long before each."""
-        for each in what:
+    async def run(self, disruptions: list[str], pause_seconds: float) -> None:
+        """Run these disruptions one after the other, with a pause of about this length before each."""
+        for name in disruptions:
             await asyncio.sleep(self._chance.uniform(0.3, 1.7) * pause_seconds)
-            await getattr(self, each)()
-            self.did[each] += 1
+            await getattr(self, name)()
+            self.counts[name] += 1
             self._city.revive()
 
     async def kill_postgres(self) -> None:
-        """SIGKILL for the postmaster, and a start on the same data a moment later."""
+        """Kill the postmaster with SIGKILL, and start it on the same data a moment later."""
         self._postgres.kill()
         await asyncio.sleep(self._chance.uniform(0.0, 1.5))
         self._postgres.launch()
         await asyncio.to_thread(self._postgres.wait_ready)
 
     async def kill_kafka(self) -> None:
-        """SIGKILL for the broker, and a start on the same data."""
+        """Kill the broker with SIGKILL, and start it on the same data."""
         self._kafka.kill()
         self._kafka.launch()
         await asyncio.to_thread(self._kafka.wait_ready)
 
     async def stop_kafka(self) -> None:
-        """A broker that has its connections and answers nothing, for some seconds."""
+        """Freeze the broker for some seconds: its connections stay open, and it sends no responses."""
         async with self._frozen(self._kafka.pid):
             await asyncio.sleep(self._chance.uniform(4, 7))
 
     async def freeze_process(self) -> None:
-        """A process that stands still for some seconds, and goes on where it was."""
+        """Freeze a process for some seconds."""
         name = self._chance.choice(FREEZABLE)
         async with self._frozen(self._city.processes[name].pid):
             await asyncio.sleep(self._chance.uniform(2, 6))
-        self.did[f"froze {name}"] += 1
+        self.counts[f"froze {name}"] += 1
 
     async def freeze_in_transaction(self) -> None:
-        """A worker that stands still with a transaction open: frozen again and again until one is seen."""
+        """Freeze the worker with a transaction open: freeze it repeatedly until one is seen."""
         pid = self._city.processes["worker"].pid
         for _ in range(MOST_TRIES):
             async with self._frozen(pid):
                 await asyncio.sleep(STUCK_SECONDS + 0.05)
                 if (await city_books.query(self._city, _STUCK))[0]["count"]:
                     await asyncio.sleep(self._chance.uniform(2, 6))
-                    self.did["froze inside a transaction"] += 1
+                    self.counts["froze inside a transaction"] += 1
                     return
             await asyncio.sleep(self._chance.uniform(0.0, 0.05))
 

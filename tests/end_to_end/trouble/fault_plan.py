@@ -1,7 +1,7 @@
-"""Every fault of the sandbox at every call of ours: how each is brought about, and which have not fired yet.
+"""A plan with every fault of the sandbox at every call of ours, and the count of faults that have fired.
 
-Payments and top-ups bring the faults of the calls that move money with their means of payment; those of the calls
-that ask for a state, and the billers', wait for the next call.
+Faults of calls that move money are chosen by the means of payment of payments and top-ups. Faults of queries, and all
+faults at billers, are added in advance and fire at the next matching call.
 """
 
 from collections import Counter
@@ -15,31 +15,31 @@ from sandbox.psp.psp_faults import KINDS as PSP_KINDS
 from sandbox.stand_in.fault_list import LATE
 from tests.end_to_end import city_books
 
-# Seconds that a fault takes. What hangs outlasts the time-out (of the PSP, as SETTINGS has it), and a late effect comes
-# after the call has been repeated.
+# Seconds of a fault. A hanging call outlasts the time-out (for the PSP the one in SETTINGS), and a late effect comes
+# after the retry of its call.
 PSP_SECONDS = {"delay": 1, "timeout_before": 4, "timeout_after": 4, LATE: 7}
 BILLER_SECONDS = {"delay": 1, "timeout_before": 1, "timeout_after": 1, LATE: 8}
 SETTINGS = {"METERHALL_PSP_TIMEOUT_SECONDS": "3", "METERHALL_PSP_LATE_EFFECT_SECONDS": "20"}
-# Calls that move money and calls that ask what has become of one.
+# Calls that move money, and queries for their outcome.
 PSP_MOVES = ("authorize", "charge", "capture", "void", "refund")
-PSP_LOOKS = ("retrieve", "list", "find_refund")
-# One biller refuses every bill, so that holds are voided; another one keeps a mark that it should take back.
+PSP_QUERIES = ("retrieve", "list", "find_refund")
+# One biller refuses every apply, so that holds are voided; another one refuses an unapply.
 REFUSES_APPLY, REFUSES_UNAPPLY = "south-gas", "bj-water"
-# How often each kind befalls a call of billers.
+# The number of faults of each kind, by call at billers.
 APPLIES, QUERIES, UNAPPLIES = 3, 2, 1
 
 PlannedFault = dict[str, Any]
 
 
 def method(operation: str, kind: str) -> str:
-    """The means of payment that brings this fault."""
+    """Return the means of payment that causes this fault."""
     seconds = PSP_SECONDS.get(kind)
     return f"pm_fault_{kind}_{operation}" + (f"_{seconds}s" if seconds else "")
 
 
 def psp_faults() -> Iterator[PlannedFault]:
-    """Those that wait at the PSP for a call that asks."""
-    for operation in PSP_LOOKS:
+    """Return the faults of queries at the PSP."""
+    for operation in PSP_QUERIES:
         for kind in PSP_KINDS:
             if kind != LATE:
                 seconds = PSP_SECONDS.get(kind, 0)
@@ -47,8 +47,8 @@ def psp_faults() -> Iterator[PlannedFault]:
 
 
 def biller_faults() -> Iterator[PlannedFault]:
-    """Those that wait at the billers, spread over those that are called."""
-    # The first of the faults that fit a call is the one that fires.
+    """Return the faults at the billers, spread over those that are called."""
+    # Of several faults that match a call the first one fires.
     yield {"biller": REFUSES_UNAPPLY, "operation": "unapply", "kind": "refuse"}
     yield {"biller": REFUSES_APPLY, "operation": "apply", "kind": "refuse", "probability": 1.0}
     called = [each.id for each in BILLERS if each.settled_by == "call"]
@@ -69,28 +69,28 @@ def _at(biller: str, operation: str, kind: str) -> PlannedFault:
 
 
 def planned() -> set[str]:
-    """What must have fired, as `operation:kind` at the PSP and `biller:operation:kind` at any biller."""
+    """Return the faults that must fire, as `psp:operation:kind` and, at any biller, `biller:operation:kind`."""
     moves = {f"psp:{operation}:{kind}" for operation in PSP_MOVES for kind in PSP_KINDS}
-    looks = {f"psp:{each['operation']}:{each['kind']}" for each in psp_faults()}
+    queries = {f"psp:{each['operation']}:{each['kind']}" for each in psp_faults()}
     billers = {f"biller:{each['operation']}:{each['kind']}" for each in biller_faults()}
-    return moves | looks | billers
+    return moves | queries | billers
 
 
 def install(city: LocalCity) -> None:
-    """Have the institutions err from now on."""
+    """Add all faults of the plan to the institutions."""
     for part, faults in (("psp", psp_faults()), ("billers", biller_faults())):
         for fault in faults:
-            city_books.ask(city, "POST", part, "/sandbox/faults", fault)
+            city_books.control(city, "POST", part, "/sandbox/faults", fault)
 
 
 def clear(city: LocalCity) -> None:
-    """Have all institutions be well again."""
-    city_books.ask(city, "DELETE", "psp", "/sandbox/faults")
-    city_books.ask(city, "DELETE", "billers", "/sandbox/faults")
+    """Remove all faults from the institutions."""
+    city_books.control(city, "DELETE", "psp", "/sandbox/faults")
+    city_books.control(city, "DELETE", "billers", "/sandbox/faults")
 
 
 def fired(city: LocalCity) -> Counter[str]:
-    """How often each fault fired, named as in `planned`."""
+    """Count the faults that have fired, named as in `planned`."""
     counted: Counter[str] = Counter()
     for name, times in _report(city, "psp").items():
         counted[f"psp:{name}"] += times
@@ -100,5 +100,5 @@ def fired(city: LocalCity) -> Counter[str]:
 
 
 def _report(city: LocalCity, part: str) -> dict[str, int]:
-    told: dict[str, int] = city_books.fetch(f"{city.home.url(part)}/sandbox/faults")["fired"]
-    return told
+    counts: dict[str, int] = city_books.fetch(f"{city.home.url(part)}/sandbox/faults")["fired"]
+    return counts

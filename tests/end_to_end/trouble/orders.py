@@ -1,4 +1,4 @@
-"""What a wallet asks for in times of trouble: payments, top-ups and refunds that bring the faults of the plan along."""
+"""The orders of a wallet during the disruptions: payments, top-ups and refunds, which cause the planned faults."""
 
 import asyncio
 import random
@@ -13,18 +13,18 @@ from sandbox.billers.biller_list import BILLERS
 from sandbox.demo.wallet_app import WalletApp
 from sandbox.local_city import CHANNEL
 from sandbox.psp.psp_faults import KINDS
-from tests.end_to_end.load.traffic import OwedBill, insist, pay_bill
+from tests.end_to_end.load.traffic import OwedBill, pay_bill, retry_until_answered
 from tests.end_to_end.trouble import fault_plan
 
 PAYERS = [f"trouble-{number:02d}" for number in range(20)]
-# A payment that has not succeeded so long after the last one was sent gets no refund.
+# A payment that has not succeeded this long after the last one was sent gets no refund.
 REFUND_SECONDS = 60.0
 _BY_FILE = {each.id for each in BILLERS if each.settled_by == "file"}
 
 
 @dataclass
 class PaymentOrder:
-    """One payment to make, what it is paid with (None is the wallet), and what of it is refunded afterwards."""
+    """One payment, its means of payment (None: the wallet), and its refund afterwards."""
 
     bill: OwedBill
     payment_method: str | None
@@ -34,15 +34,15 @@ class PaymentOrder:
 
 @dataclass
 class Sent:
-    """What the wallet has asked for, by the ids that it got or gave."""
+    """The ids of the payments, refunds and top-ups that the wallet has sent."""
 
     payments: dict[UUID, PaymentOrder] = field(default_factory=dict)
-    refunds: dict[UUID, UUID] = field(default_factory=dict)  # of these payments
+    refunds: dict[UUID, UUID] = field(default_factory=dict)  # to the payment that it refunds
     top_ups: set[UUID] = field(default_factory=set)
 
 
 def make_orders(bills: dict[str, list[OwedBill]], chance: random.Random) -> list[PaymentOrder]:
-    """An order for each bill: first those that bring a fault each, then ordinary ones, shuffled."""
+    """Return an order for each bill, shuffled: some cause a planned fault, the others are ordinary."""
     refused = bills.pop(fault_plan.REFUSES_APPLY)
     kept = bills.pop(fault_plan.REFUSES_UNAPPLY)
     orders = [PaymentOrder(bill, None, None, may_fail=True) for bill in refused]
@@ -51,7 +51,7 @@ def make_orders(bills: dict[str, list[OwedBill]], chance: random.Random) -> list
     orders += [PaymentOrder(bill, "pm_card_visa", "full") for bill in kept]
     rest = list(chain.from_iterable(bills.values()))
     chance.shuffle(rest)
-    # Those that bring a fault are taken from the end, where the billers are that are called.
+    # Orders that cause a fault take bills from the end of the list, where the called billers are.
     rest.sort(key=lambda bill: bill["biller_id"] not in _BY_FILE)
     orders += [_with_fault(*each, rest.pop()) for each in _money_faults()]
     for number, bill in enumerate(rest):
@@ -65,7 +65,7 @@ def _money_faults() -> list[tuple[str, str, str | None]]:
     faults: list[tuple[str, str, str | None]] = []
     for kind in KINDS:
         faults += [("authorize", kind, None), ("capture", kind, None), ("refund", kind, "part")]
-        # What a biller has taken back must go back to the payer: only a refund in part may be refused.
+        # At a full refund the biller has unapplied the bill, so the PSP must not refuse it; only a partial one it may.
         if kind != "refuse":
             faults.append(("refund", kind, "full"))
     return faults
@@ -79,12 +79,12 @@ def _with_fault(operation: str, kind: str, refund: str | None, bill: OwedBill) -
 async def send_payments(
     wallet: WalletApp, orders: list[PaymentOrder], sent: Sent, apart_seconds: float
 ) -> None:
-    """All orders, by HTTP and by Kafka in turn."""
+    """Send all orders, alternately by HTTP and by Kafka."""
 
     async def pay(number: int, order: PaymentOrder) -> None:
         command = pay_bill(order.bill, PAYERS[number % len(PAYERS)], order.payment_method)
         if number % 2:
-            await insist(lambda: wallet.send(command))
+            await retry_until_answered(lambda: wallet.send(command))
             sent.payments[command.payment_id] = order
             return
         body = command.model_dump(mode="json", exclude={"payment_id", "channel"})
@@ -97,7 +97,7 @@ async def send_payments(
 
 
 async def send_top_ups(wallet: WalletApp, sent: Sent, apart_seconds: float) -> None:
-    """A top-up with each fault, by HTTP and by Kafka in turn."""
+    """Send a top-up with each fault, alternately by HTTP and by Kafka."""
 
     async def top_up(number: int, kind: str) -> None:
         command = TopUpWallet(
@@ -109,7 +109,7 @@ async def send_top_ups(wallet: WalletApp, sent: Sent, apart_seconds: float) -> N
             payment_method=fault_plan.method("charge", kind),
         )
         if number % 2:
-            await insist(lambda: wallet.send(command))
+            await retry_until_answered(lambda: wallet.send(command))
             sent.top_ups.add(command.top_up_id)
             return
         body = command.model_dump(mode="json", exclude={"top_up_id", "channel"})
@@ -122,19 +122,19 @@ async def send_top_ups(wallet: WalletApp, sent: Sent, apart_seconds: float) -> N
 
 
 async def send_refunds(wallet: WalletApp, count: int, sent: Sent) -> None:
-    """The refunds of the `count` payments, each when its payment has succeeded, by HTTP and by Kafka in turn."""
-    asked: set[UUID] = set()
+    """Send the refunds of the `count` payments once they have succeeded, alternately by HTTP and by Kafka."""
+    refunded: set[UUID] = set()
     seconds_left = REFUND_SECONDS
     async with asyncio.TaskGroup() as group:
         while seconds_left > 0:
-            known = {UUID(each["id"]): each for each in await insist(wallet.payments)}
-            wanted = {id for id, order in sent.payments.items() if order.refund} - asked
+            known = {UUID(each["id"]): each for each in await retry_until_answered(wallet.payments)}
+            wanted = {id for id, order in sent.payments.items() if order.refund} - refunded
             waiting = 0
             for id in wanted:
                 status = known[id]["status"] if id in known else "processing"
                 waiting += status == "processing"
                 if status == "succeeded":
-                    asked.add(id)
+                    refunded.add(id)
                     amount_minor = int(known[id]["amount_minor"])
                     part = max(amount_minor // 3, 1) if sent.payments[id].refund == "part" else None
                     group.create_task(_refund(wallet, id, part, sent))
@@ -148,7 +148,7 @@ async def _refund(wallet: WalletApp, id: UUID, part: int | None, sent: Sent) -> 
         command = RefundPayment(
             refund_id=uuid7(), payment_id=id, channel=CHANNEL, amount_minor=part
         )
-        await insist(lambda: wallet.send(command))
+        await retry_until_answered(lambda: wallet.send(command))
         sent.refunds[command.refund_id] = id
         return
     body = {} if part is None else {"amount_minor": part}
@@ -156,6 +156,6 @@ async def _refund(wallet: WalletApp, id: UUID, part: int | None, sent: Sent) -> 
 
 
 async def _post(wallet: WalletApp, path: str, body: dict[str, Any]) -> UUID:
-    # However often it is sent, it is one request.
+    # All retries have the same key, so they count as one request.
     key = {"Idempotency-Key": str(uuid4())}
-    return UUID((await insist(lambda: wallet.post(path, body, key)))["id"])
+    return UUID((await retry_until_answered(lambda: wallet.post(path, body, key)))["id"])

@@ -181,7 +181,7 @@ async def test_a_strangers_dead_letter_ends_nobodys_promise(
     command = pay_bill(await make_bill(engine), payment_id=id).command
     foreign = signed(command, await make_signing_key(engine, STRANGER))
     odd: Sequence[bytes] = (b'{"refund_id": 7}', b"[" * 100_000, b'"\\u0000"', b"\xff")
-    records = [signed(command, None).but(value=value) for value in odd]
+    records = [signed(command, None).with_fields(value=value) for value in odd]
     assert await street.refusals(foreign, *records) == ["wrong_channel", *["bad_value"] * len(odd)]
     assert await street.listed() == [(str(id), "processing", None)]
     assert (await street.becomes(f"/v1/payments/{id}", "succeeded"))["reason"] is None

@@ -122,7 +122,7 @@ async def test_a_refund_that_overtakes_the_payment_is_brought_behind_it(
     key = await make_signing_key(engine, CHANNEL)
     refund = refund_payment(id, 850).command
     record = signed(refund, key, correlation_id="of-the-refund")
-    record = copied(record.but(key=spelled(id).encode()), SigningKey(key))
+    record = copied(record.with_fields(key=spelled(id).encode()), SigningKey(key))
     await send(worker.kafka, record)
 
     async def written_again() -> bool:

@@ -53,7 +53,9 @@ async def deliver(engine: AsyncEngine, payments: PayingProcess) -> list[Rejected
             {"topic": PAYMENT_COMMANDS.code},
         )
         messages = [_message(row) for row in rows]
-    refused = await payments.take(Promises(engine, DOOR_KEY), messages) if messages else []
+    refused = (
+        await payments.handle_commands(Promises(engine, DOOR_KEY), messages) if messages else []
+    )
     await payments.drain()
     return list(refused)
 

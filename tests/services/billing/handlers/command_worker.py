@@ -115,7 +115,7 @@ async def working(
 
 def fresh(record: CommandRecord, ce_id: bytes | None = None) -> CommandRecord:
     """This record under another ce_id."""
-    return record.header("ce_id", ce_id or str(uuid7()).encode())
+    return record.with_header("ce_id", ce_id or str(uuid7()).encode())
 
 
 def copied(record: CommandRecord, own: SigningKey, **signed_as: str) -> CommandRecord:
@@ -128,13 +128,15 @@ def copied(record: CommandRecord, own: SigningKey, **signed_as: str) -> CommandR
         "ce_id": given["ce_id"].decode(),
         "ce_type": given["ce_type"].decode(),
     }
-    return record.header(HEADER, own.sign(**{**said, **signed_as}, value=record.value).encode())
+    return record.with_header(
+        HEADER, own.sign(**{**said, **signed_as}, value=record.value).encode()
+    )
 
 
 def twice(record: CommandRecord, header: str) -> CommandRecord:
     """This record with the same header twice."""
     value = dict(record.headers)[header]
-    return record.header(header, value, value)
+    return record.with_header(header, value, value)
 
 
 async def stops(worker: CommandWorker, key: str) -> None:

@@ -28,7 +28,7 @@ async def test_a_mixed_batch_delivered_three_times_is_carried_out_once(city: Cit
     refund = refund_payment(paid.payment_id, 850).command
     batch = [message(each) for each in (refund, top_up, paid, by_card, paid)]
     for _ in range(3):
-        assert await city.payments.take(Promises(city.engine, DOOR_KEY), batch) == []
+        assert await city.payments.handle_commands(Promises(city.engine, DOOR_KEY), batch) == []
         await city.payments.drain()
     await city.settle()
     await city.agree(by_card.payment_id)
@@ -47,7 +47,7 @@ async def test_only_the_message_that_reuses_an_id_is_rejected(
     other = pay_bill(await make_bill(engine), payment_id=first.payment_id).command
     lost = refund_payment(uuid7()).command
     batch = [message(each) for each in (first, other, lost, first)]
-    refused = await payments.take(Promises(engine, DOOR_KEY), batch)
+    refused = await payments.handle_commands(Promises(engine, DOOR_KEY), batch)
     assert [(each.message, each.reason) for each in refused] == [
         (batch[1], "id_reused"),
         (batch[2], "payment_unknown"),
@@ -57,7 +57,9 @@ async def test_only_the_message_that_reuses_an_id_is_rejected(
 
 async def test_the_correlation_follows_from_the_command_to_every_event(city: City) -> None:
     command = pay_bill(await city.bill(), method="pm_card_visa").command
-    await city.payments.take(Promises(city.engine, DOOR_KEY), [message(command, "request-7")])
+    await city.payments.handle_commands(
+        Promises(city.engine, DOOR_KEY), [message(command, "request-7")]
+    )
     await city.settle()
     async with city.engine.connect() as connection:
         rows = await connection.execute(

@@ -93,10 +93,10 @@ async def test_only_the_channel_itself_spends_its_wallets(
             signed(lookup, strange),
         ],
         "bad_signature": [
-            copied(honest, SigningKey(own)).but(value=dearer.model_dump_json().encode()),
-            copied(honest, SigningKey(own)).but(value=honest.value + b" "),
+            copied(honest, SigningKey(own)).with_fields(value=dearer.model_dump_json().encode()),
+            copied(honest, SigningKey(own)).with_fields(value=honest.value + b" "),
             # The record of another payment with the signature of an honest one.
-            signed(other, own).header(HEADER, signature_of(honest)),
+            signed(other, own).with_header(HEADER, signature_of(honest)),
             # A key that was never issued, one of another installation, one with another id.
             signed(payment, "mhs_00000000_c2VjcmV0"),
             signed(payment, own[:-1]),
@@ -127,30 +127,32 @@ async def test_a_signature_is_of_one_topic_type_key_and_id(
     refund = RefundPayment.ce_type()
     refused = [
         copied(honest, own, topic=LOOKUP_COMMANDS.name),
-        copied(honest.but(value=ambiguous), own).header("ce_type", refund.encode()),
+        copied(honest.with_fields(value=ambiguous), own).with_header("ce_type", refund.encode()),
         copied(honest, own, key=str(uuid7())),
         copied(honest, own, ce_id=str(uuid7())),
         # Twice the same header says two things; the last one is what a consumer would act on.
-        copied(honest, own).header("ce_type", refund.encode(), PayBill.ce_type().encode()),
+        copied(honest, own).with_header("ce_type", refund.encode(), PayBill.ce_type().encode()),
         twice(copied(honest, own), HEADER),
     ]
     assert await worker.refusals(*refused) == ["bad_signature"] * len(refused)
     # These are against the contract, whoever has signed them.
-    elsewhere = copied(honest, own).but(topic=LOOKUP_COMMANDS.name)
-    misplaced = copied(honest, own).but(key=str(uuid7()).encode())
+    elsewhere = copied(honest, own).with_fields(topic=LOOKUP_COMMANDS.name)
+    misplaced = copied(honest, own).with_fields(key=str(uuid7()).encode())
     assert await worker.refusals(elsewhere, misplaced) == ["unknown_type", "bad_key"]
     # A line feed in an id, which Python's UUID() reads over.
     torn = b"\n" + uuid7().hex[1:].encode()
     header = b"k=door,v1=" + b"0" * 64
     refused = [
-        fresh(honest, torn).header(HEADER, header),
-        fresh(honest).but(key=torn).header(HEADER, header),
+        fresh(honest, torn).with_header(HEADER, header),
+        fresh(honest).with_fields(key=torn).with_header(HEADER, header),
     ]
     assert await worker.refusals(*refused) == ["bad_id", "bad_key"]
     assert await worker.states() == {}
     # An id means the same in capitals; what is signed is the key as it is sent.
-    capitals = honest.but(key=honest.key.upper())
-    assert await worker.refusals(copied(honest, own).but(key=capitals.key)) == ["bad_signature"]
+    capitals = honest.with_fields(key=honest.key.upper())
+    assert await worker.refusals(copied(honest, own).with_fields(key=capitals.key)) == [
+        "bad_signature"
+    ]
     await worker.pays(copied(capitals, own))
 
 
@@ -168,7 +170,7 @@ async def test_a_signature_is_of_one_topic_type_key_and_id(
 async def test_a_malformed_header_is_refused(
     worker: CommandWorker, engine: AsyncEngine, header: bytes
 ) -> None:
-    record = signed(pay_bill(await make_bill(engine)).command, None).header(HEADER, header)
+    record = signed(pay_bill(await make_bill(engine)).command, None).with_header(HEADER, header)
     assert await worker.refusals(record) == ["bad_signature"]
     assert await worker.states() == {}
 

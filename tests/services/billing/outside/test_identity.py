@@ -159,7 +159,7 @@ async def test_a_caller_can_not_take_the_id_of_a_reversal(city: City) -> None:
     payment = message(pay_bill(bill, payment_id=derived_id("psp_fee", "txn_1")).command)
     good = message(pay_bill(bill, method="pm_card_visa").command)
     batch = [refund, top_up, payment, good]
-    refused = await city.payments.take(Promises(city.engine, DOOR_KEY), batch)
+    refused = await city.payments.handle_commands(Promises(city.engine, DOOR_KEY), batch)
     assert [(each.message, each.reason) for each in refused] == [
         (payment, "reserved_id"),
         (top_up, "reserved_id"),

@@ -12,7 +12,7 @@ from services.billing.refunds.stuck import CannotError, retry, to_wallet
 from tests.services.billing.late import late_news as late
 from tests.services.billing.payments import books
 from tests.services.billing.payments.city import BILLER, City
-from tests.support.command_line import Ran, meterhall
+from tests.support.command_line import CommandResult, meterhall
 from tests.support.databases import Database
 from tests.support.factories import pay_bill, refund_payment
 
@@ -45,7 +45,7 @@ async def stuck(city: City, why: str = "failed") -> dict[str, Any]:
     return await books.refund(city.engine, row["id"])
 
 
-async def cli(city: City, database: Database, *arguments: str) -> Ran:
+async def cli(city: City, database: Database, *arguments: str) -> CommandResult:
     return await meterhall(
         database, "refunds", *arguments, psp_url=city.psp.url, psp_api_key=city.psp.api_key
     )

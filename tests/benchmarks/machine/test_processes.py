@@ -1,4 +1,4 @@
-"""What processes take of the memory, with their children."""
+"""Memory of processes and their children."""
 
 import os
 import signal
@@ -37,11 +37,11 @@ def parent() -> Iterator[subprocess.Popen[str]]:
         os.killpg(started.pid, signal.SIGKILL)
 
 
-def test_children_count_and_what_is_shared_counts_once(parent: subprocess.Popen[str]) -> None:
+def test_children_count_and_shared_memory_counts_once(parent: subprocess.Popen[str]) -> None:
     found = memory([parent.pid])
     assert MB_OF_THE_CHILD < found[""] < MB_OF_THE_CHILD + 40
     assert 31 < found["_shared"] < 40
 
 
-def test_a_process_that_is_gone_takes_nothing() -> None:
+def test_a_process_that_has_ended_uses_no_memory() -> None:
     assert memory([2**22 + 1]) == {"": 0.0, "_shared": 0.0}

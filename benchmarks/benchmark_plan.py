@@ -1,4 +1,4 @@
-"""How much is measured: the full run and the quick one."""
+"""The sizes of a full run and of a quick one."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,9 @@ class BenchmarkPlan:
     """Sizes of one run. `payments` is the backlog of the drain; a database holds `bills` that can be paid."""
 
     repeats: int
-    side_repeats: int  # of what is measured beside the path of a payment
+    side_repeats: int  # of measurements that are not on the path of a payment
     payments: int
-    history: int  # payments of the past, so that no index is empty and the planner knows the tables
+    history: int  # payments made before, so that no index is empty and the planner knows the tables
     posting_seconds: float
     paced_seconds: float
     door_seconds: float
@@ -26,7 +26,7 @@ class BenchmarkPlan:
 
     @property
     def payers(self) -> int:
-        """Two bills each: one in the past, one now. Nobody pays two bills in the few seconds that are measured."""
+        """Each payer has one bill of the past and one to pay now, so no payer pays twice during the measurement."""
         return self.payments
 
 

@@ -1,6 +1,6 @@
-"""Samples become lines, and lines become tables."""
+"""Summaries of samples as lines, and of lines as tables."""
 
-from benchmarks import report
+from benchmarks import benchmark_report
 from benchmarks.samples import MeasuredLine, Sample
 
 
@@ -9,7 +9,7 @@ def _line(id: str, *values: float, unit: str = "payments/s") -> MeasuredLine:
     return MeasuredLine(id, samples)
 
 
-def test_a_line_is_a_median_with_its_range_and_the_median_of_its_ratios() -> None:
+def test_a_line_has_median_range_and_the_median_of_the_ratios_per_repeat() -> None:
     ceiling = _line("ceiling", 100, 200, 400)
     summary = _line("drain", 50, 20, 100).summary(ceiling)
     assert (summary["median"], summary["min"], summary["max"]) == (50, 20, 100)
@@ -32,7 +32,7 @@ def test_the_markdown_has_a_row_for_each_line_and_names_the_machine() -> None:
     ceiling = _line("ceiling", 60_000)
     drain = _line("drain", 12_000)
     drain.samples[0] = Sample(12_000, "payments/s", {"cpu_us_worker": 70.4, "wal_bytes": 3_012})
-    said = report.markdown(
+    markdown = benchmark_report.markdown(
         {
             "measured_at": "2026-11-25T23:00:00+00:00",
             "machine": {
@@ -47,7 +47,7 @@ def test_the_markdown_has_a_row_for_each_line_and_names_the_machine() -> None:
             "lines": [each.summary(ceiling) for each in (drain, ceiling)],
         }
     )
-    assert "| drain | 0.20 | 12,000 | 12,000 | 12,000 | payments/s |" in said
-    assert "| drain | 70.4 | 3,012 |" in said
-    assert "2 cores (a processor), 24 GiB" in said
-    assert "fsync on" in said
+    assert "| drain | 0.20 | 12,000 | 12,000 | 12,000 | payments/s |" in markdown
+    assert "| drain | 70.4 | 3,012 |" in markdown
+    assert "2 cores (a processor), 24 GiB" in markdown
+    assert "fsync on" in markdown

@@ -1,4 +1,4 @@
-"""The others: the sandbox's PSP and billers as processes, and an account at each biller that is called."""
+"""Stand-ins of the institutions: the sandbox's PSP and billers as processes, and accounts at the billers."""
 
 import json
 import secrets
@@ -39,81 +39,81 @@ _ACCOUNTS = text("""
 
 
 @dataclass(slots=True)
-class Outside:
-    """The PSP and the billers of one measurement. `environment` is what Meterhall's processes are told of them."""
+class StandIns:
+    """The PSP and the billers of one measurement. `environment` are the settings with which Meterhall finds them."""
 
     psp: LocalProcess
     billers: LocalProcess
     billers_url: str
     environment: dict[str, str]
 
-    def fault(self, biller: str, kind: str, seconds: float) -> None:
-        """Each lookup at this biller ("*" is any) has this fault from now on."""
-        asked = {"biller": biller, "operation": "lookup", "kind": kind, "seconds": seconds}
-        self._ask("/sandbox/faults", {**asked, "probability": 1.0})
+    def inject_fault(self, biller: str, kind: str, seconds: float) -> None:
+        """From now on, each lookup at this biller ("*": any biller) has this fault."""
+        fault = {"biller": biller, "operation": "lookup", "kind": kind, "seconds": seconds}
+        self._call("/sandbox/faults", {**fault, "probability": 1.0})
 
     def accounts(self, biller: str, limit: int) -> list[str]:
-        """Account numbers that owe something there."""
-        asked = urllib.parse.urlencode({"biller": biller, "limit": limit, "owing": "true"})
-        found: list[str] = self._ask(f"/sandbox/accounts?{asked}")
-        return found
+        """Return numbers of accounts with unpaid bills at this biller."""
+        query = urllib.parse.urlencode({"biller": biller, "limit": limit, "owing": "true"})
+        numbers: list[str] = self._call(f"/sandbox/accounts?{query}")
+        return numbers
 
     def book(self) -> list[dict[str, Any]]:
-        """Everything that the billers have applied."""
-        found: list[dict[str, Any]] = self._ask("/sandbox/book")
-        return found
+        """Return the payments that the billers have applied."""
+        applied: list[dict[str, Any]] = self._call("/sandbox/book")
+        return applied
 
-    def _ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
+    def _call(self, path: str, body: dict[str, Any] | None = None) -> Any:
         request = urllib.request.Request(  # noqa: S310 - our own address
             self.billers_url + path,
             None if body is None else json.dumps(body).encode(),
             {"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
-            return json.load(answer)
+        with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
+            return json.load(response)
 
 
 @asynccontextmanager
-async def outside(stage: Stage, city: MeasuredCity) -> AsyncIterator[Outside]:
-    """Both, with nothing in their books, and the billers in the city's catalogue."""
-    folder = stage.folder / f"outside-{secrets.token_hex(4)}"
+async def stand_ins(stage: Stage, city: MeasuredCity) -> AsyncIterator[StandIns]:
+    """Run the PSP and the billers with empty books, and add the billers to the city's catalogue."""
+    folder = stage.folder / f"stand-ins-{secrets.token_hex(4)}"
     folder.mkdir()
     key, hook = f"sk_test_{secrets.token_hex(24)}", f"whsec_{secrets.token_hex(24)}"
     secret_file = folder / "biller-secrets.json"
     secret_file.write_text(json.dumps({each: secrets.token_hex(16) for each in CALLED}))
-    told = {"METERHALL_PSP_API_KEY": key, "METERHALL_PSP_WEBHOOK_SECRET": hook}
-    psp = _process("psp", folder, told, ())
-    more = ("--data-dir", str(folder / "data"), "--secrets", str(secret_file))
+    psp_settings = {"METERHALL_PSP_API_KEY": key, "METERHALL_PSP_WEBHOOK_SECRET": hook}
+    psp = _process("psp", folder, psp_settings, ())
+    files = ("--data-dir", str(folder / "data"), "--secrets", str(secret_file))
     count = ("--accounts-per-biller", str(ACCOUNTS_PER_BILLER))
-    billers = _process("billers", folder, {}, (*more, *count))
+    billers = _process("billers", folder, {}, (*files, *count))
     billers_url = billers.ready_url.removesuffix("/livez")
     environment = {
         "METERHALL_PSP_URL": psp.ready_url.removesuffix("/livez"),
         "METERHALL_PSP_API_KEY": key,
         "METERHALL_BILLER_SECRETS": str(secret_file),
     }
-    await _catalogue(city, billers_url)
+    await _add_to_catalogue(city, billers_url)
     async with running([psp, billers]):
-        yield Outside(psp, billers, billers_url, environment)
+        yield StandIns(psp, billers, billers_url, environment)
 
 
 async def open_accounts(
-    city: MeasuredCity, at: Outside, billers: Sequence[str], each: int
+    city: MeasuredCity, institutions: StandIns, billers: Sequence[str], each: int
 ) -> list[UUID]:
-    """So many accounts of each of these billers that owe something, in turn."""
+    """Open `each` accounts with unpaid bills at each of these billers; return their ids, one biller after the other."""
     opened: list[list[UUID]] = []
     async with city.engine.begin() as connection:
         for biller in billers:
-            numbers = at.accounts(biller, each)
+            numbers = institutions.accounts(biller, each)
             ids = [uuid7() for _ in numbers]
-            named = {"biller": biller, "ids": ids, "numbers": numbers}
-            await connection.execute(_ACCOUNTS, named)
+            values = {"biller": biller, "ids": ids, "numbers": numbers}
+            await connection.execute(_ACCOUNTS, values)
             opened.append(ids)
     return [id for turn in zip(*opened, strict=True) for id in turn]
 
 
 def look_up(account_id: UUID) -> LookUpBills:
-    """The command that asks what this account owes."""
+    """Return a command that looks up the bills of this account."""
     return LookUpBills(lookup_id=uuid7(), channel=CHANNEL, account_id=account_id)
 
 
@@ -128,7 +128,7 @@ def _process(
     )
 
 
-async def _catalogue(city: MeasuredCity, billers_url: str) -> None:
+async def _add_to_catalogue(city: MeasuredCity, billers_url: str) -> None:
     rows = [each for each in catalogue.rows(billers_url) if each["kind"] == "biller"]
     async with city.engine.begin() as connection:
         for row in rows:

@@ -1,8 +1,8 @@
 """The cost of an accepted payment, in figures that hold still: statements, bytes of write-ahead log, processor time.
 
 A rate depends on the machine and its neighbours. Statements and bytes depend on the code and the tables only, and
-processor time is told in yardsticks: work of the same kind that is measured beside it. So a change that makes payments
-dearer fails here. Where it is worth it, change the figures and say why in the commit.
+processor time is measured in yardsticks: work of the same kind that is measured beside it. So a change that makes
+payments more expensive fails here. Where it is worth it, change the figures and give the reason in the commit.
 """
 
 import json
@@ -19,8 +19,8 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from benchmarks.benchmark_plan import QUICK
 from benchmarks.measured_city import bills_due, build, command
-from benchmarks.plan import QUICK
 from chassis.database import connect_directly
 from errands import Booking, Institutions
 from services.billing.instruction import Instruction
@@ -36,7 +36,7 @@ STATEMENTS = 9
 WAL_BYTES = 2_575
 WAL_TOLERANCE = 0.03
 # A payment's processor time, in thousandths of the yardstick's. Caches and memory are shared with whatever else runs,
-# so only a quarter more is told from noise.
+# so only a quarter more differs from noise.
 WORKER = 3.6
 POSTGRES = 4.1
 CPU_TOLERANCE = 0.25
@@ -47,20 +47,20 @@ YARDSTICK = text("SELECT sum(hashint8(n)) FROM (SELECT generate_series(1, 300000
 @contextmanager
 def counted(engine: AsyncEngine) -> Iterator[list[str]]:
     """The statements that are executed meanwhile, each COPY among them."""
-    said: list[str] = []
+    statements: list[str] = []
     copy = asyncpg.Connection.copy_records_to_table
 
     def note(_: Any, __: Any, statement: str, *___: Any) -> None:
-        said.append(statement)
+        statements.append(statement)
 
     async def note_copy(self: Any, table: str, **rest: Any) -> str:
-        said.append(f"COPY {table}")
+        statements.append(f"COPY {table}")
         return str(await copy(self, table, **rest))
 
     event.listen(engine.sync_engine, "before_cursor_execute", note)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(asyncpg.Connection, "copy_records_to_table", note_copy)
-        yield said
+        yield statements
     event.remove(engine.sync_engine, "before_cursor_execute", note)
 
 
@@ -135,5 +135,5 @@ async def test_a_payment_takes_no_more_processor_time_than_it_did(
 
 
 def backend_seconds(pid: int) -> float:
-    """What a session has used of a processor."""
+    """Return the processor time that a session has used."""
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9

@@ -1,4 +1,4 @@
-"""A result for people: a table in the terminal, and as Markdown. Ratios come first: they travel, rates don't."""
+"""Tables of a result, in the terminal and as Markdown. Ratios come first: they hold on other machines, rates do not."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,12 +24,12 @@ def table(
 ) -> None:
     """Print one table: the first column is text, the others are numbers."""
     console.print(title, style="italic", highlight=False)
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for n, heading in enumerate(headings):
-        made.add_column(heading, justify="right" if n else "left", no_wrap=True)
+        grid.add_column(heading, justify="right" if n else "left", no_wrap=True)
     for row in rows:
-        made.add_row(*row)
-    console.print(made)
+        grid.add_row(*row)
+    console.print(grid)
     console.print()
 
 
@@ -79,16 +79,18 @@ def _cost(line: Mapping[str, Any], names: Sequence[str]) -> Sequence[str]:
 
 
 def number(value: float | None) -> str:
+    """A number with three significant digits, or whole from 100 on; empty where there is none."""
     if value is None:
         return ""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def machine(result: Mapping[str, Any]) -> str:
-    at, versions, durability = result["machine"], result["versions"], result["durability"]
+    """The machine, versions and durability settings of a result, in one line."""
+    host, versions, durability = result["machine"], result["versions"], result["durability"]
     return (
-        f"{at['cores']} cores ({at['processor']}), {at['memory_gib']} GiB,"
-        f" {at['system']} {at['kernel']}; Python {versions['python']},"
+        f"{host['cores']} cores ({host['processor']}), {host['memory_gib']} GiB,"
+        f" {host['system']} {host['kernel']}; Python {versions['python']},"
         f" PostgreSQL {versions['postgresql']}, Kafka {versions['kafka']};"
         f" fsync {durability['fsync']}, synchronous_commit {durability['synchronous_commit']};"
         f" measured {result['measured_at'][:10]}."

@@ -1,11 +1,11 @@
-"""Tables without indexes and keys while they are filled, and exactly as they were afterwards."""
+"""Tables without indexes and keys while they are filled; all of them are restored afterwards."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from benchmarks.measured_city import Connection
 
-# Runs the statements, some of them at once.
+# Runs the statements, several of them concurrently.
 Run = Callable[[Sequence[str]], Awaitable[None]]
 
 _INDEXES = """
@@ -33,8 +33,10 @@ _EVERYTHING = """
 
 
 @asynccontextmanager
-async def bare(owner: Connection, tables: Sequence[str], run: Run) -> AsyncIterator[None]:
-    """The tables have no index and no key meanwhile. Raises RuntimeError when not all of it came back as it was."""
+async def without_indexes(
+    owner: Connection, tables: Sequence[str], run: Run
+) -> AsyncIterator[None]:
+    """Drop the indexes and keys of the tables meanwhile; raise RuntimeError if one is not restored as it was."""
     before = await owner.fetch(_EVERYTHING)
     indexes = await owner.fetch(_INDEXES, tables)
     keys = await owner.fetch(_FOREIGN_KEYS, tables)
@@ -62,4 +64,4 @@ async def bare(owner: Connection, tables: Sequence[str], run: Run) -> AsyncItera
         ]
     )
     if lost := set(before) ^ set(await owner.fetch(_EVERYTHING)):
-        raise RuntimeError(f"indexes or constraints are not as they were: {sorted(lost)}")
+        raise RuntimeError(f"indexes or constraints differ from before: {sorted(lost)}")

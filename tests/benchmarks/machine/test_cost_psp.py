@@ -1,7 +1,7 @@
-"""The cost of a payment that the PSP funds and a biller is called for, in statements and bytes of write-ahead log.
+"""The cost of a payment through the PSP to a called biller, in statements and bytes of write-ahead log.
 
-Accepted in batches, recorded in batches; nobody outside is asked. Figures depend on the code and the tables only.
-Where a change is worth its price, change the figures and say why in the commit.
+Payments are accepted in batches and recorded in batches; PSP and biller are not called. Figures depend on the code
+and the tables only. Where a change is worth its price, change the figures and give the reason in the commit.
 """
 
 from dataclasses import replace
@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from benchmarks.benchmark_plan import QUICK
 from benchmarks.measured_city import bills_due, build, command
-from benchmarks.plan import QUICK
 from chassis.database import connect_directly
 from errands import Institutions, Turn
 from errands.desk import Desk
@@ -25,7 +25,7 @@ from services.billing.payments.accept import accept
 from services.billing.payments.model import Payment, Progress
 from services.billing.payments.record import record
 from services.billing.payments.tables import State
-from tests.benchmarks.test_cost import counted
+from tests.benchmarks.machine.test_cost import counted
 from tests.support.databases import Database
 
 PLAN = replace(QUICK, payments=2_500, history=1_000)
