@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-# Keys that may carry personal data or a secret are never written, whoever logs them.
+# Keys that may carry personal data or a secret are never written.
 _HIDDEN = frozenset(
     {
         "account_number",

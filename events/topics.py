@@ -64,4 +64,3 @@ TOPICS: tuple[Topic, ...] = (
 )
 ALL_TOPICS: tuple[Topic, ...] = TOPICS + tuple(DEAD_LETTERS.values())
 BY_CODE: dict[int, Topic] = {topic.code: topic for topic in ALL_TOPICS}
-BY_NAME: dict[str, Topic] = {topic.name: topic for topic in ALL_TOPICS}

@@ -45,7 +45,7 @@ def make(folder: Path) -> bool:
     _write(folder / POSTGRES_FILE, passwords["owner"])
     billers = {each.id: secrets.token_hex(16) for each in BILLERS}
     _write(folder / BILLERS_FILE, json.dumps(billers, indent=2))
-    # Written last: whoever dies before it starts again from the beginning.
+    # Written last: a run that dies before it starts again from the beginning.
     _write(folder / "complete", "")
     return True
 

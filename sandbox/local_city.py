@@ -93,7 +93,7 @@ class LocalCity:
         self._services()
         self._channel()
         self._bills_by_file()
-        # For whoever tries the city from a shell.
+        # For users who try the city from a shell.
         self.environment["METERHALL_DEMO_KEY"] = self.home.secrets["channel_key"]
         self.environment["METERHALL_DEMO_SIGNING_KEY"] = self.home.secrets["signing_key"]
         self.environment["METERHALL_SANDBOX_BILLERS"] = self.home.url("billers")

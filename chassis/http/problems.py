@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 
 class Body(BaseModel):
-    """What every error answers with, as application/problem+json (RFC 9457). More fields may stand beside these."""
+    """The body of every error response, application/problem+json (RFC 9457). It may have more fields."""
 
     type: str = Field(
         description="leads to a page that explains it, for example /problems/bill-expired"
@@ -45,7 +45,7 @@ DOCUMENTED: dict[int | str, dict[str, Any]] = {
 
 
 class ProblemType(NamedTuple):
-    """What a `type` stands for. `slug` ends its address, `means` and `do` are what its page says, and the detail of a
+    """A problem type. `slug` ends its address; `means` and `do` are the text of its page, and the detail of a
     problem that has nothing more exact to say."""
 
     slug: str
@@ -55,13 +55,13 @@ class ProblemType(NamedTuple):
     do: str
 
 
-# What every service may answer.
+# Problems of every service.
 NOT_FOUND = ProblemType(
     "not-found",
     404,
     "Not found",
-    "There is no such address, or no such thing for you: what belongs to another channel is not found, either.",
-    "Check the id and that the key is of the channel that made it.",
+    "There is no such address, or nothing with this id for you: objects of another channel are not found, either.",
+    "Check the id, and that the key belongs to the channel that created it.",
 )
 METHOD_NOT_ALLOWED = ProblemType(
     "method-not-allowed",
@@ -133,7 +133,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 names it so
         headers: Mapping[str, str] | None = None,
         **extensions: Any,
     ) -> None:
-        """`detail` says what this one is about and what to do; `status` is another one than the type's."""
+        """Take `detail` (what happened and what to do) and `status` instead of the type's, if given."""
         detail = detail or f"{problem_type.means} {problem_type.do}"
         super().__init__(detail)
         self.status = status or problem_type.status
@@ -160,7 +160,7 @@ def install(app: FastAPI) -> None:
 
 
 def answer_to(error: Exception) -> Response | None:
-    """The problem that an error is answered with; None for one that only a defect of ours can raise."""
+    """Return the response to an error; None for an error that only a defect of ours can raise."""
     for kind in type(error).__mro__:
         if kind in _ANSWERS:
             return answer(_ANSWERS[kind](error))
@@ -168,7 +168,7 @@ def answer_to(error: Exception) -> Response | None:
 
 
 def answer(problem: Problem) -> JSONResponse:
-    """The response that says it."""
+    """Return the response of a problem."""
     return JSONResponse(
         problem.body,
         status_code=problem.status,

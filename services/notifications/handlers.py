@@ -75,9 +75,9 @@ def consume_events(broker: KafkaBroker, engine: AsyncEngine) -> None:
 
 def handler(engine: AsyncEngine) -> Handler:
     """A handler of mixed batches: whatever the types are, a batch is one statement."""
-    return partial(consumer.take, engine, is_told_by_mail)
+    return partial(consumer.take, engine, gets_mail)
 
 
-def is_told_by_mail(event: Event) -> bool:
-    """Whether the payer gets a mail about this event, if the payer has an address."""
+def gets_mail(event: Event) -> bool:
+    """Return True when the payer gets a mail about this event (if the payer has an address)."""
     return _BY_MAIL[type(event)](event)

@@ -1,4 +1,4 @@
-"""What docs/events.md tells a wallet's developer to run: its Python and its Go sign as events/signature.py does."""
+"""The Python and the Go of docs/events.md sign as events/signature.py does."""
 
 import json
 import os

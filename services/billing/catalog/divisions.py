@@ -13,8 +13,6 @@ from pathlib import Path
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-PROVINCE, PREFECTURE = 1, 2
-
 _WRITE = text("""
     INSERT INTO divisions AS d (code, name_zh, name_en, level, parent)
     SELECT * FROM unnest(CAST(:codes AS char(6)[]), CAST(:zh AS text[]), CAST(:en AS text[]),

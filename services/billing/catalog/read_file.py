@@ -20,7 +20,6 @@ from services.billing.catalog.divisions import read_divisions
 from services.billing.catalog.tables import LONGEST_NAME
 
 SLUG = r"^[a-z0-9][a-z0-9-]{0,39}$"
-DIALECTS = ("json", "form", "gbk-xml", "file")
 
 Slug = Annotated[str, Field(pattern=SLUG)]
 Name = Annotated[str, bounds.text(LONGEST_NAME, min_length=1)]
@@ -52,7 +51,7 @@ class _Row(BaseModel):
 
 
 class ConnectorSpec(_Row):
-    """How to reach a biller. `url` is empty only for a biller that works by file."""
+    """The connection to a biller. `url` is empty only for a biller that works by file."""
 
     dialect: Literal["json", "form", "gbk-xml", "file"]
     url: Annotated[str, bounds.text(2_000)] = ""

@@ -25,7 +25,7 @@ from services.billing.payments.record import record
 from services.billing.psp import Psp
 from services.billing.subject import Kind
 
-# Whoever loses a race loses it to a winner, so the second attempt nearly always succeeds; more than this is a defect.
+# The loser of a race loses to a winner, so the second attempt nearly always succeeds; more than this is a defect.
 MOST_TRIES = 20
 
 log = structlog.get_logger()

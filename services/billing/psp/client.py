@@ -135,8 +135,9 @@ class Psp:
     async def find(
         self, charge: Charge, since: datetime, until: datetime
     ) -> Intent | Unknown | None:
-        """Return the charge among the intents created from `since` to `until`. The list does not lag, so None proves that
-        there is none. Concurrent calls share one sweep of the list."""
+        """Return the charge among the intents created from `since` to `until`. The list does not lag, so None proves
+        that there is none. Concurrent calls share one sweep of the list.
+        """
         found = await self._sweep.find(charge.subject, since, until)
         if isinstance(found, Unknown):
             return found
@@ -166,8 +167,9 @@ class Psp:
         *,
         attempt: int | None = None,
     ) -> Refunded | RefundPending | Refused | Unknown | None:
-        """Return this subject's refund among the charge's refunds, of this amount and currency (see refunds.choose). The
-        list does not lag: None proves that there is none, or that those of earlier attempts have failed."""
+        """Return this subject's refund among the charge's refunds, of this amount and currency (see refunds.choose).
+        The list does not lag: None proves that there is none, or that those of earlier attempts have failed.
+        """
         params = [("payment_intent", intent_id)]
         refunds = await listed(
             self._transport, "find_refund", "/v1/refunds", params, shape=WireRefunds

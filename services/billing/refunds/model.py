@@ -59,7 +59,7 @@ class Refund:
 
 
 class Outcome(Protocol):
-    """The end of a refund, whoever brought it about."""
+    """The end of a refund."""
 
     @property
     def refund(self) -> Refund: ...

@@ -23,7 +23,7 @@ _LONGEST_SUBJECT = 200
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """What a mail is made of. `biller` is the biller's name in the payer's language, if the event has one."""
+    """The content of a mail. `biller` is the biller's name in the payer's language, if the event has one."""
 
     delivery_id: UUID
     written_at: datetime

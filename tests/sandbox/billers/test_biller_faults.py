@@ -12,7 +12,7 @@ def fault(biller: str, operation: str, kind: str, **more: Any) -> BillerFault:
 
 
 def kinds(faults: BillerFaults, biller: str, operation: str, times: int) -> list[str]:
-    """What befalls so many calls; only the faults."""
+    """Return the faults that apply to this many calls."""
     picked = [faults.pick(biller, operation) for _ in range(times)]
     return [fault.kind for fault in picked if fault]
 

@@ -130,7 +130,7 @@ def test_bills_by_file_are_what_our_import_takes(billers: SandboxBillers) -> Non
         ("", "not a day file"),
         (
             "2|100\n20260101|s|b|100|apply|2026-01-01T09:00:00+08:00\n",
-            "2|100 is said, 1|100 is found",
+            "2|100 is in the header, 1|100 in the lines",
         ),
         ("1|100\n20260101|s|b|100|steal|2026-01-01T09:00:00+08:00\n", "not a day file"),
     ],

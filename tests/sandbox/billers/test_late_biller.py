@@ -42,7 +42,7 @@ class JsonBiller:
         return str(answer.json()["status"])
 
     def booked(self) -> list[str]:
-        """What the biller's book has of this serial."""
+        """Return the entry of this serial in the biller's book."""
         book = self._billers.book(BILLER)
         return [line["kind"] for line in book if line["serial"] == self.serial]
 

@@ -31,7 +31,7 @@ async def ready(api: Api, operation: str, own: str) -> tuple[str, Form]:
 
 
 def happened(psp: SandboxPsp, operation: str, own: str) -> int:
-    """How often, by the PSP's own book."""
+    """Return how often it happened, by the PSP's own book."""
     book = psp.book(own)
     if operation == "void":
         return sum(hold["status"] == "released" for hold in book["holds"])

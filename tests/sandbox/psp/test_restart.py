@@ -1,4 +1,4 @@
-"""What the PSP answered it never forgets, and the same seed makes the same ids."""
+"""The PSP never forgets a response, and the same seed gives the same ids."""
 
 import asyncio
 import uuid

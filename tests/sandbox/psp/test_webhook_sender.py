@@ -36,7 +36,7 @@ class Receiver:
                 await self._news.wait()
 
     def events(self, secret: str) -> list[dict[str, Any]]:
-        """What came, verified."""
+        """Return the received events, verified."""
         now = time.time()
         return [verify_webhook(body, header, secret, now) for body, header in self.came]
 

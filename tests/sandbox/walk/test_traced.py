@@ -1,4 +1,4 @@
-"""What counts as a function that was called, and what of it is the payment's."""
+"""The rules by which a called function counts, and by which it belongs to the payment."""
 
 import sys
 from io import StringIO
@@ -25,7 +25,9 @@ def never():
 
 
 def calls_of(root: Path, file: str, what: str) -> list[Call]:
-    """What is recorded while a module with SOURCE, at this path, is made and one expression of it evaluated."""
+    """Return the calls recorded while a module with SOURCE at this path is imported and one expression of it
+    evaluated.
+    """
     recorder = Recorder(root)
     module: dict[str, object] = {}
     sys.setprofile(recorder.hook)

@@ -1,4 +1,4 @@
-"""What a door lets in, every later write can hold: every text has a bound, at its door and in its columns."""
+"""A text that a door accepts fits into every later write: each has a bound, at its door and in its columns."""
 
 import json
 import re
@@ -85,7 +85,7 @@ def columns() -> list[Column[Any]]:
 
 
 def checks_bound(column: Column[Any]) -> bool:
-    """Whether a CHECK lists the column's values or counts its characters."""
+    """Return True when a CHECK lists the column's values or bounds its length."""
     said = " ".join(
         str(each.sqltext) for each in column.table.constraints if isinstance(each, CheckConstraint)
     )
@@ -164,7 +164,7 @@ def test_the_longest_is_taken_and_whatever_is_more_is_refused_or_made_to_fit() -
 
 
 def taken(adapter: TypeAdapter[Any], said: str) -> str | None:
-    """What the type makes of this JSON; None when it refuses."""
+    """Return the value that the type parses from this JSON; None when it refuses."""
     try:
         kept: str = adapter.validate_json(said)
     except ValidationError:

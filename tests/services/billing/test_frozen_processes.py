@@ -223,7 +223,7 @@ async def found(engine: AsyncEngine, id: UUID) -> str | None:
 
 
 async def is_locked(engine: AsyncEngine) -> bool:
-    """Whether somebody has the wallet."""
+    """Return True when the wallet is locked."""
     async with engine.connect() as connection:
         rows = await connection.execute(
             text(
@@ -234,5 +234,5 @@ async def is_locked(engine: AsyncEngine) -> bool:
 
 
 async def is_free(engine: AsyncEngine) -> bool:
-    """Whether nobody has it."""
+    """Return True when the wallet is not locked."""
     return not await is_locked(engine)

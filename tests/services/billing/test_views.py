@@ -1,4 +1,4 @@
-"""What owners of tables declare as views is what the migrations have made, to be read only, and it costs no plan."""
+"""The declared views are those that the migrations have created, are read-only, and are inlined by the planner."""
 
 from collections.abc import Iterator
 from importlib import import_module

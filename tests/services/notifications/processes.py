@@ -36,7 +36,7 @@ class Process:
         return self._process.pid
 
     def first_line(self) -> str:
-        """What it says when it listens."""
+        """Return the line that it prints when it listens."""
         assert self._process is not None
         assert self._process.stdout is not None
         return self._process.stdout.readline().strip()

@@ -1,4 +1,4 @@
-"""What the tests of notifications share: events as Kafka brings them, a receiver, and the service in one piece."""
+"""Shared parts of the tests of notifications: events as from Kafka, a receiver, and the whole service."""
 
 import asyncio
 import contextlib
@@ -91,7 +91,7 @@ def issued(channel: str, payer: str, amount_minor: int = 8850) -> ReceiptIssued:
 
 
 def about(channel: str, payer: str) -> dict[str, Any]:
-    """What every payment event says."""
+    """The fields of every payment event."""
     return {
         "payment_id": uuid7(),
         "channel": channel,
@@ -233,7 +233,7 @@ class Hall:
             return list(rows)
 
     async def published(self) -> list[tuple[str, bytes]]:
-        """What is in the outbox: type and payload."""
+        """Return the messages in the outbox: type and payload."""
         async with self.engine.connect() as connection:
             rows = await connection.execute(text("SELECT type, payload FROM outbox ORDER BY id"))
             return [(row.type, bytes(row.payload)) for row in rows]

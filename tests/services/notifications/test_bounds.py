@@ -1,4 +1,4 @@
-"""What a door lets in, every later write can hold: each column has a bound, and each field of the API checks one."""
+"""A text that a door accepts fits into every later write: each column has a bound, and each field checks one."""
 
 import asyncio
 import json

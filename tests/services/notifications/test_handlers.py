@@ -7,7 +7,7 @@ from events.ids import uuid7
 from events.message import Event
 from events.payments import PaymentAccepted, PaymentActionRequired, RefundFailed, WalletToppedUp
 from events.topics import DEAD_LETTERS, NOTIFICATIONS_GROUP
-from services.notifications.handlers import NOTIFIED, is_told_by_mail
+from services.notifications.handlers import NOTIFIED, gets_mail
 from tests.services.notifications.support import about, failed, issued, refunded, succeeded, voided
 
 
@@ -44,4 +44,4 @@ def test_every_event_of_the_topics_that_the_group_reads_is_in_the_table_once() -
     ids=lambda value: type(value).__name__,
 )
 def test_the_payer_gets_one_mail_per_happening(event: Event, mail: bool) -> None:
-    assert is_told_by_mail(event) is mail
+    assert gets_mail(event) is mail

@@ -104,7 +104,7 @@ async def test_every_event_is_told_once_though_worker_and_sender_are_killed(
 
 
 async def published(kafka: str, channel: str) -> list[NotificationDelivered]:
-    """What Kafka has about this channel's deliveries, once all of it is there."""
+    """Return the records in Kafka about this channel's deliveries, once all have arrived."""
     consumer = AIOKafkaConsumer(bootstrap_servers=kafka, enable_auto_commit=False)
     await consumer.start()
     partitions = [

@@ -33,7 +33,7 @@ _taken = itertools.count()
 
 @dataclass
 class Hall:
-    """What a worker has, and what a test wants to know."""
+    """A worker's lookups with helpers for tests."""
 
     engine: AsyncEngine
     billers: SandboxBillers
@@ -75,7 +75,7 @@ class Hall:
         )
 
     async def events(self, lookup_id: UUID) -> list[tuple[str, int, dict[str, Any]]]:
-        """What the outbox holds of a lookup: type, sequence and payload."""
+        """Return the lookup's messages in the outbox: type, sequence and payload."""
         rows = await self.rows(
             "SELECT type, sequence, payload FROM outbox WHERE key = :key ORDER BY id",
             key=str(lookup_id),

@@ -59,7 +59,7 @@ async def test_commands_through_kafka_are_answered_once(hall: Hall, kafka: str) 
 async def test_a_lookup_of_the_http_door_whose_command_is_a_dead_letter_has_failed(
     hall: Hall, kafka: str, database: Database, owner_engine: AsyncEngine
 ) -> None:
-    """What somebody else writes under the lookup's id ends nothing."""
+    """A dead letter that another producer writes under the lookup's id does not end the lookup."""
     good, bad = [await hall.command("hz-water", hall.fresh("hz-water")) for _ in range(2)]
     async with hall.engine.begin() as connection:
         for each in (good, bad):

@@ -1,4 +1,4 @@
-"""What the tables say of themselves is what the migrations have made."""
+"""The declared tables are those that the migrations have created."""
 
 import pytest
 from alembic.autogenerate import compare_metadata

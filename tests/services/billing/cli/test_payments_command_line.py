@@ -1,4 +1,4 @@
-"""What an operator sees: one payment in order of time, what is open, the cases."""
+"""An operator's view: the history of a payment, payments under way, cases."""
 
 import json
 from datetime import timedelta

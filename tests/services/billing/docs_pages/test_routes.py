@@ -41,7 +41,7 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 
 class _Loads(HTMLParser):
-    """What a page loads, where it leads, and what it runs or styles by itself."""
+    """The resources, links, scripts and inline styles of a page."""
 
     def __init__(self, page: str) -> None:
         super().__init__()

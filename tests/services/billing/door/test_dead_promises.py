@@ -176,7 +176,7 @@ async def test_a_command_that_the_worker_can_not_verify(
 async def test_a_strangers_dead_letter_ends_nobodys_promise(
     street: Street, engine: AsyncEngine
 ) -> None:
-    """Who knows a payment's id, and not the id of its command, can write what he likes."""
+    """Somebody who knows a payment's id, but not the id of its command, cannot end its promise."""
     id = await promised(street.wallet, engine)
     command = pay_bill(await make_bill(engine), payment_id=id).command
     foreign = signed(command, await make_signing_key(engine, STRANGER))

@@ -1,4 +1,4 @@
-"""What is asked for at one time shares a transaction, and each is answered as if it had been alone."""
+"""Concurrent requests share a transaction, and each is answered as if it were alone."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence

@@ -1,4 +1,4 @@
-"""What a wallet is shown of the states inside."""
+"""The statuses that a wallet is shown for the internal states."""
 
 import pytest
 

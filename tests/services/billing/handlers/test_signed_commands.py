@@ -1,4 +1,4 @@
-"""Who commands through Kafka: what a channel has not signed itself moves no money and becomes a dead letter."""
+"""Commands through Kafka: one that its channel has not signed moves no money and becomes a dead letter."""
 
 import json
 from collections.abc import AsyncIterator

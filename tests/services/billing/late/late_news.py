@@ -1,4 +1,4 @@
-"""What the PSP tells late, as its webhooks bring it, and what the ledger shows of it."""
+"""Late reports of the PSP through its webhooks, and their effect in the ledger."""
 
 from typing import Any
 from uuid import UUID, uuid4
@@ -44,7 +44,7 @@ async def kinds(engine: AsyncEngine) -> list[str]:
 
 
 async def errands(engine: AsyncEngine) -> list[tuple[str, str]]:
-    """What is under way."""
+    """Return the errands under way."""
     async with engine.connect() as connection:
         return [tuple(row) for row in await connection.execute(_ERRANDS)]
 

@@ -51,7 +51,7 @@ async def carry_out(city: City, kind: str, id: UUID, fault: str | None = None) -
 
 
 async def states(city: City) -> dict[str, Counter[str]]:
-    """How many rows of each kind are in which state."""
+    """Return the number of rows by kind and state."""
     found: dict[str, Counter[str]] = {}
     async with city.engine.connect() as connection:
         for table in ("payments", "refunds", "top_ups"):
@@ -61,7 +61,7 @@ async def states(city: City) -> dict[str, Counter[str]]:
 
 
 def taken_and_given_back(psp: Any, ids: set[str]) -> tuple[int, int]:
-    """What the PSP took for these charges, of whatever kind, and what it gave back of that."""
+    """Return the sums that the PSP took for these charges and gave back."""
     book = psp.book()
     captures = [each for each in book["captures"] if each["charge_id"] in ids]
     intents = {each["intent_id"] for each in captures}

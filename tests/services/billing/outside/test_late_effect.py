@@ -27,7 +27,7 @@ async def until(condition: Callable[[], bool], what: str) -> None:
 
 
 def done(city: City, operation: str) -> int:
-    """How many late effects of the PSP have come."""
+    """Return the number of late effects that have happened at the PSP."""
     return int(city.psp.fired().get(f"{operation}:late_effect_done", 0))
 
 

@@ -1,4 +1,4 @@
-"""What an auditor asks of the books, as SQL that returns what is wrong: no rows, all is well."""
+"""An auditor's questions to the books, as SQL that returns violations: without rows all is well."""
 
 from typing import Any
 from uuid import UUID
@@ -118,12 +118,12 @@ async def top_up(engine: AsyncEngine, id: UUID) -> dict[str, Any]:
 
 
 async def events(engine: AsyncEngine, key: UUID) -> list[str]:
-    """What was told of a payment or a top-up, in order: the types, without receipts."""
+    """Return the types of the events of a payment or top-up, in order, without receipts."""
     return await _types(engine, key, 4)
 
 
 async def receipt_events(engine: AsyncEngine, key: UUID) -> list[str]:
-    """What was told of a payment's receipt, in order."""
+    """Return the types of the events of a payment's receipt, in order."""
     return await _types(engine, key, 5)
 
 
@@ -152,7 +152,7 @@ async def cases(engine: AsyncEngine, subject: UUID) -> list[str]:
 
 
 async def has_receipt(engine: AsyncEngine, id: UUID) -> bool:
-    """Whether the payment has a receipt that is not void, under the number that follows from it."""
+    """Return True when the payment has a valid receipt under the number derived from it."""
     row = await payment(engine, id)
     async with engine.connect() as connection:
         found = await connection.scalar(

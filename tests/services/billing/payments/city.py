@@ -57,7 +57,7 @@ _AGE = text("""
 
 
 def settings(data_dir: Path, biller_secrets: Path | None = None) -> Settings:
-    """What the connectors need to know."""
+    """Return the settings for the connectors."""
     return Settings(
         database_url=SecretStr(""), data_dir=data_dir, biller_secrets=biller_secrets, _env_file=None
     )
@@ -245,13 +245,13 @@ class City:
         self.payments = PayingProcess(self.engine, self.client, self.connectors, self.institutions)
 
     def charged_minor(self, id: UUID) -> int:
-        """What the PSP took for this charge and did not give back."""
+        """Return the amount that the PSP took for this charge and did not give back."""
         taken = self.psp.book(id)["captures"]
         taken_minor = sum(int(each["amount_minor"]) for each in taken)
         return taken_minor - self.given_back_minor(id)
 
     def given_back_minor(self, id: UUID) -> int:
-        """What the PSP gave back of this charge."""
+        """Return the amount that the PSP gave back of this charge."""
         book = self.psp.book()
         intents = {each["intent_id"] for each in book["captures"] if each["charge_id"] == str(id)}
         return sum(
@@ -261,7 +261,7 @@ class City:
         )
 
     def held_minor(self, id: UUID) -> int:
-        """What the PSP still holds for this charge."""
+        """Return the amount that the PSP still holds for this charge."""
         return sum(
             int(each["amount_minor"])
             for each in self.psp.book(id)["holds"]
@@ -269,7 +269,7 @@ class City:
         )
 
     def applied(self, id: UUID) -> list[str]:
-        """What the biller has in its book for this payment: apply, unapply."""
+        """Return the payment's operations in the biller's book: apply, unapply."""
         return [each["kind"] for each in self.billers.book() if each["serial"] == serial_of(id)]
 
     async def agree(self, id: UUID) -> None:

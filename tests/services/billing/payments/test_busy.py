@@ -1,4 +1,4 @@
-"""What waits for a place for too long and was never sent ends, and lets the payer's money go; nothing else does."""
+"""A payment that waits too long for a place and was never sent ends and releases the money; no other does."""
 
 import asyncio
 import json
@@ -147,7 +147,7 @@ async def test_an_apply_that_may_have_been_sent_is_never_given_up(
 async def test_one_that_a_dead_process_had_in_hand_is_never_given_up(
     city: City, method: str | None
 ) -> None:
-    """Whether it has sent anything, nobody knows."""
+    """It is unknown whether the dead process has sent anything."""
     await fund_wallet(city.engine, 10_000)
     payment = await city.accept(pay_bill(await city.bill(), method=method))
     await wait(city, payment.id, timedelta(days=2))

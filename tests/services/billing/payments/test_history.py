@@ -87,7 +87,7 @@ async def live_through(
 
 
 class History:
-    """What was asked so far, and the steps that can be taken. Each step draws from its own dice."""
+    """The requests so far, and the possible steps. Each step has its own random numbers."""
 
     def __init__(self, city: City) -> None:
         self.city = city

@@ -1,4 +1,4 @@
-"""What the tables refuse, whoever writes: undeclared changes of state, impossible rows, and the application's reach."""
+"""The tables refuse undeclared changes of state, impossible rows, and writes beyond the application's rights."""
 
 from itertools import product
 

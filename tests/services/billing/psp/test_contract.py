@@ -1,4 +1,4 @@
-"""What our client may rely on: holds, captures, refunds and their keys, compared with the PSP's own book."""
+"""The contract between our client and the PSP: holds, captures, refunds and keys, compared with the PSP's book."""
 
 from dataclasses import replace
 
@@ -203,7 +203,7 @@ async def test_a_wrong_api_key_is_unknown(till: Till, psp: SandboxPsp) -> None:
 async def test_a_charge_asked_for_under_the_former_key_is_not_made_twice(
     client: Psp, psp: SandboxPsp
 ) -> None:
-    """What was under way when keys began to name the kind is asked for under the key that the PSP may have."""
+    """A charge from before keys contained the kind is repeated under the key that the PSP may know."""
     subject = a_payment()
     form = {
         "amount": "8850",

@@ -62,7 +62,7 @@ class Move:
         return lambda: client.void(self.intent_id, self.payment, "CNY")
 
     def moved(self, operation: str) -> int:
-        """How often the PSP did it, by its own book."""
+        """Return how often the PSP did it, by its own book."""
         book = self._psp.book(self.payment)
         if operation == "void":
             return sum(hold["status"] == "released" for hold in book["holds"])

@@ -112,7 +112,7 @@ def a_charge() -> Charge:
 
 
 def lists() -> float:
-    """How many pages were asked for in this process."""
+    """Return the number of pages that this process has requested."""
     counts = (
         REGISTRY.get_sample_value("psp_request_seconds_count", {"op": "find", "outcome": outcome})
         for outcome in ("ok", "ambiguous", "declined")

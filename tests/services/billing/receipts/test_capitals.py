@@ -50,7 +50,7 @@ def read_back(said: str) -> int:
 
 
 def number(said: str) -> int:
-    """What stands before a unit is multiplied with it, what stands after it is added; the largest unit comes first."""
+    """Return the number in these capitals: factors precede their unit, the largest unit comes first."""
     for unit, size in (("亿", 10**8), ("万", 10**4), ("仟", 1000), ("佰", 100), ("拾", 10)):
         if unit in said:
             before, _, after = said.rpartition(unit)

@@ -1,4 +1,4 @@
-"""What the public sees of a receipt, and what its channel sees: pages and JSON, in two languages, true as of now."""
+"""A receipt for the public and for its channel: pages and JSON, in two languages, in its present state."""
 
 import re
 from base64 import b64encode

@@ -237,7 +237,7 @@ async def keep(
 async def open_breaks(
     engine: AsyncEngine, source: Source | None = None
 ) -> list[tuple[str, str, str]]:
-    """What is open, as (type, kind, reference)."""
+    """Return the open breaks, as (type, kind, reference)."""
     async with engine.connect() as connection:
         rows = await connection.execute(
             text("""

@@ -22,7 +22,7 @@ EACH = 25  # of each kind of fault
 
 
 class Day:
-    """What the books say, what both statements say, and which breaks that makes."""
+    """The books, both statements, and the expected breaks."""
 
     def __init__(self) -> None:
         self.psp: list[Line] = []

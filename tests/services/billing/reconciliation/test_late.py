@@ -1,4 +1,4 @@
-"""What the PSP did with things that had ended here: what is booked of it matches its statement, item by item."""
+"""Money that the PSP took or returned after the end: its bookings match the PSP's statement, item by item."""
 
 from datetime import timedelta
 from uuid import UUID

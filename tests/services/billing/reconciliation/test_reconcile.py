@@ -1,4 +1,4 @@
-"""What matches, what does not, and what becomes of it when the evidence changes."""
+"""Matches and breaks, and how they change with new evidence."""
 
 from datetime import timedelta
 

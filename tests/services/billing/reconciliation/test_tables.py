@@ -1,4 +1,4 @@
-"""What the database itself refuses: rewriting evidence, and consuming anything twice."""
+"""The database itself refuses to rewrite evidence and to consume a line or transfer twice."""
 
 import pytest
 from sqlalchemy import text

@@ -1,4 +1,4 @@
-"""What the version before errands left open, with what had been done outside by then."""
+"""Rows that the version before errands left open, with the effects at the PSP and the biller."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -114,7 +114,7 @@ async def set_back(
 
 
 class Former:
-    """What the former version left behind: what to write after the downgrade, and what to look at in the end."""
+    """The state left by the former version: the rows to write after the downgrade, and the checks at the end."""
 
     def __init__(self, city: City, happened: bool) -> None:
         self.city = city

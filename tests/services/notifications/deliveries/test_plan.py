@@ -1,4 +1,4 @@
-"""Who is told of what, once per event and recipient, however often the event comes."""
+"""Deliveries are planned once per event and recipient, however often the event arrives."""
 
 import json
 from dataclasses import replace

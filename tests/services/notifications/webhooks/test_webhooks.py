@@ -62,7 +62,7 @@ def to(url: str) -> Delivery:
 
 
 def verifies(request: Request, secret: str) -> bool:
-    """What a receiver does, written from the documentation alone."""
+    """A receiver's verification, written from the documentation alone."""
     pairs = [part.split("=", 1) for part in request.headers[HEADER].split(",")]
     [at] = [value for name, value in pairs if name == "t"]
     if abs(time.time() - int(at)) > 300:

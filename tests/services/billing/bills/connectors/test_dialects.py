@@ -27,7 +27,7 @@ pytestmark = pytest.mark.parametrize("dialect", SPEAKERS)
 
 
 def booked(billers: SandboxBillers, who: Customer) -> list[tuple[str, int]]:
-    """What the biller's book holds of this bill."""
+    """Return the bill's entry in the biller's book."""
     return [
         (line["kind"], line["amount_minor"])
         for line in billers.book(who.biller)

@@ -1,4 +1,4 @@
-"""What our side makes of every fault, in every dialect and operation: unknown is never failed."""
+"""The outcome of every fault, in every dialect and operation: unknown is never failed."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
