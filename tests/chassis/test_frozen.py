@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import database as databases
 from chassis.database import TRANSACTION_SECONDS, connect
-from chassis.frozen import ending_frozen
+from chassis.frozen import ending_frozen_sessions
 from messaging.consumer.broker import SESSION_SECONDS
 from messaging.transient import is_transient
 from sandbox.local.children import with_parent
@@ -111,7 +111,7 @@ async def test_a_process_that_stops_holds_nobody_up_for_longer_than_the_bound(
     assert process.stdout is not None
     assert await asyncio.to_thread(process.stdout.readline) == "locked\n"
     began = time.monotonic()
-    async with ending_frozen(owner_engine):
+    async with ending_frozen_sessions(owner_engine):
         await update_in_the_end(owner_engine)
     assert time.monotonic() - began < MOST_SECONDS
 

@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from errands import Errand, Institutions, NewErrand, Turn, queue
-from tests.support.errands import turn
+from errands import Errand, ErrandRun, Institutions, NewErrand, queue
+from tests.support.errands import errand_run
 
 PSP = "psp"
 LEASE_SECONDS = 60.0
@@ -65,21 +65,21 @@ async def claim(engine: AsyncEngine, places: int = 100, institution: str = PSP) 
         return await queue.claim(connection, {institution: places}, LEASE_SECONDS)
 
 
-async def settle(engine: AsyncEngine, *turns: Turn) -> None:
+async def settle(engine: AsyncEngine, *runs: ErrandRun) -> None:
     async with engine.begin() as connection:
-        await queue.lock(connection, [each.errand for each in turns])
-        await queue.settle(connection, turns)
+        await queue.lock(connection, [each.errand for each in runs])
+        await queue.settle(connection, runs)
 
 
-async def claimed(engine: AsyncEngine, institutions: Institutions, **new: Any) -> Turn:
+async def claimed(engine: AsyncEngine, institutions: Institutions, **new: Any) -> ErrandRun:
     """A run of a new errand."""
     await add(engine, **new)
     [errand] = await claim(engine)
-    return turn(errand, institutions)
+    return errand_run(errand, institutions)
 
 
-async def again(engine: AsyncEngine, institutions: Institutions, id: UUID) -> Turn:
+async def again(engine: AsyncEngine, institutions: Institutions, id: UUID) -> ErrandRun:
     """The next run of this errand."""
     await run(engine, "UPDATE errands SET due_at = now() WHERE subject = :id", id=id)
     [errand] = [each for each in await claim(engine) if each.subject == id]
-    return turn(errand, institutions)
+    return errand_run(errand, institutions)

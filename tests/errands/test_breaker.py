@@ -58,6 +58,6 @@ def test_after_the_pause_one_call_decides(opened: Breaker, clock: Clock) -> None
 def test_a_probe_that_was_given_up_leaves_room_for_the_next(opened: Breaker, clock: Clock) -> None:
     clock.now = 5.0
     assert opened.admits()
-    opened.give_up()
+    opened.cancel_probe()
     assert opened.state == "half_open"
     assert opened.admits()

@@ -35,38 +35,38 @@ def break_down(psp: Institution) -> None:
 
 class TestPlaces:
     def test_there_are_only_so_many(self, psp: Institution) -> None:
-        assert [psp.take(1), psp.take(5), psp.take(1)] == [1, 1, 0]
+        assert [psp.take_places(1), psp.take_places(5), psp.take_places(1)] == [1, 1, 0]
         psp.leave()
-        assert (psp.taken, psp.take(5), psp.taken) == (1, 1, 2)
+        assert (psp.taken, psp.take_places(5), psp.taken) == (1, 1, 2)
 
     def test_an_institution_that_nobody_described_has_a_few(
         self, institutions: Institutions
     ) -> None:
-        assert institutions.of("biller:new").take(100) == 8
+        assert institutions.of("biller:new").take_places(100) == 8
         assert institutions.of("biller:new") is institutions.of("biller:new")
 
     def test_fewer_places_than_are_taken_let_nobody_in_until_there_is_room(
         self, institutions: Institutions, psp: Institution
     ) -> None:
-        assert psp.take(2) == 2
+        assert psp.take_places(2) == 2
         describe(institutions, places=1)
-        assert psp.take(1) == 0
+        assert psp.take_places(1) == 0
         psp.leave()
-        assert (psp.taken, psp.take(1)) == (1, 0)
+        assert (psp.taken, psp.take_places(1)) == (1, 0)
         psp.leave()
-        assert (psp.taken, psp.take(2)) == (0, 1)
+        assert (psp.taken, psp.take_places(2)) == (0, 1)
 
     def test_errands_that_are_written_overtake_no_row_that_waits(self, psp: Institution) -> None:
         psp.rows_wait = True
-        assert psp.reserve(1) == 0
-        assert psp.take(1) == 1, "the desk takes it for the row"
+        assert psp.reserve_places(1) == 0
+        assert psp.take_places(1) == 1, "the dispatcher takes it for the row"
         psp.rows_wait = False
-        assert psp.reserve(5) == 1
+        assert psp.reserve_places(5) == 1
 
     def test_a_free_place_wakes_the_desk_only_where_rows_wait(
         self, institutions: Institutions, psp: Institution
     ) -> None:
-        psp.take(2)
+        psp.take_places(2)
         psp.leave()
         assert not institutions.freed.is_set()
         psp.rows_wait = True
@@ -79,14 +79,14 @@ class TestPause:
         self, institutions: Institutions, psp: Institution
     ) -> None:
         institutions.note(paused={"psp"}, due=set())
-        assert (psp.take(1), psp.reserve(1), psp.answers) == (0, 0, False)
+        assert (psp.take_places(1), psp.reserve_places(1), psp.answers) == (0, 0, False)
         institutions.note(paused=set(), due=set())
-        assert psp.take(1) == 1
+        assert psp.take_places(1) == 1
 
     async def test_those_in_line_are_turned_away(
         self, institutions: Institutions, psp: Institution
     ) -> None:
-        psp.take(2)
+        psp.take_places(2)
         waiting = await in_line(psp.enter(PATIENT), psp.enter(PATIENT))
         institutions.note(paused={"psp"}, due=set())
         assert await psp.enter(PATIENT) is False
@@ -108,12 +108,16 @@ class TestPause:
 @pytest.mark.usefixtures("clock")
 class TestBreaker:
     async def test_nothing_goes_out_while_it_is_open(self, psp: Institution) -> None:
-        psp.take(1)
+        psp.take_places(1)
         break_down(psp)
-        assert (psp.take(1), psp.reserve(1), await psp.enter(PATIENT)) == (0, 0, False)
+        assert (psp.take_places(1), psp.reserve_places(1), await psp.enter(PATIENT)) == (
+            0,
+            0,
+            False,
+        )
 
     async def test_those_in_line_are_turned_away_when_it_opens(self, psp: Institution) -> None:
-        psp.take(2)
+        psp.take_places(2)
         waiting = await in_line(psp.enter(PATIENT), psp.enter(PATIENT))
         break_down(psp)
         psp.leave()
@@ -123,10 +127,10 @@ class TestBreaker:
     def test_after_the_pause_one_probe_goes_out(self, psp: Institution, clock: Clock) -> None:
         break_down(psp)
         clock.now = 5.0
-        assert psp.reserve(2) == 0, "what is written now is no probe: rows wait for longer"
-        assert [psp.take(2), psp.take(2)] == [1, 0]
+        assert psp.reserve_places(2) == 0, "what is written now is no probe: rows wait for longer"
+        assert [psp.take_places(2), psp.take_places(2)] == [1, 0]
         psp.report(answered=True)
-        assert psp.take(2) == 1
+        assert psp.take_places(2) == 1
         assert psp.taken == 2
 
     def test_a_probe_that_asked_nothing_leaves_room_for_the_next(
@@ -134,41 +138,41 @@ class TestBreaker:
     ) -> None:
         break_down(psp)
         clock.now = 5.0
-        assert psp.take(1) == 1
+        assert psp.take_places(1) == 1
         psp.leave()
-        assert [psp.take(1), psp.take(1)] == [1, 0]
+        assert [psp.take_places(1), psp.take_places(1)] == [1, 0]
 
     def test_a_probe_that_was_not_answered_is_the_last_for_a_while(
         self, psp: Institution, clock: Clock
     ) -> None:
         break_down(psp)
         clock.now = 5.0
-        assert psp.take(1) == 1
+        assert psp.take_places(1) == 1
         psp.report(answered=False)
         psp.leave()
-        assert psp.take(1) == 0
+        assert psp.take_places(1) == 0
         clock.now = 10.0
-        assert psp.take(1) == 1
+        assert psp.take_places(1) == 1
 
     def test_a_run_from_before_is_not_taken_for_the_probe(
         self, psp: Institution, clock: Clock
     ) -> None:
         """It leaves after the pause, while the probe has no answer yet."""
-        psp.take(1)
+        psp.take_places(1)
         break_down(psp)
         clock.now = 5.0
-        out = psp.take(1)
+        out = psp.take_places(1)
         psp.leave()
-        out += psp.take(1)
+        out += psp.take_places(1)
         assert out == 1
 
     def test_a_full_institution_uses_up_no_probe(self, psp: Institution, clock: Clock) -> None:
-        psp.take(2)
+        psp.take_places(2)
         break_down(psp)
         clock.now = 5.0
-        assert psp.take(1) == 0
+        assert psp.take_places(1) == 0
         psp.leave(2)
-        assert psp.take(1) == 1
+        assert psp.take_places(1) == 1
 
 
 class TestBooking:

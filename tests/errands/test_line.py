@@ -23,7 +23,7 @@ def psp(institutions: Institutions) -> Institution:
 
 class TestLine:
     async def test_it_is_served_in_order(self, psp: Institution) -> None:
-        psp.take(2)
+        psp.take_places(2)
         first, second = await in_line(psp.enter(PATIENT), psp.enter(PATIENT))
         psp.leave()
         await settled()
@@ -33,19 +33,19 @@ class TestLine:
         assert psp.taken == 2
 
     async def test_it_is_bounded(self, psp: Institution) -> None:
-        psp.take(2)
+        psp.take_places(2)
         await in_line(psp.enter(PATIENT), psp.enter(PATIENT))
         assert await psp.enter(PATIENT) is False
 
     async def test_whoever_comes_later_takes_no_place_of_the_line(self, psp: Institution) -> None:
-        psp.take(2)
+        psp.take_places(2)
         [waiting] = await in_line(psp.enter(PATIENT))
         psp.leave()
-        assert psp.take(1) == 0, "the place is the first in line's already"
+        assert psp.take_places(1) == 0, "the place is the first in line's already"
         assert await waiting
 
     async def test_patience_ends_and_makes_room_for_others(self, psp: Institution) -> None:
-        psp.take(2)
+        psp.take_places(2)
         assert not any(await asyncio.gather(psp.enter(0.01), psp.enter(0.01)))
         [other] = await in_line(psp.enter(PATIENT))
         assert not other.done(), "those who have left are in nobody's way"
@@ -58,17 +58,17 @@ class TestLine:
         self, psp: Institution, steps: int
     ) -> None:
         """So many steps of the loop after the run came to stand in line."""
-        psp.take(2)
+        psp.take_places(2)
         waiting = asyncio.create_task(psp.enter(0.0))
         for _ in range(steps):
             await asyncio.sleep(0)
         psp.leave()
         got = await waiting
         assert psp.taken == 1 + got
-        assert psp.take(1) == 1 - got
+        assert psp.take_places(1) == 1 - got
 
     async def test_whoever_is_cancelled_in_line_is_passed_over(self, psp: Institution) -> None:
-        psp.take(2)
+        psp.take_places(2)
         first, second = await in_line(psp.enter(PATIENT), psp.enter(PATIENT))
         first.cancel()
         await settled()
@@ -80,7 +80,7 @@ class TestLine:
     async def test_whoever_is_cancelled_as_its_place_comes_passes_it_on(
         self, psp: Institution, place_first: bool
     ) -> None:
-        psp.take(2)
+        psp.take_places(2)
         first, second = await in_line(psp.enter(PATIENT), psp.enter(PATIENT))
         happening = [psp.leave, first.cancel]
         for each in happening if place_first else reversed(happening):
@@ -93,10 +93,10 @@ class TestLine:
     async def test_more_places_serve_the_line_at_once_and_in_order(
         self, institutions: Institutions, psp: Institution
     ) -> None:
-        psp.take(2)
+        psp.take_places(2)
         first, second = await in_line(psp.enter(PATIENT), psp.enter(PATIENT))
         describe(institutions, places=3)
-        assert psp.take(1) == 0, "nobody overtakes"
+        assert psp.take_places(1) == 0, "nobody overtakes"
         assert await first
         assert not second.done()
         assert psp.taken == 3
@@ -104,7 +104,7 @@ class TestLine:
     async def test_fewer_places_serve_it_when_there_is_room(
         self, institutions: Institutions, psp: Institution
     ) -> None:
-        psp.take(2)
+        psp.take_places(2)
         [waiting] = await in_line(psp.enter(PATIENT))
         describe(institutions, places=1)
         psp.leave()
@@ -154,7 +154,7 @@ async def test_whatever_happens_no_place_is_lost_and_none_is_made_up(seed: int) 
             case 3 if running:
                 dice.choice(running).cancel()
             case 4:
-                if taken := psp.take(dice.randint(1, 3)):
+                if taken := psp.take_places(dice.randint(1, 3)):
                     psp.leave(taken)
             case 5:
                 await asyncio.sleep(dice.random() * 0.002)
@@ -169,7 +169,7 @@ async def test_whatever_happens_no_place_is_lost_and_none_is_made_up(seed: int) 
     assert not [each for each in running if not each.cancelled() and each.exception()]
     assert (psp.taken, inside) == (0, 0)
     clock.now += 5.0
-    assert psp.take(1) == 1
+    assert psp.take_places(1) == 1
     psp.report(answered=True)
     psp.leave()
-    assert psp.take(10) == psp.places
+    assert psp.take_places(10) == psp.places

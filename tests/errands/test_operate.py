@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from errands import Desk, Errand, Institutions, Trade, Turn
+from errands import Dispatcher, Errand, ErrandHandler, ErrandRun, Institutions
 from errands.gauges import count_errands
 from errands.listing import Backlog, backlogs, list_errands
 from errands.operate import pause, resume, retry, retry_at
@@ -61,7 +61,7 @@ async def is_due(engine: AsyncEngine, subject: UUID) -> bool:
 
 
 class Asked:
-    """A desk that keeps whom it asked, and answers at once; `hold` makes it wait before that."""
+    """A dispatcher that keeps whom it asked, and answers at once; `hold` makes it wait before that."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.subjects: list[UUID] = []
@@ -69,15 +69,15 @@ class Asked:
         self.goes_on = asyncio.Event()
         self.goes_on.set()
         self.institutions = Institutions()
-        self.desk = Desk(engine, self.institutions)
-        self.desk.register(
-            Trade("payment", self._read, self._run, self._record, self._broke, self._broke)
+        self.dispatcher = Dispatcher(engine, self.institutions)
+        self.dispatcher.register(
+            ErrandHandler("payment", self._read, self._run, self._record, self._broke, self._broke)
         )
 
     async def _read(self, _: AsyncConnection, claimed: Sequence[Errand]) -> list["Item"]:
         return [Item(each) for each in claimed]
 
-    async def _run(self, item: "Item", _: Turn) -> Errand:
+    async def _run(self, item: "Item", _: ErrandRun) -> Errand:
         self.subjects.append(item.errand.subject)
         await self.goes_on.wait()
         return item.errand
@@ -187,28 +187,28 @@ async def test_a_pause_stops_claims_and_new_places_and_lets_calls_finish(
     asked = Asked(engine)
     asked.goes_on.clear()
     under_way = await plant(engine)
-    assert await asked.desk.claim() == 1
+    assert await asked.dispatcher.claim() == 1
     async with engine.begin() as connection:
         await pause(connection, "biller:b")
     waiting = await plant(engine)
-    assert await asked.desk.claim() == 0
-    assert asked.desk.booking().hold("biller:b", 1) == 0, "nothing new gets a place"
+    assert await asked.dispatcher.claim() == 0
+    assert asked.dispatcher.booking().hold("biller:b", 1) == 0, "nothing new gets a place"
     asked.goes_on.set()
-    await asked.desk.drain()
+    await asked.dispatcher.drain()
     assert asked.recorded == [under_way]
     async with engine.begin() as connection:
         await resume(connection, "biller:b")
-    assert await asked.desk.claim() == 1
-    await asked.desk.drain()
+    assert await asked.dispatcher.claim() == 1
+    await asked.dispatcher.drain()
     assert asked.recorded == [under_way, waiting]
-    assert asked.desk.booking().hold("biller:b", 1) == 1
-    await asked.desk.aclose()
+    assert asked.dispatcher.booking().hold("biller:b", 1) == 1
+    await asked.dispatcher.aclose()
 
 
 async def test_every_process_sees_a_pause_within_a_second(engine: AsyncEngine) -> None:
     """Also of an institution that has no errand yet and that no process knows."""
     processes = [Asked(engine), Asked(engine)]
-    loops = [asyncio.create_task(each.desk.run()) for each in processes]
+    loops = [asyncio.create_task(each.dispatcher.run()) for each in processes]
 
     async def until(paused: bool) -> None:
         async with asyncio.timeout(1.0):
@@ -219,11 +219,11 @@ async def test_every_process_sees_a_pause_within_a_second(engine: AsyncEngine) -
     async with engine.begin() as connection:
         await pause(connection, "biller:new")
     await until(paused=True)
-    assert [each.desk.booking().hold("biller:new", 3) for each in processes] == [0, 0]
+    assert [each.dispatcher.booking().hold("biller:new", 3) for each in processes] == [0, 0]
     async with engine.begin() as connection:
         await resume(connection, "biller:new")
     await until(paused=False)
-    assert [each.desk.booking().hold("biller:new", 3) for each in processes] == [3, 3]
+    assert [each.dispatcher.booking().hold("biller:new", 3) for each in processes] == [3, 3]
     for each in loops:
         each.cancel()
     await asyncio.gather(*loops, return_exceptions=True)

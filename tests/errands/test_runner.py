@@ -9,7 +9,7 @@ from uuid import uuid4
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from errands import Errand, Institution, Institutions, Trade, Turn
+from errands import Errand, ErrandHandler, ErrandRun, Institution, Institutions
 from errands.runner import Runner
 
 PLACES = 64
@@ -37,7 +37,7 @@ class Calls:
     async def read(self, _: AsyncConnection, __: Sequence[Errand]) -> list[Item]:
         return []
 
-    async def run(self, item: Item, _: Turn) -> int:
+    async def run(self, item: Item, _: ErrandRun) -> int:
         await asyncio.sleep(0.005)
         if item.number < 0:
             raise ConnectionResetError if self.passing else ValueError("a defect of ours")
@@ -72,13 +72,15 @@ def started(
     at = institutions.describe(
         "psp", places=PLACES, longest_call_seconds=1.0, late_effect_seconds=1.0
     )
-    assert at.take(len(items)) == len(items)
-    trade = Trade("test", calls.read, calls.run, calls.record, calls.broke, calls.unrecorded)
+    assert at.take_places(len(items)) == len(items)
+    trade = ErrandHandler(
+        "test", calls.read, calls.run, calls.record, calls.broke, calls.unrecorded
+    )
     runner: Runner[Item, int] = Runner(engine, trade)
     new = [
         Item(each, Errand("test", uuid4(), "psp", "authorize", datetime.now(UTC))) for each in items
     ]
-    runner.start([(each, Turn(each.errand, institutions)) for each in new])
+    runner.start([(each, ErrandRun(each.errand, institutions)) for each in new])
     return runner, at
 
 

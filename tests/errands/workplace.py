@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 import errands
-from errands import Errand, NewErrand, Trade, Turn
+from errands import Errand, ErrandHandler, ErrandRun, NewErrand
 
 HANGS, WELL, OTHER = "biller:hangs", "biller:well", "psp"
 PATIENCE_SECONDS = 10.0
@@ -26,7 +26,7 @@ class Done(NamedTuple):
     """A job that was run."""
 
     job: Job
-    turn: Turn
+    run: ErrandRun
 
 
 class Workplace:
@@ -45,16 +45,16 @@ class Workplace:
         """Its calls wait for the event."""
         return self._gates.setdefault(institution, asyncio.Event())
 
-    def trade(self, kind: str) -> Trade[Job, Done]:
-        return Trade(kind, self._read, self._run, self._record, self._broke, self._broke)
+    def trade(self, kind: str) -> ErrandHandler[Job, Done]:
+        return ErrandHandler(kind, self._read, self._run, self._record, self._broke, self._broke)
 
     async def _read(self, _: AsyncConnection, claimed: Sequence[Errand]) -> list[Job]:
         if self.broken:
             raise ValueError("a defect of ours")
         return [Job(each) for each in claimed]
 
-    async def _run(self, job: Job, turn: Turn) -> Done:
-        name = turn.institution
+    async def _run(self, job: Job, run: ErrandRun) -> Done:
+        name = run.institution
         self.begun[name].append(job.errand.subject)
         self.at_once[name] += 1
         self.most[name] = max(self.most[name], self.at_once[name])
@@ -63,16 +63,16 @@ class Workplace:
                 await gate.wait()
         finally:
             self.at_once[name] -= 1
-        turn.report(answered=name not in self.unanswered)
+        run.report(answered=name not in self.unanswered)
         if name in self.unanswered:
-            turn.unknown()
-        return Done(job, turn)
+            run.note_unknown()
+        return Done(job, run)
 
     async def _record(self, connection: AsyncConnection, results: Sequence[Done]) -> int:
         await errands.lock(connection, [each.job.errand for each in results])
-        unanswered = [each.turn for each in results if each.turn.unanswered]
+        unanswered = [each.run for each in results if each.run.unanswered]
         await errands.settle(connection, unanswered)
-        done = [each.job.errand for each in results if not each.turn.unanswered]
+        done = [each.job.errand for each in results if not each.run.unanswered]
         await errands.end(connection, [each.key for each in done])
         for each in done:
             self.ended[each.institution].append(each.subject)

@@ -1,4 +1,4 @@
-"""Processes of tests: payments and look-ups with a desk of their own, which claims only when it is told to."""
+"""Processes of tests: payments and look-ups with a dispatcher of their own, which claims only when it is told to."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from errands import Desk, Errand, Institutions, Turn
+from errands import Dispatcher, Errand, ErrandRun, Institutions
 from messaging.consumer import Message, Rejected
 from services.billing import late
 from services.billing.bills.connectors import Connectors
@@ -30,9 +30,9 @@ def institutions(psp_timeout_seconds: float = 0.6, psp_places: int = 256) -> Ins
 
 
 @asynccontextmanager
-async def claiming(desk: Desk) -> AsyncIterator[None]:
-    """The desk claims for itself meanwhile, as in a worker."""
-    task = asyncio.create_task(desk.run())
+async def claiming(dispatcher: Dispatcher) -> AsyncIterator[None]:
+    """The dispatcher claims for itself meanwhile, as in a worker."""
+    task = asyncio.create_task(dispatcher.run())
     try:
         yield
     finally:
@@ -50,11 +50,11 @@ class PayingProcess:
         connectors: Connectors,
         at: Institutions | None = None,
     ) -> None:
-        self.desk = Desk(engine, at or institutions())
-        self.payments = Payments(engine, psp, connectors, self.desk)
-        self.refunds = Refunds(engine, psp, connectors, self.desk)
-        self.top_ups = TopUps(engine, psp, self.desk)
-        late.register(engine, psp, connectors, self.desk)
+        self.dispatcher = Dispatcher(engine, at or institutions())
+        self.payments = Payments(engine, psp, connectors, self.dispatcher)
+        self.refunds = Refunds(engine, psp, connectors, self.dispatcher)
+        self.top_ups = TopUps(engine, psp, self.dispatcher)
+        late.register(engine, psp, connectors, self.dispatcher)
         self.pay = self.payments.pay
         self.refund, self.reverse = self.refunds.refund, self.refunds.reverse
         self.top_up = self.top_ups.top_up
@@ -73,15 +73,15 @@ class PayingProcess:
 
     async def resume(self) -> int:
         """Claim what is due; how many errands that were."""
-        return await self.desk.claim()
+        return await self.dispatcher.claim()
 
     async def drain(self) -> None:
         """Wait until the calls under way are answered and recorded."""
-        await self.desk.drain()
+        await self.dispatcher.drain()
 
     async def aclose(self) -> None:
         """Stop; what is under way is left to others."""
-        await self.desk.aclose()
+        await self.dispatcher.aclose()
 
 
 class LookingUpProcess(Lookups):
@@ -90,25 +90,25 @@ class LookingUpProcess(Lookups):
     def __init__(
         self, engine: AsyncEngine, connectors: Connectors, at: Institutions | None = None
     ) -> None:
-        self.desk = Desk(engine, at or institutions())
-        super().__init__(engine, connectors, self.desk)
+        self.dispatcher = Dispatcher(engine, at or institutions())
+        super().__init__(engine, connectors, self.dispatcher)
 
     async def resume(self) -> int:
         """Claim what is due; how many errands that were."""
-        return await self.desk.claim()
+        return await self.dispatcher.claim()
 
     async def drain(self) -> None:
         """Claim, and wait for answers, until nothing is due."""
-        await self.desk.drain()
-        while await self.desk.claim():
-            await self.desk.drain()
+        await self.dispatcher.drain()
+        while await self.dispatcher.claim():
+            await self.dispatcher.drain()
 
     async def aclose(self) -> None:
         """Stop; what is under way is left to others."""
-        await self.desk.aclose()
+        await self.dispatcher.aclose()
 
 
-def turn(errand: Errand, at: Institutions) -> Turn:
+def errand_run(errand: Errand, at: Institutions) -> ErrandRun:
     """A run of this errand, with a place."""
-    at.of(errand.institution).take(1)
-    return Turn(errand, at)
+    at.of(errand.institution).take_places(1)
+    return ErrandRun(errand, at)

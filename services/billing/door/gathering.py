@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from chassis.http.gather import Gather
+from chassis.http.batcher import Batcher
 from chassis.http.problems import Problem
 from events.message import Event
 from events.payments import PayBill, RefundPayment, TopUpWallet
@@ -50,15 +50,15 @@ class Door:
     def __init__(self, engine: AsyncEngine, key: SigningKey | None) -> None:
         self._engine = engine
         self._key = key
-        self._gather = Gather(self._promise, concerns_all=_concerns_all)
+        self._batcher = Batcher(self._promise, concerns_all=_concerns_all)
 
     async def promise(self, asked: Asked) -> Claim:
         """Promise it, or find what its key stands for. Raises a Problem, or what the database raises."""
-        return await self._gather.ask(asked, asked.use[:2])
+        return await self._batcher.submit(asked, asked.use[:2])
 
     async def drain(self) -> None:
         """Wait until everybody has an answer."""
-        await self._gather.drain()
+        await self._batcher.drain()
 
     async def _promise(self, batch: Sequence[Asked]) -> list[Claim | Exception]:
         async with self._engine.begin() as connection:

@@ -12,7 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chassis.database import connect
 from chassis.http import bearer, problems
-from chassis.http.bearer import Callers, TokenRefusedError, hash_of, new_token, opens, prefix_of
+from chassis.http.bearer import (
+    Callers,
+    TokenRefusedError,
+    hash_of,
+    new_token,
+    prefix_of,
+    token_matches,
+)
 
 
 class Register:
@@ -73,10 +80,10 @@ def test_a_token_is_known_by_its_prefix_and_opens_by_its_hash_alone() -> None:
     assert (kind, len(prefix), len(secret)) == ("mh", 8, 43)
     assert prefix_of(token) == prefix_of(prefix) == prefix
     assert prefix_of(f"mh_{prefix}_a_b") == prefix, "a secret may have the sign that separates"
-    assert opens(token, hash_of(token))
+    assert token_matches(token, hash_of(token))
     for kept in (hash_of(other), bytes(32), None):
-        assert not opens(token, kept)
-    assert not opens(token[:-1], hash_of(token))
+        assert not token_matches(token, kept)
+    assert not token_matches(token[:-1], hash_of(token))
 
 
 async def test_a_token_is_believed_for_a_moment(
@@ -116,7 +123,7 @@ async def test_who_is_refused_is_told_why(
     assert refused.headers["www-authenticate"] == 'Bearer realm="hall"'
     assert refused.json() == {
         "type": "/problems/unauthorized",
-        "title": "Who is calling?",
+        "title": "The key is missing or not valid",
         "status": 401,
         "detail": detail,
     }

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from errands import Institutions, NewErrand, queue
 from tests.errands.errand_rows import LEASE_SECONDS, PSP, add, claim, described, row, settle
-from tests.support.errands import turn
+from tests.support.errands import errand_run
 
 
 @pytest.fixture
@@ -98,8 +98,8 @@ class TestClaim:
     ) -> None:
         id = await add(engine, lease_seconds=0.0, due_in=-1.0)
         [errand] = await claim(engine)
-        mine = turn(errand, institutions)
-        mine.answered()
+        mine = errand_run(errand, institutions)
+        mine.note_answered()
         await settle(engine, mine)
         [errand] = await claim(engine)
         assert (errand.subject, errand.contested, errand.sent_at) == (id, True, None)

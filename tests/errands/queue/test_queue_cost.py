@@ -19,12 +19,12 @@ class TestLook:
             engine, "INSERT INTO paused_institutions (institution) VALUES ('biller:c'), ('psp')"
         )
         async with engine.connect() as connection:
-            found = await queue.look(connection)
+            found = await queue.read_due_and_paused(connection)
         assert sorted(found) == [("biller:a", False), ("biller:c", True), ("psp", True)]
 
     async def test_an_empty_table(self, engine: AsyncEngine) -> None:
         async with engine.connect() as connection:
-            assert await queue.look(connection) == []
+            assert await queue.read_due_and_paused(connection) == []
 
     async def test_its_cost_does_not_grow_with_the_backlog(
         self, engine: AsyncEngine, owner_engine: AsyncEngine
@@ -45,7 +45,7 @@ class TestLook:
         assert many.rows <= 20, "a few rows for each institution"
         assert many.pages <= 2 * few.pages + 20
         async with engine.connect() as connection:
-            assert {each.institution for each in await queue.look(connection)} == {
+            assert {each.institution for each in await queue.read_due_and_paused(connection)} == {
                 "biller:0",
                 "biller:1",
                 "biller:2",
@@ -102,7 +102,7 @@ async def analyze(owner: AsyncEngine) -> None:
 
 
 async def look_plan(engine: AsyncEngine) -> Plan:
-    return await explain(engine, str(queue._DUE), {})
+    return await explain(engine, str(queue._DUE_AND_PAUSED), {})
 
 
 async def explain(engine: AsyncEngine, statement: str, values: Mapping[str, Any]) -> Plan:

@@ -8,8 +8,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 import errands
-from errands import Institutions, Turn
-from errands.turn import FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS, retry_seconds
+from errands import ErrandRun, Institutions
+from errands.errand_run import FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS, retry_seconds
 from services.billing.outside.recording import record_errands
 from services.billing.subject import Kind, Subject
 from tests.errands.errand_rows import (
@@ -34,7 +34,7 @@ class TestSettle:
         self, engine: AsyncEngine, institutions: Institutions
     ) -> None:
         mine = await claimed(engine, institutions)
-        mine.answered()
+        mine.note_answered()
         assert await mine.begin("apply", "biller:a")
         await settle(engine, mine)
         found = await row(engine, mine.errand.subject)
@@ -47,7 +47,7 @@ class TestSettle:
     ) -> None:
         mine = await claimed(engine, institutions)
         id = mine.errand.subject
-        mine.unknown()
+        mine.note_unknown()
         await settle(engine, mine)
         first = await row(engine, id)
         assert first["unknown_since"] == first["sent_at"] is not None
@@ -55,8 +55,8 @@ class TestSettle:
         await move(engine, id, unknown_since=-100, sent_at=-100, leg_since=-200)
         before = await row(engine, id)
         mine = await again(engine, institutions, id)
-        assert mine.maybe_sent
-        mine.unknown()
+        assert mine.may_have_been_sent
+        mine.note_unknown()
         await settle(engine, mine)
         second = await row(engine, id)
         assert second["unknown_since"] == before["unknown_since"]
@@ -70,14 +70,14 @@ class TestSettle:
     ) -> None:
         mine = await claimed(engine, institutions)
         id = mine.errand.subject
-        mine.unknown()
+        mine.note_unknown()
         await settle(engine, mine)
         await move(engine, id, unknown_since=-100, sent_at=-100, leg_since=-100)
         before = await row(engine, id)
         mine = await again(engine, institutions, id)
-        mine.answered()
+        mine.note_answered()
         assert await mine.begin("apply", "biller:a")
-        mine.unknown()
+        mine.note_unknown()
         await settle(engine, mine)
         after = await row(engine, id)
         assert after["unknown_since"] > before["unknown_since"]
@@ -88,11 +88,11 @@ class TestSettle:
     ) -> None:
         mine = await claimed(engine, institutions)
         id = mine.errand.subject
-        mine.unknown()
+        mine.note_unknown()
         await settle(engine, mine)
         mine = await again(engine, institutions, id)
-        mine.answered()
-        mine.wait(15.0)
+        mine.note_answered()
+        mine.continue_after(15.0)
         await settle(engine, mine)
         found = await row(engine, id)
         assert (found["unknown_since"], found["sent_at"], found["tries"]) == (None, None, 0)
@@ -104,21 +104,21 @@ class TestSettle:
         """It waits until the call can have no effect any more, counted from when it went out."""
         mine = await claimed(engine, institutions)
         id = mine.errand.subject
-        mine.unknown()
+        mine.note_unknown()
         await settle(engine, mine)
         await move(engine, id, sent_at=-20, unknown_since=-20)
         before = await row(engine, id)
         mine = await again(engine, institutions, id)
-        assert not mine.quiet
-        mine.wait(mine.quiet_in_seconds)
+        assert not mine.earlier_calls_are_over
+        mine.continue_after(mine.late_effect_seconds_left)
         await settle(engine, mine)
         found = await row(engine, id)
         assert (found["sent_at"], found["unknown_since"]) == (before["sent_at"], None)
         assert timedelta(seconds=35) < found["due_in"] <= timedelta(seconds=40)
         await move(engine, id, sent_at=-41)
         mine = await again(engine, institutions, id)
-        assert mine.maybe_sent
-        assert mine.quiet
+        assert mine.may_have_been_sent
+        assert mine.earlier_calls_are_over
 
     async def test_a_leg_at_the_same_institution_keeps_what_is_on_its_way(
         self, engine: AsyncEngine, institutions: Institutions
@@ -126,12 +126,12 @@ class TestSettle:
         """As an apply without an answer, and then an unapply: the apply may still come."""
         mine = await claimed(engine, institutions)
         id = mine.errand.subject
-        mine.unknown()
+        mine.note_unknown()
         await settle(engine, mine)
         before = await row(engine, id)
         mine = await again(engine, institutions, id)
         assert await mine.begin("unapply", PSP)
-        mine.wait(1.0)
+        mine.continue_after(1.0)
         await settle(engine, mine)
         found = await row(engine, id)
         assert (found["leg"], found["sent_at"]) == ("unapply", before["sent_at"])
@@ -141,7 +141,7 @@ class TestSettle:
     ) -> None:
         mine = await claimed(engine, institutions)
         id = mine.errand.subject
-        mine.try_anew()
+        mine.retry_with_new_key()
         await settle(engine, mine)
         found = await row(engine, id)
         assert (found["attempt"], found["sent_at"], found["unknown_since"]) == (2, None, None)
@@ -165,12 +165,12 @@ class TestSettle:
         id = slow.errand.subject
         await move(engine, id, due_at=-LEASE_SECONDS - 1)
         quick = await again(engine, institutions, id)
-        slow.unknown()
+        slow.note_unknown()
         async with engine.begin() as connection:
             await record(connection, [slow])
         found = await row(engine, id)
         assert (found["held"], found["unknown_since"], found["fence"]) == (True, None, 2)
-        quick.wait(30.0)
+        quick.continue_after(30.0)
         async with engine.begin() as connection:
             await record(connection, [slow, quick])
         found = await row(engine, id)
@@ -193,20 +193,20 @@ class TestSettle:
 class Result:
     """How far an aggregate came."""
 
-    def __init__(self, turn: Turn) -> None:
-        self.turn = turn
+    def __init__(self, run: ErrandRun) -> None:
+        self.run = run
         self.case: str | None = None
         self.state = ""
-        self.subject = Subject(Kind(turn.errand.kind), turn.errand.subject)
+        self.subject = Subject(Kind(run.errand.kind), run.errand.subject)
 
 
 async def record(
-    connection: AsyncConnection, turns: Sequence[Turn], *, ended: bool = False
+    connection: AsyncConnection, runs: Sequence[ErrandRun], *, ended: bool = False
 ) -> None:
     """As a use case records, with the aggregates' rows locked."""
 
-    locked = await errands.lock(connection, [each.errand for each in turns])
-    results = [Result(each) for each in turns]
+    locked = await errands.lock(connection, [each.errand for each in runs])
+    results = [Result(each) for each in runs]
     await record_errands(
         connection, results, locked, [each.subject for each in results] if ended else []
     )

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from chassis.http.gather import Gather, LostBatchError
+from chassis.http.batcher import Batcher, LostBatchError
 
 
 class Away(Exception):  # noqa: N818
@@ -36,8 +36,8 @@ def kitchen() -> Kitchen:
 
 def gather(
     kitchen: Kitchen, *, most: int = 200, at_once: int = 1, usual_seconds: float = 60.0
-) -> Gather[int, int]:
-    return Gather(
+) -> Batcher[int, int]:
+    return Batcher(
         kitchen.run,
         concerns_all=lambda error: isinstance(error, Away),
         most=most,
@@ -46,9 +46,9 @@ def gather(
     )
 
 
-async def ask_all(made: Gather[int, int], items: Sequence[int]) -> list["int | BaseException"]:
+async def ask_all(made: Batcher[int, int], items: Sequence[int]) -> list["int | BaseException"]:
     return await asyncio.gather(
-        *(made.ask(each, key=each) for each in items), return_exceptions=True
+        *(made.submit(each, key=each) for each in items), return_exceptions=True
     )
 
 
@@ -65,7 +65,7 @@ async def test_each_gets_its_own_result(kitchen: Kitchen) -> None:
 async def test_who_comes_while_a_batch_is_under_way_shares_the_next_one(kitchen: Kitchen) -> None:
     made = gather(kitchen)
     kitchen.open.clear()
-    first = asyncio.create_task(made.ask(1, 1))
+    first = asyncio.create_task(made.submit(1, 1))
     await turns()
     rest = asyncio.create_task(ask_all(made, [2, 3, 4]))
     await turns()
@@ -89,12 +89,12 @@ async def test_batches_are_bounded_and_so_is_what_is_under_way(kitchen: Kitchen)
 async def test_a_batch_that_takes_long_loses_its_turn(kitchen: Kitchen) -> None:
     made = gather(kitchen, at_once=2, usual_seconds=0.01)
     kitchen.open.clear()
-    slow = asyncio.create_task(made.ask(1, 1))
+    slow = asyncio.create_task(made.submit(1, 1))
     await turns()
     kitchen.open, hanging = asyncio.Event(), kitchen.open
     kitchen.open.set()
     assert await asyncio.wait_for(ask_all(made, [2, 3]), 5) == [4, 6]
-    assert await asyncio.wait_for(made.ask(4, 4), 5) == 8
+    assert await asyncio.wait_for(made.submit(4, 4), 5) == 8
     assert not slow.done()
     hanging.set()
     assert await slow == 2
@@ -121,17 +121,17 @@ async def test_trouble_that_concerns_all_is_not_searched_for_in_one(kitchen: Kit
     assert all(isinstance(each, Away) for each in answers)
     assert len(kitchen.batches) == 1
     kitchen.spoiled = lambda items: None
-    assert await made.ask(1, 1) == 2, "and the next one is served"
+    assert await made.submit(1, 1) == 2, "and the next one is served"
 
 
 async def test_the_same_key_is_never_under_way_twice(kitchen: Kitchen) -> None:
     made = gather(kitchen, at_once=3, usual_seconds=0)
     kitchen.open.clear()
-    same = [asyncio.create_task(made.ask(each, key="same")) for each in (1, 2, 3)]
-    other = asyncio.create_task(made.ask(4, key="other"))
+    same = [asyncio.create_task(made.submit(each, key="same")) for each in (1, 2, 3)]
+    other = asyncio.create_task(made.submit(4, key="other"))
     await turns()
     assert kitchen.batches == [[1, 4]]
-    late = asyncio.create_task(made.ask(5, key="late"))
+    late = asyncio.create_task(made.submit(5, key="late"))
     await turns()
     assert kitchen.batches == [[1, 4], [5]], "who waits for a key holds nobody up"
     kitchen.open.set()
@@ -142,9 +142,9 @@ async def test_the_same_key_is_never_under_way_twice(kitchen: Kitchen) -> None:
 async def test_a_caller_who_goes_takes_nobody_along(kitchen: Kitchen) -> None:
     made = gather(kitchen)
     kitchen.open.clear()
-    under_way = [asyncio.create_task(made.ask(each, each)) for each in (1, 2)]
+    under_way = [asyncio.create_task(made.submit(each, each)) for each in (1, 2)]
     await turns()
-    waiting = [asyncio.create_task(made.ask(each, each)) for each in (3, 4)]
+    waiting = [asyncio.create_task(made.submit(each, each)) for each in (3, 4)]
     await turns()
     under_way[0].cancel()
     waiting[0].cancel()
@@ -173,18 +173,18 @@ async def test_a_result_that_is_missing_is_nobodys_silence(kitchen: Kitchen) -> 
     async def forgetful(items: Sequence[int]) -> list[int | Exception]:
         return list(items[1:])
 
-    made = Gather[int, int](forgetful, concerns_all=lambda _: False)
+    made = Batcher[int, int](forgetful, concerns_all=lambda _: False)
     answers = await asyncio.wait_for(ask_all(made, [1, 2]), 5)
     assert [type(each) for each in answers] == [LostBatchError, LostBatchError]
     await asyncio.wait_for(made.drain(), 5)
 
 
 async def test_a_batch_may_wait_for_others_to_come(kitchen: Kitchen) -> None:
-    made = Gather(kitchen.run, concerns_all=lambda _: True, wait_seconds=0.02)
-    first = asyncio.create_task(made.ask(1, key=1))
+    made = Batcher(kitchen.run, concerns_all=lambda _: True, wait_seconds=0.02)
+    first = asyncio.create_task(made.submit(1, key=1))
     await turns()
     assert kitchen.batches == []
-    second = made.ask(2, key=2)
+    second = made.submit(2, key=2)
     assert list(await asyncio.gather(first, second)) == [2, 4]
     assert kitchen.batches == [[1, 2]]
 
@@ -192,9 +192,9 @@ async def test_a_batch_may_wait_for_others_to_come(kitchen: Kitchen) -> None:
 async def test_whoever_waits_when_it_is_closed_hears_of_it(kitchen: Kitchen) -> None:
     kitchen.open.clear()
     made = gather(kitchen)
-    under_way = asyncio.create_task(made.ask(1, key=1))
+    under_way = asyncio.create_task(made.submit(1, key=1))
     await turns()
-    waiting = asyncio.create_task(made.ask(2, key=2))
+    waiting = asyncio.create_task(made.submit(2, key=2))
     await turns()
     await made.aclose()
     ends = await asyncio.gather(under_way, waiting, return_exceptions=True)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from errands import Desk, Institutions
+from errands import Dispatcher, Institutions
 from errands.breaker import Breaker
 from tests.errands.errand_rows import run
 from tests.errands.test_breaker import Clock
@@ -26,10 +26,10 @@ def institutions() -> Institutions:
 
 
 @pytest.fixture
-async def desk(
+async def dispatcher(
     engine: AsyncEngine, institutions: Institutions, work: Workplace
-) -> AsyncIterator[Desk]:
-    made = Desk(engine, institutions)
+) -> AsyncIterator[Dispatcher]:
+    made = Dispatcher(engine, institutions)
     for kind in ("payment", "refund"):
         made.register(work.trade(kind))
     yield made
@@ -46,12 +46,16 @@ def clock(institutions: Institutions) -> Clock:
 
 @pytest.mark.parametrize("fresh_ones_wait", [True, False])
 async def test_after_its_breaker_has_closed_all_that_waits_there_is_due_in_order(
-    engine: AsyncEngine, desk: Desk, work: Workplace, clock: Clock, fresh_ones_wait: bool
+    engine: AsyncEngine,
+    dispatcher: Dispatcher,
+    work: Workplace,
+    clock: Clock,
+    fresh_ones_wait: bool,
 ) -> None:
     work.unanswered.add(HANGS)
     ids = await plant(engine, HANGS, 4)
-    assert await desk.claim() == 4
-    await desk.drain()
+    assert await dispatcher.claim() == 4
+    await dispatcher.drain()
     # Each waits for another try, the later ones by chance before the earlier ones; and the next one is far off.
     await run(
         engine,
@@ -64,18 +68,18 @@ async def test_after_its_breaker_has_closed_all_that_waits_there_is_due_in_order
     )
     fresh = await plant(engine, HANGS, 2) if fresh_ones_wait else []
     await run(engine, "UPDATE errands SET due_at = now() WHERE subject = ANY(:ids)", ids=fresh)
-    assert await desk.claim() == 0, "it is open"
+    assert await dispatcher.claim() == 0, "it is open"
     work.unanswered.clear()
     work.begun.clear()
     clock.now = 5.0
     if not fresh_ones_wait:
-        assert await desk.claim() == 0, "nothing is due"
+        assert await dispatcher.claim() == 0, "nothing is due"
         await run(engine, "UPDATE errands SET due_at = now() WHERE subject = :id", id=ids[0])
-    assert await desk.claim() == 1, "the probe"
-    await desk.drain()
+    assert await dispatcher.claim() == 1, "the probe"
+    await dispatcher.drain()
     for _ in range(3):
-        await desk.claim()
-        await desk.drain()
+        await dispatcher.claim()
+        await dispatcher.drain()
     probe = work.begun[HANGS][0]
     rest = [each for each in [*ids, *fresh] if each != probe]
     assert work.begun[HANGS][1:] == rest
@@ -84,17 +88,21 @@ async def test_after_its_breaker_has_closed_all_that_waits_there_is_due_in_order
 
 @pytest.mark.usefixtures("clock")
 async def test_a_breaker_that_opened_while_nothing_was_due_is_noticed(
-    engine: AsyncEngine, desk: Desk, work: Workplace, clock: Clock, institutions: Institutions
+    engine: AsyncEngine,
+    dispatcher: Dispatcher,
+    work: Workplace,
+    clock: Clock,
+    institutions: Institutions,
 ) -> None:
     """A run from another institution was the probe: what waits for another try is due, although nothing else is."""
     work.unanswered.add(HANGS)
     await plant(engine, HANGS, 3)
-    await desk.claim()
-    await desk.drain()
-    assert await desk.claim() == 0
+    await dispatcher.claim()
+    await dispatcher.drain()
+    assert await dispatcher.claim() == 0
     clock.now = 5.0
     work.unanswered.clear()
     assert await institutions.of(HANGS).enter(1.0)
     institutions.of(HANGS).report(answered=True)
     institutions.of(HANGS).leave()
-    assert await desk.claim() == 3
+    assert await dispatcher.claim() == 3

@@ -1,4 +1,6 @@
-"""The desk of a process: institutions that hang, pause or break down hold up nobody else, and nobody loses a turn."""
+"""The dispatcher of a process: institutions that hang, pause or break down hold up nobody else, and nobody loses a
+run.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,8 +11,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import errands
-from errands import Desk, Institutions, NewErrand
-from errands import desk as desk_module
+from errands import Dispatcher, Institutions, NewErrand
+from errands import dispatcher as dispatcher_module
 from tests.errands.errand_rows import run
 from tests.errands.workplace import (
     HANGS,
@@ -39,10 +41,10 @@ def institutions() -> Institutions:
 
 
 @pytest.fixture
-async def desk(
+async def dispatcher(
     engine: AsyncEngine, institutions: Institutions, work: Workplace
-) -> AsyncIterator[Desk]:
-    made = Desk(engine, institutions)
+) -> AsyncIterator[Dispatcher]:
+    made = Dispatcher(engine, institutions)
     for kind in ("payment", "refund"):
         made.register(work.trade(kind))
     yield made
@@ -50,11 +52,11 @@ async def desk(
 
 
 async def test_one_that_hangs_holds_up_nobody(
-    engine: AsyncEngine, desk: Desk, work: Workplace, institutions: Institutions
+    engine: AsyncEngine, dispatcher: Dispatcher, work: Workplace, institutions: Institutions
 ) -> None:
     gate = work.hang(HANGS)
     stuck = await plant(engine, HANGS, 20)
-    async with claiming(desk):
+    async with claiming(dispatcher):
         await until(lambda: len(work.begun[HANGS]) == 4, "it has its four places")
         for kind in ("payment", "refund"):
             for name in (WELL, OTHER):
@@ -67,48 +69,48 @@ async def test_one_that_hangs_holds_up_nobody(
         await until(lambda: len(work.ended[HANGS]) == 20, "and so is this one in the end")
     assert work.begun[HANGS] == stuck, "in the order in which they became due"
     assert work.most[HANGS] == 4
-    await desk.drain()
+    await dispatcher.drain()
     assert [institutions.of(name).taken for name in (HANGS, WELL, OTHER)] == [0, 0, 0]
     assert await left(engine) == 0
 
 
 async def test_a_place_that_gets_free_is_filled_at_once(
-    engine: AsyncEngine, desk: Desk, work: Workplace, monkeypatch: pytest.MonkeyPatch
+    engine: AsyncEngine, dispatcher: Dispatcher, work: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The desk does not wait for its next look, which is far off here."""
+    """The dispatcher does not wait for its next look, which is far off here."""
     ids = await plant(engine, WELL, 40)
-    monkeypatch.setattr(desk, "look_seconds", 3_600.0)
-    async with claiming(desk):
+    monkeypatch.setattr(dispatcher, "look_seconds", 3_600.0)
+    async with claiming(dispatcher):
         await until(lambda: len(work.ended[WELL]) == 40, "one claim leads to the next")
     assert work.begun[WELL] == ids
 
 
 async def test_rows_that_are_written_while_others_wait_overtake_nobody(
-    engine: AsyncEngine, desk: Desk, work: Workplace
+    engine: AsyncEngine, dispatcher: Dispatcher, work: Workplace
 ) -> None:
     gate = work.hang(WELL)
     early = await plant(engine, WELL, 6)
-    assert await desk.claim() == 4
-    async with desk.booking() as booking:
+    assert await dispatcher.claim() == 4
+    async with dispatcher.booking() as booking:
         assert booking.hold(WELL, 1) == 0
     late = uuid4()
     async with engine.begin() as connection:
         await errands.add(connection, [NewErrand("payment", late, WELL, "call")])
     gate.set()
-    async with claiming(desk):
+    async with claiming(dispatcher):
         await until(lambda: len(work.ended[WELL]) == 7, "all are done")
     assert work.begun[WELL] == [*early, late]
 
 
 async def test_one_that_is_paused_is_left_alone_and_goes_on_after(
-    engine: AsyncEngine, desk: Desk, work: Workplace
+    engine: AsyncEngine, dispatcher: Dispatcher, work: Workplace
 ) -> None:
     await run(engine, "INSERT INTO paused_institutions (institution) VALUES (:name)", name=WELL)
     ids = await plant(engine, WELL, 6)
     await plant(engine, OTHER, 6)
-    async with claiming(desk):
+    async with claiming(dispatcher):
         await until(lambda: len(work.ended[OTHER]) == 6, "the others go on")
-        async with desk.booking() as booking:
+        async with dispatcher.booking() as booking:
             assert booking.hold(WELL, 1) == 0
         assert work.begun[WELL] == []
         await run(engine, "DELETE FROM paused_institutions")
@@ -117,55 +119,55 @@ async def test_one_that_is_paused_is_left_alone_and_goes_on_after(
 
 
 async def test_a_claim_that_fails_gives_all_places_back(
-    engine: AsyncEngine, desk: Desk, work: Workplace, institutions: Institutions
+    engine: AsyncEngine, dispatcher: Dispatcher, work: Workplace, institutions: Institutions
 ) -> None:
     for name in (HANGS, WELL, OTHER):
         await plant(engine, name, 3)
     work.broken = True
     with pytest.raises(ValueError, match="a defect of ours"):
-        await desk.claim()
+        await dispatcher.claim()
     assert [institutions.of(name).taken for name in (HANGS, WELL, OTHER)] == [0, 0, 0]
     work.broken = False
-    assert await desk.claim() == 9, "they are due as before"
-    await desk.drain()
+    assert await dispatcher.claim() == 9, "they are due as before"
+    await dispatcher.drain()
     assert await left(engine) == 0
 
 
 async def test_a_desk_outlives_claims_that_fail(
-    engine: AsyncEngine, desk: Desk, work: Workplace
+    engine: AsyncEngine, dispatcher: Dispatcher, work: Workplace
 ) -> None:
     work.broken = True
     await plant(engine, WELL, 2)
-    failed = desk_module.FAILED._value.get()
-    async with claiming(desk):
-        await until(lambda: desk_module.FAILED._value.get() >= failed + 2, "it tries again")
+    failed = dispatcher_module.FAILED._value.get()
+    async with claiming(dispatcher):
+        await until(lambda: dispatcher_module.FAILED._value.get() >= failed + 2, "it tries again")
         work.broken = False
         await until(lambda: len(work.ended[WELL]) == 2, "and works when it can")
 
 
 async def test_kinds_that_it_does_not_know_are_left_alone(
-    engine: AsyncEngine, desk: Desk, work: Workplace, institutions: Institutions
+    engine: AsyncEngine, dispatcher: Dispatcher, work: Workplace, institutions: Institutions
 ) -> None:
     """Those of a newer version: neither claimed again and again, nor in the way of the others."""
     await plant(engine, WELL, 6, "of_the_future")
     ids = await plant(engine, WELL, 2)
-    assert await desk.claim() == 2
-    await desk.drain()
+    assert await dispatcher.claim() == 2
+    await dispatcher.drain()
     assert (work.ended[WELL], institutions.of(WELL).taken) == (ids, 0)
     async with engine.connect() as connection:
         rows = await connection.execute(text("SELECT fence, held, contested FROM errands"))
         assert {tuple(row) for row in rows} == {(0, False, False)}
-    async with desk.booking() as booking:
+    async with dispatcher.booking() as booking:
         assert booking.hold(WELL, 1) == 1, "they make nobody wait"
         booking.release()
 
 
-async def test_it_drains(engine: AsyncEngine, desk: Desk, work: Workplace) -> None:
+async def test_it_drains(engine: AsyncEngine, dispatcher: Dispatcher, work: Workplace) -> None:
     gate = work.hang(WELL)
     await plant(engine, WELL, 2)
     await plant(engine, OTHER, 2, "refund")
-    assert await desk.claim() == 4
-    draining = asyncio.create_task(desk.drain())
+    assert await dispatcher.claim() == 4
+    draining = asyncio.create_task(dispatcher.drain())
     await until(lambda: len(work.ended[OTHER]) == 2, "one institution has answered")
     assert not draining.done()
     gate.set()
@@ -174,14 +176,14 @@ async def test_it_drains(engine: AsyncEngine, desk: Desk, work: Workplace) -> No
 
 
 async def test_closing_waits_for_nobody_and_leaves_the_rest_to_others(
-    engine: AsyncEngine, desk: Desk, work: Workplace
+    engine: AsyncEngine, dispatcher: Dispatcher, work: Workplace
 ) -> None:
     work.hang(WELL)
     await plant(engine, WELL, 2)
-    assert await desk.claim() == 2
+    assert await dispatcher.claim() == 2
     await until(lambda: len(work.begun[WELL]) == 2, "both are under way")
-    await asyncio.wait_for(desk.aclose(), 2)
-    await asyncio.wait_for(desk.drain(), 2)
+    await asyncio.wait_for(dispatcher.aclose(), 2)
+    await asyncio.wait_for(dispatcher.drain(), 2)
     assert work.ended[WELL] == []
     async with engine.connect() as connection:
         rows = await connection.execute(text("SELECT held, due_at > now() FROM errands"))
@@ -189,10 +191,10 @@ async def test_closing_waits_for_nobody_and_leaves_the_rest_to_others(
 
 
 async def test_a_desk_that_is_stopped_just_when_a_place_gets_free_stops(
-    desk: Desk, institutions: Institutions
+    dispatcher: Dispatcher, institutions: Institutions
 ) -> None:
     for _ in range(20):
-        task = asyncio.create_task(desk.run())
+        task = asyncio.create_task(dispatcher.run())
         await asyncio.sleep(0.02)
         institutions.freed.set()
         task.cancel()

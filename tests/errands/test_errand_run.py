@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from errands import Errand, Institutions, Turn
+from errands import Errand, ErrandRun, Institutions
 from errands.institutions import RUN_SECONDS
 
 QUICK, SLOW = "biller:quick", "psp"
@@ -20,45 +20,45 @@ def institutions() -> Institutions:
 
 
 @pytest.fixture
-def turn(institutions: Institutions) -> Turn:
-    institutions.of(QUICK).take(1)
+def errand_run(institutions: Institutions) -> ErrandRun:
+    institutions.of(QUICK).take_places(1)
     errand = Errand("refund", uuid4(), QUICK, "unapply", datetime.now(UTC))
-    return Turn(errand, institutions)
+    return ErrandRun(errand, institutions)
 
 
 async def test_it_goes_on_from_a_quick_one_to_a_slow_one(
-    institutions: Institutions, turn: Turn
+    institutions: Institutions, run: ErrandRun
 ) -> None:
     """As a refund does, from the biller to the PSP."""
-    assert await turn.begin("unapply", QUICK)
-    assert await turn.begin("refund", SLOW)
+    assert await run.begin("unapply", QUICK)
+    assert await run.begin("refund", SLOW)
     assert (institutions.of(QUICK).taken, institutions.of(SLOW).taken) == (0, 1)
-    turn.leave()
-    turn.leave()
+    run.leave()
+    run.leave()
     assert institutions.of(SLOW).taken == 0
 
 
 async def test_where_there_is_no_place_it_stops_and_waits_there_as_a_row(
-    institutions: Institutions, turn: Turn
+    institutions: Institutions, run: ErrandRun
 ) -> None:
-    institutions.of(SLOW).take(1)
-    assert not await turn.begin("refund", SLOW)
-    assert (turn.leg, turn.institution) == ("refund", SLOW)
-    turn.leave()
+    institutions.of(SLOW).take_places(1)
+    assert not await run.begin("refund", SLOW)
+    assert (run.leg, run.institution) == ("refund", SLOW)
+    run.leave()
     assert (institutions.of(QUICK).taken, institutions.of(SLOW).taken) == (0, 1)
 
 
 @pytest.mark.parametrize("institution", [QUICK, SLOW])
 async def test_it_begins_nothing_for_which_there_is_no_time(
     institutions: Institutions,
-    turn: Turn,
+    run: ErrandRun,
     institution: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     passed = institutions.lease_seconds - institutions.of(institution).leg_seconds
-    monkeypatch.setattr(turn, "_ends", turn._ends - passed)
-    assert not await turn.begin("refund", institution)
-    turn.leave()
+    monkeypatch.setattr(run, "_ends", run._ends - passed)
+    assert not await run.begin("refund", institution)
+    run.leave()
     assert institutions.of(institution).taken == 0
 
 
@@ -67,8 +67,8 @@ def test_a_lease_outlasts_every_run(institutions: Institutions) -> None:
     assert Institutions().lease_seconds > RUN_SECONDS
 
 
-async def test_what_was_sent_here_is_over_elsewhere(turn: Turn) -> None:
-    turn.unknown()
-    assert turn.maybe_sent
-    assert await turn.begin("refund", SLOW)
-    assert not turn.maybe_sent
+async def test_what_was_sent_here_is_over_elsewhere(run: ErrandRun) -> None:
+    run.note_unknown()
+    assert run.may_have_been_sent
+    assert await run.begin("refund", SLOW)
+    assert not run.may_have_been_sent
