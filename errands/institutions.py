@@ -76,7 +76,7 @@ class Institution:
         return not self.paused and self.breaker.state == "closed"
 
     def reserve_places(self, wanted: int) -> int:
-        """Take places for errands that are about to be written; none while other errands wait, so that they go first."""
+        """Take places for errands about to be written; none while other errands wait, so that those go first."""
         return self.take_places(wanted) if self.answers and not self.rows_wait else 0
 
     def take_places(self, wanted: int) -> int:

@@ -1,6 +1,4 @@
-"""The dispatcher of a process: institutions that hang, pause or break down hold up nobody else, and nobody loses a
-run.
-"""
+"""The dispatcher of a process: an institution that hangs, is paused or fails delays no other, and no errand is lost."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 import errands
 from errands import Dispatcher, Institutions, NewErrand
 from errands import dispatcher as dispatcher_module
-from tests.errands.errand_rows import run
+from tests.errands.errand_rows import execute
 from tests.errands.workplace import (
     HANGS,
     OTHER,
@@ -34,39 +32,42 @@ def work() -> Workplace:
 
 @pytest.fixture
 def institutions() -> Institutions:
-    made = Institutions()
+    institutions = Institutions()
     for name in (HANGS, WELL, OTHER):
-        made.describe(name, places=4, line=4, longest_call_seconds=1.0, late_effect_seconds=60.0)
-    return made
+        institutions.describe(
+            name, places=4, line=4, longest_call_seconds=1.0, late_effect_seconds=60.0
+        )
+    return institutions
 
 
 @pytest.fixture
 async def dispatcher(
     engine: AsyncEngine, institutions: Institutions, work: Workplace
 ) -> AsyncIterator[Dispatcher]:
-    made = Dispatcher(engine, institutions)
+    dispatcher = Dispatcher(engine, institutions)
     for kind in ("payment", "refund"):
-        made.register(work.trade(kind))
-    yield made
-    await made.aclose()
+        dispatcher.register(work.handler(kind))
+    yield dispatcher
+    await dispatcher.aclose()
 
 
-async def test_one_that_hangs_holds_up_nobody(
+async def test_a_hanging_institution_does_not_delay_the_others(
     engine: AsyncEngine, dispatcher: Dispatcher, work: Workplace, institutions: Institutions
 ) -> None:
     gate = work.hang(HANGS)
     stuck = await plant(engine, HANGS, 20)
     async with claiming(dispatcher):
-        await until(lambda: len(work.begun[HANGS]) == 4, "it has its four places")
+        await until(lambda: len(work.begun[HANGS]) == 4, "all four places are taken")
         for kind in ("payment", "refund"):
             for name in (WELL, OTHER):
                 await plant(engine, name, 20, kind)
         await until(
-            lambda: len(work.ended[WELL]) == len(work.ended[OTHER]) == 40, "everybody else is done"
+            lambda: len(work.ended[WELL]) == len(work.ended[OTHER]) == 40,
+            "the other institutions are done",
         )
         assert (work.most[HANGS], institutions.of(HANGS).taken) == (4, 4)
         gate.set()
-        await until(lambda: len(work.ended[HANGS]) == 20, "and so is this one in the end")
+        await until(lambda: len(work.ended[HANGS]) == 20, "the one that hung is done as well")
     assert work.begun[HANGS] == stuck, "in the order in which they became due"
     assert work.most[HANGS] == 4
     await dispatcher.drain()
@@ -74,10 +75,10 @@ async def test_one_that_hangs_holds_up_nobody(
     assert await left(engine) == 0
 
 
-async def test_a_place_that_gets_free_is_filled_at_once(
+async def test_a_free_place_is_filled_at_once(
     engine: AsyncEngine, dispatcher: Dispatcher, work: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The dispatcher does not wait for its next look, which is far off here."""
+    """The dispatcher does not wait until it reads the table again, which is far off here."""
     ids = await plant(engine, WELL, 40)
     monkeypatch.setattr(dispatcher, "look_seconds", 3_600.0)
     async with claiming(dispatcher):
@@ -85,7 +86,7 @@ async def test_a_place_that_gets_free_is_filled_at_once(
     assert work.begun[WELL] == ids
 
 
-async def test_rows_that_are_written_while_others_wait_overtake_nobody(
+async def test_new_errands_do_not_overtake_waiting_ones(
     engine: AsyncEngine, dispatcher: Dispatcher, work: Workplace
 ) -> None:
     gate = work.hang(WELL)
@@ -102,10 +103,10 @@ async def test_rows_that_are_written_while_others_wait_overtake_nobody(
     assert work.begun[WELL] == [*early, late]
 
 
-async def test_one_that_is_paused_is_left_alone_and_goes_on_after(
+async def test_a_paused_institution_gets_no_calls_until_it_is_resumed(
     engine: AsyncEngine, dispatcher: Dispatcher, work: Workplace
 ) -> None:
-    await run(engine, "INSERT INTO paused_institutions (institution) VALUES (:name)", name=WELL)
+    await execute(engine, "INSERT INTO paused_institutions (institution) VALUES (:name)", name=WELL)
     ids = await plant(engine, WELL, 6)
     await plant(engine, OTHER, 6)
     async with claiming(dispatcher):
@@ -113,12 +114,12 @@ async def test_one_that_is_paused_is_left_alone_and_goes_on_after(
         async with dispatcher.booking() as booking:
             assert booking.hold(WELL, 1) == 0
         assert work.begun[WELL] == []
-        await run(engine, "DELETE FROM paused_institutions")
-        await until(lambda: len(work.ended[WELL]) == 6, "and now this one")
+        await execute(engine, "DELETE FROM paused_institutions")
+        await until(lambda: len(work.ended[WELL]) == 6, "the resumed one is done as well")
     assert work.begun[WELL] == ids
 
 
-async def test_a_claim_that_fails_gives_all_places_back(
+async def test_a_failed_claim_gives_all_places_back(
     engine: AsyncEngine, dispatcher: Dispatcher, work: Workplace, institutions: Institutions
 ) -> None:
     for name in (HANGS, WELL, OTHER):
@@ -128,27 +129,29 @@ async def test_a_claim_that_fails_gives_all_places_back(
         await dispatcher.claim()
     assert [institutions.of(name).taken for name in (HANGS, WELL, OTHER)] == [0, 0, 0]
     work.broken = False
-    assert await dispatcher.claim() == 9, "they are due as before"
+    assert await dispatcher.claim() == 9, "the errands are still due"
     await dispatcher.drain()
     assert await left(engine) == 0
 
 
-async def test_a_desk_outlives_claims_that_fail(
+async def test_the_dispatcher_continues_after_failed_claims(
     engine: AsyncEngine, dispatcher: Dispatcher, work: Workplace
 ) -> None:
     work.broken = True
     await plant(engine, WELL, 2)
     failed = dispatcher_module.FAILED._value.get()
     async with claiming(dispatcher):
-        await until(lambda: dispatcher_module.FAILED._value.get() >= failed + 2, "it tries again")
+        await until(
+            lambda: dispatcher_module.FAILED._value.get() >= failed + 2, "claims are repeated"
+        )
         work.broken = False
-        await until(lambda: len(work.ended[WELL]) == 2, "and works when it can")
+        await until(lambda: len(work.ended[WELL]) == 2, "errands are run again")
 
 
-async def test_kinds_that_it_does_not_know_are_left_alone(
+async def test_errands_of_unknown_kinds_are_not_claimed(
     engine: AsyncEngine, dispatcher: Dispatcher, work: Workplace, institutions: Institutions
 ) -> None:
-    """Those of a newer version: neither claimed again and again, nor in the way of the others."""
+    """Errands of a newer version are not claimed, and do not delay others."""
     await plant(engine, WELL, 6, "of_the_future")
     ids = await plant(engine, WELL, 2)
     assert await dispatcher.claim() == 2
@@ -158,11 +161,13 @@ async def test_kinds_that_it_does_not_know_are_left_alone(
         rows = await connection.execute(text("SELECT fence, held, contested FROM errands"))
         assert {tuple(row) for row in rows} == {(0, False, False)}
     async with dispatcher.booking() as booking:
-        assert booking.hold(WELL, 1) == 1, "they make nobody wait"
+        assert booking.hold(WELL, 1) == 1, "unknown kinds do not make new errands wait"
         booking.release()
 
 
-async def test_it_drains(engine: AsyncEngine, dispatcher: Dispatcher, work: Workplace) -> None:
+async def test_drain_waits_for_all_calls_under_way(
+    engine: AsyncEngine, dispatcher: Dispatcher, work: Workplace
+) -> None:
     gate = work.hang(WELL)
     await plant(engine, WELL, 2)
     await plant(engine, OTHER, 2, "refund")
@@ -175,7 +180,7 @@ async def test_it_drains(engine: AsyncEngine, dispatcher: Dispatcher, work: Work
     assert await left(engine) == 0
 
 
-async def test_closing_waits_for_nobody_and_leaves_the_rest_to_others(
+async def test_closing_does_not_wait_and_leaves_leases_to_expire(
     engine: AsyncEngine, dispatcher: Dispatcher, work: Workplace
 ) -> None:
     work.hang(WELL)
@@ -190,7 +195,7 @@ async def test_closing_waits_for_nobody_and_leaves_the_rest_to_others(
         assert {tuple(row) for row in rows} == {(True, True)}, "until the leases end"
 
 
-async def test_a_desk_that_is_stopped_just_when_a_place_gets_free_stops(
+async def test_cancelling_the_dispatcher_as_a_place_becomes_free_stops_it(
     dispatcher: Dispatcher, institutions: Institutions
 ) -> None:
     for _ in range(20):

@@ -1,4 +1,4 @@
-"""An institution that answers again: whatever waits there for another try is due at once, in order."""
+"""When an institution answers again, the errands that wait there for a retry are due at once, in order."""
 
 from collections.abc import AsyncIterator
 
@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from errands import Dispatcher, Institutions
 from errands.breaker import Breaker
-from tests.errands.errand_rows import run
+from tests.errands.errand_rows import execute
 from tests.errands.test_breaker import Clock
 from tests.errands.workplace import HANGS, OTHER, WELL, Workplace, left, plant
 
@@ -19,45 +19,47 @@ def work() -> Workplace:
 
 @pytest.fixture
 def institutions() -> Institutions:
-    made = Institutions()
+    institutions = Institutions()
     for name in (HANGS, WELL, OTHER):
-        made.describe(name, places=4, line=4, longest_call_seconds=1.0, late_effect_seconds=60.0)
-    return made
+        institutions.describe(
+            name, places=4, line=4, longest_call_seconds=1.0, late_effect_seconds=60.0
+        )
+    return institutions
 
 
 @pytest.fixture
 async def dispatcher(
     engine: AsyncEngine, institutions: Institutions, work: Workplace
 ) -> AsyncIterator[Dispatcher]:
-    made = Dispatcher(engine, institutions)
+    dispatcher = Dispatcher(engine, institutions)
     for kind in ("payment", "refund"):
-        made.register(work.trade(kind))
-    yield made
-    await made.aclose()
+        dispatcher.register(work.handler(kind))
+    yield dispatcher
+    await dispatcher.aclose()
 
 
 @pytest.fixture
 def clock(institutions: Institutions) -> Clock:
     """The time of the breaker of HANGS, which opens after three failures for five seconds."""
-    made = Clock()
-    institutions.of(HANGS).breaker = Breaker(failures=3, pause_seconds=5.0, clock=made)
-    return made
+    clock = Clock()
+    institutions.of(HANGS).breaker = Breaker(failures=3, pause_seconds=5.0, clock=clock)
+    return clock
 
 
-@pytest.mark.parametrize("fresh_ones_wait", [True, False])
-async def test_after_its_breaker_has_closed_all_that_waits_there_is_due_in_order(
+@pytest.mark.parametrize("new_errands_are_due", [True, False])
+async def test_waiting_errands_are_due_in_order_after_the_breaker_closes(
     engine: AsyncEngine,
     dispatcher: Dispatcher,
     work: Workplace,
     clock: Clock,
-    fresh_ones_wait: bool,
+    new_errands_are_due: bool,
 ) -> None:
     work.unanswered.add(HANGS)
     ids = await plant(engine, HANGS, 4)
     assert await dispatcher.claim() == 4
     await dispatcher.drain()
-    # Each waits for another try, the later ones by chance before the earlier ones; and the next one is far off.
-    await run(
+    # All wait for a retry that is far off, and the later ones are to be retried before the earlier ones.
+    await execute(
         engine,
         """
         UPDATE errands SET due_at = now() + (10 - n) * interval '1 minute',
@@ -66,15 +68,15 @@ async def test_after_its_breaker_has_closed_all_that_waits_there_is_due_in_order
         """,
         ids=ids,
     )
-    fresh = await plant(engine, HANGS, 2) if fresh_ones_wait else []
-    await run(engine, "UPDATE errands SET due_at = now() WHERE subject = ANY(:ids)", ids=fresh)
-    assert await dispatcher.claim() == 0, "it is open"
+    fresh = await plant(engine, HANGS, 2) if new_errands_are_due else []
+    await execute(engine, "UPDATE errands SET due_at = now() WHERE subject = ANY(:ids)", ids=fresh)
+    assert await dispatcher.claim() == 0, "the breaker is open"
     work.unanswered.clear()
     work.begun.clear()
     clock.now = 5.0
-    if not fresh_ones_wait:
+    if not new_errands_are_due:
         assert await dispatcher.claim() == 0, "nothing is due"
-        await run(engine, "UPDATE errands SET due_at = now() WHERE subject = :id", id=ids[0])
+        await execute(engine, "UPDATE errands SET due_at = now() WHERE subject = :id", id=ids[0])
     assert await dispatcher.claim() == 1, "the probe"
     await dispatcher.drain()
     for _ in range(3):
@@ -87,14 +89,16 @@ async def test_after_its_breaker_has_closed_all_that_waits_there_is_due_in_order
 
 
 @pytest.mark.usefixtures("clock")
-async def test_a_breaker_that_opened_while_nothing_was_due_is_noticed(
+async def test_a_probe_from_another_institution_makes_waiting_errands_due(
     engine: AsyncEngine,
     dispatcher: Dispatcher,
     work: Workplace,
     clock: Clock,
     institutions: Institutions,
 ) -> None:
-    """A run from another institution was the probe: what waits for another try is due, although nothing else is."""
+    """A run that came from another institution was the probe; the waiting errands are due although no other errand
+    is.
+    """
     work.unanswered.add(HANGS)
     await plant(engine, HANGS, 3)
     await dispatcher.claim()

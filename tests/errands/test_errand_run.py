@@ -1,4 +1,4 @@
-"""A run goes on from one institution to the next while there is time for all calls of a leg, and stops in good time."""
+"""A run continues from one institution to the next while its lease leaves time for all calls of a leg."""
 
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -13,20 +13,20 @@ QUICK, SLOW = "biller:quick", "psp"
 
 @pytest.fixture
 def institutions() -> Institutions:
-    made = Institutions()
-    made.describe(QUICK, places=1, longest_call_seconds=1.0, late_effect_seconds=60.0)
-    made.describe(SLOW, places=1, longest_call_seconds=10.0, late_effect_seconds=60.0)
-    return made
+    institutions = Institutions()
+    institutions.describe(QUICK, places=1, longest_call_seconds=1.0, late_effect_seconds=60.0)
+    institutions.describe(SLOW, places=1, longest_call_seconds=10.0, late_effect_seconds=60.0)
+    return institutions
 
 
 @pytest.fixture
-def errand_run(institutions: Institutions) -> ErrandRun:
+def run(institutions: Institutions) -> ErrandRun:
     institutions.of(QUICK).take_places(1)
     errand = Errand("refund", uuid4(), QUICK, "unapply", datetime.now(UTC))
     return ErrandRun(errand, institutions)
 
 
-async def test_it_goes_on_from_a_quick_one_to_a_slow_one(
+async def test_a_run_continues_at_a_slower_institution(
     institutions: Institutions, run: ErrandRun
 ) -> None:
     """As a refund does, from the biller to the PSP."""
@@ -38,7 +38,7 @@ async def test_it_goes_on_from_a_quick_one_to_a_slow_one(
     assert institutions.of(SLOW).taken == 0
 
 
-async def test_where_there_is_no_place_it_stops_and_waits_there_as_a_row(
+async def test_a_run_without_a_place_at_the_next_institution_stops_and_waits_there(
     institutions: Institutions, run: ErrandRun
 ) -> None:
     institutions.of(SLOW).take_places(1)
@@ -49,7 +49,7 @@ async def test_where_there_is_no_place_it_stops_and_waits_there_as_a_row(
 
 
 @pytest.mark.parametrize("institution", [QUICK, SLOW])
-async def test_it_begins_nothing_for_which_there_is_no_time(
+async def test_a_run_begins_no_leg_for_which_there_is_no_time(
     institutions: Institutions,
     run: ErrandRun,
     institution: str,
@@ -67,7 +67,7 @@ def test_a_lease_outlasts_every_run(institutions: Institutions) -> None:
     assert Institutions().lease_seconds > RUN_SECONDS
 
 
-async def test_what_was_sent_here_is_over_elsewhere(run: ErrandRun) -> None:
+async def test_calls_to_the_former_institution_do_not_count_at_the_next(run: ErrandRun) -> None:
     run.note_unknown()
     assert run.may_have_been_sent
     assert await run.begin("refund", SLOW)

@@ -1,4 +1,4 @@
-"""Two trades whose calls tests let hang or go unanswered, and the errands for them."""
+"""A handler for errands of any kind, whose calls hang or go unanswered as a test wishes, and the errands for it."""
 
 import asyncio
 from collections import defaultdict
@@ -17,20 +17,22 @@ PATIENCE_SECONDS = 10.0
 
 
 class Job(NamedTuple):
-    """What is worked on."""
+    """An item of work: nothing but its errand."""
 
     errand: Errand
 
 
 class Done(NamedTuple):
-    """A job that was run."""
+    """The result of a job's run."""
 
     job: Job
     run: ErrandRun
 
 
 class Workplace:
-    """Two trades: `begun` and `ended` tell which errands were run, by institution, in order."""
+    """Carries out errands; `begun` and `ended` list the subjects of the errands that were run, by institution, in
+    order.
+    """
 
     def __init__(self) -> None:
         self.begun: dict[str, list[UUID]] = defaultdict(list)
@@ -42,10 +44,10 @@ class Workplace:
         self.most: dict[str, int] = defaultdict(int)
 
     def hang(self, institution: str) -> asyncio.Event:
-        """Its calls wait for the event."""
+        """Make the calls to this institution wait for the returned event."""
         return self._gates.setdefault(institution, asyncio.Event())
 
-    def trade(self, kind: str) -> ErrandHandler[Job, Done]:
+    def handler(self, kind: str) -> ErrandHandler[Job, Done]:
         return ErrandHandler(kind, self._read, self._run, self._record, self._broke, self._broke)
 
     async def _read(self, _: AsyncConnection, claimed: Sequence[Errand]) -> list[Job]:
@@ -74,8 +76,8 @@ class Workplace:
         await errands.settle(connection, unanswered)
         done = [each.job.errand for each in results if not each.run.unanswered]
         await errands.end(connection, [each.key for each in done])
-        for each in done:
-            self.ended[each.institution].append(each.subject)
+        for errand in done:
+            self.ended[errand.institution].append(errand.subject)
         return len(results)
 
     async def _broke(self, _: object, error: Exception) -> None:
@@ -93,7 +95,7 @@ async def until(condition: object, what: str) -> None:
 async def plant(
     engine: AsyncEngine, institution: str, count: int, kind: str = "payment"
 ) -> list[UUID]:
-    """So many errands that are due, in this order."""
+    """Add `count` due errands; return their subjects in the order of their due times."""
     ids = [uuid4() for _ in range(count)]
     async with engine.begin() as connection:
         await errands.add(connection, [NewErrand(kind, id, institution, "call") for id in ids])

@@ -1,4 +1,4 @@
-"""Register a kind of errand at the dispatcher: how it is read, run and recorded, and which cases its failures become."""
+"""Register kinds of errands with the dispatcher: their functions, and the cases that their failures become."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""Whoever comes while a batch is under way shares the next one, and nobody pays for a neighbour."""
+"""Items submitted while a batch is under way share the next one, and one item's error does not fail the others."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -8,195 +8,201 @@ import pytest
 from chassis.http.batcher import Batcher, LostBatchError
 
 
-class Away(Exception):  # noqa: N818
-    """Nobody can be served now."""
+class UnreachableError(Exception):
+    """An error that concerns all items."""
 
 
-class Kitchen:
-    """Doubles numbers in batches, as soon as it is let; odd wishes are in `spoiled`."""
+class Doubler:
+    """Doubles numbers in batches, once `open` is set; `error_of` may return the error that a batch raises."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
         self.open = asyncio.Event()
         self.open.set()
-        self.spoiled: Callable[[Sequence[int]], Exception | None] = lambda items: None
+        self.error_of: Callable[[Sequence[int]], Exception | None] = lambda items: None
 
     async def run(self, items: Sequence[int]) -> list[int | Exception]:
         self.batches.append(list(items))
         await self.open.wait()
-        if error := self.spoiled(items):
+        if error := self.error_of(items):
             raise error
         return [ValueError(f"{each} is negative") if each < 0 else each * 2 for each in items]
 
 
 @pytest.fixture
-def kitchen() -> Kitchen:
-    return Kitchen()
+def doubler() -> Doubler:
+    return Doubler()
 
 
-def gather(
-    kitchen: Kitchen, *, most: int = 200, at_once: int = 1, usual_seconds: float = 60.0
+def batcher_of(
+    doubler: Doubler, *, most: int = 200, at_once: int = 1, usual_seconds: float = 60.0
 ) -> Batcher[int, int]:
     return Batcher(
-        kitchen.run,
-        concerns_all=lambda error: isinstance(error, Away),
+        doubler.run,
+        concerns_all=lambda error: isinstance(error, UnreachableError),
         most=most,
         at_once=at_once,
         usual_seconds=usual_seconds,
     )
 
 
-async def ask_all(made: Batcher[int, int], items: Sequence[int]) -> list["int | BaseException"]:
+async def submit_all(
+    batcher: Batcher[int, int], items: Sequence[int]
+) -> list["int | BaseException"]:
     return await asyncio.gather(
-        *(made.submit(each, key=each) for each in items), return_exceptions=True
+        *(batcher.submit(each, key=each) for each in items), return_exceptions=True
     )
 
 
-async def turns(number: int = 10) -> None:
-    for _ in range(number):
+async def let_tasks_run(iterations: int = 10) -> None:
+    for _ in range(iterations):
         await asyncio.sleep(0)
 
 
-async def test_each_gets_its_own_result(kitchen: Kitchen) -> None:
-    made = gather(kitchen)
-    assert await ask_all(made, range(500)) == [each * 2 for each in range(500)]
+async def test_each_caller_gets_its_own_result(doubler: Doubler) -> None:
+    batcher = batcher_of(doubler)
+    assert await submit_all(batcher, range(500)) == [each * 2 for each in range(500)]
 
 
-async def test_who_comes_while_a_batch_is_under_way_shares_the_next_one(kitchen: Kitchen) -> None:
-    made = gather(kitchen)
-    kitchen.open.clear()
-    first = asyncio.create_task(made.submit(1, 1))
-    await turns()
-    rest = asyncio.create_task(ask_all(made, [2, 3, 4]))
-    await turns()
-    assert kitchen.batches == [[1]], "nobody waited for others, and one batch is under way"
-    kitchen.open.set()
+async def test_items_submitted_during_a_batch_share_the_next_one(doubler: Doubler) -> None:
+    batcher = batcher_of(doubler)
+    doubler.open.clear()
+    first = asyncio.create_task(batcher.submit(1, 1))
+    await let_tasks_run()
+    rest = asyncio.create_task(submit_all(batcher, [2, 3, 4]))
+    await let_tasks_run()
+    assert doubler.batches == [[1]], (
+        "the first batch started at once, and is the only one under way"
+    )
+    doubler.open.set()
     assert [await first, *await rest] == [2, 4, 6, 8]
-    assert kitchen.batches == [[1], [2, 3, 4]]
+    assert doubler.batches == [[1], [2, 3, 4]]
 
 
-async def test_batches_are_bounded_and_so_is_what_is_under_way(kitchen: Kitchen) -> None:
-    made = gather(kitchen, most=3, at_once=2, usual_seconds=0)
-    kitchen.open.clear()
-    asked = asyncio.create_task(ask_all(made, range(8)))
-    await turns()
-    assert kitchen.batches == [[0, 1, 2], [3, 4, 5]]
-    kitchen.open.set()
-    assert await asked == [0, 2, 4, 6, 8, 10, 12, 14]
-    assert kitchen.batches[2:] == [[6, 7]]
+async def test_the_size_and_the_number_of_batches_are_bounded(doubler: Doubler) -> None:
+    batcher = batcher_of(doubler, most=3, at_once=2, usual_seconds=0)
+    doubler.open.clear()
+    submitted = asyncio.create_task(submit_all(batcher, range(8)))
+    await let_tasks_run()
+    assert doubler.batches == [[0, 1, 2], [3, 4, 5]]
+    doubler.open.set()
+    assert await submitted == [0, 2, 4, 6, 8, 10, 12, 14]
+    assert doubler.batches[2:] == [[6, 7]]
 
 
-async def test_a_batch_that_takes_long_loses_its_turn(kitchen: Kitchen) -> None:
-    made = gather(kitchen, at_once=2, usual_seconds=0.01)
-    kitchen.open.clear()
-    slow = asyncio.create_task(made.submit(1, 1))
-    await turns()
-    kitchen.open, hanging = asyncio.Event(), kitchen.open
-    kitchen.open.set()
-    assert await asyncio.wait_for(ask_all(made, [2, 3]), 5) == [4, 6]
-    assert await asyncio.wait_for(made.submit(4, 4), 5) == 8
+async def test_the_next_batch_starts_beside_a_slow_one(doubler: Doubler) -> None:
+    batcher = batcher_of(doubler, at_once=2, usual_seconds=0.01)
+    doubler.open.clear()
+    slow = asyncio.create_task(batcher.submit(1, 1))
+    await let_tasks_run()
+    doubler.open, hanging = asyncio.Event(), doubler.open
+    doubler.open.set()
+    assert await asyncio.wait_for(submit_all(batcher, [2, 3]), 5) == [4, 6]
+    assert await asyncio.wait_for(batcher.submit(4, 4), 5) == 8
     assert not slow.done()
     hanging.set()
     assert await slow == 2
 
 
-async def test_an_exception_among_the_results_is_one_callers(kitchen: Kitchen) -> None:
-    answers = await ask_all(gather(kitchen), [1, -2, 3])
-    assert (answers[0], answers[2]) == (2, 6)
-    assert isinstance(answers[1], ValueError)
-    assert kitchen.batches == [[1, -2, 3]], "known in time, so nobody had to try again"
+async def test_an_exception_among_the_results_is_raised_to_one_caller(doubler: Doubler) -> None:
+    results = await submit_all(batcher_of(doubler), [1, -2, 3])
+    assert (results[0], results[2]) == (2, 6)
+    assert isinstance(results[1], ValueError)
+    assert doubler.batches == [[1, -2, 3]], "no batch was run again"
 
 
-async def test_the_neighbours_of_an_item_that_spoils_its_batch_succeed(kitchen: Kitchen) -> None:
-    kitchen.spoiled = lambda items: KeyError(5) if 5 in items else None
-    answers = await ask_all(gather(kitchen), range(9))
-    assert isinstance(answers.pop(5), KeyError)
-    assert answers == [0, 2, 4, 6, 8, 12, 14, 16]
+async def test_one_failing_item_does_not_fail_the_rest_of_its_batch(doubler: Doubler) -> None:
+    doubler.error_of = lambda items: KeyError(5) if 5 in items else None
+    results = await submit_all(batcher_of(doubler), range(9))
+    assert isinstance(results.pop(5), KeyError)
+    assert results == [0, 2, 4, 6, 8, 12, 14, 16]
 
 
-async def test_trouble_that_concerns_all_is_not_searched_for_in_one(kitchen: Kitchen) -> None:
-    kitchen.spoiled = lambda items: Away()
-    made = gather(kitchen)
-    answers = await ask_all(made, range(9))
-    assert all(isinstance(each, Away) for each in answers)
-    assert len(kitchen.batches) == 1
-    kitchen.spoiled = lambda items: None
-    assert await made.submit(1, 1) == 2, "and the next one is served"
+async def test_an_error_that_concerns_all_is_raised_without_halving(doubler: Doubler) -> None:
+    doubler.error_of = lambda items: UnreachableError()
+    batcher = batcher_of(doubler)
+    results = await submit_all(batcher, range(9))
+    assert all(isinstance(each, UnreachableError) for each in results)
+    assert len(doubler.batches) == 1
+    doubler.error_of = lambda items: None
+    assert await batcher.submit(1, 1) == 2, "the next item is served"
 
 
-async def test_the_same_key_is_never_under_way_twice(kitchen: Kitchen) -> None:
-    made = gather(kitchen, at_once=3, usual_seconds=0)
-    kitchen.open.clear()
-    same = [asyncio.create_task(made.submit(each, key="same")) for each in (1, 2, 3)]
-    other = asyncio.create_task(made.submit(4, key="other"))
-    await turns()
-    assert kitchen.batches == [[1, 4]]
-    late = asyncio.create_task(made.submit(5, key="late"))
-    await turns()
-    assert kitchen.batches == [[1, 4], [5]], "who waits for a key holds nobody up"
-    kitchen.open.set()
+async def test_items_of_one_key_are_never_under_way_together(doubler: Doubler) -> None:
+    batcher = batcher_of(doubler, at_once=3, usual_seconds=0)
+    doubler.open.clear()
+    same = [asyncio.create_task(batcher.submit(each, key="same")) for each in (1, 2, 3)]
+    other = asyncio.create_task(batcher.submit(4, key="other"))
+    await let_tasks_run()
+    assert doubler.batches == [[1, 4]]
+    late = asyncio.create_task(batcher.submit(5, key="late"))
+    await let_tasks_run()
+    assert doubler.batches == [[1, 4], [5]], "an item that waits for its key does not delay others"
+    doubler.open.set()
     assert await asyncio.gather(*same, other, late) == [2, 4, 6, 8, 10]
-    assert kitchen.batches[2:] == [[2], [3]], "in the order in which they came"
+    assert doubler.batches[2:] == [[2], [3]], "in the order of submission"
 
 
-async def test_a_caller_who_goes_takes_nobody_along(kitchen: Kitchen) -> None:
-    made = gather(kitchen)
-    kitchen.open.clear()
-    under_way = [asyncio.create_task(made.submit(each, each)) for each in (1, 2)]
-    await turns()
-    waiting = [asyncio.create_task(made.submit(each, each)) for each in (3, 4)]
-    await turns()
+async def test_a_cancelled_caller_does_not_affect_the_others(doubler: Doubler) -> None:
+    batcher = batcher_of(doubler)
+    doubler.open.clear()
+    under_way = [asyncio.create_task(batcher.submit(each, each)) for each in (1, 2)]
+    await let_tasks_run()
+    waiting = [asyncio.create_task(batcher.submit(each, each)) for each in (3, 4)]
+    await let_tasks_run()
     under_way[0].cancel()
     waiting[0].cancel()
-    await turns()
-    kitchen.open.set()
+    await let_tasks_run()
+    doubler.open.set()
     assert [await under_way[1], await waiting[1]] == [4, 8]
-    assert kitchen.batches == [[1, 2], [4]], "what was under way went on, the other never began"
+    assert doubler.batches == [[1, 2], [4]], (
+        "the batch under way went on; the cancelled item never began"
+    )
 
 
-async def test_drain_waits_until_everybody_is_answered(kitchen: Kitchen) -> None:
-    made = gather(kitchen, most=2)
-    await made.drain()
-    kitchen.open.clear()
-    asked = asyncio.create_task(ask_all(made, range(5)))
-    await turns()
-    draining = asyncio.create_task(made.drain())
-    await turns()
+async def test_drain_waits_until_every_item_has_its_result(doubler: Doubler) -> None:
+    batcher = batcher_of(doubler, most=2)
+    await batcher.drain()
+    doubler.open.clear()
+    submitted = asyncio.create_task(submit_all(batcher, range(5)))
+    await let_tasks_run()
+    draining = asyncio.create_task(batcher.drain())
+    await let_tasks_run()
     assert not draining.done()
-    kitchen.open.set()
+    doubler.open.set()
     await draining
-    assert kitchen.batches == [[0, 1], [2, 3], [4]]
-    assert await asked == [0, 2, 4, 6, 8]
+    assert doubler.batches == [[0, 1], [2, 3], [4]]
+    assert await submitted == [0, 2, 4, 6, 8]
 
 
-async def test_a_result_that_is_missing_is_nobodys_silence(kitchen: Kitchen) -> None:
-    async def forgetful(items: Sequence[int]) -> list[int | Exception]:
+async def test_a_missing_result_is_raised_to_all_callers_of_the_batch(doubler: Doubler) -> None:
+    async def drop_first(items: Sequence[int]) -> list[int | Exception]:
         return list(items[1:])
 
-    made = Batcher[int, int](forgetful, concerns_all=lambda _: False)
-    answers = await asyncio.wait_for(ask_all(made, [1, 2]), 5)
-    assert [type(each) for each in answers] == [LostBatchError, LostBatchError]
-    await asyncio.wait_for(made.drain(), 5)
+    batcher = Batcher[int, int](drop_first, concerns_all=lambda _: False)
+    results = await asyncio.wait_for(submit_all(batcher, [1, 2]), 5)
+    assert [type(each) for each in results] == [LostBatchError, LostBatchError]
+    await asyncio.wait_for(batcher.drain(), 5)
 
 
-async def test_a_batch_may_wait_for_others_to_come(kitchen: Kitchen) -> None:
-    made = Batcher(kitchen.run, concerns_all=lambda _: True, wait_seconds=0.02)
-    first = asyncio.create_task(made.submit(1, key=1))
-    await turns()
-    assert kitchen.batches == []
-    second = made.submit(2, key=2)
+async def test_a_batch_can_wait_for_more_items(doubler: Doubler) -> None:
+    batcher = Batcher(doubler.run, concerns_all=lambda _: True, wait_seconds=0.02)
+    first = asyncio.create_task(batcher.submit(1, key=1))
+    await let_tasks_run()
+    assert doubler.batches == []
+    second = batcher.submit(2, key=2)
     assert list(await asyncio.gather(first, second)) == [2, 4]
-    assert kitchen.batches == [[1, 2]]
+    assert doubler.batches == [[1, 2]]
 
 
-async def test_whoever_waits_when_it_is_closed_hears_of_it(kitchen: Kitchen) -> None:
-    kitchen.open.clear()
-    made = gather(kitchen)
-    under_way = asyncio.create_task(made.submit(1, key=1))
-    await turns()
-    waiting = asyncio.create_task(made.submit(2, key=2))
-    await turns()
-    await made.aclose()
+async def test_closing_raises_to_waiting_callers(doubler: Doubler) -> None:
+    doubler.open.clear()
+    batcher = batcher_of(doubler)
+    under_way = asyncio.create_task(batcher.submit(1, key=1))
+    await let_tasks_run()
+    waiting = asyncio.create_task(batcher.submit(2, key=2))
+    await let_tasks_run()
+    await batcher.aclose()
     ends = await asyncio.gather(under_way, waiting, return_exceptions=True)
     assert [type(each) for each in ends] == [LostBatchError] * 2
-    assert kitchen.batches == [[1]]
+    assert doubler.batches == [[1]]
