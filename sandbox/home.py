@@ -1,4 +1,4 @@
-"""Where a city lives: one folder with its state, its logs, its ports and the secrets made on its first day."""
+"""The home of a city: one folder with its state, its logs, its ports and the secrets of its first day."""
 
 import fcntl
 import json
@@ -61,13 +61,13 @@ class Home:
 
     @property
     def environment_file(self) -> Path:
-        """What a process or a command needs to know of this city, as JSON."""
+        """The file with this city's environment for processes and commands, as JSON."""
         return self.folder / "environment.json"
 
     @cached_property
     def secrets(self) -> dict[str, str]:
-        """Made once; nobody but the owner of the folder may read them."""
-        made = {
+        """The secrets, created once; only the owner of the folder may read them."""
+        created = {
             "postgres": secrets.token_urlsafe(24),
             "owner": secrets.token_urlsafe(24),
             "billing": secrets.token_urlsafe(24),
@@ -77,15 +77,15 @@ class Home:
             "command": secrets.token_urlsafe(32),
             "channel_webhook": f"whsec_{secrets.token_hex(24)}",
         }
-        return self._kept("secrets.json", made)
+        return self._kept("secrets.json", created)
 
     def keep_secret(self, name: str, value: str) -> None:
-        """Remember what was made while the city was running, a channel's key for example."""
+        """Store a secret that was created while the city was running, for example a channel's key."""
         self.secrets[name] = value
         write_private(self.folder / "secrets.json", self.secrets)
 
     def biller_secrets(self, biller_ids: list[str]) -> Path:
-        """The file {biller_id: secret}, completed for these billers."""
+        """Return the file {biller_id: secret}, completed for these billers."""
         path = self.folder / "biller-secrets.json"
         known: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
         complete = {id: known.get(id) or secrets.token_hex(16) for id in biller_ids}

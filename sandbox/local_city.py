@@ -27,7 +27,7 @@ from sandbox.local.postgres import Postgres
 DATABASE = "meterhall"
 CHANNEL = "demo-wallet"
 
-# What Meterhall needs around it. With fewer than all of them, its own processes are left to whoever starts the rest.
+# The parts around Meterhall. When only some of them are started, Meterhall's own processes are not.
 PARTS = ("postgres", "kafka", "psp", "billers", "mailbox")
 # The processes of Meterhall, each with the port that tells whether it is ready.
 SERVICES = {
@@ -44,8 +44,9 @@ SERVICES = {
 
 @dataclass
 class LocalCity:
-    """The city of one home, or some parts of it. `tell` hears what is being done, for whoever waits. `settings` are
-    Meterhall's, beside those that the city makes; `postgres` and `kafka` are its own servers, if it has them."""
+    """The city of one home, or some parts of it. `tell` is called with each step. `settings` are Meterhall's, besides
+    those that the city creates; `postgres` and `kafka` are its own servers, if it has them.
+    """
 
     home: Home
     tell: Callable[[str], None] = lambda _: None
@@ -70,7 +71,7 @@ class LocalCity:
         self.stop()
 
     def start(self) -> Self:
-        """Start everything, or only the parts that are named; raises NotReadyError that says where to look."""
+        """Start everything, or only the named parts. Raises NotReadyError that says where to look."""
         ports = self.home.ports
         superuser_url = f"postgresql+asyncpg://postgres@{HOST}:{ports['postgres']}/postgres"
         kafka = f"{HOST}:{ports['kafka']}"
@@ -98,7 +99,7 @@ class LocalCity:
         self.environment["METERHALL_SANDBOX_BILLERS"] = self.home.url("billers")
 
     def stop(self) -> None:
-        """Stop everything, those who use something before what they use."""
+        """Stop everything, clients before their servers."""
         for process in reversed(self.processes.values()):
             process.stop()
         while self._servers:
@@ -106,11 +107,11 @@ class LocalCity:
         self.home.environment_file.unlink(missing_ok=True)
 
     def revive(self) -> list[str]:
-        """Start again whatever has died; the names of these processes."""
+        """Restart processes that have died; return their names."""
         return [name for name, process in self.processes.items() if process.revive()]
 
     def command(self, *arguments: str) -> str:
-        """Run a command of `meterhall` for this city; what it printed. Raises NotReadyError when it fails."""
+        """Run a command of `meterhall` for this city; return its output. Raises NotReadyError when it fails."""
         done = subprocess.run(
             [sys.executable, "-m", "services.billing.cli", *arguments],
             env={**os.environ, **self.environment},
@@ -119,8 +120,8 @@ class LocalCity:
             check=False,
         )
         if done.returncode:
-            said = (done.stderr or done.stdout).strip()
-            raise NotReadyError(f"meterhall {' '.join(arguments[:3])}: {said}")
+            error = (done.stderr or done.stdout).strip()
+            raise NotReadyError(f"meterhall {' '.join(arguments[:3])}: {error}")
         return done.stdout
 
     def _postgres(self) -> str:
@@ -274,7 +275,7 @@ class LocalCity:
             token = self.command("notifications", "channel", "add", CHANNEL).split()[-1]
             self.home.keep_secret("notifications_token", token)
             self.home.keep_secret("channel_key", key)
-        # A city from before commands were signed gets one as well.
+        # An older city without a signing key gets one, too.
         if "signing_key" not in secrets:
             key = self.command("channels", "issue-signing-key", CHANNEL).split()[-1]
             self.home.keep_secret("signing_key", key)

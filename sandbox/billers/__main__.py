@@ -23,18 +23,18 @@ def main() -> None:
     parser.add_argument("--secrets", type=Path, required=True, help="a JSON file {biller: secret}")
     parser.add_argument("--seed", type=int, default=1, help="the same seed, the same city")
     parser.add_argument("--accounts-per-biller", type=int, default=400)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     try:
         app = create_app(
-            asked.state,
-            asked.data_dir,
-            _secrets(asked.secrets),
-            seed=asked.seed,
-            accounts_per_biller=asked.accounts_per_biller,
+            options.state,
+            options.data_dir,
+            _secrets(options.secrets),
+            seed=options.seed,
+            accounts_per_biller=options.accounts_per_biller,
         )
     except OtherSeedError as error:
         sys.exit(f"{error}; keep it, or take another --state")
-    listener = listen(asked.host, asked.port)
+    listener = listen(options.host, options.port)
     serve(app, listener, f"http://{address(listener)}")
 
 

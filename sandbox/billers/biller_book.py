@@ -1,4 +1,4 @@
-"""What every biller does, whatever its dialect: lookup, apply, query, unapply, and its list of a day.
+"""The behaviour of every biller, whatever its dialect: lookup, apply, query, unapply, and its list of a day.
 
 The serial is the idempotency key: the same content again brings the same answer, other content is refused. A bill is
 paid by one apply, whatever part its rule allowed. An unapply of a serial that was never seen succeeds and blocks the
@@ -65,7 +65,7 @@ class BillerReply:
 
 
 class Serial(NamedTuple):
-    """What was done under a serial. Only `unapplied_at` is known of one that was unapplied before any apply."""
+    """The state of a serial. When it was unapplied before any apply, only `unapplied_at` is known."""
 
     account_number: str
     bill_number: str
@@ -236,7 +236,7 @@ class BillerBook:
 
 
 def allows(bill: IssuedBill, amount_minor: int) -> bool:
-    """Whether the bill may be paid with this amount."""
+    """Return True when the bill may be paid with this amount."""
     if amount_minor <= 0 or amount_minor % (bill.multiple_minor or 1):
         return False
     low, high = bill.min_minor or 1, bill.max_minor or amount_minor

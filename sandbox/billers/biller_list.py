@@ -1,4 +1,4 @@
-"""Who the billers are: sixteen that are called, in three dialects, and two that work by file. All of them are invented.
+"""The billers: sixteen that are called, in three dialects, and two that work by file. All of them are invented.
 
 Between them they have every amount rule: exact, at_least, at_most, range, any, and any in multiples (`multiple_minor`).
 """

@@ -1,4 +1,4 @@
-"""What the billers remember, in SQLite: accounts, bills, what was applied under which serial, and the book.
+"""The billers' storage, in SQLite: accounts, bills, what was applied under which serial, and the book.
 
 Times are Unix seconds.
 """

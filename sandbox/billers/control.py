@@ -1,4 +1,4 @@
-"""The strings to pull: `/sandbox/…`. No key is asked for; the billers listen on the loopback address."""
+"""Controls of the sandbox: `/sandbox/…`. No key is needed; the billers listen on the loopback address."""
 
 from collections.abc import Callable
 from dataclasses import asdict

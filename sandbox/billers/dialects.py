@@ -25,14 +25,14 @@ CLOCK_SKEW_SECONDS = 300
 class BadRequestError(Exception):
     """A request that gets no answer in the dialect, only a status: 400, 401 or 404."""
 
-    def __init__(self, status: int, said: str) -> None:
-        super().__init__(said)
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
         self.status = status
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """What a dialect sees of an HTTP request; `path` comes after the biller's id, without a slash."""
+    """An HTTP request as a dialect gets it; `path` is the part after the biller's id, without a slash."""
 
     biller: str
     path: str
@@ -142,7 +142,7 @@ def request_of(biller: str, operation: str, fields: Mapping[str, Any]) -> Biller
 
 
 def reply_fields(request: BillerRequest, reply: BillerReply) -> dict[str, Any]:
-    """The answer's fields; it names again what was asked, and all of what is known under a serial."""
+    """Return the response's fields, which repeat the request's identity and everything known under a serial."""
     fields: dict[str, Any] = {"status": reply.status}
     if reply.code:
         fields["code"] = reply.code
@@ -189,5 +189,5 @@ def _bill(bill: IssuedBill) -> dict[str, Any]:
 
 
 def _sign(fields: Mapping[str, Any], secret: str) -> str:
-    said = "&".join(f"{name}={fields[name]}" for name in sorted(fields))
-    return hashlib.sha256(f"{said}&key={secret}".encode()).hexdigest()
+    joined = "&".join(f"{name}={fields[name]}" for name in sorted(fields))
+    return hashlib.sha256(f"{joined}&key={secret}".encode()).hexdigest()

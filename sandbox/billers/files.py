@@ -43,14 +43,16 @@ class FileBillers:
     def answer(self, day: str) -> dict[str, Any]:
         """Book our day file of each biller and write its own list of the day. Tells, by biller, how many lines were
         `booked`, which were `refused` and why, or the `error` for which nothing was done."""
-        told: dict[str, Any] = {}
+        results: dict[str, Any] = {}
         for biller in BY_FILE:
             file = self._folder / biller / "outgoing" / f"{day}.txt"
             try:
-                told[biller] = self._enter(biller, day, file.read_bytes())
+                results[biller] = self._enter(biller, day, file.read_bytes())
             except (OSError, BadFileError) as error:
-                told[biller] = {"error": str(error) if file.exists() else "there is no such file"}
-        return told
+                results[biller] = {
+                    "error": str(error) if file.exists() else "there is no such file"
+                }
+        return results
 
     def _enter(self, biller: str, day: str, content: bytes) -> dict[str, Any]:
         lines = _parse(biller, day, content)
@@ -93,7 +95,7 @@ def _parse(biller: str, day: str, content: bytes) -> list[BillerRequest]:
         raise BadFileError(f"not a day file: {error}") from error
     sums = sum(each.amount_minor * (1 if each.operation == "apply" else -1) for each in lines)
     if (count, total) != (len(lines), sums):
-        raise BadFileError(f"{count}|{total} is said, {len(lines)}|{sums} is found")
+        raise BadFileError(f"{count}|{total} is in the header, {len(lines)}|{sums} in the lines")
     return lines
 
 

@@ -123,5 +123,5 @@ def _bill(bill: IssuedBill) -> str:
     )
 
 
-def _elements(**said: str) -> str:
-    return "".join(f"<{name}>{escape(value)}</{name}>" for name, value in said.items() if value)
+def _elements(**values: str) -> str:
+    return "".join(f"<{name}>{escape(value)}</{name}>" for name, value in values.items() if value)

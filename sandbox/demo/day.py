@@ -1,7 +1,7 @@
 """The day itself, step by step: fill wallets, look bills up, pay them, give some money back, close the books.
 
-A few things go wrong on purpose: cards are declined, one biller refuses, another one does not answer in time. None of
-it may leave a payment open or a book that does not agree.
+A few things go wrong on purpose: cards are declined, one biller refuses, another one does not answer in time. Even so
+no payment may stay open, and all books must agree.
 """
 
 import asyncio
@@ -22,11 +22,11 @@ from sandbox.local_city import CHANNEL, LocalCity
 
 PAYERS = 120
 TOP_UP_MINOR = 2_000_000
-# One payment in so many is made with a card that the PSP declines.
+# One payment in this many uses a card that the PSP declines.
 ONE_DECLINED_IN = 80
 REFUSED, UNANSWERED = 12, 6
 FULL_REFUNDS, PARTIAL_REFUNDS = 12, 6
-# Every biller answers within its time limit, and what times out is asked again after seconds.
+# Every biller answers within its time limit, and a call that times out is repeated after seconds.
 PATIENCE_SECONDS = 180.0
 TERMINAL = {"succeeded", "failed", "refunded"}
 
@@ -35,7 +35,7 @@ Advance = Callable[[str, int, int], None]
 
 @dataclass
 class DemoOutcome:
-    """What came of the day, as a wallet sees it."""
+    """The result of the day, as a wallet sees it."""
 
     lookups: Counter[str] = field(default_factory=Counter)
     payments: list[dict[str, Any]] = field(default_factory=list)
@@ -46,7 +46,7 @@ class DemoOutcome:
 
 
 class DemoDay:
-    """One day of one wallet app in the city. `advance(step, done, of)` is told how far it is."""
+    """One day of one wallet app in the city. It reports its progress to `advance(step, done, of)`."""
 
     def __init__(self, city: LocalCity, count: int, advance: Advance) -> None:
         self._city = city
@@ -57,7 +57,7 @@ class DemoDay:
         self.outcome = DemoOutcome()
 
     async def run(self) -> DemoOutcome:
-        """From the morning to the last delivered mail."""
+        """Run the day, from the morning to the last delivered mail."""
         async with WalletApp(self._city.environment, self._city.home.secrets, CHANNEL) as wallet:
             await self._all(
                 "payers introduce themselves", map(self._introduce(wallet), self._payers)
@@ -84,7 +84,7 @@ class DemoDay:
 
     async def _look_up(self, wallet: WalletApp) -> list[dict[str, Any]]:
         # As many accounts of every biller as it takes; each owes a bill or two.
-        asked = await self._accounts()
+        accounts = await self._accounts()
         bills: list[dict[str, Any]] = []
 
         async def look_up(biller: str, account: str) -> None:
@@ -92,9 +92,9 @@ class DemoDay:
             self.outcome.lookups[found["status"]] += 1
             bills.extend({**bill, "biller_id": biller} for bill in found.get("bills", ()))
 
-        while len(bills) < self._count and asked:
+        while len(bills) < self._count and accounts:
             missing = max((self._count - len(bills)) * 2 // 3, 20)
-            now, asked = asked[:missing], asked[missing:]
+            now, accounts = accounts[:missing], accounts[missing:]
             await self._all("bills are looked up", (look_up(*each) for each in now))
         return bills[: self._count]
 
@@ -105,8 +105,8 @@ class DemoDay:
             for row in self._city.billers():
                 query = f"{url}/sandbox/accounts?biller={row['id']}&owing=true&limit=1000"
                 async with http.get(query) as answer:
-                    told = await answer.json()
-                found.append([(str(row["id"]), number) for number in told])
+                    numbers = await answer.json()
+                found.append([(str(row["id"]), number) for number in numbers])
         # A bill of each biller in turn, so that all of them take part however few bills are paid.
         turns = itertools.zip_longest(*found)
         return [each for turn in turns for each in turn if each is not None]
@@ -121,8 +121,8 @@ class DemoDay:
         )
         async with aiohttp.ClientSession() as http:
             for biller, kind, times in faults:
-                said = {"biller": biller["id"], "operation": "apply", "kind": kind, "times": times}
-                async with http.post(url, json=said) as answer:
+                fault = {"biller": biller["id"], "operation": "apply", "kind": kind, "times": times}
+                async with http.post(url, json=fault) as answer:
                     answer.raise_for_status()
 
     async def _pay(self, wallet: WalletApp, bills: Sequence[dict[str, Any]]) -> list[UUID]:
@@ -146,8 +146,8 @@ class DemoDay:
                 await wallet.send(command)
                 ids.append(command.payment_id)
             else:
-                said = command.model_dump(mode="json", exclude={"payment_id", "channel"})
-                ids.append(await wallet.pay(said))
+                body = command.model_dump(mode="json", exclude={"payment_id", "channel"})
+                ids.append(await wallet.pay(body))
 
         await self._all("bills are paid", (pay(n, bill) for n, bill in enumerate(bills)))
         return ids
@@ -159,7 +159,7 @@ class DemoDay:
         return PspFunding(payment_method="pm_card_chargeDeclined" if declined else "pm_card_visa")
 
     async def _settle(self, wallet: WalletApp, step: str, ids: Iterable[UUID]) -> None:
-        # What came by Kafka is not there until the worker has seen it, so all of ours are waited for.
+        # Payments sent through Kafka do not exist until the worker has accepted them, so wait for all.
         expected = {str(id) for id in ids}
         loop = asyncio.get_running_loop()
         deadline = loop.time() + PATIENCE_SECONDS
@@ -198,7 +198,7 @@ class DemoDay:
         await self._all("receipts are fetched", map(fetch, paid))
 
     async def _delivered(self) -> None:
-        # A mail for each receipt, each payment that failed and each refund: every payer has said where to write.
+        # A mail for each receipt, each failed payment and each refund: every payer has a mail address.
         outcome = self.outcome
         ended = [p for p in outcome.payments if p["status"] in TERMINAL]
         outcome.mails = len(ended) + outcome.refunds["full, succeeded"]
@@ -234,7 +234,7 @@ class DemoDay:
 
 
 def amount_for(bill: dict[str, Any]) -> int:
-    """An amount that the bill's rule allows: what is owed, kept within its bounds and multiples."""
+    """Return an amount that the bill's rule allows: the amount due, within its bounds and multiples."""
     amount = int(bill["amount_minor"])
     low, high, step = bill.get("min_minor"), bill.get("max_minor"), bill.get("multiple_minor")
     if low is not None:

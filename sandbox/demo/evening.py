@@ -1,4 +1,4 @@
-"""The evening: statements come in, every book is compared with ours, and what came of the day is told."""
+"""The evening: statements are imported, every book is compared with ours, and the result of the day is printed."""
 
 import json
 import urllib.request
@@ -16,13 +16,13 @@ from sandbox.local_city import LocalCity
 
 
 def days_since(began: datetime) -> list[date]:
-    """The days of the books that the demo touched: two, when it ran over midnight in China."""
+    """Return the days of the demo: two, when it ran over midnight in China."""
     first, last = day_of(began), today()
     return [first] if first == last else [first, last]
 
 
 def close(city: LocalCity, day: date, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Fetch everybody's statements of the day and reconcile; the result as `meterhall reconcile --json` tells it."""
+    """Import all statements of the day and reconcile; return the result of `meterhall reconcile --json`."""
     tell("billers that work by file get our day file and answer")
     city.command("statements", "report", f"{day}")
     _post(f"{city.home.url('billers')}/sandbox/file-billers/answer?day={day:%Y%m%d}")
@@ -34,13 +34,13 @@ def close(city: LocalCity, day: date, tell: Callable[[str], None]) -> dict[str, 
 
 
 def mails(city: LocalCity) -> int:
-    """How many messages lie in the mail box."""
+    """Return the number of messages in the mail box."""
     with urllib.request.urlopen(f"{city.home.url('mailbox')}/messages?limit=1") as answer:
         return int(json.load(answer)["count"])
 
 
 def report(city: LocalCity, outcome: DemoOutcome, results: list[dict[str, Any]]) -> None:
-    """Print what happened; raises NotReadyError when something does not agree."""
+    """Print the result of the day. Raises NotReadyError when something does not agree."""
     _print_payments(outcome)
     unbalanced = _print_money(city)
     breaks = _print_reconciliation(results)
@@ -60,8 +60,8 @@ def report(city: LocalCity, outcome: DemoOutcome, results: list[dict[str, Any]])
         "mails are missing or doubled": found != outcome.mails,
     }
     if any(wrong.values()):
-        said = ", ".join(what for what, holds in wrong.items() if holds)
-        raise NotReadyError(f"The books do not agree: {said}")
+        faults = ", ".join(what for what, holds in wrong.items() if holds)
+        raise NotReadyError(f"The books do not agree: {faults}")
     print("All books agree, and every invariant holds.")
 
 
@@ -91,16 +91,16 @@ def _print_money(city: LocalCity) -> bool:
 
 
 def _print_reconciliation(results: list[dict[str, Any]]) -> int:
-    told = [(result["day"], each) for result in results for each in result["sources"]]
+    sources = [(result["day"], each) for result in results for each in result["sources"]]
     table(
         "Reconciled with the PSP and the billers",
         ("source", "day", "lines>", "matched>", "breaks>"),
         [
             (each["source"], day, each["lines"], each["matched"], each["breaks"])
-            for day, each in told
+            for day, each in sources
         ],
     )
-    return sum(each["breaks"] for _, each in told)
+    return sum(each["breaks"] for _, each in sources)
 
 
 def _copy(city: LocalCity, url: str) -> Path:

@@ -1,4 +1,4 @@
-"""A wallet app, as anybody could write it: the HTTP door with an API key, and the Kafka door with a signing key."""
+"""A wallet app as anybody could write it: HTTP with an API key, and Kafka with a signing key."""
 
 import asyncio
 from collections.abc import Mapping
@@ -16,25 +16,25 @@ from events.message import Event
 from events.signature import SigningKey
 
 Json = dict[str, Any]
-# What a phone shop full of people would have open at once.
+# The number of requests that are open at the same time.
 MOST_OPEN = 48
 
 
 class WalletError(Exception):
-    """The door said no; the text is the problem's own. `status` is that of the response, if there was one."""
+    """The request was refused; the text is the problem's. `status` is that of the response, if there was one."""
 
-    def __init__(self, said: str, status: int = 0) -> None:
-        super().__init__(said)
+    def __init__(self, problem: str, status: int = 0) -> None:
+        super().__init__(problem)
         self.status = status
 
 
 class WalletApp:
-    """One channel, at both doors of one city."""
+    """One channel of a city, by HTTP and by Kafka."""
 
     def __init__(
         self, environment: Mapping[str, str], secrets: Mapping[str, str], channel: str
     ) -> None:
-        """`secrets` has the channel's channel_key, signing_key and notifications_token."""
+        """Use the channel's channel_key, signing_key and notifications_token in `secrets`."""
         self.channel = channel
         self._billing = environment["METERHALL_BILLING_URL"]
         port = environment["METERHALL_NOTIFICATIONS_WEB_PORT"]
@@ -64,51 +64,53 @@ class WalletApp:
         await self._http.close()
 
     async def look_up(self, biller_id: str, account_number: str) -> Json:
-        """Ask what an account owes, and wait for the answer."""
-        asked = {"biller_id": biller_id, "account_number": account_number}
-        found = await self.post("/v1/lookups", asked, {"Prefer": "wait=10"})
+        """Look up what an account owes, and wait for the response."""
+        body = {"biller_id": biller_id, "account_number": account_number}
+        found = await self.post("/v1/lookups", body, {"Prefer": "wait=10"})
         while found.get("status") == "processing":
             await asyncio.sleep(0.2)
             found = await self.get(f"/v1/lookups/{found['id']}")
         return found
 
     async def pay(self, payment: Json) -> UUID:
-        """Pay by HTTP; the payment's id."""
+        """Pay by HTTP; return the payment's id."""
         promised = await self.post("/v1/payments", payment)
         return UUID(promised["id"])
 
     async def send(self, command: Event, correlation_id: str | None = None) -> None:
-        """Send a command by Kafka, with the envelope that the contract asks for, and signed."""
+        """Send a signed command by Kafka, with the envelope of the contract."""
         id, topic, value = uuid7(), type(command).topic.name, command.model_dump_json().encode()
-        said = headers(
+        record_headers = headers(
             *(id, command.ce_type(), f"wallet/{self.channel}", command.key, datetime.now(UTC), 1),
             correlation_id=correlation_id,
             signature=self._signing_key.sign(topic, command.key, str(id), command.ce_type(), value),
         )
-        await self._producer.send_and_wait(topic, value, key=command.key.encode(), headers=said)
+        await self._producer.send_and_wait(
+            topic, value, key=command.key.encode(), headers=record_headers
+        )
 
     async def top_up(self, payer: str, amount_minor: int) -> None:
         """Fill a payer's wallet through the PSP, and wait until the money is there."""
-        asked = {
+        body = {
             "payer": payer,
             "amount_minor": amount_minor,
             "currency": "CNY",
             "payment_method": "pm_card_visa",
         }
-        promised = await self.post("/v1/top-ups", asked)
+        promised = await self.post("/v1/top-ups", body)
         while (found := await self.get(f"/v1/top-ups/{promised['id']}"))["status"] != "succeeded":
             if found["status"] != "processing":
                 raise WalletError(f"the top-up ended as {found['status']}: {found['reason']}")
             await asyncio.sleep(0.1)
 
     async def refund(self, payment_id: UUID, amount_minor: int | None = None) -> UUID:
-        """Ask for the money back; the refund's id."""
-        asked = {} if amount_minor is None else {"amount_minor": amount_minor}
-        promised = await self.post(f"/v1/payments/{payment_id}/refunds", asked)
+        """Refund a payment; return the refund's id."""
+        body = {} if amount_minor is None else {"amount_minor": amount_minor}
+        promised = await self.post(f"/v1/payments/{payment_id}/refunds", body)
         return UUID(promised["id"])
 
     async def refunded(self, refund_id: UUID) -> str:
-        """How the refund ended."""
+        """Return the final status of the refund."""
         while True:
             found = await self.get(f"/v1/refunds/{refund_id}")
             if found["status"] != "processing":
@@ -116,16 +118,16 @@ class WalletApp:
             await asyncio.sleep(0.1)
 
     async def introduce(self, payer: str, email: str, language: str) -> None:
-        """Tell notifications where this payer wants to be told, and in which language."""
+        """Give notifications this payer's mail address and language."""
         url = f"{self._notifications}/v1/recipients/{payer}"
         await self._send("PUT", url, {"email": email, "language": language}, self._token)
 
     async def get(self, path: str) -> Any:
-        """Read something of this channel."""
+        """Send a GET request of this channel."""
         return await self._send("GET", self._billing + path, None, self._key)
 
     async def payments(self) -> list[Json]:
-        """Every payment of the channel, page after page."""
+        """Return every payment of the channel, page after page."""
         items: list[Json] = []
         cursor = ""
         while True:
@@ -136,7 +138,7 @@ class WalletApp:
             cursor = f"&cursor={page['next_cursor']}"
 
     async def post(self, path: str, body: Json, more: Mapping[str, str] | None = None) -> Json:
-        """Ask for something, under a fresh Idempotency-Key unless the headers in `more` have one."""
+        """Send a POST request, with a new Idempotency-Key unless the headers in `more` have one."""
         fresh = {"Idempotency-Key": str(uuid4()), **(more or {})}
         answer = await self._send("POST", self._billing + path, body, self._key, fresh)
         assert isinstance(answer, dict)
@@ -150,8 +152,8 @@ class WalletApp:
         secret: str,
         more: Mapping[str, str] | None = None,
     ) -> Any:
-        said = {"Authorization": f"Bearer {secret}", **(more or {})}
-        async with self._http.request(method, url, json=body, headers=said) as answer:
+        request_headers = {"Authorization": f"Bearer {secret}", **(more or {})}
+        async with self._http.request(method, url, json=body, headers=request_headers) as answer:
             if answer.status >= 400:
                 problem = f"{method} {url}: {answer.status} {await answer.text()}"
                 raise WalletError(problem, answer.status)

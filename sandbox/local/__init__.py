@@ -1,1 +1,1 @@
-"""What runs on this machine: a PostgreSQL and a Kafka from pip, processes and their ports, and no Docker."""
+"""PostgreSQL and Kafka from pip, processes and their ports on this machine, without Docker."""

@@ -9,8 +9,9 @@ _PR_SET_PDEATHSIG = 1
 
 
 def with_parent(how: signal.Signals = signal.SIGTERM) -> Callable[[], None]:
-    """What a child runs before its exec: on Linux it is sent `how` when its parent dies. Elsewhere nothing happens, and
-    what was left behind is ended at the next start."""
+    """Return the function that a child runs before its exec: on Linux it gets `how` when its parent dies. Elsewhere
+    it does nothing, and orphans are ended at the next start.
+    """
 
     def ask_kernel() -> None:
         if sys.platform == "linux":

@@ -229,7 +229,7 @@ def jars(progress: Callable[[int, int], None] = lambda done, of: None) -> Path:
 
 
 def cache() -> Path:
-    """Where downloads are kept between runs."""
+    """Return the folder for downloads that are kept between runs."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "meterhall"
 

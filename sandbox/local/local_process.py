@@ -64,7 +64,7 @@ class LocalProcess:
         return self._child is not None and self._child.poll() is None
 
     def answers(self) -> bool:
-        """Whether it says that it is ready."""
+        """Return True when it is ready."""
         try:
             with urllib.request.urlopen(self.ready_url, timeout=2) as answer:
                 return bool(answer.status == 200)

@@ -1,4 +1,4 @@
-"""`python -m sandbox.mailbox --smtp-port 8425 --port 8426 --state DIR`: run the mail box until it is told to stop.
+"""`python -m sandbox.mailbox --smtp-port 8425 --port 8426 --state DIR`: run the mail box until it is stopped.
 
 Port 0 takes a free port; the first line on standard output tells both addresses: `http://… smtp://…`.
 """
@@ -11,9 +11,9 @@ def main() -> None:
     """Read the command line, listen, serve."""
     parser = arguments("mailbox", "A mail box on your laptop.", port=8426)
     parser.add_argument("--smtp-port", type=int, default=8425, help="SMTP; 0 takes a free one")
-    asked = parser.parse_args()
-    smtp, http = listen(asked.host, asked.smtp_port), listen(asked.host, asked.port)
-    app = create_app(asked.state, smtp)
+    options = parser.parse_args()
+    smtp, http = listen(options.host, options.smtp_port), listen(options.host, options.port)
+    app = create_app(options.state, smtp)
     serve(app, http, f"http://{address(http)} smtp://{address(smtp)}")
 
 

@@ -10,18 +10,18 @@ from sandbox.mailbox.mail_store import StoredMail
 
 
 def parsed(mail: StoredMail) -> EmailMessage:
-    """The message."""
+    """Return the parsed message."""
     return message_from_bytes(mail.raw, policy=default)
 
 
 def part(message: EmailMessage, kind: str) -> str | None:
-    """Its text ("plain") or its page ("html")."""
+    """Return its text ("plain") or its page ("html"), or None."""
     found = message.get_body((kind,))
     return None if found is None else str(found.get_content())
 
 
 def as_json(mail: StoredMail) -> dict[str, Any]:
-    """What a program wants of it."""
+    """Return a mail as JSON."""
     message = parsed(mail)
     return {
         "number": mail.number,

@@ -29,8 +29,8 @@ class MailReceiver:
             case fault:
                 await self._store.durable()
                 if fault.kind == "refuse_4xx":
-                    return "450 4.2.1 The mail box was asked to refuse this for now"
-                return "550 5.1.1 The mail box was asked to refuse this for good"
+                    return "450 4.2.1 The mail box refuses this for now, as configured"
+                return "550 5.1.1 The mail box refuses this for good, as configured"
 
     async def handle_DATA(self, server: SMTP, session: Any, envelope: Any) -> str:  # noqa: N802
         fault = self._faults.pick(envelope.rcpt_tos[0], "delay", "drop_before", "drop_after")

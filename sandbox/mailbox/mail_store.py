@@ -1,4 +1,4 @@
-"""What the mail box remembers, in SQLite: each mail as it came, once for each of its recipients."""
+"""The mail box's storage, in SQLite: each mail as it came, once for each of its recipients."""
 
 import time
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class MailStore(DurableStore):
         return StoredMail(*rows[0]) if rows else None
 
     def newest(self, recipient: str | None, limit: int) -> tuple[int, list[StoredMail]]:
-        """How many mails there are (for this recipient), and the newest of them."""
+        """Return the number of mails (for this recipient), and the newest of them."""
         where, values = ("WHERE recipient = ?", [recipient]) if recipient else ("", [])
         count = self.query(f"SELECT count(*) FROM mails {where}", *values)[0][0]  # noqa: S608 - fixed words
         rows = self.query(

@@ -1,4 +1,4 @@
-"""`python -m sandbox.psp --port 8420 --state DIR`: run the PSP until it is told to stop.
+"""`python -m sandbox.psp --port 8420 --state DIR`: run the PSP until it is stopped.
 
 The API key and the webhook secret come from METERHALL_PSP_API_KEY and METERHALL_PSP_WEBHOOK_SECRET.
 Port 0 takes a free port; the first line on standard output tells the address.
@@ -20,17 +20,17 @@ def main() -> None:
     parser.add_argument(
         "--search-lag-seconds", type=int, help="how old a payment must be to be found; 60 at first"
     )
-    asked = parser.parse_args()
+    options = parser.parse_args()
     secrets = Secrets(_secret("METERHALL_PSP_API_KEY"), _secret("METERHALL_PSP_WEBHOOK_SECRET"))
-    listener = listen(asked.host, asked.port)
-    url = asked.public_url or f"http://{address(listener)}"
+    listener = listen(options.host, options.port)
+    url = options.public_url or f"http://{address(listener)}"
     app = create_app(
-        asked.state,
+        options.state,
         url,
         secrets,
-        webhook_url=asked.webhook_url,
-        seed=asked.seed,
-        search_lag_seconds=asked.search_lag_seconds,
+        webhook_url=options.webhook_url,
+        seed=options.seed,
+        search_lag_seconds=options.search_lag_seconds,
     )
     serve(app, listener, url)
 

@@ -31,7 +31,7 @@ _CSP = "default-src 'none'; style-src 'unsafe-inline'; form-action *; frame-ance
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """What the PSP and its callers share."""
+    """The PSP's API key and webhook secret."""
 
     api_key: str = field(repr=False)
     webhook: str = field(repr=False)

@@ -37,7 +37,7 @@ def find(provider: Provider, client_secret: str) -> Object | None:
 
 
 def page(intent: Object | None) -> str:
-    """What the payer sees."""
+    """Return the page that the payer sees."""
     if intent is None:
         main = _DONE.format(title="没有这笔付款 · No such payment", text="", id="")
     elif intent["status"] == "requires_action":
@@ -57,7 +57,7 @@ def page(intent: Object | None) -> str:
 
 
 def back(intent: Object, return_url: str) -> str:
-    """Where the payer goes afterwards, with what Stripe tells there."""
+    """Return the URL to which the payer is sent afterwards, with Stripe's parameters."""
     paid = intent["status"] in {"requires_capture", "succeeded"}
     query = urlencode(
         {

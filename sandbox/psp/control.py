@@ -1,4 +1,4 @@
-"""The strings to pull: `/sandbox/…`. No key is asked for; the PSP listens on the loopback address."""
+"""Controls of the sandbox: `/sandbox/…`. No key is needed; the PSP listens on the loopback address."""
 
 from typing import Any, Literal
 
@@ -22,14 +22,14 @@ class PspFaultRequest(OperationFaultRequest):
 
 
 class RefundOutcomeRequest(ControlRequest):
-    """How a refund ends. `event` tells of a failure; Stripe has used each of these."""
+    """The end of a refund. `event` is the type of the event about a failure; Stripe has used each of these."""
 
     status: Literal["succeeded", "failed"]
     event: Literal[psp_refunds.FAILED_EVENTS] = "refund.failed"  # type: ignore[valid-type]
 
 
 class SearchLagRequest(ControlRequest):
-    """How old a payment must be to be found."""
+    """The age from which the search finds a payment."""
 
     lag_seconds: int = Field(ge=0)
 

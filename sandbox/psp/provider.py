@@ -1,4 +1,4 @@
-"""What every part of the PSP needs: its store, its ids, and a way to tell of what happened."""
+"""The common base of all parts of the PSP: its store, its ids, and a way to tell of what happened."""
 
 import hashlib
 import random

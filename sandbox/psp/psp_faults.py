@@ -63,14 +63,14 @@ class PspFaults(FaultList[OperationFault]):
 
     def remember(self, params: Object, intent_id: str) -> None:
         """A payment that was just created may ask for a fault at a later call."""
-        asked = _asked(params)
-        if asked and asked.operation not in {"authorize", "charge"}:
-            self._mark(intent_id, asked)
+        fault = _requested(params)
+        if fault and fault.operation not in {"authorize", "charge"}:
+            self._mark(intent_id, fault)
 
     def _of_payment(self, operation: str, params: Object, target: str) -> OperationFault | None:
-        asked = _asked(params)
-        if asked and asked.operation == operation:
-            self._mark(target, asked)
+        fault = _requested(params)
+        if fault and fault.operation == operation:
+            self._mark(target, fault)
         found = self._store.query(
             "SELECT kind, seconds FROM marks WHERE target = ? AND operation = ? AND fired = 0",
             target,
@@ -95,7 +95,7 @@ class PspFaults(FaultList[OperationFault]):
 
 
 def refusal(operation: str) -> ApiError:
-    """How a refused operation is told."""
+    """Return the error of a refused operation."""
     match operation:
         case "authorize" | "charge" | "confirm":
             return declined("Your card was declined.", "card_declined", "generic_decline")
@@ -120,11 +120,11 @@ def spoiled(body: Any) -> Any:
 
 def of_method(name: str) -> OperationFault | None:
     """The fault that a payment method asks for."""
-    asked = _METHOD.fullmatch(name)
-    return _fault(asked[1], asked[2], asked[3] or "") if asked else None
+    match = _METHOD.fullmatch(name)
+    return _fault(match[1], match[2], match[3] or "") if match else None
 
 
-def _asked(params: Object) -> OperationFault | None:
+def _requested(params: Object) -> OperationFault | None:
     method, metadata = params.get("payment_method"), params.get("metadata")
     if isinstance(method, str) and method.startswith("pm_fault_"):
         return of_method(method)

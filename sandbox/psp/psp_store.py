@@ -1,4 +1,4 @@
-"""What the PSP remembers: objects as JSON in SQLite, with the tables of its keys, its book and its webhooks."""
+"""The PSP's storage: objects as JSON in SQLite, with the tables of its keys, its book and its webhooks."""
 
 from pathlib import Path
 from typing import Any

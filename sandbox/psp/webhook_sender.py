@@ -26,7 +26,7 @@ MOST_ATTEMPTS = 85
 
 
 class WebhookSettings(BaseModel):
-    """Where webhooks go and what is wrong with the way there."""
+    """The destination of webhooks, and the faults of their delivery."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -1,1 +1,1 @@
-"""What the stand-ins for others (PSP, billers, mail box) have in common: they serve, remember, and fail on request."""
+"""The common parts of the stand-ins (PSP, billers, mail box): they serve, remember, and fail on request."""

@@ -17,7 +17,7 @@ class ControlRequest(BaseModel):
 
 
 class ClockRequest(ControlRequest):
-    """How far to put the stand-in's clock forward."""
+    """A request to put the stand-in's clock forward."""
 
     advance_seconds: int = Field(ge=0)
 

@@ -1,4 +1,4 @@
-"""What a part of the sandbox remembers: SQLite, changed in memory speed and committed in groups.
+"""The durable storage of a part of the sandbox: SQLite, changed in memory speed and committed in groups.
 
 Requests run one after the other in one open transaction. An answer leaves only after `durable`, which commits for all
 who wait at that moment: at load, dozens of requests share one commit. With the write-ahead log a commit is in the
@@ -63,7 +63,7 @@ class DurableStore:
 
     @contextmanager
     def undone_on_error(self) -> Iterator[None]:
-        """What is changed inside is undone when an error leaves it."""
+        """Undo all changes made inside when an error leaves the block."""
         self.execute("SAVEPOINT request")
         try:
             yield
@@ -81,7 +81,7 @@ class DurableStore:
                 self._connection.execute("COMMIT")
                 self._open = False
         except sqlite3.Error as error:
-            # A full disk, as a rule. Nobody is told that it was done.
+            # Usually a full disk. The caller must not get a success.
             if waiting is None:
                 raise
             waiting.set_exception(error)

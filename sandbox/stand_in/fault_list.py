@@ -40,8 +40,9 @@ class OperationFault(BaseFault):
     operation: str
 
     def is_at(self, operation: str, moves: Container[str]) -> bool:
-        """Whether it befalls a call of this operation. Only the operations in `moves` have an effect that can be
-        late."""
+        """Return True when it applies to a call of this operation. Only the operations in `moves` have an effect that
+        can be late.
+        """
         return self.operation in {operation, "*"} and (self.kind != LATE or operation in moves)
 
 
@@ -113,7 +114,7 @@ class FaultList(Generic[FaultT]):
         self._save()
 
     def report(self) -> dict[str, Any]:
-        """What is asked for and waits, and how often each fault fired, ever, by what `count` calls it."""
+        """Return the pending faults, and how often each fault has fired, by the names that `count` gives them."""
         return {"faults": [asdict(each) for each in self._faults], "fired": self._fired}
 
     def next(self, meant: Callable[[FaultT], bool]) -> FaultT | None:
@@ -138,7 +139,7 @@ class FaultList(Generic[FaultT]):
 
 
 def default_seconds(kind: str) -> float:
-    """How long a fault takes when nobody says."""
+    """Return the default duration of a fault."""
     if kind == "delay":
         return DELAY_SECONDS
     if kind == LATE:

@@ -1,4 +1,4 @@
-"""How stand-ins serve: their command line, their address, where they remember, and whether they are alive."""
+"""Serving stand-ins: their command line, their address, where they remember, and whether they are alive."""
 
 import argparse
 import socket
@@ -39,7 +39,7 @@ def address(listener: socket.socket) -> str:
     return f"{host}:{port}"
 
 
-def serve(app: ASGIApp, listener: socket.socket, told: str) -> None:
+def serve(app: ASGIApp, listener: socket.socket, first_line: str) -> None:
     """Tell the address on standard output, in one line, and serve until SIGTERM or SIGINT."""
     config = uvicorn.Config(
         app,
@@ -47,10 +47,10 @@ def serve(app: ASGIApp, listener: socket.socket, told: str) -> None:
         access_log=False,
         proxy_headers=False,
         timeout_keep_alive=KEEPALIVE_SECONDS,
-        # A hanging answer is a fault that somebody asked for; nobody waits for it at the end.
+        # A hanging response is a requested fault; shutdown does not wait for it.
         timeout_graceful_shutdown=2,
     )
-    print(told, flush=True)
+    print(first_line, flush=True)
     uvicorn.Server(config).run(sockets=[listener])
 
 

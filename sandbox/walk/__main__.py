@@ -1,9 +1,9 @@
 """Follow one payment through all processes that it passes, and count what it calls. `python -m sandbox.walk`
 
-A city is started in a folder of its own, which goes again. One bill is paid over HTTP, funded by the PSP, at a biller
-that speaks JSON. Listed are the functions of ours (see traced.py for what is one) that the payment calls, in the order
-of their first calls: until the receipt is issued and its events are in Kafka, and then what takes the PSP's webhooks
-and shows the receipt. What the processes call without a payment as well (loops that look for work) is not counted.
+A city is started in a temporary folder. One bill is paid over HTTP, funded by the PSP, at a biller that speaks JSON.
+The output lists the functions (see traced.py) that the payment calls, in the order of their first calls: first until
+the receipt is issued and its events are in Kafka, then those that handle the PSP's webhooks and show the receipt.
+Functions that the processes also call without a payment (loops that look for work) are not counted.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from sandbox.progress import Steps
 from sandbox.walk.city import QUIET_SECONDS, TracedCity, follow_one
 from sandbox.walk.report import Walk
 
-# Of a log that tells why a process did not come up.
+# The number of lines printed of the log of a process that did not come up.
 TOLD_LINES = 20
 
 
@@ -29,18 +29,18 @@ def main() -> None:
     """Read the command line, walk, print."""
     parser = argparse.ArgumentParser(prog="sandbox.walk", description="The walk of one payment.")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write it for a script, too")
-    asked = parser.parse_args()
-    # What stops us stops the city in order: as if Ctrl-C had been pressed.
+    options = parser.parse_args()
+    # A signal stops the city in order, as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        made = walk()
+        result = walk()
     except (NotReadyError, WalletError, OSError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit("Stopped.")
-    made.write(sys.stdout)
-    if asked.json:
-        asked.json.write_text(json.dumps(made.as_json(), indent=2) + "\n")
+    result.write(sys.stdout)
+    if options.json:
+        options.json.write_text(json.dumps(result.as_json(), indent=2) + "\n")
 
 
 def walk(quiet_seconds: float = QUIET_SECONDS) -> Walk:
@@ -55,13 +55,13 @@ def walk(quiet_seconds: float = QUIET_SECONDS) -> Walk:
                 parts = asyncio.run(follow_one(city, quiet_seconds))
                 steps.tell("stopping")
         except NotReadyError:
-            _tell_logs(Path(folder))
+            _print_logs(Path(folder))
             raise
     return Walk(parts)
 
 
-def _tell_logs(folder: Path) -> None:
-    # The folder goes, and its logs with it.
+def _print_logs(folder: Path) -> None:
+    # The folder is deleted with its logs.
     for log in sorted(folder.glob("logs/*.log")):
         lines = log.read_text(errors="replace").splitlines()
         if any("Traceback" in line for line in lines):

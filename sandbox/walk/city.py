@@ -1,4 +1,4 @@
-"""A city whose billing processes tell what they call, and the one payment that is followed in it."""
+"""A city whose billing processes report their calls, and the one payment that is followed in it."""
 
 import asyncio
 import json
@@ -16,10 +16,10 @@ from sandbox.local_city import CHANNEL, SERVICES, LocalCity
 from sandbox.walk.report import Part
 from sandbox.walk.traced import Call, take_from
 
-# Notifications are told of the receipt when the walk is over.
+# Notifications would get the receipt's events when the walk is over.
 TRACED = ("web", "relay", "worker", "timer")
-# Longer than what the processes do every ten seconds (the relay stores where it is). Some jobs of the timer are rarer:
-# these run at its start, and again a minute later at the soonest.
+# Longer than the interval of periodic work (the relay stores its position every ten seconds). Some jobs of the timer
+# are rarer: they run at its start, and again a minute later at the earliest.
 QUIET_SECONDS = 12.0
 RARE_JOBS_SECONDS = 55.0
 # A payment takes less than one second; the PSP's webhooks and the relay's last write come soon after.
@@ -47,7 +47,7 @@ class TracedCity(LocalCity):
         return process
 
     def take(self) -> dict[str, list[Call]]:
-        """What each process has called since the last time."""
+        """Return the calls of each process since the last time."""
         return {name: take_from(self._socket(name)) for name in TRACED}
 
     def _socket(self, name: str) -> Path:
@@ -55,9 +55,9 @@ class TracedCity(LocalCity):
 
 
 async def follow_one(city: TracedCity, quiet_seconds: float = QUIET_SECONDS) -> list[Part]:
-    """Pay a bill and show its receipt; what was called for it, and without a payment, in the order of the walk.
+    """Pay a bill and show its receipt; return the calls with and without a payment, in the order of the walk.
 
-    Another bill is paid before, so that what a process makes once, when it is first needed, is there.
+    Another bill is paid before, so that one-time initialisation is not counted.
     """
     async with WalletApp(city.environment, city.home.secrets, CHANNEL) as wallet:
         first, second = await _bills(city, wallet)
@@ -92,7 +92,7 @@ async def follow_one(city: TracedCity, quiet_seconds: float = QUIET_SECONDS) -> 
 
 
 async def _bills(city: TracedCity, wallet: WalletApp) -> list[Json]:
-    # Two bills that are owed at one biller with a JSON interface.
+    # Two bills at one biller with a JSON interface.
     biller = next(each for each in city.billers() if _dialect(each) == "json")
     url = f"{city.home.url('billers')}/sandbox/accounts?owing=true&limit=2&biller={biller['id']}"
     accounts = json.loads(await asyncio.to_thread(_read, url))
@@ -125,7 +125,7 @@ async def _show(wallet: WalletApp, payment_id: UUID) -> None:
             raise NotReadyError(f"the payment is {found['status']}, and not succeeded")
         await asyncio.sleep(0.1)
     receipt = await wallet.get(f"/v1/payments/{payment_id}/receipt")
-    # The page that anyone sees who has the receipt in hand.
+    # The public page of the receipt.
     await asyncio.to_thread(_read, receipt["verify_url"])
 
 

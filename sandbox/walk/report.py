@@ -10,8 +10,9 @@ Function = tuple[str, str]
 
 
 class Part(NamedTuple):
-    """What a process called in one part of the walk, and what it calls without a payment. `after`: the receipt is
-    issued by then."""
+    """The calls of a process in one part of the walk, and those that it makes without a payment. `after`: the receipt
+    is issued by then.
+    """
 
     title: str
     process: str
@@ -21,7 +22,7 @@ class Part(NamedTuple):
 
 
 class Step(NamedTuple):
-    """The functions of one part that the process has not called in a part before, in the order of their first calls."""
+    """The functions of one part that the process called in no earlier part, in the order of their first calls."""
 
     title: str
     process: str
@@ -32,7 +33,7 @@ class Step(NamedTuple):
 class Walk:
     """The functions that one payment calls, part by part.
 
-    `anyway` are those that the processes of these parts call meanwhile, and without a payment too.
+    `anyway` are the functions that these processes also call without a payment.
     """
 
     def __init__(self, parts: Sequence[Part]) -> None:
@@ -43,7 +44,7 @@ class Walk:
             known.update((part.process, each) for each in new)
             if new:
                 self.steps.append(Step(part.title, part.process, new, part.after))
-        # Of a process that does nothing for the payment nobody wants to know.
+        # A process that does nothing for the payment is left out.
         busy = {step.process for step in self.steps}
         called = {
             each for part in parts if part.process in busy for each in _functions(part.called)
@@ -52,17 +53,17 @@ class Walk:
 
     @property
     def functions(self) -> list[Function]:
-        """All of them, each once."""
+        """All functions, each once."""
         return list(dict.fromkeys(each for step in self.steps for each in step.functions))
 
     @property
     def until_receipt(self) -> list[Function]:
-        """Those that are called until the receipt is issued and its events are in Kafka."""
+        """The functions called until the receipt is issued and its events are in Kafka."""
         before = [each for step in self.steps if not step.after for each in step.functions]
         return list(dict.fromkeys(before))
 
     def as_json(self) -> dict[str, Any]:
-        """For a script, and to compare two walks."""
+        """Return the walk as JSON, for scripts and to compare two walks."""
         return {
             **_counts(self.functions),
             "until_receipt": _counts(self.until_receipt),
@@ -74,9 +75,9 @@ class Walk:
         }
 
     def write(self, out: TextIO) -> None:
-        """For a reader: each step, its files in order, and under a file the functions that are called next."""
+        """Write the walk as text: each step with its files in order, and under each file its functions."""
         for step in self.steps:
-            out.write(f"{step.title}: {_said(step.functions)}\n")
+            out.write(f"{step.title}: {_counted(step.functions)}\n")
             before = ""
             for file, function in step.functions:
                 if file != before:
@@ -84,9 +85,11 @@ class Walk:
                     before = file
                 out.write(f"      {function}\n")
             out.write("\n")
-        out.write(f"One payment, from POST /v1/payments to its receipt: {_said(self.functions)}.\n")
         out.write(
-            f"Until the receipt is issued and its events are in Kafka: {_said(self.until_receipt)}.\n"
+            f"One payment, from POST /v1/payments to its receipt: {_counted(self.functions)}.\n"
+        )
+        out.write(
+            f"Until the receipt is issued and its events are in Kafka: {_counted(self.until_receipt)}.\n"
         )
         out.write(f"Not counted: {len(self.anyway)} functions that run without a payment, too.\n")
 
@@ -106,6 +109,6 @@ def _counts(functions: Iterable[Function]) -> dict[str, int]:
     }
 
 
-def _said(functions: Iterable[Function]) -> str:
+def _counted(functions: Iterable[Function]) -> str:
     counts = _counts(functions)
     return f"{counts['files']} files, {counts['functions']} functions ({counts['public']} public)"

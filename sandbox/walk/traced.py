@@ -1,12 +1,12 @@
-"""A process of Meterhall that tells which functions it has called. `python -m sandbox.walk.traced SOCKET MODULE`
+"""A process of Meterhall that reports which functions it has called. `python -m sandbox.walk.traced SOCKET MODULE`
 
-It runs the module as `python -m MODULE` does, under a profile function in every thread. Whoever connects to the Unix
-socket is told, as JSON, what was called first when since the last one who connected: `[[file, function, seconds], …]`.
+It runs the module as `python -m MODULE` does, under a profile function in every thread. A client that connects to the
+Unix socket gets, as JSON, the first calls since the last connection: `[[file, function, seconds], …]`.
 
-How it is counted: a function is a `def` of one of our rooms, named by its file and its qualified name. It counts once,
-at its first call, or when it goes on after an `await` or a `yield`. Lambdas, comprehensions, generator expressions and
-the bodies of classes and modules are no functions of their own; neither is what is written for us (the methods of a
-dataclass or of a NamedTuple, the code of a page's template), for it stands in no file of ours.
+A function is a `def` of one of our rooms, identified by its file and its qualified name. It counts once, at its first
+call, or when it goes on after an `await` or a `yield`. Lambdas, comprehensions, generator expressions and the bodies
+of classes and modules do not count, nor does generated code (the methods of a dataclass or NamedTuple, a page's
+template), because it is in no file of ours.
 """
 
 import inspect
@@ -20,7 +20,7 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import NamedTuple
 
-# What a payment may pass. The sandbox and libraries are not ours to walk.
+# The rooms that a payment may pass; the sandbox and libraries are not followed.
 ROOMS = ("chassis", "errands", "events", "messaging", "services")
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,11 +34,12 @@ class Call(NamedTuple):
 
 
 class Recorder:
-    """What was called since the last `take`. `hook` is the profile function."""
+    """Records the calls since the last `take`. `hook` is the profile function."""
 
     def __init__(self, root: Path = ROOT) -> None:
         self._root = f"{root}/"
-        # By id, for a code object is hashed by its content. Kept are the objects too, so that an id stays theirs.
+        # By id, because a code object is hashed by its content. The objects are stored, too, so that ids are not
+        # reused.
         self._called: dict[int, tuple[CodeType, float]] = {}
 
     def hook(self, frame: FrameType, event: str, _: object) -> None:
@@ -49,7 +50,7 @@ class Recorder:
                 self._called[id(code)] = (code, time.monotonic())
 
     def take(self) -> list[Call]:
-        """Our functions that were called since the last time, in the order of their first calls."""
+        """Return our functions that were called since the last time, in the order of their first calls."""
         called, self._called = self._called, {}
         calls = []
         for code, seconds in sorted(called.values(), key=lambda each: each[1]):
@@ -65,14 +66,14 @@ def _is_function(code: CodeType) -> bool:
 
 
 def take_from(path: Path) -> list[Call]:
-    """What the process that listens there has called since the last time."""
+    """Return the calls since the last time of the process that listens at this path."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(path))
         answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))
     return [Call(*each) for each in json.loads(answer)]
 
 
-def _tell(recorder: Recorder, listener: socket.socket) -> None:
+def _serve(recorder: Recorder, listener: socket.socket) -> None:
     while True:
         connection, _ = listener.accept()
         with connection:
@@ -80,13 +81,13 @@ def _tell(recorder: Recorder, listener: socket.socket) -> None:
 
 
 def main() -> None:
-    """Listen on the socket, and be the process."""
+    """Listen on the socket, and run the module."""
     path, module = sys.argv[1:3]
     recorder = Recorder()
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen()
-    threading.Thread(target=_tell, args=(recorder, listener), daemon=True).start()
+    threading.Thread(target=_serve, args=(recorder, listener), daemon=True).start()
     threading.setprofile(recorder.hook)
     sys.setprofile(recorder.hook)
     sys.argv = [module]

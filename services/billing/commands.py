@@ -1,4 +1,4 @@
-"""Commands from Kafka: made into instructions, or refused, a batch at a time."""
+"""Commands from Kafka: converted into instructions or refused, a batch at a time."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ _RESERVED = "choose a UUID of another version than 8: those are derived by us"
 def without_reserved_ids(
     messages: Sequence[Message], field: str
 ) -> tuple[list[Message], list[Rejected]]:
-    """Those whose commands bring an id that they may choose in this field, and the others."""
+    """Split messages by whether the id in this field is one that callers may choose; return those, and the refused."""
     free: list[Message] = []
     refused: list[Rejected] = []
     for each in messages:
@@ -26,7 +26,7 @@ def without_reserved_ids(
 def instructions_of(
     messages: Sequence[Message], command: type[CommandT]
 ) -> list[Instruction[CommandT]]:
-    """The commands of these messages, which are all of this type."""
+    """Return the commands of these messages, all of this type, as instructions."""
     instructions: list[Instruction[CommandT]] = []
     for each in messages:
         assert isinstance(each.event, command)
@@ -35,5 +35,5 @@ def instructions_of(
 
 
 def reused(message: Message, field: str, code: str = "id_reused") -> Rejected:
-    """An id that came before with other content is for the dead letters."""
+    """Return the refusal of a command whose id was used before with other content."""
     return Rejected(message, code, f"this {field} was used before with other content")

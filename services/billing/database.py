@@ -18,7 +18,7 @@ def connect(
     plan_cache_mode: database.PlanCacheMode = "auto",
     transaction_seconds: float | None = database.TRANSACTION_SECONDS,
 ) -> AsyncEngine:
-    """An engine of billing. `url` is postgresql+asyncpg://…; nothing is opened yet."""
+    """Return an engine of billing. `url` is postgresql+asyncpg://…; nothing is opened yet."""
     return database.connect(
         url,
         SCHEMA,
@@ -29,8 +29,8 @@ def connect(
 
 
 async def summarize_new_blocks(connection: AsyncConnection) -> int:
-    """Let the BRIN indexes, by which a span of time is found, know of the blocks that are new; how many those were.
+    """Summarize new blocks in the BRIN indexes, which find the rows of a span of time; return how many there were.
 
-    A vacuum does it as well, but comes by seldom where rows are only added. Locks are held until the transaction ends.
+    A vacuum does it as well, but seldom runs where rows are only added. Locks are held until the transaction ends.
     """
     return int(await connection.scalar(text("SELECT summarize_new_blocks()")) or 0)

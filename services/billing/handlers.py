@@ -1,4 +1,4 @@
-"""Who handles which command: the one table from which the worker's consumers are registered."""
+"""The table of commands and their handlers, from which the worker's consumers are registered."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -25,13 +25,13 @@ from services.billing.refunds import consumer as refunds
 from services.billing.top_ups import TopUps
 from services.billing.top_ups import consumer as top_ups
 
-# One transaction pays so many bills at once. What a statement and a commit cost by themselves no longer shows, and the
-# first of them waits for the last no longer than for the network.
+# The most commands of one transaction. At this size the fixed cost of statements and commit is negligible, and the
+# first command waits for the last no longer than for the network.
 PAYMENT_BATCH = 1_000
 
 
 class Handled(NamedTuple):
-    """Commands of one type, and what carries out a batch of them and returns those that it refuses."""
+    """A type of command, and the function that carries out a batch of them and returns the refused ones."""
 
     command: type[Event]
     take: Callable[[Sequence[Message]], Awaitable[Sequence[Rejected]]]
@@ -40,7 +40,7 @@ class Handled(NamedTuple):
 def payment_commands(
     to_pay: Payments, to_top_up: TopUps, to_refund: Refunds, promises: Promises
 ) -> tuple[Handled, ...]:
-    """The commands about payments. Of one batch, payments are taken before what gives them back."""
+    """Return the handlers of commands about payments. In a batch, payments are handled before refunds."""
     return (
         Handled(PayBill, partial(payments.take, to_pay)),
         Handled(TopUpWallet, partial(top_ups.take, to_top_up)),
@@ -49,7 +49,7 @@ def payment_commands(
 
 
 def lookup_commands(lookups: Lookups) -> tuple[Handled, ...]:
-    """The commands about lookups."""
+    """Return the handlers of commands about lookups."""
     return (Handled(LookUpBills, partial(bills.take, lookups)),)
 
 
@@ -60,7 +60,7 @@ def consume_payments(
     promises: Promises,
     guard: Guard,
 ) -> BatchConsumer:
-    """Have the broker hand the payment commands that the guard lets through to the handlers of this table."""
+    """Subscribe the handlers of this table to payment commands that pass the guard."""
     return subscribe(
         broker,
         PAYMENT_COMMANDS,
@@ -75,13 +75,13 @@ def consume_payments(
 def consume_lookups(
     broker: KafkaBroker, engine: AsyncEngine, lookups: Lookups, guard: Guard
 ) -> BatchConsumer:
-    """Have the broker hand the lookup commands that the guard lets through to their handler."""
+    """Subscribe the handler of lookup commands that pass the guard."""
     handler = guard.before(dispatch(lookup_commands(lookups)))
     return subscribe(broker, LOOKUP_COMMANDS, LOOKUP_GROUP, handler, engine, buried=lookups.fail)
 
 
 def dispatch(table: Sequence[Handled]) -> Handler:
-    """A handler of mixed batches: each type of command as one set, in the order of the table."""
+    """Return a handler of mixed batches: each type of command is one set, in the order of the table."""
 
     async def handle(messages: Sequence[Message]) -> Sequence[Rejected]:
         refused: list[Rejected] = []

@@ -1,7 +1,7 @@
 """The history of a payment or a top-up, in order of time: for operators and auditors. Holds no personal data.
 
-Each room declares the lines of its own tables; they are read in one statement, so they are of one moment. The outbox
-only knows what it has not yet dropped with an old partition.
+Each room declares the lines of its own tables; one statement reads all of them, so they are from one moment. Events
+older than the outbox's retention are missing.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ _SUBJECTS = text(f"""
     UNION SELECT CASE kind WHEN '{Kind.REFUND}' THEN '{Kind.PAYMENT}' ELSE kind END,
         CASE kind WHEN '{Kind.REFUND}' THEN subject ELSE id END FROM {promises.PROMISES} q WHERE id = :id
 """)  # noqa: S608 - our own text
-# A command or an event has the id of its payment or top-up as its key; its type tells which of the two it is.
+# The key of a command or event is the id of its payment or top-up; its type shows which of the two.
 _MESSAGES = f"""
     SELECT created_at, {LineOrder.EVENT}, 'event', '#' || sequence || ' ' || type, NULL, NULL FROM {MESSAGES} m
     WHERE key = CAST(CAST(:id AS uuid) AS text)
@@ -76,7 +76,7 @@ _OPEN = text(f"""
 
 @dataclass(frozen=True, slots=True)
 class HistoryLine:
-    """One thing that happened. `what` is state, call, hold, transfer, receipt, event or case."""
+    """One line of the history. `what` is state, call, hold, transfer, receipt, event or case."""
 
     at: datetime
     what: str
@@ -89,7 +89,7 @@ class HistoryLine:
 class UnderWay:
     """A payment, refund or top-up under way. `unknown_since`: the call of its leg has had no answer since then.
 
-    `held`: a process is at work on it, until `due_at` at most; otherwise it is due then.
+    `held`: a process works on it, until `due_at` at most; otherwise it is due at `due_at`.
     """
 
     kind: str
@@ -106,20 +106,20 @@ class UnderWay:
 
 
 async def find_subjects(connection: AsyncConnection, id: UUID) -> list[Subject]:
-    """The payments and top-ups that this id stands for; a refund's id leads to its payment. Empty: it is unknown.
+    """Return the payments and top-ups with this id; a refund's id leads to its payment. Empty when the id is unknown.
 
-    As a rule it is one. But channels choose ids, and may give one to a payment and to a top-up.
+    Usually there is one. But channels choose ids, and may use the same for a payment and a top-up.
     """
     rows = await connection.execute(_SUBJECTS, {"id": id})
     return sorted(Subject(Kind(kind), found) for kind, found in rows)
 
 
 async def history(connection: AsyncConnection, subject: Subject) -> list[HistoryLine]:
-    """All that is known of a payment, its refunds included, or of a top-up; oldest first."""
+    """Return the history of a payment with its refunds, or of a top-up, oldest first."""
     about = {"kind": subject.kind, "id": subject.id}
     return [HistoryLine(*row) for row in await connection.execute(_HISTORY, about)]
 
 
 async def open_ones(connection: AsyncConnection, limit: int = 200) -> list[UnderWay]:
-    """What is under way, oldest first."""
+    """Return payments, refunds and top-ups under way, oldest first."""
     return [UnderWay(*row) for row in await connection.execute(_OPEN, {"limit": limit})]

@@ -1,14 +1,14 @@
-"""Whom billing asks outside, as errands name them: the PSP, and each biller."""
+"""The institutions of billing's errands: the PSP, each biller, and our own ledger."""
 
 from errands import Institutions
 
 PSP = "psp"
-# Nobody outside: what is left to do is ours alone.
+# Our own ledger: no external call is left to make.
 LEDGER = "ledger"
 
 
 def of_biller(biller_id: str) -> str:
-    """The institution that a biller is."""
+    """Return the name of a biller as an institution."""
     return f"biller:{biller_id}"
 
 
@@ -19,7 +19,7 @@ def describe_ours(
     psp_timeout_seconds: float,
     late_effect_seconds: float,
 ) -> None:
-    """Describe the PSP and our own ledger; billers are described by the catalogue (bills/connectors)."""
+    """Set the bounds of the PSP and of our ledger; those of billers come from the catalogue (bills/connectors)."""
     institutions.describe(
         PSP,
         places=places,

@@ -1,4 +1,4 @@
-"""A command as it reached us, by whichever door, and what makes two commands the same: everything but the id."""
+"""A command from HTTP or Kafka, and the fingerprint of its content, which is everything but the id."""
 
 import hashlib
 from collections.abc import Sequence
@@ -19,18 +19,17 @@ class Instruction(NamedTuple, Generic[CommandT]):
 
 
 def fingerprint(*fields: object) -> bytes:
-    """The hash of a command's content. An id that comes again with another fingerprint is refused."""
-    # No field can hold a line feed, and 16 bytes are enough to tell a mistake.
+    """Return a hash of a command's content. A command that reuses an id with another fingerprint is refused."""
+    # No field can contain a line feed, and 16 bytes are enough to detect a mistake.
     return hashlib.blake2b("\n".join(map(str, fields)).encode(), digest_size=16).digest()
 
 
 def sort_out(
     ids: Sequence[UUID], fingerprints: Sequence[bytes], known: dict[UUID, bytes]
 ) -> tuple[list[int], list[int]]:
-    """Which positions of a batch are new, and which reuse an id; a command that is repeated is neither.
+    """Return the positions of a batch that are new, and those that reuse an id; a repeated command is neither.
 
-    `known` holds the fingerprints of what is kept already and is added to, so that a batch is compared with itself as
-    well.
+    `known` has the fingerprints of stored commands. It is extended, so that a batch is compared with itself as well.
     """
     fresh: list[int] = []
     reused: list[int] = []

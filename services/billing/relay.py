@@ -1,4 +1,4 @@
-"""Process: billing's outbox to Kafka. `python -m services.billing.relay`"""
+"""Process: publishes billing's outbox to Kafka. `python -m services.billing.relay`"""
 
 from messaging.relay import run_relay
 from services.billing.database import SCHEMA

@@ -1,4 +1,4 @@
-"""What a process is told by its environment. Every name has the prefix METERHALL_."""
+"""The settings of a process, from its environment. Every name has the prefix METERHALL_."""
 
 from pathlib import Path
 
@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     )
 
     pool_size: int = 8
-    # An answer that takes longer counts as unknown; PSPs and billers answer in 1 to 5 s when they answer at all.
+    # A response that takes longer counts as unknown; PSPs and billers respond within 1 to 5 s, if at all.
     psp_timeout_seconds: float = 10.0
     psp_places: int = Field(256, description="how many errands a process has at the PSP at once")
     psp_late_effect_seconds: float = Field(

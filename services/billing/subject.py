@@ -1,7 +1,7 @@
-"""Subjects: what a call to the outside, a case or a webhook is about.
+"""Subjects: the payment, refund or top-up of an external call, a case or a webhook.
 
 Channels choose the ids of payments, refunds and top-ups, and an id is unique within its kind only. So the PSP, cases
-and recorded calls name a subject by its kind and its id.
+and recorded calls identify a subject by its kind and its id.
 """
 
 from enum import IntEnum, StrEnum
@@ -10,7 +10,7 @@ from uuid import UUID
 
 
 class Kind(StrEnum):
-    """The kinds of subjects. The values stand in the PSP's keys and metadata, so they can't change."""
+    """The kinds of subjects. The values are in the PSP's keys and metadata, so they cannot change."""
 
     PAYMENT = "payment"
     REFUND = "refund"
@@ -18,7 +18,7 @@ class Kind(StrEnum):
 
     @property
     def label(self) -> str:
-        """The kind as people read it: top-up."""
+        """The kind in words: top-up."""
         return self.replace("_", "-")
 
 
@@ -33,11 +33,11 @@ class Subject(NamedTuple):
 
 
 class LineOrder(IntEnum):
-    """The order in which a subject's history (history.py) lists what one transaction did at one moment.
+    """The order of lines with the same time in a subject's history (history.py).
 
     The LINES that a room declares of its own tables are SELECTs of the columns at, place (one of these), what, text,
-    amount_minor and currency. They may use `subjects (kind, id, of)`: what the history is about, which is `:kind` and
-    `:id`, and its refunds, whose lines begin with `of`; and `booked (id, of)`: the transfers of these.
+    amount_minor and currency. They may use two relations: `subjects (kind, id, of)` has the subject (`:kind`, `:id`)
+    and its refunds, whose lines begin with `of`; `booked (id, of)` has the transfers of these.
     """
 
     PROMISED = 0

@@ -1,7 +1,7 @@
-"""Process: what time makes due. `python -m services.billing.timer`
+"""Process: periodic jobs. `python -m services.billing.timer`
 
-Each job returns how much it did; a job that did something runs again at once. One that failed is logged and tried again
-soon.
+Each job returns how many items it handled; a job that handled some runs again at once. A job that fails is logged and
+tried again soon.
 """
 
 import asyncio
@@ -26,10 +26,10 @@ from services.billing.settings import Settings
 from services.billing.use_cases import open_use_cases
 
 Job = Callable[[], Awaitable[int]]
-# A job that failed is tried again after this at most: what was in its way (a lock) is gone in a moment.
+# A job that failed is tried again after at most this time: the usual cause (a lock) passes quickly.
 RETRY_SECONDS = 5.0
-# Sealing and auditing read for minutes when there is much to read (an hour's seals of a past are one transaction), and
-# lock nothing that a payment waits for. Upkeep is not among them: dropping a partition locks the outbox for everybody.
+# Sealing and auditing may read for minutes (an hour of old seals is one transaction), and lock nothing that a payment
+# waits for. Upkeep is not among them: dropping a partition locks the outbox for all writers.
 READING_SECONDS = 1_800.0
 
 FAILED = Counter(
@@ -40,7 +40,7 @@ log = structlog.get_logger()
 
 
 async def every(seconds: float, name: str, job: Job) -> None:
-    """Run the job for ever, this many seconds apart while there is nothing to do."""
+    """Run the job for ever, with this many seconds between runs while there is nothing to do."""
     while True:
         try:
             done = await job()
@@ -54,7 +54,7 @@ async def every(seconds: float, name: str, job: Job) -> None:
 
 
 async def run(settings: Settings) -> None:
-    """Run the jobs until told to stop."""
+    """Run the jobs until stopped."""
     url = settings.database_url.get_secret_value()
     reading = connect(url, pool_size=2, transaction_seconds=READING_SECONDS)
     async with (
@@ -80,9 +80,9 @@ async def run(settings: Settings) -> None:
 
 
 async def seal(engine: AsyncEngine) -> int:
-    """Seal what is over of the ledger, at a tenth of one processor.
+    """Seal the spans of the ledger that are over, using a tenth of one processor.
 
-    Whoever keeps the log elsewhere has the digests that prove it.
+    The digests are logged; a copy of the log elsewhere is the proof.
     """
     began = time.monotonic()
     async with engine.begin() as connection:
@@ -99,11 +99,11 @@ async def seal(engine: AsyncEngine) -> int:
 
 
 async def upkeep(engine: AsyncEngine) -> int:
-    """Partitions of the outbox: what the coming days need is made, what is past retention dropped."""
+    """Create the outbox's partitions of the coming days, and drop those past retention."""
     async with engine.begin() as connection:
-        made = await ensure_partitions(connection)
+        created = await ensure_partitions(connection)
     async with engine.begin() as connection:
-        return made + len(await drop_old_partitions(connection))
+        return created + len(await drop_old_partitions(connection))
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
-"""The use cases that ask somebody outside, with what they need: the engine, the PSP's client, the billers' connectors.
+"""The use cases with external calls, wired up: the engine, the PSP's client, the billers' connectors.
 
-The worker and the timer each build them once. At its end, what is under way is answered and recorded first.
+Worker and timer each build them once. Before the process ends, calls under way are answered and recorded.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from services.billing.top_ups import TopUps
 
 @dataclass(frozen=True, slots=True)
 class UseCases:
-    """The use cases, ready to be called; the dispatcher has their errands."""
+    """The use cases, ready for use; the desk runs their errands."""
 
     engine: AsyncEngine
     dispatcher: Dispatcher
@@ -45,7 +45,7 @@ async def open_use_cases(
 ) -> AsyncIterator[UseCases]:
     """Build everything from the settings; drain and close it in order afterwards.
 
-    `look_seconds`: how often errands that are due are looked for.
+    `look_seconds`: the interval at which due errands are claimed.
     """
     engine = connect(
         settings.database_url.get_secret_value(),
@@ -55,8 +55,8 @@ async def open_use_cases(
     psp = _open_psp(settings)
     institutions = _institutions(settings)
     connectors = Connectors(engine, settings, institutions)
-    dispatcher = Dispatcher(engine, institutions, look_seconds)
-    made = UseCases(
+    desk = Desk(engine, institutions, look_seconds)
+    use_cases = UseCases(
         engine,
         dispatcher,
         Payments(engine, psp, connectors, dispatcher),
@@ -67,7 +67,7 @@ async def open_use_cases(
     late.register(engine, psp, connectors, dispatcher)
     claiming = asyncio.create_task(dispatcher.run())
     try:
-        yield made
+        yield use_cases
     finally:
         claiming.cancel()
         await asyncio.gather(claiming, return_exceptions=True)

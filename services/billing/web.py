@@ -1,6 +1,7 @@
 """Process: HTTP for wallets, the PSP's webhooks, the public receipt page and the documentation.
 
-`python -m services.billing.web`. It never calls a biller or the PSP: it promises, and the worker keeps.
+`python -m services.billing.web`. It never calls a biller or the PSP: it writes promises, and the worker carries them
+out.
 """
 
 import sys
@@ -34,12 +35,12 @@ home = APIRouter(include_in_schema=False)
 
 @home.get("/")
 async def to_the_documentation() -> RedirectResponse:
-    """Whoever opens the address in a browser wants to know what there is."""
+    """Redirect a browser that opens the root address to the documentation."""
     return RedirectResponse("/docs")
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The application; its engine lives as long as it does. Raises TrustError when it has nothing to sign with."""
+    """Return the application with its engine. Raises TrustError when there is no key to sign commands with."""
     key = door_key(read_trust(settings))
     engine = connect(settings.database_url.get_secret_value(), pool_size=settings.pool_size)
     parts = (catalog, bills, payments, receipts, webhooks, docs_pages)

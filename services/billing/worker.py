@@ -1,4 +1,4 @@
-"""Process: the Kafka consumers of billing. `python -m services.billing.worker`
+"""Process: billing's Kafka consumers. `python -m services.billing.worker`
 
 Builds the use cases, the broker and the guard of commands, and registers the handlers (handlers.py).
 """
@@ -22,14 +22,14 @@ log = structlog.get_logger()
 
 
 async def run(settings: Settings, trust: Trust) -> None:
-    """Consume until told to stop; then finish what is under way."""
+    """Consume until stopped; then finish the work under way."""
     for topic in sorted(trust.topics):
         log.warning(
             "command_topic_is_trusted",
             topic=topic,
             text="signatures are not checked: who may write this topic commands in the name of every channel",
         )
-    # The timer looks oftener: a worker that has commands to carry out spares its processor.
+    # The timer looks more often: a worker needs its processor for commands.
     async with open_use_cases(settings, "force_generic_plan", look_seconds=0.5) as use:
         broker = make_broker(settings.kafka, "meterhall-billing-worker")
         promises = Promises(use.engine, door_key(trust))

@@ -1,5 +1,5 @@
-"""Notifications: consumes what billing publishes and tells people, by mail and by signed webhooks.
+"""Notifications: consumes billing's events and sends mail to payers and signed webhooks to channels.
 
 events → plan (a row per event, medium and recipient) → send (claim, deliver outside any transaction, record) → events.
-Shares with billing the contract (`events`) and the machinery (`messaging`), and nothing else.
+It shares the contract (`events`) and the machinery (`messaging`, `chassis`) with billing, and nothing else.
 """

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from services.notifications.settings import Settings
 
 commands = typer.Typer(
-    name="notifications", help="Who is told, and what became of it.", no_args_is_help=True
+    name="notifications",
+    help="Recipients of mail and webhooks, and deliveries.",
+    no_args_is_help=True,
 )
 channel = typer.Typer(help="Channels and their tokens.", no_args_is_help=True)
 endpoint = typer.Typer(help="Where webhooks go.", no_args_is_help=True)
@@ -32,7 +34,7 @@ commands.add_typer(endpoint, name="endpoint")
 def add(
     channel: Annotated[str, typer.Argument(help="the channel's id, as billing knows it")],
 ) -> None:
-    """Add a channel, or give one that is known another token. The token is shown once."""
+    """Add a channel, or give a known channel another token. The token is shown once."""
     from services.notifications.recipients.tokens import add_channel
 
     _check_channel(channel)
@@ -46,14 +48,14 @@ def add(
 
 @channel.command("revoke")
 def revoke(token: Annotated[str, typer.Argument(help="a token, or its prefix")]) -> None:
-    """Revoke a token. It stops within two seconds."""
+    """Revoke a token. It stops working within two seconds."""
     from services.notifications.recipients.tokens import revoke_token
 
     async def work() -> str | None:
         async with _transaction() as connection:
             return await revoke_token(connection, token)
 
-    # A token is ASCII, and the database could not even look for some of what is not.
+    # A token is ASCII; the database could not even search for some other texts.
     belonged_to = asyncio.run(work()) if token.isascii() else None
     if belonged_to is None:
         fail("there is no such token, or it is revoked already")
@@ -97,7 +99,7 @@ def deliveries(
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="for a script")] = False,
 ) -> None:
-    """The newest deliveries."""
+    """List the newest deliveries."""
     from services.notifications.deliveries.follow import list_deliveries
 
     async def work() -> Sequence["Followed"]:

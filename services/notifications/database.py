@@ -11,5 +11,5 @@ outbox_tables(metadata)
 
 
 def connect(url: str, *, pool_size: int = 8) -> AsyncEngine:
-    """An engine of notifications. `url` is postgresql+asyncpg://…; nothing is opened yet."""
+    """Return an engine of notifications. `url` is postgresql+asyncpg://…; nothing is opened yet."""
     return database.connect(url, SCHEMA, pool_size=pool_size)

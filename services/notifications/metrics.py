@@ -1,4 +1,4 @@
-"""What the sender counts. No ids as labels: their number would have no end."""
+"""The metrics of the sender. No ids as labels, because their number has no bound."""
 
 from prometheus_client import Counter, Gauge, Histogram
 

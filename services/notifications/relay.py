@@ -1,4 +1,4 @@
-"""Process: what became of deliveries, to Kafka. `python -m services.notifications.relay`"""
+"""Process: publishes notifications' outbox to Kafka. `python -m services.notifications.relay`"""
 
 from messaging.relay import run_relay
 from services.notifications.database import SCHEMA

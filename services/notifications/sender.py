@@ -1,6 +1,6 @@
-"""Process: sends what is due, mail and webhooks, and keeps the tables small. `python -m services.notifications.sender`
+"""Process: sends mail and webhooks, and keeps the tables small. `python -m services.notifications.sender`
 
-Run as many as you like: a delivery is claimed by one of them at a time.
+Any number of them may run: a delivery is claimed by one at a time.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from services.notifications.webhooks import WebhookOutlet
 
 
 async def run(settings: Settings) -> None:
-    """Send until told to stop; then finish what is under way."""
+    """Send until stopped; then finish the attempts under way."""
     engine = connect(
         settings.notifications_database_url.get_secret_value(), pool_size=settings.pool_size
     )

@@ -1,4 +1,4 @@
-"""What a process is told by its environment. Every name has the prefix METERHALL_."""
+"""The settings of a process, from its environment. Every name has the prefix METERHALL_."""
 
 from typing import Literal
 
@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     smtp_password: SecretStr | None = None
     mail_from: str = "Meterhall <no-reply@meterhall.example>"
     # Timeouts stay below the lease of a claimed delivery (deliveries/claim.py), or two senders would have it at once.
-    # Mail servers take their time over the last dot: they store the message first (RFC 5321 §4.5.3.2 allows minutes).
+    # Mail servers may be slow after the last dot, because they store the message first (RFC 5321 §4.5.3.2: minutes).
     mail_timeout_seconds: float = Field(30.0, gt=0, le=100)
     mail_concurrency: int = Field(
         8, description="connections to the mail server, for each channel and sender process"

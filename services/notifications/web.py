@@ -11,19 +11,19 @@ from services.notifications.deliveries import routes as deliveries
 from services.notifications.recipients import routes as recipients
 from services.notifications.settings import Settings
 
-DESCRIPTION = "Where payers and channels are told: mail addresses, webhook endpoints, deliveries."
+DESCRIPTION = "Mail addresses of payers, webhook endpoints of channels, and deliveries to them."
 
 docs = APIRouter(include_in_schema=False)
 
 
 @docs.get("/docs")
 async def openapi() -> RedirectResponse:
-    """Six routes need no pages: the OpenAPI document says it all."""
+    """Redirect to the OpenAPI document: six routes need no pages."""
     return RedirectResponse("/openapi.json")
 
 
 def create_app(settings: Settings, engine: AsyncEngine) -> FastAPI:
-    """The application. The engine is disposed of when it ends."""
+    """Return the application. The engine is disposed of when it ends."""
     routers = [recipients.router, deliveries.router, docs]
     return web.create("Meterhall notifications", DESCRIPTION, engine, settings, routers)
 

@@ -1,6 +1,6 @@
-"""Process: the Kafka consumers of notifications. `python -m services.notifications.worker`
+"""Process: notifications' Kafka consumers. `python -m services.notifications.worker`
 
-It only plans deliveries, a statement a batch; sending them is the sender's, so a slow mail server holds up no consumer.
+It only plans deliveries, one statement per batch; the sender sends them, so a slow mail server holds up no consumer.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from services.notifications.settings import Settings
 
 
 async def run(settings: Settings) -> None:
-    """Consume until told to stop."""
+    """Consume until stopped."""
     engine = connect(
         settings.notifications_database_url.get_secret_value(), pool_size=settings.pool_size
     )

@@ -19,7 +19,7 @@ LONGEST_KEY = 255
 
 @dataclass(frozen=True, slots=True)
 class PspAnswer:
-    """What a call is answered."""
+    """The response of a call."""
 
     status: int
     body: str

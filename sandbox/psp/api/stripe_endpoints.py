@@ -44,10 +44,10 @@ def _search(provider: Provider, _: str, params: Params) -> Object:
     wanted: list[str] = []
     for each in fields:
         if each is None:
-            said = (
+            message = (
                 "The sandbox searches by metadata['name']:'value', several of them joined by AND."
             )
-            raise invalid(said, param="query")
+            raise invalid(message, param="query")
         wanted += [each[1] or each[2], each[3] or each[4] or ""]
     alike = " INTERSECT ".join(
         ["SELECT id FROM metadata WHERE name = ? AND value = ?"] * len(fields)

@@ -48,7 +48,7 @@ def enter(provider: Provider, category: str, amount: int, source: Object, *, fee
 
 
 def due(provider: Provider, currency: str) -> int:
-    """What could be paid out now."""
+    """Return the amount that could be paid out now."""
     rows = provider.store.query(
         "SELECT coalesce(sum(json_extract(body, '$.net')), 0) FROM objects WHERE parent = ?",
         f"due:{currency}",

@@ -8,7 +8,7 @@ from sandbox.psp.psp_faults import of_method
 
 @dataclass(frozen=True, slots=True)
 class Decline:
-    """Why the payer's bank says no."""
+    """The payer's bank's reason for a decline."""
 
     code: str
     decline_code: str | None

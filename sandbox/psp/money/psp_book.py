@@ -12,10 +12,10 @@ def book(store: PspStore) -> dict[str, Any]:
         "SELECT kind, id, intent_id, amount_minor, currency, status, at, metadata FROM book"
         " ORDER BY at, id"
     )
-    told: dict[str, Any] = {"holds": [], "captures": [], "refunds": []}
+    book: dict[str, Any] = {"holds": [], "captures": [], "refunds": []}
     for kind, id, intent_id, amount_minor, currency, status, at, metadata in rows:
         known = json.loads(metadata)
-        told[f"{kind}s"].append(
+        book[f"{kind}s"].append(
             {
                 "id": id,
                 "intent_id": intent_id,
@@ -28,4 +28,4 @@ def book(store: PspStore) -> dict[str, Any]:
                 "metadata": known,
             }
         )
-    return told
+    return book

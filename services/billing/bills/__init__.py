@@ -1,4 +1,4 @@
-"""Bills: accounts at billers, what they owe, and the lookups that ask."""
+"""Bills: accounts at billers, the bills that they owe, and lookups."""
 
 from services.billing.bills.accounts import find_or_open_accounts
 from services.billing.bills.find import Bill, find_bills

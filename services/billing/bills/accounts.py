@@ -1,4 +1,6 @@
-"""Accounts: a customer's account number at a biller, and our id for it, which may travel where the number may not."""
+"""Accounts: a customer's account number at a biller, and our id for it, which may leave the database; the number may
+not.
+"""
 
 from collections.abc import Collection, Sequence
 from uuid import UUID
@@ -26,18 +28,18 @@ _OPEN = text("""
 async def find_or_open_accounts(
     connection: AsyncConnection, wanted: Sequence[AccountKey]
 ) -> dict[AccountKey, UUID]:
-    """The ids of these (biller id, account number), in the caller's transaction. The billers must exist.
+    """Return the ids of these (biller id, account number), in the caller's transaction. The billers must exist.
 
-    An account that is opened here need not exist at the biller: that is for the biller to say.
+    An account that is opened here need not exist at the biller: only a lookup shows that.
     """
     keys = set(wanted)
     found = await _find(connection, keys)
     if missing := sorted(keys - found.keys()):
-        # In order, so that two batches never wait for each other's accounts in a circle.
+        # In order, so that two batches cannot wait for each other's accounts in a circle.
         opened = await connection.execute(_OPEN, {"ids": [uuid7() for _ in missing]} | _of(missing))
         found |= {(row.biller_id, row.account_number): row.id for row in opened}
     if lost := keys - found.keys():
-        # Opened by somebody else meanwhile, and committed: the conflict has waited for that.
+        # Opened and committed by another transaction meanwhile; the conflict has waited for it.
         found |= await _find(connection, lost)
     return found
 

@@ -1,4 +1,4 @@
-"""Kafka in: lookups, a batch at a time."""
+"""Kafka in: LookUpBills commands, a batch at a time."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ _SAID: dict[Refusal, str] = {
 
 
 async def take(lookups: Lookups, messages: Sequence[Message]) -> list[Rejected]:
-    """Carry out a batch of commands. What can't be kept is for the dead letters."""
+    """Carry out a batch of LookUpBills commands; return those that become dead letters."""
     instructions = instructions_of(messages, LookUpBills)
     refused = await lookups.look_up(instructions)
     return [

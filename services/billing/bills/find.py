@@ -1,4 +1,4 @@
-"""Find bills as they were last stated. On the hottest path: one statement for a whole batch of payments."""
+"""Find bills in their latest version. This is the hottest path: one statement for a whole batch of payments."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -22,9 +22,8 @@ _FIND = text("""
 class Bill(NamedTuple):
     """An amount due on an account for a period: a snapshot with an expiry. Amounts are minor units of `currency`.
 
-    `closed`: the biller lists it no more, or is not active. `settled_by` says how payments reach the biller. `expired`:
-    by the database's clock, when it was read.
-    A tuple, because the hot path makes thousands.
+    `closed`: the biller no longer lists it, or is not active. `settled_by`: how payments reach the biller. `expired`:
+    by the database's clock, when the bill was read. A tuple, because the hot path makes thousands.
     """
 
     id: UUID
@@ -45,7 +44,7 @@ class Bill(NamedTuple):
     expired: bool
 
     def reason_against(self, amount_minor: int, currency: str) -> str | None:
-        """A short code that says why this amount of the bill can't be paid, or nothing."""
+        """Return the code of the reason why this amount of the bill cannot be paid, or None."""
         if self.closed:
             return "bill_closed"
         if self.expired:
@@ -55,7 +54,7 @@ class Bill(NamedTuple):
         return None if self.allows(amount_minor) else "amount_not_allowed"
 
     def allows(self, amount_minor: int) -> bool:
-        """Whether the biller's amount rule takes this amount for this bill."""
+        """Return True when the biller's amount rule accepts this amount for this bill."""
         within = (
             amount_minor > 0
             and (self.min_minor is None or amount_minor >= self.min_minor)
@@ -74,7 +73,7 @@ class Bill(NamedTuple):
 
     @classmethod
     def unknown(cls, bill_id: UUID, now: datetime) -> "Bill":
-        """A bill that we don't know, for the record of a payment that named it: it has no biller and can't be paid."""
+        """Return a stand-in for an unknown bill, to record a payment that named it: no biller, cannot be paid."""
         return cls(
             id=bill_id,
             account_id=UUID(int=0),
@@ -96,7 +95,7 @@ class Bill(NamedTuple):
 
 
 async def find_bills(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, Bill]:
-    """The bills among these ids that we know of."""
+    """Return the bills among these ids that exist, by id."""
     if not ids:
         return {}
     rows = await connection.execute(_FIND, {"ids": list(ids)})

@@ -1,4 +1,4 @@
-"""Follow a lookup, and read a bill: what the wallet is shown."""
+"""Follow a lookup, and read a bill: the views for wallets."""
 
 from collections.abc import Sequence
 from datetime import date, datetime
@@ -19,8 +19,8 @@ _LOOKUP = text("""
     FROM lookups l JOIN accounts a ON a.id = l.account_id
     WHERE l.id = :id AND l.channel_id = :channel
 """)
-# A bill that a live payment holds can't be paid again. Payments decide that; here it is read, so that a wallet need not
-# offer what would be refused.
+# A bill that a live payment holds cannot be paid again. Payments decide that; it is read here so that a wallet does not
+# offer a payment that would be refused.
 _BILLS = text("""
     SELECT b.id, b.account_id, a.biller_id, b.period, b.amount_minor, b.currency, b.rule, b.min_minor, b.max_minor,
         b.multiple_minor, b.due_on, b.expires_at,
@@ -32,7 +32,7 @@ _BILLS = text("""
 
 
 class BillView(BaseModel):
-    """A bill as its biller stated it last, in minor units of `currency`: a snapshot that expires."""
+    """A bill in its latest version, in minor units of `currency`: a snapshot that expires."""
 
     id: UUID
     account_id: UUID
@@ -67,7 +67,7 @@ class LookupView(BaseModel):
 
 
 async def lookup(connection: AsyncConnection, channel: str, id: UUID) -> LookupView | None:
-    """The channel's lookup with its bills as they are now, or None."""
+    """Return the channel's lookup with its bills in their present version, or None."""
     row = (await connection.execute(_LOOKUP, {"id": id, "channel": channel})).one_or_none()
     if row is None:
         return None
@@ -85,7 +85,7 @@ async def lookup(connection: AsyncConnection, channel: str, id: UUID) -> LookupV
 
 
 async def bills(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, BillView]:
-    """The bills among these ids that we know of."""
+    """Return the bills among these ids that exist, by id."""
     if not ids:
         return {}
     rows = await connection.execute(_BILLS, {"ids": list(ids)})

@@ -1,4 +1,4 @@
-"""Import a biller's bills from its file: all in the caller's transaction, some thousand rows a statement.
+"""Import a biller's bills from its file: all in the caller's transaction, some thousand rows per statement.
 
 The same file again changes nothing. A bill that was closed is opened again if it has not expired and no live payment
 holds it; a bill that the file does not list stays as it is, and expires.
@@ -16,13 +16,13 @@ from services.billing.bills.accounts import find_or_open_accounts
 from services.billing.bills.read_file import BillLine
 from services.billing.bills.record import BILLS_OF_ARRAYS, columns_of
 
-# A statement's arrays stay below a megabyte or two, and thousands of rows share one plan.
+# So a statement's arrays stay below two megabytes, and thousands of rows share one plan.
 ROWS_AT_ONCE = 5_000
 
 _REOPENS = """excluded.expires_at > now() AND NOT EXISTS (SELECT FROM live_bills l WHERE l.bill_id = b.id)"""
 _STATED = """(%(of)s.period, %(of)s.amount_minor, %(of)s.currency, %(of)s.rule, %(of)s.min_minor, %(of)s.max_minor,
     %(of)s.multiple_minor, %(of)s.due_on, %(of)s.expires_at)"""
-# `new` is true for a bill that was inserted, false for one that was changed; an unchanged one does not come back.
+# `new` is true for an inserted bill and false for a changed one; unchanged bills are not returned.
 _IMPORT = text(f"""{BILLS_OF_ARRAYS}
     ON CONFLICT (account_id, bill_number) DO UPDATE SET period = excluded.period,
         amount_minor = excluded.amount_minor, currency = excluded.currency, rule = excluded.rule,
@@ -35,7 +35,7 @@ _IMPORT = text(f"""{BILLS_OF_ARRAYS}
 """)
 
 
-# Two imports at once would each hold what the other waits for.
+# Two imports at once could deadlock.
 _ONE_AT_A_TIME = text(
     "SELECT pg_advisory_xact_lock(hashtext('billing.bills.import'), hashtext(CAST(:biller AS text)))"
 )
@@ -43,7 +43,7 @@ _ONE_AT_A_TIME = text(
 
 @dataclass(frozen=True, slots=True)
 class BillsImported:
-    """What an import did, in bills."""
+    """The result of an import, in numbers of bills."""
 
     new: int
     changed: int
@@ -53,7 +53,7 @@ class BillsImported:
 async def import_bills(
     connection: AsyncConnection, biller_id: str, lines: Iterable[BillLine]
 ) -> BillsImported:
-    """Import these bills of a biller. Each bill stands among the lines once: the reader has seen to that."""
+    """Import these bills of a biller. Each bill occurs once among the lines; the reader ensures that."""
     await connection.execute(_ONE_AT_A_TIME, {"biller": biller_id})
     now = datetime.now(UTC)
     new = changed = unchanged = 0

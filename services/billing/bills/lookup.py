@@ -1,8 +1,8 @@
-"""Look bills up: ask the biller what an account owes, a batch of lookups at a time.
+"""Look up what accounts owe at their billers, a batch of lookups at a time.
 
-tx1 keeps the lookups (those of the HTTP door are kept already) with an errand each, the billers are asked concurrently
-with no transaction open, tx2 records bills, states and events in sets (record.py). A person waits for a lookup, so one
-that finds no place for too long is answered: the biller is busy or down.
+The first transaction stores the lookups (those of the HTTP door are stored already) with an errand each. The billers
+are called concurrently with no transaction open. The second transaction records bills, states and events (record.py).
+A person waits for a lookup, so one that waits too long for a place ends: the biller is busy or down.
 """
 
 from collections.abc import Sequence
@@ -53,13 +53,13 @@ _OVERDUE = text(f"""
       AND {errands.is_missing(":kind", "l.id")}
     ORDER BY created_at LIMIT 500
 """)  # noqa: S608 - our own condition
-# A command takes less than a second from the door to the worker.
+# A command usually takes less than a second from the door to the worker.
 COMMAND_SECONDS = 20.0
 
 Refusal = Literal["id_reused", "account_unknown", "channel_unknown"]
 
 
-# A person who waits for the answer has given up after this.
+# A person who waits for the answer has given up after this time.
 PATIENCE_SECONDS = 5.0
 BUSY = BillerDown("all places at this biller are taken")
 AWAY = BillerDown("the biller has not answered lately, or is paused; it is tried again later")
@@ -79,9 +79,9 @@ class Lookups:
         )
 
     async def look_up(self, batch: Sequence[Instruction[LookUpBills]]) -> dict[UUID, Refusal]:
-        """Carry out these lookups; returns when they are kept, not when they are answered.
+        """Carry out these lookups; returns when they are stored, not when they are answered.
 
-        A lookup that is finished already stays as it is. Returns why a command could not be kept, by lookup id.
+        A finished lookup stays as it is. Returns by lookup id the reasons of commands that could not be stored.
         """
         async with self._dispatcher.booking() as booking, self._engine.begin() as connection:
             await _keep(connection, batch)
@@ -91,14 +91,15 @@ class Lookups:
             away = [each for each in pending if self._is_away(each)]
             now = datetime.now(UTC)
             await record_lookups(connection, [Answered(each, now, AWAY) for each in away])
-            asked = [each for each in pending if not self._is_away(each)]
-            held = await _book_errands(connection, asked, booking)
-        self._dispatcher.start(KIND, held)
+            reachable = [lookup for lookup in pending if not self._is_away(lookup)]
+            held = await _book_errands(connection, reachable, booking)
+        self._desk.start(KIND, held)
         return refused
 
     async def give_up_waiting(self) -> int:
-        """Have lookups answered that waited for a place for too long, and look up what the HTTP door promised and whose
-        command did not come; how many those were."""
+        """End lookups that waited too long for a place, and start lookups of the HTTP door whose command did not
+        arrive; return how many there were.
+        """
         async with self._engine.begin() as connection:
             adopted = await _adopt(connection)
             waiting = await errands.unsent(connection, KIND, ["lookup"])
@@ -160,7 +161,7 @@ class Lookups:
         await self._fail(result.lookup, "answer_not_recordable", error)
 
     async def _fail(self, lookup: Lookup, reason: str, error: Exception) -> None:
-        # No money hangs on a lookup, so it ends, and the wallet is told: it may ask again.
+        # No money depends on a lookup, so it ends as failed, and the wallet may look up again.
         answer = BillerDown(type(error).__name__)
         async with self._engine.begin() as connection:
             await record_lookups(connection, [Answered(lookup, datetime.now(UTC), answer, reason)])
@@ -169,7 +170,7 @@ class Lookups:
 async def _book_errands(
     connection: AsyncConnection, pending: Sequence[Lookup], booking: Booking
 ) -> list[Lookup]:
-    # One for each lookup; returned are those that have a place, and that no other process has.
+    # Books one errand for each lookup; returns the lookups that have a place and that no other process has.
     lookups = {each.id: each for each in pending}
     calls = [FirstLeg(each.id, each.institution, "lookup") for each in pending]
     booked = await errands.book(connection, booking, KIND, calls)
@@ -212,7 +213,7 @@ async def _read(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, 
 
 
 async def _adopt(connection: AsyncConnection) -> int:
-    # No money hangs on a lookup, so it need not wait for its command: to ask a biller twice changes nothing.
+    # No money depends on a lookup, so it need not wait for its command: looking up twice changes nothing.
     old = await connection.execute(_OVERDUE, {"after": COMMAND_SECONDS, "kind": KIND})
     rows = await _read(connection, list(old.scalars()))
     new = [NewErrand(KIND, id, row.institution, "lookup") for id, row in rows.items()]
@@ -222,7 +223,7 @@ async def _adopt(connection: AsyncConnection) -> int:
 async def _refusals(
     connection: AsyncConnection, batch: Sequence[Instruction[LookUpBills]], rows: dict[UUID, Lookup]
 ) -> dict[UUID, Refusal]:
-    # What is not there was not kept: it names an account or a channel that does not exist.
+    # A lookup that is missing was not stored: its account or channel does not exist.
     refused: dict[UUID, Refusal] = {}
     lost: dict[UUID, UUID] = {}
     for command in (each.command for each in batch):

@@ -1,9 +1,9 @@
-"""Read a biller's file of bills: CSV, UTF-8, a bill a line, amounts as whole numbers of minor units.
+"""Read a biller's file of bills: CSV, UTF-8, one bill per line, amounts as integers of minor units.
 
     account_number,bill_number,period,amount_minor,currency,rule,min_minor,max_minor,multiple_minor,due_on,expires_at
     1000200030,2026-11-1,2026-11,8850,CNY,exact,,,,2026-12-10,2026-12-31T23:59:59+08:00
 
-A bad row's errors name its line and field; they never repeat what stands there, for an account number is personal data.
+The errors of a bad row name its line and field and never its content, because an account number is personal data.
 """
 
 import csv
@@ -36,7 +36,7 @@ COLUMNS = (
 
 
 class FileError(ValueError):
-    """The file as a whole can't be read; the text says what to do."""
+    """The file as a whole cannot be read; the text says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class BillLine:
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """A bad row: its fields as they were, and what is wrong with which, as pairs of field and text."""
+    """A bad row: its fields unchanged, and its faults as pairs of field and text."""
 
     line: int
     cells: list[str]
@@ -59,14 +59,14 @@ class BadLine:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What the biller's bills must be like."""
+    """The properties that all of the biller's bills must have."""
 
     currency: str
     account_number_pattern: str
 
 
 def read_bills(path: Path, expected: Expected) -> Iterator[BillLine | BadLine]:
-    """The rows of the file, one after the other, however many. Raises FileError and OSError."""
+    """Yield the rows of the file, one by one, so that the file may be large. Raises FileError and OSError."""
     account = re.compile(expected.account_number_pattern)
     seen: dict[tuple[str, str], int] = {}
     with path.open(encoding="utf-8-sig", newline="") as file:
@@ -83,8 +83,8 @@ def read_bills(path: Path, expected: Expected) -> Iterator[BillLine | BadLine]:
                     key = found.account_number, found.bill.bill_number
                     first = seen.setdefault(key, found.line)
                     if first != found.line:
-                        said = f"the same bill stands in line {first} already; leave one out"
-                        found = BadLine(found.line, cells, [("bill_number", said)])
+                        fault = f"the same bill is in line {first} already; leave one out"
+                        found = BadLine(found.line, cells, [("bill_number", fault)])
                 yield found
         except UnicodeDecodeError as error:
             raise FileError(f"after line {rows.line_num}: not UTF-8; save the file so") from error
@@ -96,8 +96,8 @@ def _read(
     line: int, cells: list[str], account: re.Pattern[str], currency: str
 ) -> BillLine | BadLine:
     if len(cells) != len(COLUMNS):
-        said = f"{len(cells)} fields; {len(COLUMNS)} are needed, empty ones too"
-        return BadLine(line, cells, [("line", said)])
+        fault = f"{len(cells)} fields; {len(COLUMNS)} are needed, empty ones too"
+        return BadLine(line, cells, [("line", fault)])
     row = dict(zip(COLUMNS, (cell.strip() for cell in cells), strict=True))
     fields = _Fields(row)
     bill = BillerBill(
@@ -116,44 +116,44 @@ def _read(
     fits = len(number) <= bounds.ACCOUNT_NUMBER and bounds.is_storable(number)
     if not fits or not account.fullmatch(number):
         fields.faults.append(("account_number", "is not of the form that the catalogue says"))
-    # A field that can't be read is reported once, not for its stand-in, too.
-    told = {name for name, _ in fields.faults}
+    # A field that cannot be read is reported once, not for its stand-in value, too.
+    reported = {name for name, _ in fields.faults}
     faults = chain(
-        fields.faults, (each for each in faults_of(bill, currency) if each[0] not in told)
+        fields.faults, (each for each in faults_of(bill, currency) if each[0] not in reported)
     )
     found = list(faults)
     return BadLine(line, cells, found) if found else BillLine(line, number, bill)
 
 
 class _Fields:
-    """Reads fields of a row; a field that can't be read is noted and stood in for."""
+    """Reads fields of a row; for a field that cannot be read it notes a fault and returns a stand-in value."""
 
     def __init__(self, row: dict[str, str]) -> None:
         self._row = row
         self.faults: list[tuple[str, str]] = []
 
     def amount(self, name: str, *, optional: bool = False) -> int | None:
-        """A whole number of minor units."""
-        said = self._row[name]
-        if optional and not said:
+        """Read an integer of minor units."""
+        value = self._row[name]
+        if optional and not value:
             return None
         # int() would take "1_000" and digits of other scripts.
-        if re.fullmatch(r"-?[0-9]{1,18}", said):
-            return int(said)
+        if re.fullmatch(r"-?[0-9]{1,18}", value):
+            return int(value)
         self.faults.append((name, "must be a whole number of minor units: 8850 for 88.50"))
         return None
 
     def day(self, name: str) -> date | None:
-        """A date, or nothing."""
-        said = self._row[name]
+        """Read a date; None for an empty field."""
+        value = self._row[name]
         try:
-            return date.fromisoformat(said) if said else None
+            return date.fromisoformat(value) if value else None
         except ValueError:
             self.faults.append((name, "must be a date like 2026-12-10, or empty"))
             return None
 
     def moment(self, name: str) -> datetime:
-        """A time with its offset."""
+        """Read a time with its offset."""
         try:
             return datetime.fromisoformat(self._row[name])
         except ValueError:

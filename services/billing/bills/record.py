@@ -1,7 +1,7 @@
-"""Record what billers answered: the second transaction of a lookup, a batch at a time.
+"""Record the billers' responses: the second transaction of a lookup, a batch at a time.
 
-A bill keeps its id however often its biller lists its number. Of two answers about one account the one that was asked
-for later counts; a lookup that is recorded already stays as it is, however often it is asked again.
+A bill keeps its id however often its biller lists its number. Of two responses about one account the one to the later
+request counts. A recorded lookup stays as it is.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ from services.billing.institutions import LEDGER, of_biller
 _LOCK = text("""
     SELECT id FROM lookups WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'pending' ORDER BY id FOR NO KEY UPDATE
 """)
-# Whoever records an account's bills holds the account, and takes accounts in order, so nobody waits in a circle.
+# Recording an account's bills locks the account; accounts are locked in order, so no two transactions deadlock.
 _LOCK_ACCOUNTS = text("""
     SELECT id, looked_up_at FROM accounts WHERE id = ANY(CAST(:accounts AS uuid[])) ORDER BY id FOR NO KEY UPDATE
 """)
@@ -58,7 +58,7 @@ _READ_IDS = text("""
     FROM unnest(CAST(:accounts AS uuid[]), CAST(:numbers AS text[])) AS w (account_id, bill_number)
     JOIN bills b ON b.account_id = w.account_id AND b.bill_number = w.bill_number
 """)
-# The biller lists them no more: whatever the account has that was stated before and not again by this answer.
+# Closes the account's older bills that are not in this response: the biller no longer lists them.
 _CLOSE_BILLS = text("""
     UPDATE bills b SET closed_at = CAST(:now AS timestamptz), looked_up_at = a.asked_at
     FROM unnest(CAST(:accounts AS uuid[]), CAST(:asked AS timestamptz[])) AS a (account_id, asked_at)
@@ -77,7 +77,7 @@ _FINISH = text("""
     WHERE l.id = f.id
 """)
 
-# Of the errands of lookups.
+# The kind of the errands of lookups.
 KIND = "lookup"
 # A bill's identity: the account's id and the biller's number.
 BillKey = tuple[UUID, str]
@@ -85,7 +85,7 @@ BillKey = tuple[UUID, str]
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """A lookup with what its biller must be asked. `currency` is the biller's."""
+    """A lookup with the account number for its biller. `currency` is the biller's."""
 
     id: UUID
     channel: str
@@ -102,13 +102,13 @@ class Lookup:
 
     @property
     def institution(self) -> str:
-        """Who is asked: the biller, or nobody outside when its bills come by file."""
+        """The institution of its call: the biller, or our ledger when the biller's bills come by file."""
         return LEDGER if self.by_file or not self.biller_active else of_biller(self.biller_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A lookup and the answer. `reason` is a short code for why a biller was not asked, or not believed."""
+    """A lookup and its response. `reason` is the code of why there is none, or why it was not accepted."""
 
     lookup: Lookup
     asked_at: datetime
@@ -117,13 +117,13 @@ class Answered:
 
 
 async def record_lookups(connection: AsyncConnection, results: Sequence[Answered]) -> int:
-    """Record these answers in the caller's transaction: bills, states and events; how many lookups that finished."""
+    """Record these responses in the caller's transaction (bills, states, events); return how many lookups finished."""
     if not results:
         return 0
     locked = await connection.execute(_LOCK, {"ids": [each.lookup.id for each in results]})
     pending = set(locked.scalars())
     await errands.end(connection, [(KIND, each.lookup.id) for each in results])
-    # The same lookup may have been asked twice: its lease ran out while its first answer was under way.
+    # The same lookup may have been called for twice: its lease ran out while its first response was under way.
     open_ones = {each.lookup.id: each for each in results if each.lookup.id in pending}
     answered = list(open_ones.values())
     now = datetime.now(UTC)
@@ -146,7 +146,7 @@ async def record_lookups(connection: AsyncConnection, results: Sequence[Answered
 async def _keep_bills(
     connection: AsyncConnection, answered: Sequence[Answered], now: datetime
 ) -> dict[BillKey, UUID]:
-    # Keeps what is listed, closes what is not, and returns the ids of what is listed.
+    # Stores the listed bills, closes the others, and returns the ids of the listed ones.
     stated: dict[BillKey, tuple[BillerBill, datetime]] = {}
     asked: dict[UUID, datetime] = {}
     listed: set[BillKey] = set()
@@ -158,18 +158,18 @@ async def _keep_bills(
         listed |= {(account, bill.bill_number) for bill in found}
         if (
             not each.lookup.by_file
-        ):  # what answered for a biller that works by file was our own table
+        ):  # for a biller that works by file the response came from our own table
             asked[account] = each.asked_at
             stated |= {(account, bill.bill_number): (bill, each.asked_at) for bill in found}
     if asked:
         for row in await connection.execute(_LOCK_ACCOUNTS, {"accounts": list(asked)}):
-            # What a later answer did not list stays closed, whatever a late one says.
+            # A bill that a later response did not list stays closed, whatever an older response lists.
             asked[row.id] = max(asked[row.id], row.looked_up_at or asked[row.id])
         if stated:
             await connection.execute(_KEEP_BILLS, columns_of(stated))
-        said = {"accounts": list(asked), "asked": list(asked.values())}
-        await connection.execute(_CLOSE_BILLS, {**said, "now": now})
-        await connection.execute(_NOTE, said)
+        parameters = {"accounts": list(asked), "asked": list(asked.values())}
+        await connection.execute(_CLOSE_BILLS, {**parameters, "now": now})
+        await connection.execute(_NOTE, parameters)
     if not listed:
         return {}
     keys = {"accounts": [key[0] for key in listed], "numbers": [key[1] for key in listed]}
@@ -178,7 +178,7 @@ async def _keep_bills(
 
 
 def columns_of(stated: Mapping[BillKey, tuple[BillerBill, datetime]]) -> dict[str, list[Any]]:
-    """The arrays that BILLS_OF_ARRAYS reads: bills, each with the time that it was stated at, and fresh ids."""
+    """Return the arrays that BILLS_OF_ARRAYS reads: bills, the times at which they were stated, and fresh ids."""
     bills = [bill for bill, _ in stated.values()]
     return {
         "ids": [uuid7() for _ in bills],

@@ -1,4 +1,4 @@
-"""The HTTP door's half of a lookup: check the account number's form, keep the lookup, hand the command to Kafka."""
+"""The HTTP door's half of a lookup: check the account number's form, store the lookup, enqueue its command."""
 
 import re
 from functools import lru_cache
@@ -33,7 +33,7 @@ class AccountNumberError(ValueError):
 
 
 async def open_account(connection: AsyncConnection, biller_id: str, account_number: str) -> UUID:
-    """Our id of this account. Raises NoActiveBillerError or AccountNumberError."""
+    """Return our id of this account. Raises NoActiveBillerError or AccountNumberError."""
     biller = (await find_billers(connection, [biller_id])).get(biller_id)
     if biller is None or not biller.active:
         raise NoActiveBillerError(biller_id)
@@ -44,13 +44,13 @@ async def open_account(connection: AsyncConnection, biller_id: str, account_numb
     return (await find_or_open_accounts(connection, [key]))[key]
 
 
-async def ask(
+async def request_lookup(
     connection: AsyncConnection,
     command: LookUpBills,
     key: SigningKey | None,
     correlation_id: str | None = None,
 ) -> None:
-    """Keep the lookup and enqueue its command, signed with the door's key, in the caller's transaction."""
+    """Store the lookup and enqueue its command, signed with the door's key, in the caller's transaction."""
     message = Outgoing.of(command, 1, correlation_id=correlation_id).signed(key)
     await connection.execute(
         _KEEP,

@@ -1,7 +1,7 @@
 """HTTP in: accounts, lookups and bills.
 
-The web process asks no biller: the command goes through Kafka to the worker, and `Prefer: wait=5` waits for what that
-records. Another channel's lookup does not exist.
+The web process calls no biller: the command goes through Kafka to the worker, and `Prefer: wait=5` waits until the
+worker has recorded the response. Another channel's lookup does not exist.
 """
 
 import re
@@ -31,11 +31,11 @@ router = APIRouter(prefix="/v1", tags=["Bills"])
 Caller = Annotated[Channel, Depends(authenticate)]
 Key = Annotated[str, Depends(idempotency_key)]
 
-# Longer than a biller takes that answers at all; a connection that waits longer is more likely cut than answered.
+# Longer than any biller takes to answer; a connection that waits longer is more likely cut than answered.
 LONGEST_WAIT_SECONDS = 10
 
 
-class AccountAsked(BaseModel):
+class AccountRequest(BaseModel):
     """An account at a biller, as its customer knows it."""
 
     biller_id: BillerId
@@ -50,7 +50,7 @@ class AccountAsked(BaseModel):
 
 
 class AccountView(BaseModel):
-    """Our id of an account. It stands for the account number wherever that must not be said, as in Kafka."""
+    """Our id of an account. It stands for the account number where that must not appear, as in Kafka."""
 
     id: UUID
     biller_id: str
@@ -63,11 +63,11 @@ Prefer = Annotated[
 
 
 @router.post("/accounts")
-async def open_account(body: AccountAsked, http: Request, channel: Caller) -> AccountView:
-    """The id of an account, for a LookUpBills command through Kafka.
+async def open_account(body: AccountRequest, http: Request, channel: Caller) -> AccountView:
+    """Return the id of an account, for a LookUpBills command through Kafka.
 
-    The same account always has the same id, so this may be repeated freely and needs no Idempotency-Key. That an
-    account has an id does not mean that its biller knows it: only a lookup says that.
+    The same account always has the same id, so this may be repeated and needs no Idempotency-Key. An account with an id
+    need not exist at its biller: only a lookup shows that.
     """
     async with engine_of(http).begin() as connection:
         id = await _account(connection, body)
@@ -76,14 +76,14 @@ async def open_account(body: AccountAsked, http: Request, channel: Caller) -> Ac
 
 @router.post("/lookups", status_code=202, responses={200: {"model": LookupView}})
 async def look_up(  # noqa: PLR0917
-    body: AccountAsked,
+    body: AccountRequest,
     http: Request,
     response: Response,
     channel: Caller,
     key: Key,
     prefer: Prefer = None,
 ) -> LookupView:
-    """Ask the biller what an account owes: 200 with the answer if it came while we waited, else 202 and its address."""
+    """Look up what an account owes: 200 with the response if it arrives within the wait, else 202 and its address."""
     async with engine_of(http).begin() as connection:
         claim = await claim_key(connection, channel.id, key, await http.body(), uuid7())
         if not claim.replayed:
@@ -92,7 +92,9 @@ async def look_up(  # noqa: PLR0917
                 channel=channel.id,
                 account_id=await _account(connection, body),
             )
-            await request.ask(connection, command, http.app.state.door_key, correlation_of(http))
+            await request.request_lookup(
+                connection, command, http.app.state.door_key, correlation_of(http)
+            )
     if seconds := wait_seconds(prefer):
         await _answers(http).wait(claim.resource_id, seconds)
         response.headers["Preference-Applied"] = f"wait={seconds}"
@@ -107,7 +109,7 @@ async def look_up(  # noqa: PLR0917
 
 @router.get("/lookups/{lookup_id}")
 async def get_lookup(lookup_id: UUID, http: Request, channel: Caller) -> LookupView:
-    """One lookup, with the bills that it found as they are now."""
+    """Return one lookup, with its bills in their present version."""
     async with engine_of(http).connect() as connection:
         found = await follow.lookup(connection, channel.id, lookup_id)
     if found is None:
@@ -117,7 +119,7 @@ async def get_lookup(lookup_id: UUID, http: Request, channel: Caller) -> LookupV
 
 @router.get("/bills/{bill_id}")
 async def get_bill(bill_id: UUID, http: Request, channel: Caller) -> BillView:
-    """One bill, as its biller stated it last."""
+    """Return one bill, in its latest version."""
     async with engine_of(http).connect() as connection:
         found = await follow.bills(connection, [bill_id])
     if bill_id not in found:
@@ -126,12 +128,12 @@ async def get_bill(bill_id: UUID, http: Request, channel: Caller) -> BillView:
 
 
 def wait_seconds(prefer: str | None) -> int:
-    """How long to wait by a Prefer header: `wait=5`, or `respond-async, wait=5`; what makes no sense is ignored."""
+    """Return the seconds to wait by a Prefer header: `wait=5`, or `respond-async, wait=5`; nonsense is ignored."""
     found = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\b", prefer or "", re.IGNORECASE)
     return min(int(found[1]), LONGEST_WAIT_SECONDS) if found else 0
 
 
-async def _account(connection: AsyncConnection, body: AccountAsked) -> UUID:
+async def _account(connection: AsyncConnection, body: AccountRequest) -> UUID:
     try:
         return await request.open_account(connection, body.biller_id, body.account_number)
     except request.NoActiveBillerError as error:
@@ -148,7 +150,7 @@ async def _account(connection: AsyncConnection, body: AccountAsked) -> UUID:
 
 
 def _answers(http: Request) -> Answers:
-    # One for the process: it is made by the first request that waits.
+    # One per process, created by the first request that waits.
     state = http.app.state
     if not hasattr(state, "lookup_answers"):
         state.lookup_answers = Answers(state.engine)

@@ -1,4 +1,4 @@
-"""Accounts at billers, the bills that they owe as last stated, and the lookups that asked."""
+"""Accounts at billers, their bills in the latest version, and lookups."""
 
 from sqlalchemy import (
     ARRAY,
@@ -26,11 +26,11 @@ from services.billing.database import metadata
 
 RULES = ("exact", "at_least", "at_most", "range", "any")
 LOOKUP_STATES = (
-    "pending",  # an errand stands for it: the biller is asked, or will be
+    "pending",  # an errand stands for it: the biller is called, or will be
     "found",  # pending -> found: the account owes bills
     "nothing_owed",  # pending -> nothing_owed
     "no_such_account",  # pending -> no_such_account
-    "failed",  # pending -> failed: the biller could not be asked; ask again later
+    "failed",  # pending -> failed: the biller could not be reached; look up again later
 )
 
 accounts = Table(
@@ -40,7 +40,7 @@ accounts = Table(
     Column("biller_id", ForeignKey("billers.id"), nullable=False),
     Column("account_number", String(bounds.ACCOUNT_NUMBER), nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    # When the biller was asked for the last answer that counts; older ones that come late change nothing.
+    # The time of the request whose response counts; a late response to an older request changes nothing.
     Column("looked_up_at", DateTime(timezone=True)),
     UniqueConstraint("biller_id", "account_number"),
 )
@@ -50,7 +50,7 @@ bills = Table(
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("account_id", ForeignKey("accounts.id"), nullable=False),
-    # The biller's; with the account, the bill's identity.
+    # The biller's number; with the account, the bill's identity.
     Column("bill_number", String(bounds.BILL_NUMBER), nullable=False),
     Column("period", String(bounds.PERIOD), nullable=False),
     Column("amount_minor", BigInteger, nullable=False),
@@ -61,7 +61,7 @@ bills = Table(
     Column("multiple_minor", BigInteger),
     Column("due_on", Date),
     Column("expires_at", DateTime(timezone=True), nullable=False),
-    Column("closed_at", DateTime(timezone=True)),  # the biller lists it no more
+    Column("closed_at", DateTime(timezone=True)),  # the biller no longer lists it
     Column("looked_up_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     UniqueConstraint("account_id", "bill_number"),
     CheckConstraint("amount_minor >= 0", name="amount_is_not_negative"),
@@ -80,11 +80,11 @@ lookups = Table(
     Column("channel_id", String(bounds.CHANNEL_ID), nullable=False),
     Column("account_id", ForeignKey("accounts.id"), nullable=False),
     Column("state", Text, nullable=False),
-    Column("reason", String(bounds.REASON)),  # a short code, of what failed
-    Column("bill_ids", ARRAY(Uuid)),  # of what was found, in the biller's order
+    Column("reason", String(bounds.REASON)),  # a short code, for a failed lookup
+    Column("bill_ids", ARRAY(Uuid)),  # the bills found, in the biller's order
     Column("version", Integer, nullable=False, server_default="0"),
     Column("correlation_id", String(bounds.CORRELATION_ID)),
-    # Of the HTTP door's: the ce_id of the command that is to carry it out.
+    # For lookups of the HTTP door: the ce_id of the command that carries it out.
     Column("command_id", Uuid),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("finished_at", DateTime(timezone=True)),
@@ -96,7 +96,7 @@ lookups = Table(
     Index("ix_lookups_pending", "created_at", postgresql_where=text("state = 'pending'")),
 )
 
-# For receipts, which anyone may read who has the number: the last four digits of an account number, or half of a short
+# For receipts, which anyone with the number may read: the last four digits of an account number, or half of a short
 # one.
 ACCOUNT_ENDINGS = View(
     "account_endings",

@@ -1,4 +1,4 @@
-"""Validate bills before we keep them, whoever states them: a biller's answer, or a line of a biller's file."""
+"""Validate bills before they are stored, from a biller's response or from a line of a biller's file."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,12 +7,12 @@ from events.money import LARGEST_MINOR
 from services.billing.bills.connectors import BillerBill
 from services.billing.bills.tables import RULES
 
-# An account with more open bills than this is a mistake of the biller's, and their event would not fit into Kafka.
+# More open bills of one account are a mistake of the biller, and their event would not fit into Kafka.
 MOST_BILLS = 500
 
 
 def faults_of(bill: BillerBill, currency: str) -> Iterator[tuple[str, str]]:
-    """What is wrong with a bill of a biller that bills in `currency`: pairs of the field and what it must be."""
+    """Yield the faults of a bill of a biller that bills in `currency`: pairs of a field and what it must be."""
     for name, value, longest in (
         ("bill_number", bill.bill_number, bounds.BILL_NUMBER),
         ("period", bill.period, bounds.PERIOD),
@@ -42,13 +42,13 @@ def faults_of(bill: BillerBill, currency: str) -> Iterator[tuple[str, str]]:
         yield "min_minor", "must not be above max_minor"
     if bill.expires_at.tzinfo is None:
         yield "expires_at", "must name its offset, like 2026-12-31T23:59:59+08:00"
-    # What is near the end of the calendar has no UTC time, and can't be kept.
+    # A time near the end of the calendar has no UTC time, and cannot be stored.
     elif not 2000 <= bill.expires_at.year < 2200:
         yield "expires_at", "must be in the years 2000 to 2199"
 
 
 def fault_of_list(bills: Sequence[BillerBill], currency: str) -> str | None:
-    """Why a biller's list of bills can't be believed, or nothing. The text holds nothing of the bills themselves."""
+    """Return why a biller's list of bills cannot be accepted, or None. The text has nothing of the bills' content."""
     if len(bills) > MOST_BILLS:
         return f"more than {MOST_BILLS} bills"
     if len({each.bill_number for each in bills}) < len(bills):

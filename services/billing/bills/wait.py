@@ -1,6 +1,6 @@
-"""Wait for lookups to be answered. The worker answers in another process, so the rows are looked at.
+"""Wait until lookups are answered. The worker records the response in another process, so the rows are polled.
 
-However many requests wait in this process, one query in 50 ms asks for all of them, and none holds a connection.
+However many requests wait in this process, one query every 50 ms reads all of them, and none holds a connection.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-# Short against what a biller takes to answer, long against what the query takes.
+# Short compared with a biller's response, long compared with the query.
 PAUSE_SECONDS = 0.05
 
 _FINISHED = text(
@@ -18,7 +18,7 @@ _FINISHED = text(
 
 
 class Answers:
-    """Who waits in this process, for which lookup."""
+    """The requests of this process that wait for a lookup."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -27,7 +27,7 @@ class Answers:
         self._looking: asyncio.Task[None] | None = None
 
     async def wait(self, lookup_id: UUID, seconds: float) -> bool:
-        """Whether the lookup is finished within this time. Trouble with the database is for whoever reads on."""
+        """Return True when the lookup finishes within this time. Errors of the database are left to the next reader."""
         answered = self._waiting.setdefault(lookup_id, asyncio.Event())
         self._waiters[lookup_id] = self._waiters.get(lookup_id, 0) + 1
         if self._looking is None or self._looking.done():

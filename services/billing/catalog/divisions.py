@@ -1,7 +1,7 @@
 """Divisions: the provinces and prefectures of GB/T 2260, from our own table divisions.csv.
 
-A municipality stands in the table twice: as a province, and with one prefecture-level row (110100 is Beijing again), so
-that everything that is offered somewhere is offered in a division of level 2.
+A municipality is in the table twice: as a province, and with one prefecture-level row (110100 is Beijing again), so
+that every service is offered in a division of level 2.
 """
 
 import csv
@@ -40,7 +40,7 @@ class Division:
 
 @cache
 def read_divisions() -> Mapping[str, Division]:
-    """Our table, by code; parents stand before their children."""
+    """Return our table by code, parents before their children."""
     path = Path(__file__).with_name("divisions.csv")
     with path.open(encoding="utf-8", newline="") as file:
         rows = [
@@ -57,7 +57,7 @@ def read_divisions() -> Mapping[str, Division]:
 
 
 async def write_divisions(connection: AsyncConnection) -> int:
-    """Bring the database's divisions up to our table; how many were new or changed."""
+    """Update the database's divisions from our table; return how many were new or changed."""
     rows = list(read_divisions().values())
     written = await connection.execute(
         _WRITE,

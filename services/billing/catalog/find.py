@@ -1,4 +1,4 @@
-"""Find what the catalogue offers, where."""
+"""Find billers, services and their coverage in the catalogue."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ _CALLED = text("""
     FROM billers WHERE id = :id
 """)
 _ALL = text(f"SELECT {_COLUMNS} FROM billers b ORDER BY b.id")  # noqa: S608
-# A service that is offered in a province is offered in each of its prefectures, and the other way round a province
-# has what any of its prefectures has.
+# A service that is offered in a province is offered in each of its prefectures, and a province has every service that
+# one of its prefectures has.
 _OFFERED = text(f"""
     SELECT {_COLUMNS} FROM billers b
     WHERE b.active AND b.id > :after
@@ -71,7 +71,7 @@ _TOTALS = text(f"""
 
 @dataclass(frozen=True, slots=True)
 class Biller:
-    """An institution that issues bills, as far as anybody but its connector needs to know."""
+    """A biller, without its connector's settings."""
 
     id: str
     name_zh: str
@@ -86,7 +86,10 @@ class Biller:
 
 @dataclass(frozen=True, slots=True)
 class CallTerms:
-    """How a biller is called: for its connector. `late_effect_seconds` after a call its effect may still come."""
+    """The terms of calls to a biller, for its connector.
+
+    Until `late_effect_seconds` after a call its effect may come.
+    """
 
     id: str
     currency: str
@@ -99,7 +102,7 @@ class CallTerms:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What a biller offers, and in how many provinces and prefecture-level divisions."""
+    """A service of a biller, with the numbers of provinces and prefecture-level divisions that have it."""
 
     biller_id: str
     id: str
@@ -112,7 +115,7 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A division and how many active billers offer something in it."""
+    """A division and the number of active billers in it."""
 
     code: str
     name_zh: str
@@ -139,7 +142,7 @@ class Totals:
 
 
 async def find_billers(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, Biller]:
-    """The billers among these ids that the catalogue has, active or not."""
+    """Return the billers among these ids that the catalogue has, active or not, by id."""
     if not ids:
         return {}
     rows = await connection.execute(_BILLERS, {"ids": list(ids)})
@@ -147,13 +150,13 @@ async def find_billers(connection: AsyncConnection, ids: Sequence[str]) -> dict[
 
 
 async def call_terms(connection: AsyncConnection, biller_id: str) -> CallTerms | None:
-    """How this biller is called, active or not; None when the catalogue does not have it."""
+    """Return the terms of calls to this biller, active or not; None when the catalogue does not have it."""
     row = (await connection.execute(_CALLED, {"id": biller_id})).one_or_none()
     return CallTerms(*row) if row else None
 
 
 async def all_billers(connection: AsyncConnection) -> list[Biller]:
-    """Every biller, by id, active or not."""
+    """Return every biller in the order of ids, active or not."""
     return [Biller(*row) for row in await connection.execute(_ALL)]
 
 
@@ -164,15 +167,15 @@ async def offered(
     after: str = "",
     limit: int = 50,
 ) -> list[Biller]:
-    """Active billers, by id, after this one; only those that offer this category in this division, where given."""
-    asked = {"division": division, "category": category, "after": after, "limit": limit}
-    return [Biller(*row) for row in await connection.execute(_OFFERED, asked)]
+    """Return active billers after this id; only those that offer this category in this division, where given."""
+    parameters = {"division": division, "category": category, "after": after, "limit": limit}
+    return [Biller(*row) for row in await connection.execute(_OFFERED, parameters)]
 
 
 async def services_of(
     connection: AsyncConnection, biller_ids: Sequence[str]
 ) -> dict[str, list[Service]]:
-    """The services of each of these billers, by id."""
+    """Return the services of each of these billers, by the biller's id."""
     found: dict[str, list[Service]] = {id: [] for id in biller_ids}
     for row in await connection.execute(_SERVICES, {"billers": list(biller_ids)}):
         found[row.biller_id].append(Service(*row))
@@ -180,10 +183,10 @@ async def services_of(
 
 
 async def divisions_in(connection: AsyncConnection, parent: str | None) -> list[Offer]:
-    """The provinces, or the prefectures of one."""
+    """Return the provinces, or the prefectures of one."""
     return [Offer(*row) for row in await connection.execute(_DIVISIONS, {"parent": parent})]
 
 
 async def totals(connection: AsyncConnection) -> Totals:
-    """The catalogue in numbers."""
+    """Return the catalogue in numbers."""
     return Totals(*(await connection.execute(_TOTALS)).one())

@@ -1,8 +1,8 @@
 """Import a catalogue: all of it in the caller's transaction, one statement per table and kind of change.
 
-A file says everything about the billers that it names: what it no longer lists of their services and coverage is taken
-away. Billers that it does not name stay as they are, or are deactivated with `prune`; none is ever deleted, for bills,
-receipts and the ledger speak of them.
+A file is complete for the billers that it names: services and coverage that it no longer lists are deleted. Billers
+that it does not name stay as they are, or are deactivated with `prune`; none is ever deleted, because bills, receipts
+and the ledger refer to them.
 """
 
 import json
@@ -16,10 +16,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.billing.catalog.divisions import write_divisions
 from services.billing.catalog.read_file import Catalogue
 
-# Two imports at once would take away what the other one adds.
+# Two imports at once would delete each other's rows.
 _ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtext('billing.catalog.import'))")
 
-# `new` is true for an inserted row and false for one that was changed; an unchanged row does not come back.
+# `new` is true for an inserted row and false for a changed one; unchanged rows are not returned.
 _BILLERS = text("""
     INSERT INTO billers AS b (id, name_zh, name_en, currency, settled_by, connector, account_number_pattern,
         account_number_hint_zh, account_number_hint_en, timeout_ms, late_effect_seconds, max_concurrency, active)
@@ -71,7 +71,7 @@ _DEACTIVATE = text("""
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What an import did to one kind of row. `removed` counts deactivated billers, or deleted services or coverage."""
+    """The changes to one kind of row. `removed` counts deactivated billers, or deleted services or coverage."""
 
     new: int
     changed: int
@@ -81,7 +81,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class CatalogueImported:
-    """What an import did."""
+    """The result of an import."""
 
     divisions_written: int
     billers: Counts
@@ -103,7 +103,7 @@ async def import_catalogue(
     prune: bool = False,
     complete: bool = True,
 ) -> CatalogueImported:
-    """Import what a file said. With `complete=False` (bad rows were left out) nothing is taken away."""
+    """Import the rows of a file. With `complete=False` (bad rows were left out) nothing is deleted."""
     await connection.execute(_ONE_AT_A_TIME)
     divisions = await write_divisions(connection)
     billers = await _upsert(connection, _BILLERS, _billers(catalogue), len(catalogue.billers))

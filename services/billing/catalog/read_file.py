@@ -1,7 +1,7 @@
-"""Read a catalogue file: JSON Lines, one biller, service or coverage a line, in any order.
+"""Read a catalogue file: JSON Lines, one biller, service or coverage per line, in any order.
 
-A service's biller and a coverage's service stand in the same file. Every bad row
-gets an error that names its line, its field and what to do.
+A service's biller and a coverage's service are in the same file. Every bad row gets an error that names its line, its
+field and what to do.
 """
 
 import json
@@ -25,7 +25,7 @@ DIALECTS = ("json", "form", "gbk-xml", "file")
 Slug = Annotated[str, Field(pattern=SLUG)]
 Name = Annotated[str, bounds.text(LONGEST_NAME, min_length=1)]
 
-# What to do about a field that is wrong, whatever is wrong with it.
+# By field: how to correct it, whatever is wrong with it.
 ADVICE = {
     "kind": 'say "biller", "service" or "coverage"',
     "id": "use lower-case letters, digits and hyphens, at most 40",
@@ -47,7 +47,7 @@ ADVICE = {
 
 
 class _Row(BaseModel):
-    # A field that is not known is more likely mistyped than meant.
+    # An unknown field is more likely a typing error than intended.
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -59,7 +59,7 @@ class ConnectorSpec(_Row):
 
 
 class BillerRow(_Row):
-    """A biller as the file says it."""
+    """A biller in the file."""
 
     kind: Literal["biller"]
     id: Slug
@@ -71,7 +71,7 @@ class BillerRow(_Row):
     account_number_pattern: Name
     account_number_hint_zh: Name
     account_number_hint_en: Name
-    # What the biller bears: docs/operating.md, Institutions.
+    # The bounds of calls to the biller: docs/operating.md, Institutions.
     timeout_ms: Annotated[int, Field(ge=100, le=60_000, strict=True)] = 5000
     late_effect_seconds: Annotated[int, Field(ge=0, le=86_400, strict=True)] = 120
     max_concurrency: Annotated[int, Field(ge=1, le=1000, strict=True)] = 32
@@ -102,7 +102,7 @@ class BillerRow(_Row):
 
 
 class ServiceRow(_Row):
-    """A service of a biller as the file says it."""
+    """A service of a biller in the file."""
 
     kind: Literal["service"]
     id: Slug
@@ -126,7 +126,7 @@ _ROWS: TypeAdapter[BillerRow | ServiceRow | CoverageRow] = TypeAdapter(AnyRow)
 
 @dataclass(frozen=True, slots=True)
 class RowError:
-    """What is wrong in a line, and what to do. `field` is a dotted path, or "line" for the line as a whole."""
+    """The fault of a line, and what to do. `field` is a dotted path, or "line" for the line as a whole."""
 
     line: int
     field: str
@@ -146,28 +146,30 @@ class Catalogue:
 
 
 def read(path: Path) -> tuple[Catalogue, list[RowError]]:
-    """The good rows and the errors of the bad ones, in the order of their lines. Raises OSError."""
+    """Return the good rows and the errors of the bad ones, in the order of their lines. Raises OSError."""
     with path.open("rb") as file:
         return read_lines(file)
 
 
 def read_lines(lines: Iterable[bytes]) -> tuple[Catalogue, list[RowError]]:
-    """As `read`, from the lines themselves."""
+    """Do the same as `read`, for lines in memory."""
     errors: list[RowError] = []
     rows: list[tuple[int, BillerRow | ServiceRow | CoverageRow]] = []
-    named: set[tuple[str, str]] = set()  # what bad rows are about, so that theirs are not blamed
+    named: set[tuple[str, str]] = (
+        set()
+    )  # the subjects of bad rows, so that rows which refer to them get no error of their own
     for number, raw in enumerate(lines, 1):
-        said = _parse(number, raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw, errors)
-        if said is None:
+        members = _parse(number, raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw, errors)
+        if members is None:
             continue
         try:
-            rows.append((number, _ROWS.validate_python(said)))
+            rows.append((number, _ROWS.validate_python(members)))
         except ValidationError as error:
             errors += _explain(number, error)
-            named.add((str(said.get("kind")), str(said.get("id"))))
+            named.add((str(members.get("kind")), str(members.get("id"))))
     order = {"biller": 0, "service": 1, "coverage": 2}
     references = _References(named)
-    # Billers, then services, then coverage, so that each finds what it belongs to.
+    # Billers, then services, then coverage, so that each row finds the row that it belongs to.
     for number, row in sorted(rows, key=lambda each: (order[each[1].kind], each[0])):
         if wrong := references.add(number, row):
             errors.append(wrong)
@@ -178,7 +180,7 @@ def _parse(number: int, raw: bytes, errors: list[RowError]) -> dict[str, Any] | 
     if not raw.strip():
         return None
     try:
-        said = json.loads(raw.decode())
+        members = json.loads(raw.decode())
     except UnicodeDecodeError:
         errors.append(RowError(number, "line", "not UTF-8; save the file as UTF-8"))
     except (json.JSONDecodeError, RecursionError) as error:
@@ -187,8 +189,8 @@ def _parse(number: int, raw: bytes, errors: list[RowError]) -> dict[str, Any] | 
             RowError(number, "line", f"not JSON{where}; write one JSON object a line, on one line")
         )
     else:
-        if isinstance(said, dict):
-            return said
+        if isinstance(members, dict):
+            return members
         errors.append(RowError(number, "line", "not a JSON object; write {…} with a kind"))
     return None
 
@@ -200,18 +202,21 @@ def _explain(number: int, error: ValidationError) -> list[RowError]:
         parts = [str(part) for part in item["loc"] if part not in {"biller", "service", "coverage"}]
         name = ".".join(parts) or "kind"
         if item["type"] == "extra_forbidden":
-            said = "is no field of this kind; correct its name or leave it out"
+            fault = "is no field of this kind; correct its name or leave it out"
         elif item["type"] == "missing":
-            said = f"is missing; {ADVICE.get(name, 'add it')}"
+            fault = f"is missing; {ADVICE.get(name, 'add it')}"
         else:
-            said = item["msg"] if item["type"] != "union_tag_invalid" else "is not a kind of row"
-            said += f"; {ADVICE[name]}" if name in ADVICE and ADVICE[name] not in said else ""
-        found.append(RowError(number, name, said))
+            fault = item["msg"] if item["type"] != "union_tag_invalid" else "is not a kind of row"
+            fault += f"; {ADVICE[name]}" if name in ADVICE and ADVICE[name] not in fault else ""
+        found.append(RowError(number, name, fault))
     return found
 
 
 class _References:
-    """The good rows so far. `bad` names rows that are known to be bad: what belongs to them is left out unblamed."""
+    """The good rows so far.
+
+    `bad` names bad rows: rows that belong to them are left out without an error of their own.
+    """
 
     def __init__(self, bad: set[tuple[str, str]]) -> None:
         self._bad = bad
@@ -221,11 +226,11 @@ class _References:
         self._coverage: list[CoverageRow] = []
 
     def add(self, line: int, row: BillerRow | ServiceRow | CoverageRow) -> RowError | None:
-        """Keep the row, or say why not."""
+        """Add the row, or return its error."""
         key, name = _identity(row)
         if key in self._first:
-            said = f"{key[-1]!r} stands in line {self._first[key]} already; leave one out"
-            return RowError(line, name, said)
+            fault = f"{key[-1]!r} is in line {self._first[key]} already; leave one out"
+            return RowError(line, name, fault)
         self._first[key] = line
         if isinstance(row, BillerRow):
             self._billers[row.id] = row
@@ -237,7 +242,7 @@ class _References:
         )
 
     def catalogue(self) -> Catalogue:
-        """What was kept."""
+        """Return the good rows."""
         return Catalogue([*self._billers.values()], [*self._services.values()], self._coverage)
 
     def _add_service(self, line: int, row: ServiceRow) -> RowError | None:
@@ -247,24 +252,24 @@ class _References:
         self._bad.add(("service", row.id))
         if ("biller", row.biller_id) in self._bad:
             return None
-        said = f"there is no biller {row.biller_id!r}; {ADVICE['biller_id']}"
-        return RowError(line, "biller_id", said)
+        fault = f"there is no biller {row.biller_id!r}; {ADVICE['biller_id']}"
+        return RowError(line, "biller_id", fault)
 
     def _add_coverage(self, line: int, row: CoverageRow) -> RowError | None:
         if row.division_code not in read_divisions():
-            said = f"there is no division {row.division_code!r}; {ADVICE['division_code']}"
-            return RowError(line, "division_code", said)
+            fault = f"there is no division {row.division_code!r}; {ADVICE['division_code']}"
+            return RowError(line, "division_code", fault)
         if row.service_id in self._services:
             self._coverage.append(row)
             return None
         if ("service", row.service_id) in self._bad:
             return None
-        said = f"there is no service {row.service_id!r}; {ADVICE['service_id']}"
-        return RowError(line, "service_id", said)
+        fault = f"there is no service {row.service_id!r}; {ADVICE['service_id']}"
+        return RowError(line, "service_id", fault)
 
 
 def _identity(row: BillerRow | ServiceRow | CoverageRow) -> tuple[tuple[str, ...], str]:
-    # What may stand in a file once, and the field to blame when it stands there twice.
+    # The identity of a row, which may occur once in a file, and the field to name when it occurs twice.
     if isinstance(row, CoverageRow):
         return (row.kind, row.service_id, row.division_code), "division_code"
     return (row.kind, row.id), "id"
@@ -273,7 +278,7 @@ def _identity(row: BillerRow | ServiceRow | CoverageRow) -> tuple[tuple[str, ...
 def _is_web_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        # Reading the port raises for one that is none.
+        # Reading the port raises ValueError when it is not a number.
         return (
             parts.scheme in {"http", "https"}
             and bool(parts.hostname)

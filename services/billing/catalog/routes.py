@@ -1,6 +1,6 @@
-"""HTTP in: what can be paid, where. Public, read-only, and the same for everybody, so caches may keep it.
+"""HTTP in: billers and where they offer what. Public, read-only, and the same for all callers, so it may be cached.
 
-A biller's connector is nobody's business and never shown.
+A biller's connector is never shown.
 """
 
 import base64
@@ -24,7 +24,7 @@ router = APIRouter(prefix="/v1", tags=["Catalogue"])
 Category = Literal["electricity", "water", "gas", "heating", "other"]
 DivisionCode = Annotated[str, Query(pattern=r"^[0-9]{6}$", description="GB/T 2260, like 330100")]
 
-# A catalogue changes a few times a day; a wallet may be that late.
+# A catalogue changes a few times a day; a wallet may see the change with this delay.
 CACHE_CONTROL = "public, max-age=300"
 
 
@@ -43,14 +43,14 @@ _Divisions = RootModel[list[DivisionView]]
 
 
 class Coverage(BaseModel):
-    """In how many divisions a service is offered."""
+    """The numbers of divisions in which a service is offered."""
 
     provinces: int
     prefectures: int
 
 
 class ServiceView(BaseModel):
-    """What a biller offers."""
+    """A service of a biller."""
 
     id: str
     category: Category
@@ -75,7 +75,7 @@ class BillerView(BaseModel):
 
 @router.get("/divisions", response_model=list[DivisionView])
 async def list_divisions(http: Request, parent: DivisionCode | None = None) -> Response:
-    """The provinces, or with `parent` the prefectures of one."""
+    """List the provinces, or with `parent` the prefectures of one."""
     _known(parent)
     async with engine_of(http).connect() as connection:
         found = await find.divisions_in(connection, parent)
@@ -90,7 +90,10 @@ async def list_billers(
     cursor: str | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Response:
-    """Active billers, by id; with a division, those that offer something there: a city has what its province has."""
+    """List active billers by id; with a division, those that offer something there.
+
+    A city has what its province has.
+    """
     _known(division)
     after = _after(cursor) if cursor else ""
     async with engine_of(http).connect() as connection:
@@ -116,17 +119,17 @@ async def get_biller(biller_id: str, http: Request) -> Response:
 
 
 def unknown_biller() -> Problem:
-    """The problem of an id that the catalogue does not have."""
+    """Return the problem of an id that the catalogue does not have."""
     return Problem(BILLER_UNKNOWN)
 
 
 def _view(biller: find.Biller, services: list[find.Service]) -> BillerView:
-    said = asdict(biller)
-    said["services"] = [
+    values = asdict(biller)
+    values["services"] = [
         {**asdict(each), "coverage": {"provinces": each.provinces, "prefectures": each.prefectures}}
         for each in services
     ]
-    return BillerView.model_validate(said)
+    return BillerView.model_validate(values)
 
 
 def _known(division: str | None) -> None:
@@ -136,7 +139,7 @@ def _known(division: str | None) -> None:
 
 def _after(cursor: str) -> str:
     try:
-        # Strictly: what is no cursor would be read as the start of the list.
+        # Strictly: an invalid cursor would be read as the start of the list.
         after = base64.b64decode(cursor.encode(), altchars=b"-_", validate=True).decode()
     except (ValueError, binascii.Error) as error:
         raise not_a_cursor() from error

@@ -1,4 +1,4 @@
-"""The catalogue: where (divisions), who (billers), what (services), and what is offered where (coverage)."""
+"""The catalogue: divisions, billers, services, and coverage (which service is offered in which division)."""
 
 from sqlalchemy import (
     CHAR,
@@ -18,7 +18,7 @@ from chassis.database import View, one_of
 from events import bounds
 from services.billing.database import metadata
 
-# Of names, hints and patterns, in characters: what a catalogue file may say (read_file.py).
+# The longest names, hints and patterns of a catalogue file, in characters (read_file.py).
 LONGEST_NAME = 200
 CATEGORIES = ("electricity", "water", "gas", "heating", "other")
 
@@ -46,7 +46,7 @@ billers = Table(
     Column("account_number_hint_zh", String(LONGEST_NAME), nullable=False),
     Column("account_number_hint_en", String(LONGEST_NAME), nullable=False),
     Column("timeout_ms", Integer, nullable=False, server_default="5000"),
-    # How long after a call without an answer its effect may still come.
+    # The time after a call without an answer in which its effect may still come.
     Column("late_effect_seconds", Integer, nullable=False, server_default="120"),
     Column("max_concurrency", Integer, nullable=False, server_default="32"),
     Column("active", Boolean, nullable=False, server_default="true"),
@@ -75,7 +75,7 @@ coverage = Table(
     Column("division_code", ForeignKey("divisions.code"), primary_key=True, index=True),
 )
 
-# For bills and receipts: what they tell of a biller, and on what terms it takes payments.
+# For bills and receipts: a biller's names and terms of payment.
 BILLER_TERMS = View(
     "biller_terms", "SELECT id, name_zh, name_en, currency, settled_by, active FROM billers"
 )

@@ -1,4 +1,4 @@
-"""Channels: the wallet apps that use us; their keys, limits and idempotency keys."""
+"""Channels (wallet apps): their keys, limits and idempotency keys."""
 
 from services.billing.channels.authenticate import authenticate
 from services.billing.channels.guard import Guard

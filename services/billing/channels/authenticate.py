@@ -1,4 +1,4 @@
-"""Who is calling: the API key of a channel, as a FastAPI dependency. A revoked key stops within two seconds."""
+"""Authentication by a channel's API key, as a FastAPI dependency. A revoked key stops working within two seconds."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from chassis.http.bearer import Callers
 from services.billing.channels.keys import Channel, open_with
 
-# Only tells the documentation that there is a key to enter; `Callers` reads the header itself.
+# Only for the documentation, which asks for a key; `Callers` reads the header itself.
 _SCHEME = HTTPBearer(auto_error=False, description="a key of your channel: `mh_…`")
 _CALLERS = Callers(
     open_with,
@@ -20,6 +20,6 @@ _CALLERS = Callers(
 async def authenticate(
     request: Request, shown: Annotated[HTTPAuthorizationCredentials | None, Depends(_SCHEME)] = None
 ) -> Channel:
-    """The calling channel; raises Problem 401 that says what to do."""
+    """Return the calling channel. Raises Problem 401 that says what to do."""
     del shown
     return await _CALLERS.of(request)

@@ -1,8 +1,8 @@
-"""Who commands: a command is carried out only when the channel that it names has signed it.
+"""The guard of commands: a command is carried out only when the channel that it names has signed it.
 
-The guard stands before the handlers of all command topics. It knows the valid signing keys and reads them again after
-two seconds, so a revoked key stops within that; in between it asks the database nothing. What is not signed, or not by
-the channel that it names, becomes a dead letter and is not acted on.
+The guard stands before the handlers of all command topics. It caches the valid signing keys for two seconds, so a
+revoked key stops working within that time, and needs no query in between. A command that is not signed by the channel
+that it names becomes a dead letter and is not carried out.
 """
 
 import asyncio
@@ -19,14 +19,14 @@ from messaging.transient import is_transient
 from services.billing.channels.signing_keys import derive, door_key, valid_signing_keys
 from services.billing.channels.trust import Trust
 
-# How long the keys that were read are believed.
-BELIEVED_SECONDS = 2.0
-# Headers that decide about a command. A record that has one of them twice says two things.
+# How long the keys are cached.
+CACHE_SECONDS = 2.0
+# Headers that decide about a command. A record with one of them twice is ambiguous.
 _DECISIVE = (HEADER, "ce_id", "ce_type")
 
 
 class Fault(NamedTuple):
-    """Why a command is refused: a code, and a text that says what to do and holds nothing of the record."""
+    """The reason of a refusal: a code, and a text that says what to do and has nothing of the record's content."""
 
     reason: str
     text: str
@@ -56,7 +56,7 @@ WRONG_CHANNEL = Fault(
 
 
 class KeysUnreadableError(ConnectionError):
-    """The signing keys can't be read. No record is at fault, so the batch is tried again, whatever the cause."""
+    """The signing keys cannot be read. No record is at fault, so the batch is tried again, whatever the cause."""
 
 
 class _Valid(NamedTuple):
@@ -72,13 +72,13 @@ class Guard:
     def __init__(self, engine: AsyncEngine, trust: Trust) -> None:
         self._engine = engine
         self._trust = trust
-        # By what a header begins with: `k=<key id>`.
+        # By the beginning of the header: `k=<key id>`.
         self._valid: dict[bytes, _Valid] = {}
         self._read_at = float("-inf")
         self._reading = asyncio.Lock()
 
     def before(self, handler: Handler) -> Handler:
-        """A handler that hands on what is properly signed, and refuses the rest."""
+        """Return a handler that passes on properly signed commands and refuses the others."""
 
         async def handle(messages: Sequence[Message]) -> Sequence[Rejected]:
             signed, refused = await self.judge(messages)
@@ -89,19 +89,22 @@ class Guard:
     async def judge(
         self, messages: Sequence[Message]
     ) -> tuple[Sequence[Message], Sequence[Rejected]]:
-        """Those that may be carried out, in their order, and the others. Raises what the database raises."""
+        """Return the commands that may be carried out, in their order, and the refusals.
+
+        Raises the database's errors.
+        """
         # A batch is of one topic.
         if messages[0].record.topic in self._trust.topics:
             return messages, []
         began = time.monotonic()
-        await self._read_unless_since(began - BELIEVED_SECONDS)
+        await self._read_unless_since(began - CACHE_SECONDS)
         signed: list[Message] = []
         refused: list[Rejected] = []
         for message in messages:
             fault = _fault(message, self._valid)
             if fault is UNKNOWN_KEY:
-                # Perhaps it was issued just now. The dead letter would cost a transaction anyway, so one query for the
-                # whole batch gives a stranger nothing to wear the database out with.
+                # The key may have been issued just now. A dead letter would cost a transaction anyway, so one query for
+                # the whole batch gives an attacker no additional load.
                 await self._read_unless_since(began)
                 fault = _fault(message, self._valid)
             if fault is None:
@@ -133,7 +136,7 @@ class Guard:
         )
         valid = {_beginning(door.id): _Valid(door, None)}
         for id, channel in channels.items():
-            # A key's channel never changes, so what was derived once stays right.
+            # A key's channel never changes, so a derived key stays valid.
             known = self._valid.get(_beginning(id))
             key = known.key if known else SigningKey(derive(secret, channel, id))
             valid[_beginning(id)] = _Valid(key, channel)
@@ -145,7 +148,7 @@ def _beginning(key_id: str) -> bytes:
 
 
 def _fault(message: Message, valid: Mapping[bytes, _Valid]) -> Fault | None:
-    """What is wrong with a command, by the valid keys. This is the worker's hot loop: 3 µs a record."""
+    """Return the fault of a command, or None. This is the worker's hot loop: 3 µs per record."""
     record = message.record
     headers = message.headers
     header = headers.get(HEADER)
@@ -156,7 +159,7 @@ def _fault(message: Message, valid: Mapping[bytes, _Valid]) -> Fault | None:
     known = valid.get(header.partition(b",")[0])
     if known is None:
         return UNKNOWN_KEY if _has_the_form(header) else MALFORMED
-    # The contract leaves no room for a line feed in any of them.
+    # By the contract none of them can contain a line feed.
     content = signed_content(
         record.topic,
         record.key or b"",

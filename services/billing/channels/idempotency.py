@@ -1,6 +1,6 @@
 """Idempotency keys: the same key with the same body is the same request, with another body it is an error.
 
-The key is kept in the transaction that keeps what it stands for, and for good: a retry after a day finds it, too.
+The key is stored for good, in the transaction that stores its result, so a retry after a day finds it, too.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from services.billing.docs_pages.problem_types import (
     IDEMPOTENCY_KEY_REUSED,
 )
 
-# How long to wait for a lock is set by the statement itself, before its first row: a round trip less for each request.
+# The statement itself sets the lock timeout before its first row, which saves a round trip per request.
 _CLAIM = text("""
     WITH patience AS MATERIALIZED (SELECT set_config('lock_timeout', CAST(:patience AS text), true))
     INSERT INTO idempotency_keys (channel_id, key, request_hash, resource_id)
@@ -40,7 +40,7 @@ _RELEASE = text("""
 
 
 class KeyUse(NamedTuple):
-    """A channel uses a key for a request, told by its hash; `new_id` is what the key is to stand for, if it is new."""
+    """A channel's use of a key for a request, identified by its hash. A new key will stand for `new_id`."""
 
     channel_id: str
     key: str
@@ -49,7 +49,7 @@ class KeyUse(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """What a key stands for; `replayed` when it stood for that before."""
+    """The id that a key stands for; `replayed` when it stood for it before."""
 
     resource_id: UUID
     replayed: bool
@@ -61,7 +61,7 @@ async def idempotency_key(
         Header(alias="Idempotency-Key", description="up to 255 characters, unique per request"),
     ] = None,
 ) -> str:
-    """The Idempotency-Key header, required; a FastAPI dependency."""
+    """Return the required Idempotency-Key header; a FastAPI dependency."""
     if not key or len(key) > LONGEST_KEY or not is_storable(key):
         detail = (
             f"Send a fresh Idempotency-Key (up to {LONGEST_KEY} characters) with a new request,"
@@ -71,19 +71,20 @@ async def idempotency_key(
     return key
 
 
-def key_use(channel_id: str, key: str, said: bytes, new_id: UUID) -> KeyUse:
-    """A use of this key for the request that came as `said`."""
-    return KeyUse(channel_id, key, hashlib.sha256(said).digest(), new_id)
+def key_use(channel_id: str, key: str, request_bytes: bytes, new_id: UUID) -> KeyUse:
+    """Return the use of this key for a request, given as bytes."""
+    return KeyUse(channel_id, key, hashlib.sha256(request_bytes).digest(), new_id)
 
 
 async def claim_key(
-    connection: AsyncConnection, channel_id: str, key: str, said: bytes, new_id: UUID
+    connection: AsyncConnection, channel_id: str, key: str, request_bytes: bytes, new_id: UUID
 ) -> Claim:
-    """Claim the key for `new_id`, or find what it stands for. `said` is the request as it came.
+    """Claim the key for `new_id`, or find the id that it stands for.
 
-    Waits for a concurrent request with the same key. Raises Problem 422 when the key came with other content before.
+    Waits for a concurrent request with the same key. Raises Problem 422 when the key was used with other content
+    before.
     """
-    [claim] = await claim_keys(connection, [key_use(channel_id, key, said, new_id)])
+    [claim] = await claim_keys(connection, [key_use(channel_id, key, request_bytes, new_id)])
     if isinstance(claim, Problem):
         raise claim
     return claim
@@ -92,12 +93,12 @@ async def claim_key(
 async def claim_keys(
     connection: AsyncConnection, uses: Sequence[KeyUse], patience: str | None = None
 ) -> list[Claim | Problem]:
-    """Claim each key, or find what it stands for; in the order of `uses`, which hold no key twice.
+    """Claim each key or find the id that it stands for, in the order of `uses`, which have no key twice.
 
-    Waits for concurrent requests with the same keys, each for `patience` ("500ms") at most, when it is given, and then
-    raises a DBAPIError (lock_not_available). A Problem 422 stands for a key that came with other content.
+    Waits for concurrent requests with the same keys, each for at most `patience` ("500ms") if given, and then raises a
+    DBAPIError (lock_not_available). A key that was used with other content gives a Problem 422.
     """
-    # In one order for all, so that two who share keys wait for each other in one direction only.
+    # In one order everywhere, so that two batches which share keys cannot deadlock.
     ordered = sorted(uses, key=lambda use: use[:2])
     claimed = await connection.execute(
         _CLAIM,
@@ -126,7 +127,7 @@ async def claim_keys(
 
 
 async def release_keys(connection: AsyncConnection, uses: Sequence[KeyUse]) -> None:
-    """Free keys that were claimed in this transaction and stand for nothing after all."""
+    """Free keys that were claimed in this transaction and whose requests were refused."""
     if uses:
         await connection.execute(_RELEASE, _columns(uses))
 

@@ -1,4 +1,4 @@
-"""Channels and their API keys: `mh_<prefix>_<secret>`. The key is shown once; we keep its SHA-256."""
+"""Channels and their API keys: `mh_<prefix>_<secret>`. A key is shown once; only its SHA-256 is stored."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from chassis.http.bearer import TokenRefusedError, hash_of, new_token, prefix_of, token_matches
 from events.ids import uuid7
 
-# CNY 50,000: above every utility bill that a household gets, below what would hurt at once.
+# CNY 50,000: above any household's utility bill, and a limit to the damage of one payment.
 DEFAULT_LIMIT_MINOR = 5_000_000
 
 _CREATE = text("""
@@ -37,13 +37,13 @@ _LIST = text("""
 _LIMITS = text("SELECT id, max_payment_minor FROM channels WHERE active")
 
 
-# The largest payment of each channel, in minor units; a channel that is not in here is unknown or closed.
+# The largest payment of each channel, in minor units; a missing channel is unknown or closed.
 Limits = Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """A wallet app that uses us."""
+    """A wallet app."""
 
     id: str
 
@@ -55,18 +55,18 @@ class UnknownChannelError(Exception):
 async def create_channel(
     connection: AsyncConnection, id: str, name: str, limit_minor: int = DEFAULT_LIMIT_MINOR
 ) -> bool:
-    """Create a channel; False when there is one of this id already. `limit_minor` bounds one payment."""
+    """Create a channel; return False when the id exists already. `limit_minor` bounds one payment."""
     created = await connection.execute(_CREATE, {"id": id, "name": name, "limit": limit_minor})
     return created.first() is not None
 
 
 async def channel_exists(connection: AsyncConnection, id: str) -> bool:
-    """Whether there is a channel of this id, open or closed."""
+    """Return True when there is a channel with this id, open or closed."""
     return await connection.scalar(_KNOWN, {"id": id}) is not None
 
 
 async def issue_key(connection: AsyncConnection, channel_id: str) -> str:
-    """A new key for the channel: the only time that it is seen. Others stay valid, so that keys can be rotated."""
+    """Issue a new key, which is shown only now. The channel's other keys stay valid, so that keys can be rotated."""
     if not await channel_exists(connection, channel_id):
         raise UnknownChannelError(f"there is no channel {channel_id!r}: create it first")
     key = new_token("mh")
@@ -76,14 +76,14 @@ async def issue_key(connection: AsyncConnection, channel_id: str) -> str:
 
 
 async def revoke_key(connection: AsyncConnection, key_or_prefix: str) -> str | None:
-    """Revoke a key by itself or by its prefix; the channel that it belonged to, or None."""
+    """Revoke a key, given as a whole or by its prefix; return its channel, or None."""
     revoked = await connection.execute(_REVOKE, {"prefix": prefix_of(key_or_prefix)})
     channel: str | None = revoked.scalar_one_or_none()
     return channel
 
 
 async def open_with(connection: AsyncConnection, key: str) -> Channel:
-    """The channel that this key belongs to; raises TokenRefusedError."""
+    """Return the channel of this key. Raises TokenRefusedError."""
     row = (await connection.execute(_FIND, {"prefix": prefix_of(key)})).one_or_none()
     if not token_matches(key, row.hash if row else None) or row is None:
         raise TokenRefusedError(
@@ -99,11 +99,11 @@ async def open_with(connection: AsyncConnection, key: str) -> Channel:
 
 
 async def list_channels(connection: AsyncConnection) -> Sequence[RowMapping]:
-    """Every channel: id, name, active, max_payment_minor, created_at, the prefixes of its valid keys of both kinds."""
+    """Return every channel: id, name, active, max_payment_minor, created_at, and the prefixes of its valid keys."""
     return (await connection.execute(_LIST)).mappings().all()
 
 
 async def payment_limits(connection: AsyncConnection) -> Limits:
-    """The largest payment of each open channel, in minor units. Channels are few: one small read for a whole batch."""
+    """Return the largest payment of each open channel, in minor units. Channels are few, so one read serves a batch."""
     rows = await connection.execute(_LIMITS)
     return {row.id: row.max_payment_minor for row in rows}

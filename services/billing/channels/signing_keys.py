@@ -1,7 +1,7 @@
 """Signing keys: `mhs_<key id>_<secret>`, with which a channel signs the commands that it writes to Kafka.
 
-A key's secret is derived from METERHALL_COMMAND_SECRET, the channel and the key id, so the database holds nothing that
-signs. Several keys of a channel are valid at once, so that they can be rotated.
+A key's secret is derived from METERHALL_COMMAND_SECRET, the channel and the key id, so the database has no key that
+signs. Several keys of a channel may be valid at the same time, so that they can be rotated.
 """
 
 import base64
@@ -17,7 +17,7 @@ from events.signature import SigningKey
 from services.billing.channels.keys import UnknownChannelError, channel_exists
 from services.billing.channels.trust import Trust
 
-# The HTTP door's own key. It belongs to no channel, and signs for each: the door has authenticated the caller.
+# The HTTP door's own key. It belongs to no channel and signs for all, because the door has authenticated the caller.
 DOOR = "door"
 NO_CHANNEL = ""  # no channel's id is empty
 
@@ -32,18 +32,18 @@ _VALID = text("""
 
 
 def derive(secret: bytes, channel_id: str, key_id: str) -> str:
-    """The signing key of this id and channel: always the same."""
+    """Return the signing key of this id and channel, always the same."""
     digest = hmac.digest(secret, f"{channel_id}\n{key_id}".encode(), hashlib.sha256)
     return f"mhs_{key_id}_{base64.urlsafe_b64encode(digest).decode().rstrip('=')}"
 
 
 def door_key(trust: Trust) -> SigningKey | None:
-    """The key with which our HTTP door signs; None when nobody checks signatures."""
+    """Return the key with which the HTTP door signs; None when signatures are not checked."""
     return SigningKey(derive(trust.secret, NO_CHANNEL, DOOR)) if trust.secret else None
 
 
 async def issue_signing_key(connection: AsyncConnection, secret: bytes, channel_id: str) -> str:
-    """A new signing key of the channel; its others stay valid. Raises UnknownChannelError."""
+    """Issue a new signing key of the channel; its other keys stay valid. Raises UnknownChannelError."""
     if not await channel_exists(connection, channel_id):
         raise UnknownChannelError(f"there is no channel {channel_id!r}: create it first")
     id = secrets.token_hex(4)
@@ -52,12 +52,12 @@ async def issue_signing_key(connection: AsyncConnection, secret: bytes, channel_
 
 
 async def revoke_signing_key(connection: AsyncConnection, key_or_id: str) -> str | None:
-    """Revoke a signing key by itself or by its id; the channel that it belonged to, or None."""
+    """Revoke a signing key, given as a whole or by its id; return its channel, or None."""
     revoked = await connection.execute(_REVOKE, {"id": prefix_of(key_or_id)})
     channel: str | None = revoked.scalar_one_or_none()
     return channel
 
 
 async def valid_signing_keys(connection: AsyncConnection) -> dict[str, str]:
-    """The channel of each key that is not revoked, by key id; keys of closed channels are left out."""
+    """Return the channel of each key that is not revoked, by key id, without keys of closed channels."""
     return {row.id: row.channel_id for row in await connection.execute(_VALID)}

@@ -1,4 +1,4 @@
-"""Channels (wallet apps), their keys and what they have asked for under which idempotency key."""
+"""Channels (wallet apps), their keys, and their idempotency keys with the ids that these stand for."""
 
 from sqlalchemy import (
     BigInteger,
@@ -69,5 +69,5 @@ idempotency_keys = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 
-# For lookups: who may ask.
+# For lookups: the channels that may look up.
 OPEN_CHANNELS = View("open_channels", "SELECT id FROM channels WHERE active")

@@ -1,4 +1,4 @@
-"""What a process trusts when a command names a channel: the secret behind all signing keys, and topics, if any.
+"""The trust in commands: the secret from which all signing keys are derived, and trusted topics, if any.
 
 Both come from the settings. A process that could neither sign nor verify does not start.
 """
@@ -13,7 +13,7 @@ _NAMES = [topic.name for topic in COMMAND_TOPICS]
 
 
 class TrustError(Exception):
-    """The settings don't allow the process to start; the text is one line that says what to set."""
+    """The settings do not allow the process to start; the text is one line that says what to set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Trust:
 
 
 def read_trust(settings: Settings) -> Trust:
-    """The trust that the settings declare; raises TrustError."""
+    """Return the trust that the settings declare. Raises TrustError."""
     named = (each.strip() for each in settings.trusted_command_topics.split(","))
     topics = frozenset(each for each in named if each)
     if unknown := sorted(topics.difference(_NAMES)):
@@ -38,7 +38,7 @@ def read_trust(settings: Settings) -> Trust:
 
 
 def read_secret(settings: Settings) -> bytes:
-    """The secret that signing keys are derived from; raises TrustError when it is missing or too short."""
+    """Return the secret from which signing keys are derived. Raises TrustError when it is missing or too short."""
     secret = settings.command_secret.get_secret_value() if settings.command_secret else ""
     if len(secret) < SHORTEST_SECRET:
         raise TrustError(

@@ -1,7 +1,7 @@
 """The command line of operators and finance ops: `meterhall …`.
 
 Each module here has one `commands` group. Other packages add theirs through the entry point group
-`meterhall.commands`, so billing imports neither the sandbox nor the notifications. What a command needs is imported
+`meterhall.commands`, so billing imports neither the sandbox nor notifications. A command imports its dependencies
 when it runs.
 """
 
@@ -28,7 +28,7 @@ GROUPS = (
 
 
 def main() -> None:
-    """Run the command; a known failure is one line that says what to do, without a traceback."""
+    """Run the command. A known error is printed as one line that says what to do, without a traceback."""
     app = typer.Typer(
         help="Meterhall: bills, payments, ledger and reconciliation.",
         no_args_is_help=True,

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 commands = typer.Typer(name="bills", help="Bills of billers that work by file.")
 
-# More errors than this on a screen help nobody; --json has them all.
+# More errors on a screen do not help; --json has all.
 MOST_SHOWN = 50
 
 
 @commands.callback()
 def _group() -> None:
-    # With a callback a lone command keeps its name: `meterhall bills import`.
+    # With a callback a single command keeps its name: `meterhall bills import`.
     pass
 
 
@@ -36,7 +36,7 @@ def import_(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="for a script")] = False,
 ) -> None:
-    """Import a biller's bills: all of them, or with a bad row nothing. The same file again changes nothing."""
+    """Import a biller's bills: all of them, or none when a row is bad. The same file again changes nothing."""
     from services.billing.bills.read_file import BadLine, FileError, read_bills
 
     expected = run(_expected(biller))
@@ -48,13 +48,13 @@ def import_(
     quarantine = _quarantine(file, bad) if bad and skip_bad else None
     if json:
         faults = [
-            {"line": each.line, "field": name, "text": said}
+            {"line": each.line, "field": name, "text": fault}
             for each in bad
-            for name, said in each.faults
+            for name, fault in each.faults
         ]
         as_json({"imported": asdict(done) if done else None, "errors": faults})
     else:
-        _tell(bad, done)
+        _print_result(bad, done)
     if bad:
         rows = f"{len(bad)} {'row is' if len(bad) == 1 else 'rows are'} bad."
         fail(
@@ -73,7 +73,7 @@ async def _expected(biller_id: str) -> "Expected":
     if biller is None:
         fail(f"There is no biller {biller_id!r}: see meterhall catalog show")
     if biller.settled_by != "file":
-        fail(f"{biller_id} is asked for its bills when they are looked up; it has no files.")
+        fail(f"{biller_id} is called when bills are looked up; it does not work by file.")
     return Expected(biller.currency, biller.account_number_pattern)
 
 
@@ -85,7 +85,7 @@ async def _import(biller_id: str, lines: "Iterator[BillLine]") -> "BillsImported
 
 
 def _good(file: Path, expected: "Expected") -> "Iterator[BillLine]":
-    # The file is read once more rather than kept: it may have a million lines.
+    # The file is read a second time instead of being kept in memory: it may have a million lines.
     from services.billing.bills.read_file import BillLine, read_bills
 
     return (each for each in read_bills(file, expected) if isinstance(each, BillLine))
@@ -95,22 +95,22 @@ def _quarantine(file: Path, bad: "list[BadLine]") -> Path:
     from services.billing.bills.read_file import COLUMNS
 
     path = file.with_name(f"{file.name}.bad")
-    # It holds account numbers, as the file itself does: for the owner's eyes.
+    # It has account numbers, as the file itself: only its owner may read it.
     path.touch(mode=0o600)
     with path.open("w", encoding="utf-8", newline="") as out:
         rows = csv.writer(out, lineterminator="\n")
         rows.writerow((*COLUMNS, "line", "errors"))
         for each in bad:
             cells = (each.cells + [""] * len(COLUMNS))[: len(COLUMNS)]
-            said = "; ".join(f"{name}: {text}" for name, text in each.faults)
-            rows.writerow((*cells, each.line, said))
+            faults = "; ".join(f"{name}: {text}" for name, text in each.faults)
+            rows.writerow((*cells, each.line, faults))
     return path
 
 
-def _tell(bad: "list[BadLine]", done: "BillsImported | None") -> None:
-    faults = [(each.line, name, said) for each in bad for name, said in each.faults]
-    for line, name, said in faults[:MOST_SHOWN]:
-        print(f"line {line}: {name}: {said}")
+def _print_result(bad: "list[BadLine]", done: "BillsImported | None") -> None:
+    faults = [(row.line, name, fault) for row in bad for name, fault in row.faults]
+    for line, name, fault in faults[:MOST_SHOWN]:
+        print(f"line {line}: {name}: {fault}")
     if len(faults) > MOST_SHOWN:
         print(f"… and {len(faults) - MOST_SHOWN} more; --json shows them all")
     if done is None:

@@ -11,7 +11,7 @@ from services.billing.cli.session import run, transaction
 
 commands = typer.Typer(name="catalog", help="Billers, services and where they are offered.")
 
-# More errors than this on a screen help nobody; --json has them all.
+# More errors on a screen do not help; --json has all.
 MOST_SHOWN = 50
 
 
@@ -26,7 +26,7 @@ def import_(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="for a script")] = False,
 ) -> None:
-    """Import a catalogue: all of it, or with a bad row nothing."""
+    """Import a catalogue: all of it, or nothing when a row is bad."""
     from services.billing.catalog import Catalogue, CatalogueImported, import_catalogue, read
 
     if prune and skip_bad:
@@ -40,17 +40,17 @@ def import_(
             return await import_catalogue(connection, rows, prune=prune, complete=not errors)
 
     imported = run(work(catalogue)) if skip_bad or not errors else None
-    said = [asdict(each) for each in errors]
+    faults = [asdict(each) for each in errors]
     if json:
         done = asdict(imported) | {"changed_nothing": imported.changed_nothing} if imported else {}
-        as_json({"imported": imported is not None, **done, "errors": said})
+        as_json({"imported": imported is not None, **done, "errors": faults})
     else:
         for error in errors[:MOST_SHOWN]:
             print(error)
         if len(errors) > MOST_SHOWN:
             print(f"… and {len(errors) - MOST_SHOWN} more; --json shows them all")
         if imported:
-            _tell(imported)
+            _print_result(imported)
     if errors:
         what = "They were left out." if skip_bad else "Nothing was imported; correct them."
         fail(f"{len(errors)} {'row is' if len(errors) == 1 else 'rows are'} bad. {what}")
@@ -96,7 +96,7 @@ def show(json: Annotated[bool, typer.Option("--json", help="for a script")] = Fa
     )
 
 
-def _tell(imported: object) -> None:
+def _print_result(imported: object) -> None:
     from services.billing.catalog import CatalogueImported
 
     assert isinstance(imported, CatalogueImported)

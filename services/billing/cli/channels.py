@@ -1,4 +1,4 @@
-"""`meterhall channels …`: the wallet apps that use us, their API keys and their signing keys."""
+"""`meterhall channels …`: wallet apps, their API keys and their signing keys."""
 
 import re
 from typing import Annotated
@@ -44,7 +44,7 @@ def create(
 
 @commands.command("issue-key")
 def issue_key(id: Annotated[str, typer.Argument(help="the channel")]) -> None:
-    """Print a new key of a channel: the only time that it is shown. Older keys stay valid."""
+    """Print a new key of a channel, the only time that it is shown. Older keys stay valid."""
     from services.billing import channels
 
     async def work() -> str:
@@ -71,7 +71,7 @@ def revoke_key(
 
     channel = run(work())
     if channel is None:
-        # The key itself is not repeated: it may still open something.
+        # The key itself is not printed: it may still be valid.
         fail(f"No valid key has the prefix {prefix_of(key)[:8]!r}: see meterhall channels list")
     print(f"The key {prefix_of(key)} of {channel} is revoked.")
 
@@ -110,7 +110,7 @@ def revoke_signing_key(
 
     channel = run(work())
     if channel is None:
-        # The key itself is not repeated: it may still sign.
+        # The key itself is not printed: it may still be valid.
         fail(
             f"No valid signing key has the prefix {prefix_of(key)[:8]!r}: see meterhall channels list"
         )

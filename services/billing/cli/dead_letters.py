@@ -1,4 +1,4 @@
-"""`meterhall dead-letters …`: records that a consumer could not use, and the way back once the cause is mended."""
+"""`meterhall dead-letters …`: records that a consumer could not use, and their replay after the cause is removed."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ Reason = Annotated[str | None, typer.Option(help="Only those with this reason co
 AsJson = Annotated[bool, typer.Option("--json", help="For a script.")]
 Id = Annotated[str, typer.Argument(help="The id, or enough of its beginning.")]
 Ids = Annotated[list[str] | None, typer.Argument(help="The ids, or enough of their beginnings.")]
-# Enough to tell some million letters apart in a table of 80 columns.
+# Enough to distinguish some million letters in a table of 80 columns.
 SHORT_ID = 8
 
 
@@ -30,7 +30,7 @@ SHORT_ID = 8
 def list_(
     topic: Topic = None, group: Group = None, reason: Reason = None, json: AsJson = False
 ) -> None:
-    """What lies there (30 days back), why, and whether it was replayed."""
+    """List the dead letters of the last 30 days, their reasons, and which were replayed."""
     from messaging.control import read_dead_letters
 
     with asking_kafka() as bootstrap:
@@ -58,7 +58,7 @@ def show(
         ),
     ] = False,
 ) -> None:
-    """One dead letter with its headers."""
+    """Show one dead letter with its headers."""
     from messaging.control import read_dead_letters
 
     with asking_kafka() as bootstrap:
@@ -79,7 +79,7 @@ def replay(
     reason: Reason = None,
     again: Annotated[bool, typer.Option("--again", help="Also what was replayed before.")] = False,
 ) -> None:
-    """Send records back to the topic and partition that they came from: those named, or all that the options tell."""
+    """Send records back to the topic and partition that they came from: those named, or all that match the options."""
     from messaging.control import ReplayRefusedError, read_dead_letters, replay_dead_letters
 
     if not ids and not (topic or group or reason):
@@ -89,7 +89,8 @@ def replay(
         if ids:
             letters = [_one(found, id) for id in ids]
         else:
-            # In bulk, what was replayed or cannot be is passed over; by its id it is refused with the reason.
+            # In bulk, letters that were replayed or cannot be are skipped; one named by its id is refused with the
+            # reason.
             letters = [
                 letter
                 for letter in found
@@ -107,7 +108,7 @@ def replay(
 def _one(letters: "Sequence[DeadLetter]", id: str) -> "DeadLetter":
     found = [letter for letter in letters if letter.id.startswith(id)]
     if not found:
-        fail(f"No dead letter begins with {id}; `meterhall dead-letters list` tells all.")
+        fail(f"No dead letter begins with {id}; `meterhall dead-letters list` shows all.")
     if len(found) > 1:
         fail(f"{len(found)} dead letters begin with {id}: name more of it.")
     return found[0]
@@ -142,7 +143,7 @@ def _row(letter: "DeadLetter") -> tuple[object, ...]:
 
 
 def _readable(raw: bytes | None) -> str | None:
-    """As text where it is text, and in hexadecimal where it is not."""
+    """Return bytes as text if they are text, else in hexadecimal."""
     if raw is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""`meterhall errands …`: what waits for somebody outside; ask at once, pause an institution, resume it."""
+"""`meterhall errands …`: external calls that are due; retry them, pause an institution, resume it."""
 
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -40,7 +40,7 @@ def list_(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="The first so many.")] = 50,
     json: AsJson = False,
 ) -> None:
-    """Errands, those first that are due first: which call is missing, for how long, when it is made again."""
+    """List errands in the order in which they are due: the missing call, since when, and the time of the next try."""
     from errands.listing import list_errands
 
     wanted = None if kind is None else _kind(kind)
@@ -66,7 +66,7 @@ def institutions(
     ] = False,
     json: AsJson = False,
 ) -> None:
-    """How much waits at each institution, how much is under way there, and which are paused, since when and why."""
+    """List institutions: how many errands wait, how many are under way, and pauses with time and reason."""
     from errands.listing import Backlog, backlogs
 
     async def read() -> "list[Backlog]":
@@ -107,7 +107,7 @@ def retry(
         ),
     ],
 ) -> None:
-    """Make errands due now, instead of at their next try. What a process has in hand is left alone."""
+    """Make errands due now instead of at their next try. Errands in a process's hand are left alone."""
     from errands.operate import retry as retry_these
     from errands.operate import retry_at
 
@@ -135,9 +135,9 @@ def retry(
 @commands.command()
 def pause(
     institution: Institution,
-    note: Annotated[str, typer.Option(help="Why; shown to whoever lists institutions.")] = "",
+    note: Annotated[str, typer.Option(help="The reason; shown by `institutions`.")] = "",
 ) -> None:
-    """Begin nothing more at an institution, in all processes, until it is resumed."""
+    """Stop all processes from beginning calls to an institution, until it is resumed."""
     from errands.operate import pause as pause_it
     from errands.tables import LONGEST_NOTE
     from events.bounds import is_storable
@@ -145,7 +145,7 @@ def pause(
     from services.billing.outside.busy import PATIENCE_SECONDS, REASON
 
     if institution == LEDGER:
-        fail("ledger can't be paused: it is our own books, and asks nobody outside.")
+        fail("ledger cannot be paused: it is our own books, and makes no external calls.")
     if len(note) > LONGEST_NOTE or not is_storable(note):
         fail(f"--note must have at most {LONGEST_NOTE} printable characters.")
 
@@ -154,9 +154,11 @@ def pause(
             await _check(connection, institution)
             return await pause_it(connection, institution, note)
 
-    made = run(write())
-    if not made.is_new:
-        print(f"{institution} is paused since {_time(made.paused_at)}{_because(made.note)}.")
+    pause = run(write())
+    if not pause.is_new:
+        print(
+            f"{institution} is paused already, since {_time(pause.paused_at)}{_because(pause.note)}."
+        )
         return
     minutes = round(PATIENCE_SECONDS / 60)
     print(
@@ -170,7 +172,7 @@ def pause(
 
 @commands.command()
 def resume(institution: Institution) -> None:
-    """End a pause; what waits there goes on within a second."""
+    """End a pause; errands that wait there go on within a second."""
     from errands.operate import resume as resume_it
 
     async def write() -> datetime | None:
@@ -186,7 +188,7 @@ def resume(institution: Institution) -> None:
 
 
 async def _names(connection: AsyncConnection) -> set[str]:
-    # Every institution there is: ours, the catalogue's billers that are called, and those with errands or a pause.
+    # All institutions: our own, the catalogue's billers that are called, and those with errands or a pause.
     from errands.listing import backlogs
     from services.billing.catalog.find import all_billers
     from services.billing.institutions import LEDGER, PSP, of_biller

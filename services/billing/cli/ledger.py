@@ -29,7 +29,7 @@ def trial_balance(
     ] = False,
     json: AsJson = False,
 ) -> None:
-    """Debits, credits and balance of every account; exit 1 when the books do not balance."""
+    """Show debits, credits and balance of every account; exit 1 when the books do not balance."""
     from services.billing import ledger
 
     async def read() -> "TrialBalance":
@@ -58,7 +58,7 @@ def statement(
     ] = None,
     json: AsJson = False,
 ) -> None:
-    """What an account did: opening balance, a line per transfer, closing balance. Days are Asia/Shanghai's."""
+    """Show an account's opening balance, a line per transfer, and its closing balance. Days are Asia/Shanghai's."""
     from services.billing import ledger
 
     last = until.date() if until else today()
@@ -109,10 +109,10 @@ def verify(
         if found.anchored_until and not found.broken:
             print(f"Yours is the seal until {found.anchored_until}: nothing before was changed.")
     if found.broken:
-        told = "; ".join(
+        details = "; ".join(
             f"{each.seal.since} to {each.seal.until}: {each.what}" for each in found.broken[:10]
         )
-        fail(f"{len(found.broken)} seals are broken: {told}")
+        fail(f"{len(found.broken)} seals are broken: {details}")
     if anchor and not found.anchored_until:
         fail("No seal has this digest: the ledger that it was taken of is not this one.")
 

@@ -1,4 +1,4 @@
-"""`meterhall payments …` and `meterhall cases …`: a payment in order of time, what is open, what a person must see."""
+"""`meterhall payments …` and `meterhall cases …`: a payment's history, payments under way, and cases for a person."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -32,7 +32,7 @@ def show(
     id: Annotated[UUID, typer.Argument(help="Of a payment, a refund or a top-up.")],
     json: AsJson = False,
 ) -> None:
-    """Everything that happened to a payment or a top-up, in order of time."""
+    """Show everything that happened to a payment or a top-up, in order of time."""
     from services.billing.history import find_subjects, history
 
     async def read() -> "dict[Subject, list[HistoryLine]]":
@@ -62,7 +62,7 @@ def open_(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="The oldest so many.")] = 50,
     json: AsJson = False,
 ) -> None:
-    """What is under way: how old, which answer is missing, when it is asked for again."""
+    """List payments, refunds and top-ups under way: their age, the missing answer, the time of the next try."""
     from services.billing.history import open_ones
 
     async def read() -> "list[UnderWay]":
@@ -93,7 +93,7 @@ def open_(
 def give_up_promise(
     id: Annotated[UUID, typer.Argument(help="Of a promised payment, refund or top-up.")],
 ) -> None:
-    """End a promise whose command is lost: its wallet sees it failed. If the command comes after all, that counts."""
+    """End a promise whose command is lost: its wallet sees `failed`. If the command arrives after all, it counts."""
     from services.billing.door.unkept import give_up
 
     async def write() -> str | None:
@@ -111,7 +111,7 @@ def list_cases(
     all: Annotated[bool, typer.Option("--all", help="Closed ones, too.")] = False,
     json: AsJson = False,
 ) -> None:
-    """The cases that are open."""
+    """List the open cases."""
     from services.billing.outside.cases import find_cases
 
     async def read() -> "list[Case]":
@@ -140,7 +140,7 @@ def list_cases(
 
 @_cases.command("close")
 def close(number: Annotated[int, typer.Argument(help="From `meterhall cases list`.")]) -> None:
-    """Close a case. If what it tells of goes on, the next attempt opens another one."""
+    """Close a case. If its cause goes on, the next attempt opens a new one."""
     from services.billing.outside.cases import close_by_hand
 
     async def write() -> bool:
@@ -153,7 +153,7 @@ def close(number: Annotated[int, typer.Argument(help="From `meterhall cases list
 
 
 def _closed(each: "Case") -> str:
-    # Cases that were closed before there was a reason have none.
+    # Old closed cases have no reason.
     if each.closed_at is None:
         return ""
     reason = f": {each.closed_because}" if each.closed_because else ""
@@ -161,7 +161,7 @@ def _closed(each: "Case") -> str:
 
 
 def _what(each: "UnderWay", now: datetime) -> str:
-    # The id stays in one piece, to be copied; tries are in `meterhall errands list`.
+    # The id is not folded, so that it can be copied; tries are in `meterhall errands list`.
     where = f"{each.state}, at {each.institution}"
     if each.unknown_since:
         where += f", no answer for {span((now - each.unknown_since).total_seconds())}"
@@ -169,7 +169,7 @@ def _what(each: "UnderWay", now: datetime) -> str:
 
 
 def _rows(lines: "Sequence[HistoryLine]") -> list[tuple[str, str, str, str]]:
-    # The day is named when it changes; a table of one day has room for milliseconds.
+    # The day is a line of its own where it changes, so that there is room for milliseconds.
     rows: list[tuple[str, str, str, str]] = []
     day = ""
     for line in lines:

@@ -42,8 +42,8 @@ def reconcile(day: Day = None, json: AsJson = False) -> None:
     from services.billing import reconciliation
 
     async def work() -> "Reconciliation":
-        async with engine() as made:
-            return await reconciliation.reconcile(made, _day(day))
+        async with engine() as database:
+            return await reconciliation.reconcile(database, _day(day))
 
     found = run(work())
     if json:
@@ -77,12 +77,12 @@ def audit(
     ] = False,
     json: AsJson = False,
 ) -> None:
-    """Prove the invariants again: balances, payments, receipts, events, seals; exit 1 when one is violated."""
+    """Prove the invariants of balances, payments, receipts, events and seals; exit 1 when one is violated."""
     from services.billing.audit import audit_database
 
     async def work() -> "list[Violation]":
-        async with engine() as made:
-            return await audit_database(made, unsealed=unsealed)
+        async with engine() as database:
+            return await audit_database(database, unsealed=unsealed)
 
     found = run(work())
     if json:
@@ -112,7 +112,7 @@ def import_(
         bool, typer.Option("--all", help="Only the billers, all of them.")
     ] = False,
 ) -> None:
-    """Fetch the day's statements and import them: everybody's, unless told otherwise."""
+    """Fetch the day's statements and import them: the PSP's and all billers', unless an option says otherwise."""
     from services.billing import reconciliation
     from services.billing.psp import Psp
 
@@ -120,14 +120,14 @@ def import_(
 
     async def work() -> "list[StatementImported | Unavailable]":
         found: list[StatementImported | Unavailable] = []
-        async with engine() as made, _connectors() as connectors:
+        async with engine() as database, _connectors() as connectors:
             if psp or everybody:
                 client = Psp(settings().psp_url, settings().psp_api_key.get_secret_value())
-                found.append(await reconciliation.import_psp(made, client, _day(day)))
+                found.append(await reconciliation.import_psp(database, client, _day(day)))
                 await client.aclose()
             if biller or all_billers or everybody:
                 ids = None if all_billers or not biller else biller
-                found += await reconciliation.import_billers(made, connectors, _day(day), ids)
+                found += await reconciliation.import_billers(database, connectors, _day(day), ids)
         return found
 
     _print_imports(run(work()))
@@ -143,9 +143,9 @@ def import_file(
     from services.billing import reconciliation
 
     async def work() -> "StatementImported | Unavailable":
-        async with engine() as made, _connectors() as connectors:
+        async with engine() as database, _connectors() as connectors:
             return await reconciliation.import_file(
-                made, connectors, source, day.date(), file.read_bytes()
+                database, connectors, source, day.date(), file.read_bytes()
             )
 
     _print_imports([run(work())])
@@ -157,8 +157,8 @@ def report(day: Day = None) -> None:
     from services.billing import reconciliation
 
     async def work() -> "list[Reported]":
-        async with engine() as made, _connectors() as connectors:
-            return await reconciliation.report_day(made, connectors, _day(day))
+        async with engine() as database, _connectors() as connectors:
+            return await reconciliation.report_day(database, connectors, _day(day))
 
     found = run(work())
     columns = ("biller", "lines>", "file")
@@ -173,7 +173,7 @@ def list_(
     resolved: Annotated[bool, typer.Option("--resolved", help="The resolved ones, too.")] = False,
     json: AsJson = False,
 ) -> None:
-    """List breaks with both sides. Amounts count as the source does: what leaves is negative."""
+    """List breaks with both sides. Amounts are signed from the source's side: money that leaves it is negative."""
     from services.billing import reconciliation
 
     async def work() -> "list[Break]":
@@ -214,8 +214,8 @@ def _print_imports(found: "Sequence[StatementImported | Unavailable]") -> None:
     for each in found:
         if isinstance(each, StatementImported):
             booked = f", {each.booked} booked" if each.booked else ""
-            said = "imported" if each.changed else "had it already"
-            rows.append((each.source, each.lines, f"{said} (version {each.version}){booked}"))
+            result = "imported" if each.changed else "had it already"
+            rows.append((each.source, each.lines, f"{result} (version {each.version}){booked}"))
         else:
             rows.append((each.source, "none", each.why))
     table("Statements", ("source", "lines>", "result"), rows)
@@ -229,8 +229,8 @@ async def _connectors() -> "AsyncIterator[Connectors]":
     from errands import Institutions
     from services.billing.bills.connectors import Connectors
 
-    async with engine() as made:
-        connectors = Connectors(made, settings(), Institutions())
+    async with engine() as database:
+        connectors = Connectors(database, settings(), Institutions())
         try:
             yield connectors
         finally:

@@ -1,4 +1,4 @@
-"""`meterhall refunds …`: what an operator does about a refund that the PSP will not make."""
+"""`meterhall refunds …`: the two ways to end a refund that the PSP refuses."""
 
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
@@ -20,7 +20,7 @@ RefundId = Annotated[UUID, typer.Argument(help="Of the refund, from `meterhall c
 
 @commands.command("retry")
 def retry(refund_id: RefundId) -> None:
-    """Have the PSP asked again for a stuck refund, as a new request: its case closes, and another opens if it fails."""
+    """Call the PSP again for a stuck refund, as a new request. Its case closes; a new one opens if it fails again."""
     from services.billing.refunds import stuck
 
     async def work() -> int:
@@ -31,21 +31,21 @@ def retry(refund_id: RefundId) -> None:
         attempt = run(work())
     except stuck.CannotError as error:
         fail(str(error))
-    print(f"The PSP is asked again for refund {refund_id}, attempt {attempt}. Its case is closed.")
+    print(f"The PSP is called again for refund {refund_id}, attempt {attempt}. Its case is closed.")
     print(f"See what comes of it: meterhall payments show {refund_id}")
 
 
 @commands.command("to-wallet")
 def to_wallet(refund_id: RefundId) -> None:
-    """Pay a refund that failed at the PSP to the payer's wallet. The PSP is asked first whether it really failed."""
+    """Pay a refund that failed at the PSP to the payer's wallet, after the PSP has confirmed that it failed."""
     from services.billing.psp import Psp
     from services.billing.refunds import stuck
 
     async def work() -> "Credited":
-        async with engine() as made:
+        async with engine() as database:
             psp = Psp(settings().psp_url, settings().psp_api_key.get_secret_value())
             try:
-                return await stuck.to_wallet(made, psp, refund_id)
+                return await stuck.to_wallet(database, psp, refund_id)
             finally:
                 await psp.aclose()
 

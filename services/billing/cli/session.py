@@ -1,4 +1,4 @@
-"""What most commands need: the settings, and a connection to billing's database for as long as the command runs."""
+"""The settings and the database connection of a command."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
@@ -13,14 +13,14 @@ from services.billing.settings import Settings
 
 ResultT = TypeVar("ResultT")
 
-# A command may read the whole ledger or import a file of millions of bills, and who called it can stop it. What is
-# forgotten must not keep its snapshot for a day, because payments get slower meanwhile (decision 12).
+# A command may read the whole ledger or import a file of millions of bills, and its caller can stop it. A forgotten
+# command must not keep its snapshot for a day, because payments get slower meanwhile (decision 12).
 COMMAND_SECONDS = 4 * 3600.0
 
 
 @cache
 def settings() -> Settings:
-    """The settings from the environment; ends the command when some are missing."""
+    """Return the settings from the environment; ends the command when some are missing."""
     return read_settings(Settings)
 
 
@@ -31,19 +31,19 @@ def run(work: Coroutine[Any, Any, ResultT]) -> ResultT:
 
 @asynccontextmanager
 async def engine() -> AsyncIterator[AsyncEngine]:
-    """Billing's engine."""
+    """Yield billing's engine."""
     from services.billing.database import connect
 
     url = settings().database_url.get_secret_value()
-    made = connect(url, pool_size=2, transaction_seconds=COMMAND_SECONDS)
+    database = connect(url, pool_size=2, transaction_seconds=COMMAND_SECONDS)
     try:
-        yield made
+        yield database
     finally:
-        await made.dispose()
+        await database.dispose()
 
 
 @asynccontextmanager
 async def transaction() -> AsyncIterator[AsyncConnection]:
-    """A connection in a transaction, committed at the end."""
-    async with engine() as made, made.begin() as connection:
+    """Yield a connection in a transaction, which is committed at the end."""
+    async with engine() as database, database.begin() as connection:
         yield connection

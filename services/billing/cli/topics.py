@@ -1,4 +1,4 @@
-"""`meterhall topics` and `meterhall lag`: is Kafka as the contract says, and how far are the consumers behind."""
+"""`meterhall topics` and `meterhall lag`: compare Kafka's topics with the contract, and show the consumers' lag."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ def topics(
     check: Annotated[bool, typer.Option("--check", help="Only compare; create nothing.")] = False,
     json: AsJson = False,
 ) -> None:
-    """Create the topics that are missing and compare all with the contract; exit 1 when one differs."""
+    """Create missing topics and compare all with the contract; exit 1 when one differs."""
     from events.topics import ALL_TOPICS
     from messaging.control import drifts, provision
 
@@ -54,7 +54,7 @@ def topics(
 
 @commands.command()
 def lag(json: AsJson = False) -> None:
-    """How many records each consumer group has before it, by topic."""
+    """Show how many records each consumer group still has to handle, by topic."""
     from messaging.control import measure_lag
 
     with asking_kafka() as bootstrap:
@@ -86,7 +86,7 @@ def lag(json: AsJson = False) -> None:
 
 @contextmanager
 def asking_kafka() -> Iterator[str]:
-    """The bootstrap address, with one line instead of a traceback when nobody answers there."""
+    """Yield Kafka's bootstrap address; without an answer there, print one line instead of a traceback."""
     from kafka.errors import KafkaError
 
     bootstrap = settings().kafka

@@ -1,7 +1,7 @@
-"""The table of problem types: what an API of ours answers with that is no success. Problems and pages derive from it.
+"""The table of problem types: all error responses of our APIs. Problems and their pages are derived from it.
 
-/problems/<slug> explains each, those that only notifications answer with as well. What every service may answer is
-declared in chassis/http/problems.py.
+/problems/<slug> explains each, including those of notifications. The types that every service uses are declared in
+chassis/http/problems.py.
 """
 
 from chassis.http.problems import (
@@ -21,7 +21,7 @@ BAD_CURSOR = ProblemType(
     "bad-cursor",
     422,
     "Not a cursor of ours",
-    "`cursor` is not what a `next_cursor` of this list said.",
+    "`cursor` is not a `next_cursor` of this list.",
     "Start without a cursor and follow `next_cursor` unchanged.",
 )
 # Repeating a request
@@ -29,7 +29,7 @@ IDEMPOTENCY_KEY_REQUIRED = ProblemType(
     "idempotency-key-required",
     400,
     "An Idempotency-Key is required",
-    "Without a key we could not tell a repeated request from a second one.",
+    "Without a key a repeated request could not be distinguished from a second one.",
     "Send a fresh random key with each new intent, and the same key whenever you repeat it.",
 )
 IDEMPOTENCY_KEY_REUSED = ProblemType(
@@ -58,7 +58,7 @@ ACCOUNT_NUMBER_INVALID = ProblemType(
     "account-number-invalid",
     422,
     "Not an account number of this biller",
-    "The number does not have the form that this biller's numbers have. The biller was not asked.",
+    "The number does not have the form of this biller's account numbers. The biller was not called.",
     "Show the payer the biller's hint and let the number be typed again.",
 )
 # Paying a bill
@@ -80,7 +80,7 @@ BILL_EXPIRED = ProblemType(
     "bill-expired",
     409,
     "Bill expired",
-    "What the biller said about this bill is too old to be paid on.",
+    "The biller's statement of this bill is too old to be paid.",
     "Look it up again and show the payer what it says then.",
 )
 BILL_ALREADY_PAID = ProblemType(
@@ -161,7 +161,7 @@ BAD_SIGNATURE = ProblemType(
     400,
     "The signature does not hold",
     "A webhook was not signed with the secret that we share with the payment provider, or long ago.",
-    "Check the secret and the clock of whoever sends it.",
+    "Check the secret and the clock of the sender.",
 )
 
 # In the order of the page that lists them.

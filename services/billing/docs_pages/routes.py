@@ -43,25 +43,25 @@ _START = """SwaggerUIBundle({
 
 @router.get("/docs")
 async def swagger() -> HTMLResponse:
-    """Swagger UI."""
+    """Show Swagger UI."""
     return HTMLResponse(_environment().get_template("swagger.html").render(), headers=_SWAGGER)
 
 
 @router.get("/docs/start.js")
 async def start() -> Response:
-    """What starts Swagger UI; a file of its own, because the page may run no script of its own."""
+    """Return the script that starts Swagger UI; a file of its own, because the page may have no inline script."""
     return Response(_START, media_type="text/javascript", headers=SAFE_HEADERS)
 
 
 @router.get("/docs/openapi.json")
 async def openapi(http: Request) -> JSONResponse:
-    """The API for Swagger UI, which knows OpenAPI 3.0; /openapi.json is the 3.1 original."""
+    """Return the API in OpenAPI 3.0, for Swagger UI; /openapi.json is the 3.1 original."""
     return JSONResponse(as_3_0(http.app.openapi()), headers=SAFE_HEADERS)
 
 
 @router.get("/docs/assets/{name}")
 async def asset(name: str) -> FileResponse:
-    """A file of the Swagger UI that is installed."""
+    """Return a file of the installed Swagger UI."""
     if name not in _SWAGGER_FILES:
         raise HTTPException(404)
     kept = {"Cache-Control": "public, max-age=86400", **SAFE_HEADERS}
@@ -70,25 +70,25 @@ async def asset(name: str) -> FileResponse:
 
 @router.get("/docs/events")
 async def events_page() -> HTMLResponse:
-    """Everything that crosses Kafka, for people."""
+    """Show the contract of Kafka, for people."""
     return HTMLResponse(_events_page(), headers=_PAGE)
 
 
 @router.get("/asyncapi.json")
 async def asyncapi_document() -> Response:
-    """Everything that crosses Kafka, for programs."""
+    """Return the contract of Kafka, for programs."""
     return Response(_asyncapi(), media_type="application/json", headers=SAFE_HEADERS)
 
 
 @router.get("/problems")
 async def problems() -> HTMLResponse:
-    """All problem types."""
+    """Show all problem types."""
     return HTMLResponse(_problem_page(None), headers=_PAGE)
 
 
 @router.get("/problems/{slug}")
 async def problem(slug: str) -> HTMLResponse:
-    """What a problem's `type` means and what to do about it."""
+    """Explain a problem's `type` and what to do about it."""
     if slug in PROBLEM_TYPES:
         return HTMLResponse(_problem_page(slug), headers=_PAGE)
     return HTMLResponse(_problem_page(None, missing=True), status_code=404, headers=_PAGE)
@@ -113,7 +113,7 @@ def _events_page() -> str:
             operations=document["operations"].values(),
             messages=document["components"]["messages"],
             schemas=schemas,
-            # What messages refer to: shown once, after them.
+            # Definitions that messages refer to are shown once, after the messages.
             parts={name: each for name, each in schemas.items() if "." not in name},
         )
     )

@@ -1,1 +1,1 @@
-"""HTTP in: what a wallet asks for is promised here, and kept by the worker. And the PSP's webhooks."""
+"""HTTP in: requests of wallets become promises here, which the worker carries out. And the PSP's webhooks."""

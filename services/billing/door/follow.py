@@ -1,4 +1,4 @@
-"""Follow payments, refunds and top-ups: what the wallet is shown. Five statuses, whatever the states inside."""
+"""Follow payments, refunds and top-ups: the views for wallets, with five statuses for all internal states."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -33,7 +33,7 @@ STATUS: Mapping[str, Status] = {
     NOT_ACCEPTED: "failed",
 }
 
-# A promise counts as what it promises, until the worker has made that of it.
+# A promise is shown as its payment, refund or top-up until the worker has accepted that.
 _PAYMENTS = f"""
     SELECT r.id, r.payer, r.bill_id, r.amount_minor, r.currency, r.state, r.reason, r.action_url, r.refunded_minor,
         r.created_at, r.finished_at
@@ -48,7 +48,7 @@ _ONE = text(f"{_PAYMENTS} {_MINE} UNION ALL {_PROMISED} {_MINE}")
 
 
 def _list(payer: bool, before: bool) -> TextClause:
-    # Each half takes a page from its index; of the two pages together, the newest are the page.
+    # Each half reads a page from its index; the newest rows of both are the page.
     where = "r.channel_id = :channel"
     where += " AND r.payer = :payer" if payer else ""
     where += " AND (r.created_at, r.id) < (:before_at, :before_id)" if before else ""
@@ -123,7 +123,7 @@ class TopUpView(BaseModel):
 
 
 class Balance(BaseModel):
-    """What a wallet holds in one currency; `available_minor` is what can be spent."""
+    """A wallet's balance in one currency; `available_minor` can be spent."""
 
     currency: str
     balance_minor: int
@@ -132,7 +132,7 @@ class Balance(BaseModel):
 
 
 async def payment(connection: AsyncConnection, channel: str, id: UUID) -> PaymentView | None:
-    """The channel's payment, or None."""
+    """Return the channel's payment, or None."""
     row = (await connection.execute(_ONE, {"id": id, "channel": channel})).first()
     return _payment(row) if row else None
 
@@ -144,18 +144,18 @@ async def payments(
     before: tuple[datetime, UUID] | None,
     limit: int,
 ) -> list[PaymentView]:
-    """The channel's payments, newest first; `before` is where the last page ended."""
-    asked: dict[str, object] = {"channel": channel, "limit": limit}
+    """Return the channel's payments, newest first; `before` is the end of the last page."""
+    parameters: dict[str, object] = {"channel": channel, "limit": limit}
     if payer is not None:
-        asked["payer"] = payer
+        parameters["payer"] = payer
     if before is not None:
-        asked["before_at"], asked["before_id"] = before
-    rows = await connection.execute(_LISTS[payer is not None, before is not None], asked)
+        parameters["before_at"], parameters["before_id"] = before
+    rows = await connection.execute(_LISTS[payer is not None, before is not None], parameters)
     return [_payment(row) for row in rows]
 
 
 async def refund(connection: AsyncConnection, channel: str, id: UUID) -> RefundView | None:
-    """The channel's refund, or None."""
+    """Return the channel's refund, or None."""
     row = (await connection.execute(_REFUND, {"id": id, "channel": channel})).first()
     if row is None:
         return None
@@ -163,7 +163,7 @@ async def refund(connection: AsyncConnection, channel: str, id: UUID) -> RefundV
 
 
 async def top_up(connection: AsyncConnection, channel: str, id: UUID) -> TopUpView | None:
-    """The channel's top-up, or None."""
+    """Return the channel's top-up, or None."""
     row = (await connection.execute(_TOP_UP, {"id": id, "channel": channel})).first()
     if row is None:
         return None
@@ -172,7 +172,7 @@ async def top_up(connection: AsyncConnection, channel: str, id: UUID) -> TopUpVi
 
 
 async def wallet(connection: AsyncConnection, channel: str, payer: str) -> list[Balance]:
-    """What the payer's wallet holds, a line per currency; empty when it never held anything."""
+    """Return the balances of the payer's wallet, one per currency; empty when it was never used."""
     found = await ledger.wallet_balances(connection, channel, payer)
     return [
         Balance(

@@ -1,7 +1,7 @@
-"""The HTTP door: what is asked for at one time is promised in one transaction, whether payments, refunds or top-ups.
+"""The HTTP door: concurrent requests for payments, refunds and top-ups are promised in one transaction.
 
-For each of them an answer means what it meant alone: 202 that its promise, its idempotency key and its command are
-kept for good, a problem that nothing of it is. See docs/decisions/0009-the-door-shares-transactions.md.
+Each request is answered as if it were alone: 202 when its promise, its idempotency key and its command are stored, a
+problem when none of them is. See docs/decisions/0009-the-door-shares-transactions.md.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -20,12 +20,12 @@ from services.billing.channels import Claim, KeyUse, claim_keys, release_keys
 from services.billing.door import payments, refunds, top_ups
 from services.billing.door.promise import Command, Promise, write_promises
 
-# A key that another process holds is free again after milliseconds, or its holder hangs: then whoever shares a
-# transaction with the one who wants it must not hang as well.
+# A key that another process has locked is free again after milliseconds, or that process hangs: then the requests that
+# share a transaction with this key must not hang as well.
 _PATIENCE = "500ms"
 _LOCK_NOT_AVAILABLE = "55P03"
 
-# For commands of each type: the objection to each, or its promise.
+# By type of command: the function that returns an objection or a promise for each command.
 _EXAMINE: Mapping[
     type[Event],
     Callable[[AsyncConnection, Sequence[Any]], Awaitable[Sequence[Promise | Problem]]],
@@ -36,8 +36,8 @@ _EXAMINE: Mapping[
 }
 
 
-class Asked(NamedTuple):
-    """What a channel asks for under an idempotency key; `command` has the id that the key would stand for."""
+class DoorRequest(NamedTuple):
+    """A channel's request under an idempotency key; `command` has the id that the key would stand for."""
 
     use: KeyUse
     command: Command
@@ -45,30 +45,31 @@ class Asked(NamedTuple):
 
 
 class Door:
-    """One for the process. `key` signs its commands."""
+    """The door of one process. `key` signs its commands."""
 
     def __init__(self, engine: AsyncEngine, key: SigningKey | None) -> None:
         self._engine = engine
         self._key = key
         self._batcher = Batcher(self._promise, concerns_all=_concerns_all)
 
-    async def promise(self, asked: Asked) -> Claim:
-        """Promise it, or find what its key stands for. Raises a Problem, or what the database raises."""
-        return await self._batcher.submit(asked, asked.use[:2])
+    async def promise(self, request: DoorRequest) -> Claim:
+        """Promise the request, or find what its key stands for. Raises a Problem, or the database's errors."""
+        return await self._gather.ask(request, request.use[:2])
 
     async def drain(self) -> None:
-        """Wait until everybody has an answer."""
-        await self._batcher.drain()
+        """Wait until every request has its response."""
+        await self._gather.drain()
 
-    async def _promise(self, batch: Sequence[Asked]) -> list[Claim | Exception]:
+    async def _promise(self, batch: Sequence[DoorRequest]) -> list[Claim | Exception]:
         async with self._engine.begin() as connection:
             return await promise_batch(connection, batch, self._key)
 
 
 async def promise_batch(
-    connection: AsyncConnection, batch: Sequence[Asked], key: SigningKey | None
+    connection: AsyncConnection, batch: Sequence[DoorRequest], key: SigningKey | None
 ) -> list[Claim | Exception]:
-    """Promise these in the caller's transaction; what came of each, in their order. No key may be there twice."""
+    """Promise these requests in the caller's transaction; return the result of each, in their order. No key may occur
+    twice."""
     claims = await claim_keys(connection, [each.use for each in batch], _PATIENCE)
     outcomes: list[Claim | Exception] = [*claims]
     new = {
@@ -79,13 +80,13 @@ async def promise_batch(
     promises: list[tuple[Promise, str | None]] = []
     unused: list[KeyUse] = []
     for position, found in (await _examine(connection, new)).items():
-        asked = batch[position]
+        request = batch[position]
         if isinstance(found, Problem):
             outcomes[position] = found
-            unused.append(asked.use)
+            unused.append(request.use)
         else:
-            promises.append((found, asked.correlation_id))
-    # An objection leaves the key free: the same key may come with what is right.
+            promises.append((found, request.correlation_id))
+    # An objection leaves the key free: a corrected request may use the same key.
     await release_keys(connection, unused)
     await write_promises(connection, promises, key)
     return outcomes
@@ -94,7 +95,7 @@ async def promise_batch(
 async def _examine(
     connection: AsyncConnection, commands: Mapping[int, Command]
 ) -> dict[int, Promise | Problem]:
-    # By their positions in the batch; each type of command as one set.
+    # By position in the batch; each type of command is examined as one set.
     found: dict[int, Promise | Problem] = {}
     for kind, examine in _EXAMINE.items():
         some = {position: each for position, each in commands.items() if isinstance(each, kind)}
@@ -105,7 +106,7 @@ async def _examine(
 
 
 def _concerns_all(error: Exception) -> bool:
-    # A lock that can't be had is one key's trouble, so the batch is halved until that one stands alone.
+    # A lock that is not available concerns one key, so the batch is halved until this key is alone.
     if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", "") == _LOCK_NOT_AVAILABLE:
         return False
     return is_transient(error)

@@ -1,11 +1,11 @@
-"""Objections: why something can't begin, as its wallet is told at once. The worker decides again, and finally."""
+"""Objections: why a payment or top-up cannot begin, as a problem for the wallet. The worker decides again, finally."""
 
 from collections.abc import Mapping
 
 from chassis.http.problems import NOT_FOUND, Problem, ProblemType
 from services.billing.docs_pages import problem_types
 
-# By the reason of a payment or a top-up that is rejected.
+# By the reason for which the worker would reject a payment or a top-up.
 OBJECTIONS: Mapping[str, ProblemType] = {
     each.slug.replace("-", "_"): each
     for each in (
@@ -22,10 +22,10 @@ OBJECTIONS: Mapping[str, ProblemType] = {
 
 
 def objection(reason: str) -> Problem:
-    """The problem that says why a payment or a top-up can't begin, and what to do."""
+    """Return the problem that says why a payment or a top-up cannot begin, and what to do."""
     return Problem(OBJECTIONS[reason], reason=reason)
 
 
 def not_found(what: str) -> Problem:
-    """The problem of an id that the channel has given to nothing of this kind."""
+    """Return the problem of an id under which the channel has nothing of this kind."""
     return Problem(NOT_FOUND, f"This channel has no {what} with that id.")

@@ -1,4 +1,4 @@
-"""Payments at the HTTP door: the objection to one, or its promise."""
+"""Payments at the HTTP door: an objection or a promise."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ _HELD = text("SELECT bill_id FROM live_bills WHERE bill_id = ANY(CAST(:bill_ids 
 async def examine(
     connection: AsyncConnection, commands: Sequence[PayBill]
 ) -> list[Promise | Problem]:
-    """For each of these payments the objection as things stand, or else its promise."""
+    """Return for each of these payments an objection as of now, or its promise."""
     ids = [each.bill_id for each in commands]
     bills = await find_bills(connection, ids)
     limits = await payment_limits(connection)

@@ -1,6 +1,6 @@
-"""Promises: what the HTTP door answers 202 to. A row and the command that is to keep it, written in one transaction.
+"""Promises: requests that the HTTP door has answered with 202. A row and its command are written in one transaction.
 
-Until the worker has accepted the command, the row in payment_requests is what its wallet is shown.
+Until the worker has accepted the command, the wallet is shown the row in payment_requests.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,18 +21,19 @@ from services.billing.top_ups import tables as top_ups
 
 Command = PayBill | RefundPayment | TopUpWallet
 
-# What the worker has made of commands, as relations for SQL.
+# Payments, top-ups and refunds that the worker has accepted, as relations for SQL.
 ACCEPTED: Mapping[Kind, str] = {
     Kind.PAYMENT: payments.SHOWN,
     Kind.REFUND: refunds.SHOWN,
     Kind.TOP_UP: top_ups.SHOWN,
 }
-# Whether a promise `r` is kept: by something of its channel, for another one may have used the id.
+# A promise `r` is kept by a row of its own channel; another channel may have used the same id.
 KEPT: Mapping[Kind, str] = {
     kind: f"EXISTS (SELECT FROM {accepted} a WHERE a.id = r.id AND a.channel_id = r.channel_id)"
     for kind, accepted in ACCEPTED.items()
 }
-# The promises that nothing has kept, as relations for SQL. They count as accepted, until their command has died.
+# Promises that are not kept yet, as relations for SQL. They count as accepted until their command becomes a dead
+# letter.
 UNKEPT: Mapping[Kind, str] = {
     kind: f"""(
         SELECT r.id, r.channel_id, r.payer, r.subject, r.amount_minor, r.currency,
@@ -56,7 +57,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """A command, and what the wallet is shown until the worker has accepted it. `subject`: the bill, or the payment."""
+    """A command with its row for the wallet until the worker has accepted it. `subject`: the bill, or the payment."""
 
     id: UUID
     kind: Kind
@@ -72,8 +73,9 @@ async def write_promises(
     promises: Sequence[tuple[Promise, str | None]],
     key: SigningKey | None,
 ) -> None:
-    """Write these promises, each with the correlation id of its request, and enqueue their commands, signed with the
-    door's key, in the caller's transaction."""
+    """Insert these promises with the correlation ids of their requests, and enqueue their commands, signed with the
+    door's key, in the caller's transaction.
+    """
     if not promises:
         return
     commands = [

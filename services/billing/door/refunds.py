@@ -1,4 +1,4 @@
-"""Refunds at the HTTP door: the objection to one, or its promise. A payment that is only promised can be refunded."""
+"""Refunds at the HTTP door: an objection or a promise. A payment that is only promised can be refunded, too."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from services.billing.door.promise import ACCEPTED, UNKEPT, Promise
 from services.billing.payments.tables import CAPTURED
 from services.billing.subject import Kind
 
-# All of a promised payment can be refunded: whether it succeeds is known when the refund's command comes behind it.
+# All of a promised payment can be refunded: the refund's command comes behind the payment's, when its result is known.
 _FIND = text(f"""
     WITH asked AS (
         SELECT DISTINCT a.* FROM unnest(CAST(:ids AS uuid[]), CAST(:channel_ids AS text[])) a (id, channel_id))
@@ -29,7 +29,7 @@ _FIND = text(f"""
 
 @dataclass(frozen=True, slots=True)
 class LeftToRefund:
-    """A payment, or the promise of one, as far as a refund is checked against it."""
+    """A payment or its promise, as far as a refund is checked against it."""
 
     payer: str
     amount_minor: int
@@ -41,12 +41,12 @@ class LeftToRefund:
 async def examine(
     connection: AsyncConnection, commands: Sequence[RefundPayment]
 ) -> list[Promise | Problem]:
-    """For each of these refunds the objection as things stand, or else its promise."""
-    asked = {
+    """Return for each of these refunds an objection as of now, or its promise."""
+    parameters = {
         "ids": [each.payment_id for each in commands],
         "channel_ids": [each.channel for each in commands],
     }
-    rows = await connection.execute(_FIND, asked)
+    rows = await connection.execute(_FIND, parameters)
     payments = {(id, channel): LeftToRefund(*about) for id, channel, *about in rows}
     return [_examine(each, payments.get((each.payment_id, each.channel))) for each in commands]
 

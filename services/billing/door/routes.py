@@ -1,7 +1,7 @@
 """HTTP in: payments, refunds, top-ups and the wallet's balance.
 
-A POST promises and answers 202 with where to follow; it needs an Idempotency-Key, and the same key with another body is
-an error. Another channel's payment does not exist.
+A POST writes a promise and answers 202 with the URL to follow. It needs an Idempotency-Key; the same key with another
+body is an error. Another channel's payment does not exist.
 """
 
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ from events.payments import Funding, PayBill, Payer, Reason, RefundPayment, TopU
 from services.billing.channels import Channel, authenticate, idempotency_key, key_use
 from services.billing.door import follow
 from services.billing.door.follow import Balance, PaymentView, RefundView, TopUpView
-from services.billing.door.gathering import Asked, Door
+from services.billing.door.gathering import Door, DoorRequest
 from services.billing.door.objections import not_found
 from services.billing.door.promise import Command
 from services.billing.paging import Page, decode_cursor, encode_cursor
@@ -40,7 +40,7 @@ Key = Annotated[str, Depends(idempotency_key)]
 
 
 class NewPayment(BaseModel):
-    """Pay a bill. The amount is the one that the payer was shown; the bill's rule decides about it."""
+    """Pay a bill. The amount is the one that the payer has seen; the bill's rule decides whether it is accepted."""
 
     bill_id: UUID
     payer: Payer
@@ -66,7 +66,7 @@ class NewTopUp(BaseModel):
 
 
 class Promised(BaseModel):
-    """What was promised, and where to follow it."""
+    """The id of the promised payment, refund or top-up, and the URL to follow it."""
 
     id: UUID
     status: str = "processing"
@@ -111,7 +111,7 @@ async def list_payments(
 async def refund(
     payment_id: UUID, body: NewRefund, http: Request, channel: Caller, key: Key
 ) -> Response:
-    """Refund a payment; one that is promised and still on its way as well. Whether it has succeeded is seen then."""
+    """Refund a payment. A payment that is still processing can be refunded, too: the refund waits for its result."""
     command = RefundPayment(
         refund_id=uuid7(),
         payment_id=payment_id,
@@ -151,17 +151,17 @@ async def get_top_up(top_up_id: UUID, http: Request, channel: Caller) -> TopUpVi
 
 @router.get("/wallets/{payer}")
 async def get_wallet(payer: Payer, http: Request, channel: Caller) -> list[Balance]:
-    """What a payer's wallet holds, a line per currency."""
+    """Return the balances of a payer's wallet, one per currency."""
     async with engine_of(http).connect() as connection:
         return await follow.wallet(connection, channel.id, payer)
 
 
 async def _promise(http: Request, key: str, command: Command, id: UUID, place: str) -> Response:
-    # What a key stands for is this body at this address: the same body means something else at another one.
+    # A key stands for this body at this address: the same body at another address is another request.
     content = f"{http.scope['path']}\n".encode() + await http.body()
     use = key_use(command.channel, key, content, id)
     door: Door = http.app.state.door
-    claim = await door.promise(Asked(use, command, correlation_of(http)))
+    claim = await door.promise(DoorRequest(use, command, correlation_of(http)))
     url = f"{place}/{claim.resource_id}"
     headers = {"Location": url}
     if claim.replayed:

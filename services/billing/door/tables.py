@@ -1,4 +1,4 @@
-"""The promises of the HTTP door, and the webhooks of the PSP that were taken in."""
+"""The promises of the HTTP door, and the PSP's webhooks that were accepted."""
 
 from sqlalchemy import (
     CHAR,
@@ -19,7 +19,7 @@ from events import bounds
 from services.billing.database import metadata
 from services.billing.subject import Kind, LineOrder
 
-# What a wallet is shown as the state of a promise whose command became a dead letter.
+# The state that a wallet is shown for a promise whose command became a dead letter.
 NOT_ACCEPTED = "not_accepted"
 
 # For history.py (see LineOrder).
@@ -31,7 +31,7 @@ LINES = f"""
         FROM payment_requests r WHERE r.id = :id AND r.kind = :kind AND r.failed_at IS NOT NULL
 """  # noqa: S608 - our own text
 
-# What the HTTP door has promised: until the worker has looked, this row is the payment that the wallet asks for.
+# Promises of the HTTP door: until the worker has decided, the wallet is shown this row.
 payment_requests = Table(
     "payment_requests",
     metadata,
@@ -43,9 +43,10 @@ payment_requests = Table(
     Column("amount_minor", BigInteger, nullable=False),
     Column("currency", CHAR(3), nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    # The ce_id of the command that is to keep it: who knows the payment's id does not know this one.
+    # The ce_id of its command. Unlike the payment's id it is not known to other channels.
     Column("command_id", Uuid),
-    # Set when the command became a dead letter, with the reason; what is accepted all the same counts more.
+    # Set when the command became a dead letter, with the reason. A payment accepted later nevertheless takes
+    # precedence.
     Column("failed_at", DateTime(timezone=True)),
     Column("reason", String(bounds.REASON)),
     CheckConstraint(one_of("kind", Kind), name="kind_is_declared"),

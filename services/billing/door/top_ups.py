@@ -1,4 +1,4 @@
-"""Top-ups at the HTTP door: the objection to one, or its promise."""
+"""Top-ups at the HTTP door: an objection or a promise."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ from services.billing.top_ups.decide import reason_against
 async def examine(
     connection: AsyncConnection, commands: Sequence[TopUpWallet]
 ) -> list[Promise | Problem]:
-    """For each of these top-ups the objection as things stand, or else its promise."""
+    """Return for each of these top-ups an objection as of now, or its promise."""
     limits = await payment_limits(connection)
     return [
         objection(reason) if (reason := reason_against(each, limits)) else _promise(each)

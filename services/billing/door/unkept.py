@@ -1,7 +1,7 @@
-"""Promises that are not kept, as the worker meets them: their command is on its way, or has died.
+"""Promises that are not kept yet, for the worker: their command is under way, or has become a dead letter.
 
-A promise's command lies in the outbox or in Kafka. A refund that comes before it is written again, behind it; a promise
-whose command becomes a dead letter ends as failed, in the transaction of the dead letter.
+A promise's command is in the outbox or in Kafka. A refund that arrives before its payment's command is enqueued again,
+behind it. A promise whose command becomes a dead letter ends as failed, in the transaction of the dead letter.
 """
 
 import json
@@ -19,14 +19,15 @@ from messaging.outbox import Outgoing, enqueue
 from services.billing.door.promise import KEPT
 from services.billing.subject import Kind
 
-# The ce_sequence of a command counts how often it was written. The door writes 1, and channels as a rule, too.
+# The ce_sequence of a command counts how often it was enqueued. The door writes 1, and channels usually, too.
 _WRITTEN_AGAIN = 2
 
 _FIND = text(f"""
     SELECT id, channel_id, failed_at IS NOT NULL AS failed FROM payment_requests
     WHERE id = ANY(CAST(:ids AS uuid[])) AND kind = '{Kind.PAYMENT}'
 """)  # noqa: S608 - our own word
-# The latest death tells why. Who only knows an id of a promise can't end it: the command's own id must fit.
+# The latest dead letter has the reason. The command's own id must match, so that somebody who only knows a promise's id
+# cannot end it.
 _FAIL = text("""
     UPDATE payment_requests r SET failed_at = coalesce(r.failed_at, now()), reason = d.reason
     FROM unnest(CAST(:ids AS uuid[]), CAST(:commands AS uuid[]), CAST(:reasons AS text[])) AS d (id, command_id, reason)
@@ -47,18 +48,18 @@ class _Death(NamedTuple):
 
 
 class Promises:
-    """The promises that one worker meets. `key` signs as the HTTP door does."""
+    """The promises of one worker's commands. `key` signs as the HTTP door does."""
 
     def __init__(self, engine: AsyncEngine, key: SigningKey | None) -> None:
         self._engine = engine
         self._key = key
 
     async def bring_behind(self, refunds: Sequence[Message]) -> list[Rejected]:
-        """Write refunds of payments that are promised and not there yet into the outbox again; returns the others.
+        """Enqueue refunds of payments that are promised and not accepted yet again; return the other refunds.
 
         The payment's command has an earlier id in the outbox and the same key, so the relay publishes it first. A
-        refund that was written behind it and finds no payment again will find none later: once is enough, and without
-        end it would go round for a command that is lost.
+        refund that was enqueued behind it and still finds no payment will never find one, so this is done once;
+        otherwise a refund would circulate for ever when the payment's command is lost.
         """
         if not refunds:
             return []
@@ -94,9 +95,9 @@ class Promises:
 
 
 async def give_up(connection: AsyncConnection, id: UUID) -> str | None:
-    """End a promise whose command is lost; its kind, or None when there is none that waits.
+    """End a promise whose command is lost; return its kind, or None when no promise with this id is open.
 
-    Should the command come all the same, it is carried out, and what it makes counts more than the promise.
+    If the command arrives nevertheless, it is carried out, and its result takes precedence over the promise.
     """
     kind: str | None = (await connection.execute(_GIVE_UP, {"id": id})).scalar_one_or_none()
     return kind
@@ -112,7 +113,7 @@ _NOT_ACCEPTED = (
 async def _find(
     connection: AsyncConnection, refunds: Sequence[Message]
 ) -> dict[tuple[UUID, str], bool]:
-    # The promised payments that these refunds name, by id and channel: whether the command may still come.
+    # For the promised payments that these refunds name, by id and channel: True when the command may still arrive.
     ids = {_payment(each)[0] for each in refunds}
     rows = await connection.execute(_FIND, {"ids": list(ids)})
     return {(row.id, row.channel_id): not row.failed for row in rows}
@@ -124,7 +125,7 @@ def _payment(message: Message) -> tuple[UUID, str]:
 
 
 def _was_written_again(message: Message) -> bool:
-    # Not signed, and need not be: whoever forges it has his own refund refused instead of sent behind.
+    # This header is not signed and need not be: a forged one has the forger's own refund refused.
     return message.headers.get("ce_sequence") == b"%d" % _WRITTEN_AGAIN
 
 
@@ -132,14 +133,14 @@ def _deaths(dead: Dead) -> list[_Death]:
     command_id = dead.message_id
     if command_id is None:
         return []
-    # A payment and a top-up are the key of their command; a refund is named in it.
+    # The key of a command is the id of the payment or top-up; a refund's id is in its value.
     ids = (dead.key_id, _refund_in(dead.record.value))
     return [_Death(id, command_id, dead.public_reason) for id in ids if id]
 
 
 def _refund_in(value: bytes | None) -> UUID | None:
     try:
-        said = json.loads(value or b"")
-        return uuid_in(said["refund_id"].encode())
+        command = json.loads(value or b"")
+        return uuid_in(command["refund_id"].encode())
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None

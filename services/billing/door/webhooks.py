@@ -1,8 +1,8 @@
-"""The PSP's webhooks: verified, kept once for ever, and taken as a hint to look now.
+"""The PSP's webhooks: verified, stored once, and used as a hint to call the PSP now.
 
-Events come duplicated and in any order, so none is believed: the errand of the payment, refund or top-up is made due,
-and whoever claims it asks the PSP for the state. For one that has ended an errand is written (late/). What an event
-is about is told by its object and not by its type.
+Events arrive in any order and more than once, so their content is never trusted: the errand of the payment, refund or
+top-up is made due, and the process that claims it calls the PSP for the state. For a subject that has ended an errand
+is written (late/). The subject is identified by the event's object, not by its type.
 """
 
 import time
@@ -38,7 +38,7 @@ _KEEP = text("""
 
 @router.post("/v1/psp/webhooks", status_code=200, include_in_schema=False)
 async def receive(request: Request) -> dict[str, str]:
-    """Take one webhook. A bad signature or an old time stamp is refused; a duplicate is answered like the first."""
+    """Accept one webhook. A bad signature or an old time stamp is refused; a duplicate is answered like the first."""
     payload = await request.body()
     header = request.headers.get("stripe-signature", "")
     secret = request.app.state.settings.psp_webhook_secret.get_secret_value()
@@ -52,7 +52,7 @@ async def receive(request: Request) -> dict[str, str]:
 
 
 async def keep(connection: AsyncConnection, event: dict[str, Any]) -> bool:
-    """Keep the event and make what it is about due; False when it was kept before."""
+    """Store the event and make its subject's errand due; return False when it was stored before."""
     data = event.get("data")
     thing = data.get("object") if isinstance(data, dict) else None
     thing = thing if isinstance(thing, dict) else {}
@@ -74,13 +74,13 @@ async def keep(connection: AsyncConnection, event: dict[str, Any]) -> bool:
         await late.note_money(connection, subject, intent_id)
     elif is_failed_refund(thing):
         await late.note_failed_refund(connection, subject)
-    # One that a process has in hand is left to it: the PSP's echo of our calls must not send a second one.
+    # An errand in a process's hand is left alone: the PSP's echo of our own calls must not cause a second call.
     await errands.make_due(connection, [subject, late.key_of(subject)], PSP)
     return True
 
 
 def _subject_of(metadata: Any) -> Subject | None:
-    # Money that others move on the same account is none of ours.
+    # Other systems may move money on the same PSP account; it is not ours.
     if not isinstance(metadata, dict):
         return None
     found = subject_in(metadata, "refund_id", Kind.REFUND)

@@ -1,5 +1,5 @@
-"""The ledger: accounts, transfers, holds. A transfer debits one account and credits another, so the books can't be
-out of balance; they are append-only by the database's privileges, and a correction is a new transfer.
+"""The ledger: accounts, transfers, holds. A transfer debits one account and credits another, so the books cannot be
+out of balance. They are append-only by database privilege; a correction is a new transfer.
 """
 
 from services.billing.ledger.balances import (

@@ -1,7 +1,6 @@
-"""Balances: a wallet's, and the trial balance: every account's debits, credits and balance, per currency.
+"""Balances: of a wallet, and the trial balance: debits, credits and balance of every account, per currency.
 
-Debits equal credits. The trial balance compares two records: what the transfers add up to, and the balances that are
-kept beside them.
+Debits equal credits. The trial balance compares two records: the sums of the transfers, and the stored balances.
 """
 
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.billing.ledger.movements import wallet_address
 
-# One statement sees one snapshot, so payments that go on meanwhile can't unbalance it.
+# One statement sees one snapshot, so payments under way cannot unbalance it.
 _TRIAL_BALANCE = text("""
     WITH debits AS (
         SELECT debit_account AS account, sum(amount_minor) AS total FROM transfers
@@ -41,7 +40,7 @@ _WALLET = text("""
 
 @dataclass(frozen=True, slots=True)
 class WalletBalance:
-    """What a wallet holds in one currency, in minor units. `held_minor` of it is set aside for payments under way."""
+    """A wallet's balance in one currency, in minor units. `held_minor` of it is set aside for payments under way."""
 
     currency: str
     balance_minor: int
@@ -49,13 +48,13 @@ class WalletBalance:
 
     @property
     def available_minor(self) -> int:
-        """What can be spent."""
+        """The amount that can be spent."""
         return self.balance_minor - self.held_minor
 
 
 @dataclass(frozen=True, slots=True)
 class TrialBalanceRow:
-    """An account, or all wallets together. Minor units; `kept_minor` is the balance kept beside the transfers."""
+    """An account, or all wallets together, in minor units. `kept_minor` is the stored balance."""
 
     currency: str
     account: str
@@ -66,13 +65,13 @@ class TrialBalanceRow:
 
     @property
     def balance_minor(self) -> int:
-        """Credits less debits: what we owe is positive, what others owe us is negative."""
+        """Credits less debits: positive when we owe, negative when others owe us."""
         return self.credits_minor - self.debits_minor
 
 
 @dataclass(frozen=True, slots=True)
 class TrialBalance:
-    """The rows, and what is wrong with them: nothing, when the books balance."""
+    """The rows, and their faults: none when the books balance."""
 
     as_of: datetime | None
     rows: Sequence[TrialBalanceRow]
@@ -80,14 +79,14 @@ class TrialBalance:
 
     @property
     def balanced(self) -> bool:
-        """Whether debits equal credits and every kept balance is what its transfers add up to."""
+        """True when debits equal credits and every stored balance is the sum of its transfers."""
         return not self.faults
 
 
 async def wallet_balances(
     connection: AsyncConnection, channel: str, payer: str
 ) -> list[WalletBalance]:
-    """The balances of a payer's wallet by currency; empty when it never held anything."""
+    """Return the balances of a payer's wallet by currency; empty when it was never used."""
     rows = await connection.execute(_WALLET, {"address": wallet_address(channel, payer)})
     return [WalletBalance(*row) for row in rows]
 
@@ -95,9 +94,9 @@ async def wallet_balances(
 async def trial_balance(
     connection: AsyncConnection, as_of: datetime | None = None, *, list_wallets: bool = False
 ) -> TrialBalance:
-    """The trial balance now, or of what had occurred before `as_of` (then there are no kept balances to compare with).
+    """Return the trial balance now, or of transfers that occurred before `as_of` (without stored balances to compare).
 
-    All wallets are one row unless they are to be listed.
+    All wallets are one row unless each is to be listed.
     """
     found = await connection.execute(_TRIAL_BALANCE, {"as_of": as_of, "list_wallets": list_wallets})
     rows = [

@@ -1,4 +1,4 @@
-"""Hold money that a payment may need: pending until it is posted by the transfer of the same id, or voided."""
+"""Holds: money set aside for a payment, pending until the transfer of the same id posts it, or until it is voided."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from services.billing.ledger.post import post
 
 
 class Hold(NamedTuple):
-    """Money of an account, set aside. `id` is the id of the transfer that it may become."""
+    """An amount of an account that is set aside. `id` is the id of the transfer that may post it."""
 
     id: UUID
     account: int
@@ -29,7 +29,7 @@ _END = text("""
 
 
 async def set_aside(connection: AsyncConnection, holds: Sequence[Hold]) -> dict[int, int]:
-    """Write down the holds; the amounts set aside per account, for `post`."""
+    """Insert the holds; return the amounts set aside per account, for `post`."""
     await copy(connection, "holds", _COLUMNS, [(*each, "pending") for each in holds])
     helds: dict[int, int] = defaultdict(int)
     for each in holds:
@@ -38,12 +38,12 @@ async def set_aside(connection: AsyncConnection, holds: Sequence[Hold]) -> dict[
 
 
 async def end_posted(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[int, int]:
-    """End these holds because their transfers are posted now; the amounts given up per account, for `post`."""
+    """End these holds because their transfers are posted now; return the amounts released per account, for `post`."""
     return await _end(connection, ids, "posted")
 
 
 async def void(connection: AsyncConnection, ids: Sequence[UUID]) -> None:
-    """Let the money go."""
+    """Release the held amounts."""
     await post(connection, [], await _end(connection, ids, "voided"))
 
 

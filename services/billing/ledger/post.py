@@ -1,7 +1,7 @@
 """Post transfers: append them, then move each account's balance once per batch.
 
-Accounts are locked in one order everywhere, wallets first and then by id, so that two workers never wait for each other
-in a circle. Every function takes a list and runs one statement per table, inside the caller's transaction.
+Accounts are locked in one order everywhere, wallets first and then by id, so that two workers cannot deadlock. Every
+function takes a list and runs one statement per table, inside the caller's transaction.
 """
 
 from collections import defaultdict
@@ -20,14 +20,14 @@ AccountIds = Mapping[Account, int]
 
 
 class Funds(NamedTuple):
-    """An account as it was found: its id, and what it can spend (balance less holds), in minor units."""
+    """An account's id, and the amount that it can spend at this moment (balance less holds), in minor units."""
 
     id: int
     available_minor: int
 
 
 class OverdrawnError(Exception):
-    """An account that must not be overdrawn would be. The caller rolls back."""
+    """An account that must not be overdrawn would be overdrawn. The caller rolls back."""
 
 
 class OrphanError(Exception):
@@ -60,8 +60,8 @@ _LOCK = text(f"""
     SELECT count(*) FROM (
         SELECT {_NAMED} ORDER BY a.no_overdraft DESC, a.id FOR NO KEY UPDATE OF a) AS locked
 """)  # noqa: S608 - our own text
-# An UPDATE alone would lock the rows as it finds them. It sees the rows of its own snapshot only, so it looks them up
-# once more by id, where one that was changed while we waited for its lock is found in its new version.
+# An UPDATE alone would lock the rows in the order in which it finds them, so they are locked in a CTE first. The join
+# by id then finds the new version of a row that was changed while we waited for its lock.
 _MOVE = text("""
     WITH locked AS (
         SELECT a.id, d.balance_delta, d.held_delta
@@ -79,7 +79,7 @@ _MOVE = text("""
 async def find_accounts(
     connection: AsyncConnection, accounts: Collection[Account]
 ) -> dict[Account, Funds]:
-    """Those of these accounts that exist, and what they can spend at this moment. Nothing is locked."""
+    """Return those of these accounts that exist, with the amounts that they can spend at this moment. Locks nothing."""
     if not accounts:
         return {}
     rows = await connection.execute(_FIND, _names(accounts))
@@ -90,7 +90,7 @@ async def find_accounts(
 
 
 async def booked(connection: AsyncConnection, ids: Collection[UUID]) -> dict[UUID, str]:
-    """The kinds of those of these transfers that are booked, by their ids."""
+    """Return the kinds of those of these transfers that are booked, by their ids."""
     if not ids:
         return {}
     rows = await connection.execute(_BOOKED, {"ids": list(ids)})
@@ -98,7 +98,7 @@ async def booked(connection: AsyncConnection, ids: Collection[UUID]) -> dict[UUI
 
 
 async def accounts_at(connection: AsyncConnection, address: str) -> list[int]:
-    """The ids of the accounts of this address: one for each currency."""
+    """Return the ids of the accounts at this address, one for each currency."""
     return list(await connection.scalars(_AT, {"address": address}))
 
 
@@ -114,12 +114,12 @@ async def post(
     helds: Mapping[int, int] | None = None,
     known: AccountIds | None = None,
 ) -> None:
-    """Append the transfers and move the balances; accounts that do not exist yet are opened.
+    """Append the transfers and move the balances; missing accounts are opened.
 
-    `helds` is what `set_aside` and `end_posted` return; `known` are ids that the caller has found, so that they are not
-    looked up again. Accounts are locked for no longer than from here to the end of the transaction. Raises
-    IntegrityError when an id was posted before, OverdrawnError, and OrphanError when one of the accounts does not
-    exist: with that, transfers need no foreign keys.
+    `helds` are the sums returned by `set_aside` and `end_posted`; `known` are account ids that the caller has found,
+    which are not looked up again. Accounts are locked from here to the end of the transaction. Raises IntegrityError
+    when an id was posted before, OverdrawnError, and OrphanError when an account does not exist (so transfers need no
+    foreign keys).
     """
     ids = {**(known or {})}
     named = {account for each in transfers for account in (each.debit, each.credit)}
@@ -160,7 +160,7 @@ def _row(transfer: Transfer, ids: AccountIds) -> tuple[object, ...]:
 async def _move(
     connection: AsyncConnection, balances: Mapping[int, int], helds: Mapping[int, int]
 ) -> None:
-    # By these deltas (minor units per account id), each account once.
+    # Adds these deltas (minor units per account id), each account once.
     touched = list(balances.keys() | helds.keys())
     if not touched:
         return

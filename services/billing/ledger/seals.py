@@ -1,15 +1,15 @@
 """Seal the ledger: each minute of transfers, once it is over, gets a digest that is chained to the one before.
 
-Whoever keeps one digest outside of the database (each is logged) can prove later that no transfer up to there was
-changed, added or taken away, whatever rights somebody had. And the auditor needs not add up what is sealed: its sums
-are kept in `sealed_sums`, for a thousandth of the accounts together, because one for each wallet would cost every
-payment as much as the wallet's balance does.
+An auditor who keeps one digest outside of the database (each is logged) can prove later that no transfer up to there
+was changed, added or taken away, even by somebody with all rights. And an audit need not add up sealed transfers:
+their sums are stored in `sealed_sums`, for a thousandth of the accounts together, because a sum for each wallet would
+cost every payment as much as the wallet's balance does.
 
-A span's digest is SHA-256 over three things: the digest before (of the first span: nothing), the span's start as text
-(2026-11-26T10:05:00+00:00), and the SHA-256 over the SHA-256 of each transfer in the order of their ids (of no
-transfers: nothing). A transfer counts as the line `id|kind|debit|credit|amount|currency|corrects|occurred_at`, with the
-addresses of its accounts, the amount in minor units and the time in seconds since 1970, to the microsecond. It belongs
-to the span of its `created_at`: the database's clock, which the application can't set.
+A span's digest is SHA-256 over three parts: the digest before (empty for the first span), the span's start as text
+(2026-11-26T10:05:00+00:00), and the SHA-256 over the SHA-256 of each transfer in the order of their ids (empty
+without transfers). A transfer is the line `id|kind|debit|credit|amount|currency|corrects|occurred_at`, with the
+addresses of its accounts, the amount in minor units and the time in seconds since 1970, to the microsecond. It
+belongs to the span of its `created_at`: the database's clock, which the application cannot set.
 """
 
 from collections.abc import Mapping
@@ -21,19 +21,19 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 SPAN = timedelta(minutes=1)
-# A span is sealed no sooner after its end: a transaction that has begun tells the others of it in less.
+# The pause between a span's end and its seal; a new transaction is visible to the others in less.
 SETTLED = timedelta(minutes=1)
-# So many spans are read at once.
+# The number of spans that are read at once.
 AT_ONCE = 60
-# Accounts of the same id modulo this are added up together.
+# Accounts with the same id modulo this number are added up together.
 BUCKETS = 1024
 
 _TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended('seals of the ledger', 0))")
-# Payments need the other processors.
+# One processor, because payments need the others.
 _ALONE = text("SET LOCAL max_parallel_workers_per_gather = 0")
 _LAST = text("SELECT until, digest FROM seals ORDER BY since DESC LIMIT 1")
 _FIRST = text("SELECT date_bin(:span, min(created_at), 'epoch') FROM transfers")
-# What a transaction writes has the time of its begin, so nothing comes any more that is older than all that are open.
+# Rows have the time at which their transaction began, so no row older than all open transactions can still appear.
 _OVER = text("""
     SELECT date_bin(:span, least(now() - CAST(:settled AS interval), min(xact_start)), 'epoch')
     FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
@@ -81,7 +81,7 @@ _BEFORE = text("""
 
 
 class Seal(NamedTuple):
-    """A span from `since` until just before `until`: how many transfers it has, and its digest."""
+    """A span from `since` until just before `until`, with its number of transfers and its digest."""
 
     since: datetime
     until: datetime
@@ -90,14 +90,14 @@ class Seal(NamedTuple):
 
 
 class BrokenSeal(NamedTuple):
-    """A seal that does not fit its transfers, or the seal before it."""
+    """A seal that does not match its transfers or the seal before it."""
 
     seal: Seal
     what: str
 
 
 class Verified(NamedTuple):
-    """All seals, and which of them are broken. `anchored_until` is the end of the seal that has the asked digest."""
+    """All seals, and the broken ones. `anchored_until` is the end of the seal with the given digest."""
 
     seals: int
     transfers: int
@@ -117,16 +117,16 @@ _NOTHING = _Contents(0, b"")
 
 
 async def sealed_until(connection: AsyncConnection) -> datetime | None:
-    """What was created before is sealed; nothing is while this is None."""
+    """Return the time before which all transfers are sealed; None while there is no seal."""
     last = (await connection.execute(_LAST)).first()
     return None if last is None else last.until
 
 
 async def seal(connection: AsyncConnection) -> list[Seal]:
-    """Seal what is over, in the caller's transaction: the next spans, at most AT_ONCE of them.
+    """Seal the next spans that are over, in the caller's transaction, at most AT_ONCE of them; return their seals.
 
-    Nothing when nothing is over, or when somebody else is at it. Time is no argument, because only the database knows
-    which transactions are still open.
+    Returns an empty list when no span is over, or while another process seals. The time is not a parameter, because
+    only the database knows which transactions are still open.
     """
     if not await connection.scalar(_TRY_LOCK):
         return []
@@ -154,7 +154,7 @@ async def seal(connection: AsyncConnection) -> list[Seal]:
 async def broken_seals(
     connection: AsyncConnection, since: datetime, until: datetime
 ) -> list[BrokenSeal]:
-    """The seals of this time that do not fit what they seal."""
+    """Return the seals of this span of time that do not match their transfers."""
     await connection.execute(_ALONE)
     row = (await connection.execute(_BEFORE, {"since": since})).first()
     before = Seal(*row) if row else None
@@ -172,7 +172,7 @@ async def broken_seals(
 
 
 async def verify(connection: AsyncConnection, anchor: bytes | None = None) -> Verified:
-    """Compute every seal again. `anchor` is a digest that somebody has kept."""
+    """Compute every seal again. `anchor` is a digest that was kept elsewhere."""
     found = (await connection.execute(_SEALED, {"anchor": anchor})).one()
     broken = await broken_seals(connection, found.since, found.until) if found.seals else []
     return Verified(
@@ -201,19 +201,19 @@ async def _make(
     connection: AsyncConnection, since: datetime, until: datetime, before: bytes
 ) -> list[Seal]:
     contents = await _contents(connection, since, until)
-    made: list[Seal] = []
+    seals: list[Seal] = []
     while since < until:
         found = contents.get(since, _NOTHING)
         before = _digest(before, since, found.digest)
-        made.append(Seal(since, since + SPAN, found.transfers, before))
+        seals.append(Seal(since, since + SPAN, found.transfers, before))
         since += SPAN
-    return made
+    return seals
 
 
 async def _contents(
     connection: AsyncConnection, since: datetime, until: datetime
 ) -> dict[datetime, _Contents]:
-    # By the starts of their spans; one without transfers is left out.
+    # By the start of each span; spans without transfers are left out.
     rows = await connection.execute(_CONTENTS, {"span": SPAN, "since": since, "until": until})
     return {row.since: _Contents(row.transfers, row.digest) for row in rows}
 

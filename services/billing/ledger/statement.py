@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 _ACCOUNT = text("SELECT id FROM ledger_accounts WHERE address = :address AND currency = :currency")
-# Both directions are read along their own index; a transfer has two different accounts, so none comes twice.
+# Each direction has its own index; a transfer has two different accounts, so none is read twice.
 _LINES = text("""
     WITH moved AS (
         SELECT id, kind, credit_account AS counter, -amount_minor AS amount_minor, occurred_at
@@ -31,12 +31,15 @@ _LINES = text("""
 
 
 class NoSuchAccountError(LookupError):
-    """The ledger has no account of this address and currency."""
+    """The ledger has no account with this address and currency."""
 
 
 @dataclass(frozen=True, slots=True)
 class StatementLine:
-    """A transfer as the account sees it: credits are positive, debits negative. `balance_minor` is after it."""
+    """A transfer from the account's side: credits are positive, debits negative.
+
+    `balance_minor` is the balance after it.
+    """
 
     transfer_id: UUID
     kind: str
@@ -48,7 +51,7 @@ class StatementLine:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What an account did from `since` until just before `until`; minor units of `currency`."""
+    """An account's transfers from `since` until just before `until`, in minor units of `currency`."""
 
     address: str
     currency: str
@@ -66,7 +69,7 @@ class Statement:
 async def statement(
     connection: AsyncConnection, address: str, currency: str, since: datetime, until: datetime
 ) -> Statement:
-    """The account's statement by `occurred_at`; raises NoSuchAccountError."""
+    """Return the account's statement by `occurred_at`. Raises NoSuchAccountError."""
     account = await connection.scalar(_ACCOUNT, {"address": address, "currency": currency})
     if account is None:
         raise NoSuchAccountError(f"the ledger has no account {address} in {currency}")

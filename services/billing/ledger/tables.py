@@ -1,7 +1,7 @@
 """The ledger's tables: accounts with their balances, transfers that are only ever added, holds, and seals.
 
-A balance is credits minus debits, so what we owe (a wallet, a biller) is positive and what others owe us (the PSP, the
-bank) is negative, and all balances of a currency sum to zero.
+A balance is credits minus debits: positive when we owe (a wallet, a biller), negative when others owe us (the PSP, the
+bank). All balances of a currency sum to zero.
 """
 
 from sqlalchemy import (
@@ -44,17 +44,17 @@ KINDS = (
     "refund_to_wallet",
     "returned_to_wallet",
 )
-# By these a biller is owed less again: each names the payment that it corrects.
+# These kinds reduce what a biller is owed; each names the payment that it corrects.
 TAKES_BACK = ("refund", "reversal", "refund_to_wallet")
-# These correct a transfer of the same payment, refund or top-up, or one of these.
+# These kinds correct a transfer of the same payment, refund or top-up.
 RETURNS = ("late_return", "refund_returned", "returned_to_wallet")
 HOLD_STATES = (
     "pending",  # the money is set aside
-    "posted",  # pending -> posted: it was moved by the transfer of the same id
-    "voided",  # pending -> voided: it was let go
+    "posted",  # pending -> posted: the transfer of the same id moved it
+    "voided",  # pending -> voided: it was released
 )
 
-# For history.py (see LineOrder). A transfer that takes back what another one corrected has no subject of its own.
+# For history.py (see LineOrder). A transfer that reverses a correction has no subject of its own.
 CORRECTIONS = f"""
     SELECT t.id, b.of FROM booked b JOIN transfers t ON t.corrects = b.id AND {one_of("t.kind", RETURNS)}
 """  # noqa: S608 - our own kinds
@@ -72,7 +72,7 @@ LINES = f"""
         JOIN ledger_accounts c ON c.id = t.credit_account
 """  # noqa: S608 - our own text
 
-# The longest is a wallet's: its channel and payer, and what stands between them.
+# The longest address is a wallet's: its channel, its payer and the separators.
 LONGEST_ADDRESS = 128
 
 ledger_accounts = Table(
@@ -92,7 +92,7 @@ ledger_accounts = Table(
 transfers = Table(
     "transfers",
     metadata,
-    # A payment's id, or an id derived from what it books (movements.py): the primary key refuses to book twice.
+    # A payment's id, or an id derived from its subject (movements.py): the primary key refuses to book twice.
     Column("id", Uuid, primary_key=True),
     Column("kind", Text, nullable=False),
     # No foreign keys: `post` updates both accounts in the same transaction and fails when one is missing (decision 7).
@@ -108,7 +108,8 @@ transfers = Table(
     CheckConstraint(one_of("kind", KINDS), name="kind_is_declared"),
     Index(None, "debit_account", "id"),
     Index(None, "credit_account", "id"),
-    # Every payment pays for an index: few transfers correct another, and time needs a summary per block only.
+    # Every payment pays for an index, so these are cheap: few transfers correct another, and BRIN has one entry per
+    # range of blocks.
     Index(None, "corrects", postgresql_where=text("corrects IS NOT NULL")),
     Index(None, "occurred_at", postgresql_using="brin", postgresql_with={"pages_per_range": "32"}),
     Index(None, "created_at", postgresql_using="brin"),
@@ -117,7 +118,7 @@ transfers = Table(
 holds = Table(
     "holds",
     metadata,
-    Column("id", Uuid, primary_key=True),  # the id of the transfer that it may become
+    Column("id", Uuid, primary_key=True),  # the id of the transfer that may post it
     Column("account", ForeignKey("ledger_accounts.id"), nullable=False),
     Column("amount_minor", BigInteger, nullable=False),
     Column("state", Text, nullable=False),
@@ -130,8 +131,8 @@ holds = Table(
     Index("ix_holds_pending", "account", postgresql_where=text("state = 'pending'")),
 )
 
-# Spans of time that are over, without gaps between them (seals.py). `digest` covers the span's transfers and the digest
-# before; `judged_at` and `faults` say when the auditor last looked, and how much he found.
+# Spans of time that are over, without gaps (seals.py). `digest` covers the span's transfers and the digest before;
+# `judged_at` and `faults` are the time and the result of the last audit.
 seals = Table(
     "seals",
     metadata,
@@ -146,7 +147,7 @@ seals = Table(
     CheckConstraint("octet_length(digest) = 32", name="digest_has_32_bytes"),
 )
 
-# What the transfers of all sealed spans add up to, for the accounts of each bucket together (seals.py).
+# The sums of the transfers of all sealed spans, for the accounts of each bucket together (seals.py).
 sealed_sums = Table(
     "sealed_sums",
     metadata,
@@ -154,12 +155,12 @@ sealed_sums = Table(
     Column("balance_minor", BigInteger, nullable=False),
 )
 
-# For reconciliation: what is booked. Accounts are ids; accounts_at() finds those of an address.
+# For reconciliation: all transfers. Accounts are ids; accounts_at() finds those of an address.
 BOOKED_TRANSFERS = View(
     "booked_transfers",
     "SELECT id, kind, debit_account, credit_account, amount_minor, currency, corrects, occurred_at FROM transfers",
 )
-# For reconciliation: the billers' accounts. To be joined by id, for to list them reads every account.
+# For reconciliation: the billers' accounts. Join by id, because listing them reads every account.
 BILLER_ACCOUNTS = View(
     "biller_accounts",
     "SELECT id, split_part(address, ':', 2) AS biller_id FROM ledger_accounts WHERE address LIKE 'biller:%'",

@@ -1,10 +1,9 @@
-"""The PSP's client: Stripe's API, and of that only what moves a bill's money.
+"""The PSP's client: the part of Stripe's API that moves a bill's money.
 
-Every POST carries an Idempotency-Key made from the subject's kind and id, the operation and the attempt, so that the
-same call, repeated by anyone within a day, moves money once. The subject stands in the metadata, too, by which it is
-found again.
-Nothing here raises for trouble on the way: that is `Unknown`. An answer that does not name our subject, amount and
-currency again is not believed.
+Every POST carries an Idempotency-Key derived from the subject's kind and id, the operation and the attempt, so that
+the same call, repeated by any process within a day, moves money once. The subject is in the metadata, too, by which a
+charge is found again. Failures of the network do not raise: they are `Unknown`. A response that does not repeat our
+subject, amount and currency is `Unknown`, too.
 """
 
 import time
@@ -41,14 +40,15 @@ from services.billing.psp.wire import (
 from services.billing.subject import Subject
 
 _INTENTS = "/v1/payment_intents"
-# A PSP keeps even its own 500 under a key for a day. What an intent's state allows only once needs no key for that, so
-# the keys of capture and void change this often: a kept error is not in the way for longer.
+# A PSP stores even its own 500 under a key for a day. An intent's state allows capture and void only once anyway, so
+# their keys change at this interval, and a stored error blocks them no longer.
 _KEPT_ERROR_SECONDS = 60
 
 
 class Psp:
-    """One PSP account. `return_url` is where a payer comes back to after approving on the PSP's page;
-    Stripe demands it for the methods that redirect."""
+    """One PSP account. A payer returns to `return_url` after confirming on the PSP's page; Stripe requires it for
+    methods that redirect.
+    """
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Psp:
         self._sweep = Sweep(self._intents)
 
     async def aclose(self) -> None:
-        """Close the connections; whoever waits for a sweep gets Unknown."""
+        """Close the connections; callers that wait for a sweep get Unknown."""
         await self._sweep.aclose()
         await self._transport.aclose()
 
@@ -82,7 +82,7 @@ class Psp:
     async def capture(
         self, intent_id: str, subject: Subject, amount_minor: int, currency: str
     ) -> Captured | Refused | Unknown:
-        """Take what was held. Captured also when it had been captured before, with the same amount."""
+        """Take the held money. Captured also when the same amount was captured before."""
         path = f"{_INTENTS}/{intent_id}/capture"
         params = [("amount_to_capture", str(amount_minor))]
         answer = await self._post("capture", path, params, self._state_key(subject, "capture"))
@@ -96,7 +96,7 @@ class Psp:
     async def void(
         self, intent_id: str, subject: Subject, currency: str
     ) -> Voided | Refused | Unknown:
-        """Release what was held. Voided also when it had been voided, or had expired, before."""
+        """Release the held money. Voided also when it was voided before or has expired."""
         path = f"{_INTENTS}/{intent_id}/cancel"
         answer = await self._post("void", path, [], self._state_key(subject, "void"))
         intent = _mine(answer, intent_id, subject, currency)
@@ -113,7 +113,7 @@ class Psp:
         *,
         attempt: int = 1,
     ) -> Refunded | RefundPending | Refused | Unknown:
-        """Give captured money back, all or a part of it. `attempt` as in Charge; the metadata names a later one."""
+        """Give captured money back, all or a part of it. `attempt` as in Charge; it is in the metadata from 2 on."""
         params = [
             ("payment_intent", intent_id),
             ("amount", str(amount_minor)),
@@ -135,8 +135,11 @@ class Psp:
     async def find(
         self, charge: Charge, since: datetime, until: datetime
     ) -> Intent | Unknown | None:
-        """The charge among the intents that were created from `since` to `until`. The list does not lag behind the
-        PSP's books: None proves that none was created then. What many look for at the same time is one sweep."""
+        """Return the charge among the intents created from `since` to `until`, or None.
+
+        The list does not lag behind the PSP's records, so None proves that no charge was created then. Concurrent calls
+        share one sweep of the list.
+        """
         found = await self._sweep.find(charge.subject, since, until)
         if isinstance(found, Unknown):
             return found
@@ -146,7 +149,7 @@ class Psp:
         return next(iter(live or found), None)
 
     async def retrieve(self, intent_id: str) -> Intent | Unknown:
-        """The charge as the PSP keeps it now."""
+        """Return the charge in its present state at the PSP."""
         request = Request("retrieve", "GET", f"{_INTENTS}/{intent_id}")
         answer = await self._transport.send(request, WireIntent)
         if isinstance(answer, WireError):
@@ -154,7 +157,7 @@ class Psp:
         if isinstance(answer, Unknown):
             return answer
         if answer.id != intent_id:
-            return Unknown(f"not_ours: asked for {intent_id}, told of {answer.id}")
+            return Unknown(f"not_ours: requested {intent_id}, got {answer.id}")
         return answer.intent()
 
     async def find_refund(
@@ -166,8 +169,10 @@ class Psp:
         *,
         attempt: int | None = None,
     ) -> Refunded | RefundPending | Refused | Unknown | None:
-        """The refund for this subject among the charge's refunds, of this amount and currency (see refunds.choose).
-        A list does not lag: None proves that there is none, or that those of earlier attempts have failed."""
+        """Return this subject's refund among the charge's refunds, of this amount and currency (see refunds.choose).
+
+        The list does not lag: None proves that there is none, or that those of earlier attempts have failed.
+        """
         params = [("payment_intent", intent_id)]
         refunds = await listed(
             self._transport, "find_refund", "/v1/refunds", params, shape=WireRefunds
@@ -182,7 +187,9 @@ class Psp:
     async def balance_transactions(
         self, since: datetime, until: datetime
     ) -> list[BalanceTransaction] | Unknown:
-        """The PSP's book of our money, newest first, from `since` until just before `until`; whole seconds count."""
+        """Return the PSP's balance transactions, newest first, from `since` until just before `until` (whole
+        seconds).
+        """
         if since.tzinfo is None or until.tzinfo is None:
             raise ValueError("the bounds need a time zone")
         params = [
@@ -211,7 +218,7 @@ class Psp:
         ]
         if self._return_url:
             params.append(("return_url", self._return_url))
-        # Only the first attempt can have been made under the former key.
+        # Only a first attempt can have used the former key.
         former = charge.former_key and charge.attempt == 1
         key = _key(str(subject.id if former else subject), operation, charge.attempt)
         answer = await self._post(operation, _INTENTS, params, key)
@@ -245,7 +252,7 @@ def _key(named: str, operation: str, attempt: int) -> str:
 
 
 def _turned_down(error: WireError, charge: Charge) -> Declined | Unknown:
-    """400 and 402 alike: nothing was taken, and asking again with these parameters would not help."""
+    """Return Declined for a 400 or 402: nothing was taken, and the same request would be refused again."""
     if error.payment_intent is None:
         return declined(None, error)
     intent = error.payment_intent.intent()
@@ -260,7 +267,7 @@ def _turned_down(error: WireError, charge: Charge) -> Declined | Unknown:
 def _mine(
     answer: WireIntent | WireError | Unknown, intent_id: str, subject: Subject, currency: str
 ) -> Intent | Unknown | None:
-    """The intent that an answer tells of; a rejection may tell of it too, with the state that was in the way."""
+    """Return the intent in a response; a rejection may contain it, too, with the state that caused the rejection."""
     if isinstance(answer, Unknown):
         return answer
     wire = answer.payment_intent if isinstance(answer, WireError) else answer
@@ -292,5 +299,5 @@ def _refused(error: WireError) -> Refused:
 
 
 def _odd(intent: Intent | Authorized | Captured) -> Unknown:
-    said = intent.status if isinstance(intent, Intent) else type(intent).__name__.lower()
-    return Unknown(f"odd: the PSP says {said}, which this call cannot lead to")
+    state = intent.status if isinstance(intent, Intent) else type(intent).__name__.lower()
+    return Unknown(f"odd: the PSP reports {state}, which this call cannot lead to")

@@ -1,4 +1,4 @@
-"""A whole list of the PSP's, page by page. What is not on it does not exist: unlike a search, a list does not lag."""
+"""Read a whole list of the PSP, page by page. Unlike a search, a list does not lag: an item not on it does not exist."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from services.billing.psp.wire import Item, WireError, WirePage
 
 # Stripe's largest page.
 _PAGE = "100"
-# Two million lines: many days of a busy account. A PSP that still has more is going round in circles.
+# Two million lines: many days of a busy account. A longer list means that the PSP repeats its pages.
 _MOST_PAGES = 20_000
 
 
@@ -21,7 +21,7 @@ async def listed(
     shape: type[WirePage[Item]],
     wanted: Callable[[Item], bool] = lambda _: True,
 ) -> list[Item] | Unknown:
-    """The wanted items of all pages, newest first; Unknown when a page is missing."""
+    """Return the wanted items of all pages, newest first; Unknown when a page is missing."""
     items: list[Item] = []
     after: Params = []
     for _ in range(_MOST_PAGES):
@@ -42,5 +42,5 @@ async def listed(
 
 
 def no_state(error: WireError) -> Unknown:
-    """A question that the PSP refuses to answer."""
+    """Return Unknown for a query that the PSP refuses."""
     return Unknown(f"rejected: {error.code or error.type}: {error.message}")

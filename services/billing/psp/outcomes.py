@@ -1,8 +1,9 @@
-"""What can come of a call to the PSP. Each outcome is a type; `Unknown` is an answer of its own and never a failure.
+"""The outcomes of calls to the PSP. Each is a type; `Unknown` is one of them and never a failure.
 
-Unknown means: the money may or may not have moved. Ask again with the same call (it carries the same key) within
-23 hours, or until the PSP has replayed its kept answer (`Unknown.over`); afterwards only with `retrieve`, `find` and
-`find_refund`. What these prove absent may be asked for with the next `attempt`, under a key of its own.
+Unknown means that the money may or may not have moved. Repeat the same call (it carries the same key) within 23
+hours, or until the PSP has replayed its stored response (`Unknown.over`); afterwards use only `retrieve`, `find` and
+`find_refund`. A charge or refund that these prove absent may be requested with the next `attempt`, under a key of its
+own.
 """
 
 from dataclasses import dataclass
@@ -13,11 +14,10 @@ from services.billing.subject import Subject
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What a payer is to be charged. `subject` is the payment or top-up, and names the charge at the PSP.
+    """A charge to a payer. `subject` is the payment or top-up, which identifies the charge at the PSP.
 
-    `former_key`: the PSP may know the charge under the key that had no kind in it, because it was asked for before keys
-    named the kind. `attempt` counts from 1 and decides which key the call carries: a later attempt is a new call to the
-    PSP, so it may be made only when nothing can come of the one before.
+    `former_key`: the PSP may know the charge under an older key without the kind. `attempt` counts from 1 and chooses
+    the key: a later attempt is a new call to the PSP, allowed only when the earlier one can have no effect any more.
     """
 
     subject: Subject
@@ -37,7 +37,7 @@ class Authorized:
 
 @dataclass(frozen=True, slots=True)
 class ActionRequired:
-    """The payer has to approve at `url` first; empty when the PSP names no page that a payer could be shown."""
+    """The payer has to confirm at `url` first; empty when the PSP names no page that can be shown."""
 
     intent_id: str
     url: str | None
@@ -45,21 +45,21 @@ class ActionRequired:
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """The payer's money is taken: exactly the amount that was asked for."""
+    """The payer's money is taken: exactly the requested amount."""
 
     intent_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Voided:
-    """The hold is released; nothing was taken and nothing can be."""
+    """The hold is released; nothing was taken, and nothing can be taken."""
 
     intent_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Declined:
-    """The payer's money was refused. `code` is the PSP's (for example insufficient_funds), stable."""
+    """The payer's money was refused. `code` is the PSP's stable code, for example insufficient_funds."""
 
     intent_id: str | None
     code: str
@@ -75,14 +75,14 @@ class Refunded:
 
 @dataclass(frozen=True, slots=True)
 class RefundPending:
-    """The PSP took the refund and will decide later."""
+    """The PSP has accepted the refund and will decide later."""
 
     psp_refund_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The PSP understood and will not do it; nothing moved. The same call would be refused again."""
+    """The PSP refused; nothing moved. The same call would be refused again."""
 
     code: str
     text: str
@@ -90,9 +90,9 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """No answer that could be trusted. `why` is for people and logs, it starts with a short stable word.
+    """There was no response, or one that cannot be trusted. `why` is for people and logs and starts with a stable word.
 
-    `over`: the PSP has replayed its kept answer. The call under this key is over, and whatever it did is done.
+    `over`: the PSP has replayed its stored response. The call under this key is over, and so are its effects.
     """
 
     why: str
@@ -101,7 +101,7 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A charge as the PSP keeps it now. `outcome` says what its status means for the payment."""
+    """A charge in its present state at the PSP. `outcome` is the meaning of its status for the payment."""
 
     id: str
     status: str
@@ -115,7 +115,9 @@ class Intent:
     def outcome_for(
         self, subject: Subject, amount_minor: int, currency: str
     ) -> Authorized | ActionRequired | Captured | Voided | Declined | Unknown:
-        """The outcome, if the intent is the charge of that subject, over that amount, and taken whole if at all."""
+        """Return the outcome if the intent is the charge of this subject over this amount, captured whole or not at
+        all; else Unknown.
+        """
         if self.subject != subject:
             return Unknown(f"not_ours: {self.id} does not name our charge")
         taken = self.captured_minor if isinstance(self.outcome, Captured) else amount_minor
@@ -126,10 +128,10 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class BalanceTransaction:
-    """One line of the PSP's book of our money. Amounts are signed: what reaches us is positive.
+    """One balance transaction of the PSP. Amounts are signed: money that reaches us is positive.
 
     `net_minor = amount_minor - fee_minor`. `source_id` and `intent_id` are the PSP's ids. `charge` and `refund` are the
-    subjects that we charged or gave back for, read from the metadata that we sent.
+    subjects of our charge or refund, read from the metadata that we sent.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""Which of a charge's refunds at the PSP is the one for a subject: there may be one for each attempt."""
+"""Choose the refund of a subject among a charge's refunds at the PSP; there may be one for each attempt."""
 
 from collections.abc import Sequence
 
@@ -9,13 +9,13 @@ from services.billing.psp.wire import WireRefund
 def choose(
     refunds: Sequence[WireRefund], intent_id: str, attempt: int | None
 ) -> WireRefund | Unknown | None:
-    """The refund that counts, of all that name the subject, newest first.
+    """Return the refund that counts among the subject's refunds, which are given newest first.
 
-    One that is pending or has succeeded counts before those that failed, whatever its attempt. Of those that failed
-    only the one of this attempt counts, or the newest when no attempt is named.
+    A refund that is pending or has succeeded takes precedence over failed ones, whatever its attempt. Of the failed
+    ones only that of this attempt counts, or the newest when no attempt is given.
     """
     if any(one.payment_intent != intent_id for one in refunds):
-        return Unknown("not_ours: the list told of a refund of another charge")
+        return Unknown("not_ours: the list has a refund of another charge")
     live = [one for one in refunds if not one.has_failed]
     if len(live) > 1:
         return Unknown(f"doubled: {', '.join(one.id for one in live)} are one refund")

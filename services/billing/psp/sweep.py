@@ -1,7 +1,7 @@
-"""Look for charges in the PSP's list of intents: all that are looked for at the same time in one sweep.
+"""Find charges in the PSP's list of intents; concurrent searches share one sweep of the list.
 
-In an outage hundreds of payments ask at once, and each asks about a span of time. Spans that overlap are listed once,
-spans that are far apart are listed apart: an old charge must not make us list all days since.
+In an outage hundreds of payments search at the same time, each in a span of time. Overlapping spans are listed once;
+spans that are far apart are listed separately, so that an old charge does not cause a list of all days since.
 """
 
 import asyncio
@@ -16,17 +16,17 @@ from services.billing.psp.transport import Params
 from services.billing.psp.wire import WireIntent
 from services.billing.subject import Subject
 
-# The PSP's clock says when an intent was created, ours says when we asked for it.
+# The difference allowed between the PSP's clock (when an intent was created) and ours (when it was requested).
 SLACK_SECONDS = 60
 # Listing what lies between two spans costs fewer requests than another list, up to about this.
 NEAR_SECONDS = 60
-# How long a sweep waits for others to come.
+# How long a sweep waits for further searches to join.
 GATHER_SECONDS = 0.05
-# A sweep that takes longer does not hold up those who come later: the next one starts beside it.
+# When a sweep takes longer, the next one starts beside it, so that later searches are not held up.
 USUAL_SECONDS = 5.0
 # The PSP limits requests per second, and payments need them.
 LISTS_AT_ONCE = 4
-# More than a process has under way.
+# More than a process ever has under way.
 MOST_SOUGHT = 10_000
 
 ListIntents = Callable[
@@ -35,7 +35,7 @@ ListIntents = Callable[
 
 
 class Sought(NamedTuple):
-    """A charge that somebody looks for among the intents of a span: whole Unix seconds, both included."""
+    """A search for a charge among the intents of a span: Unix seconds, both included."""
 
     subject: Subject
     since: int
@@ -43,7 +43,7 @@ class Sought(NamedTuple):
 
 
 class Sweep:
-    """The sweeps of one PSP account. `list_intents` lists the intents that parameters ask for and a condition wants."""
+    """The sweeps of one PSP account. `list_intents` lists the intents that match parameters and a condition."""
 
     def __init__(self, list_intents: ListIntents) -> None:
         self._list_intents = list_intents
@@ -56,20 +56,20 @@ class Sweep:
         )
 
     async def aclose(self) -> None:
-        """Cut short what is under way."""
-        await self._batcher.aclose()
+        """Cancel the sweeps under way."""
+        await self._gather.aclose()
 
     async def find(
         self, subject: Subject, since: datetime, until: datetime
     ) -> list[Intent] | Unknown:
-        """The intents of the span that name the subject, from a list that was begun after this call."""
+        """Return the subject's intents of the span, from a list that was begun after this call."""
         if since.tzinfo is None or until.tzinfo is None:
             raise ValueError("the bounds need a time zone")
         first = math.floor(since.timestamp()) - SLACK_SECONDS
         last = math.ceil(until.timestamp()) + SLACK_SECONDS
         try:
-            # A key of its own: the same charge may be looked for twice at a time.
-            return await self._batcher.submit(Sought(subject, first, last), key=object())
+            # A key of its own: the same charge may be searched for twice at the same time.
+            return await self._gather.ask(Sought(subject, first, last), key=object())
         except LostBatchError:
             return Unknown("cut_short: the sweep ended before it had looked at everything")
 
@@ -102,7 +102,7 @@ class Sweep:
 
 
 def near(sought: Iterable[Sought]) -> list[list[Sought]]:
-    """The charges in groups whose spans overlap or nearly do, the earliest first."""
+    """Return the searches in groups whose spans overlap or nearly do, the earliest first."""
     groups: list[list[Sought]] = []
     reached = -math.inf
     for one in sorted(sought, key=lambda one: one.since):

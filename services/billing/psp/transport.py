@@ -1,11 +1,11 @@
-"""One request to the PSP and what can be believed of its answer: a body, a rejection, or nothing.
+"""One request to the PSP, and what its response proves: a body, a rejection, or nothing.
 
-Certain are only a 2xx and a rejection that the PSP itself wrote (400, 402). Everything else may have had its effect: no
-answer in time, a reset, 5xx, a key in use, an answer cut short. A refused connection counts as unknown as well, which
-costs one more call and needs no proof about what had been sent; so does a 404, which only says that we ask the wrong
-account or the wrong address for what we know to exist.
+Only a 2xx and a rejection that the PSP itself wrote (400, 402) are certain. In all other cases the call may have
+taken effect: no response in time, a reset, 5xx, a key in use, a response cut short. A refused connection counts as
+unknown as well, which costs one more call and needs no proof about what was sent; so does a 404, because it only
+means a wrong account or address for an object that we know to exist.
 
-Stripe keeps even a 500 under the idempotency key and gives it again with `Idempotent-Replayed: true`. That header, and
+Stripe stores even a 500 under the idempotency key and replays it with `Idempotent-Replayed: true`. This header, and
 not a second 500, proves that the call under the key is over (docs.stripe.com/api/idempotent_requests).
 """
 
@@ -27,22 +27,22 @@ from pydantic import BaseModel, ValidationError
 from services.billing.psp.outcomes import Unknown
 from services.billing.psp.wire import WireError, WireProblem
 
-# The version whose shapes `wire` reads. An account's default would change them under us.
+# The API version that `wire` reads. An account's default version could change.
 STRIPE_VERSION = "2026-08-26.dahlia"
 # Stripe's largest page, 100 balance transactions with their sources, is about 400 kB.
 LARGEST_ANSWER_BYTES = 4_194_304
-# More than any worker has in flight, so that waiting happens in the worker's own bounds and not here unseen.
+# More than any worker has in flight, so that requests never wait here, outside of the worker's own bounds.
 MOST_CONNECTIONS = 512
-# Shorter than the 60 s after which load balancers close a silent connection.
+# Shorter than the 60 s after which load balancers close an idle connection.
 KEEPALIVE_SECONDS = 15.0
-# A rate limit is waited out briefly; what lasts longer is the resuming timer's, with the same key.
+# A short rate limit is waited out here; after a longer one the errand is tried again later, with the same key.
 TRIES_WHEN_LIMITED = 3
 LONGEST_WAIT_SECONDS = 2.0
 
 Params = Sequence[tuple[str, str]]
 Shape = TypeVar("Shape", bound=BaseModel)
 
-# To parse an address takes as long as all the rest of a request, and most calls go to the same few.
+# Parsing a URL takes as long as the rest of a request, and most calls go to the same few.
 _parsed = lru_cache(256)(httpx.URL)
 
 REQUEST_SECONDS = Histogram(
@@ -69,7 +69,7 @@ class Transport:
     def __init__(self, url: str, api_key: str, timeout_seconds: float) -> None:
         self._timeout_seconds = timeout_seconds
         self._url = url.rstrip("/")
-        # As bytes and pairs: httpx then has nothing to guess and to convert for each request.
+        # As pairs of bytes, so that httpx need not convert them for each request.
         self._headers = [
             (b"Host", httpx.URL(url).netloc),
             (b"Authorization", f"Bearer {api_key}".encode()),
@@ -92,15 +92,15 @@ class Transport:
         await self._transport.aclose()
 
     async def send(self, request: Request, shape: type[Shape]) -> Shape | WireError | Unknown:
-        """The answer read as `shape`, the PSP's rejection, or Unknown."""
+        """Return the response parsed as `shape`, the PSP's rejection, or Unknown."""
         started = time.perf_counter()
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 answer = await self._send_within_limit(request, shape)
         except (TimeoutError, httpx.TimeoutException) as error:
-            # The transport tells a reset connection as a time-out too; its text is the one that knows.
-            said = str(error) or f"none within {self._timeout_seconds:g} s"
-            answer = Unknown(f"no_answer: {said}")
+            # The transport reports a reset connection as a time-out, too; only its text shows the difference.
+            details = str(error) or f"none within {self._timeout_seconds:g} s"
+            answer = Unknown(f"no_answer: {details}")
         except (httpx.HTTPError, ClientError, OSError) as error:
             answer = Unknown(f"connection: {type(error).__name__}: {error}")
         REQUEST_SECONDS.labels(request.operation, _label(answer)).observe(
@@ -173,9 +173,9 @@ def _message(body: bytes) -> str:
 
 
 def _pause_seconds(retry_after: str | None, tries: int) -> float:
-    asked = float(retry_after) if retry_after and retry_after.isdecimal() else 0.1 * 2**tries
-    # Jitter: many callers that were limited together must not come back together.
-    return min(asked, LONGEST_WAIT_SECONDS) * random.uniform(0.75, 1.25)
+    seconds = float(retry_after) if retry_after and retry_after.isdecimal() else 0.1 * 2**tries
+    # Jitter: callers that were limited at the same time must not return at the same time.
+    return min(seconds, LONGEST_WAIT_SECONDS) * random.uniform(0.75, 1.25)
 
 
 def _label(answer: BaseModel | Unknown) -> str:

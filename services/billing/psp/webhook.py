@@ -1,4 +1,4 @@
-"""The PSP's webhooks: is this really from the PSP, and from now? A webhook is a hint: `retrieve` tells the state.
+"""Verify the PSP's webhooks: signature and time. A webhook is only a hint: `retrieve` returns the state.
 
 Source of the scheme: Stripe-Signature, `t=<unix>,v1=<hex>[,v1=…]`, HMAC-SHA256 of `t.body` (docs.stripe.com/webhooks).
 """
@@ -11,29 +11,29 @@ from typing import Any
 
 from services.billing.psp.wire import FAILED_REFUND, ID, WITH_MONEY
 
-# Two secrets at most are valid during a roll, so a header that offers hundreds of signatures is an attack.
+# At most two secrets are valid while one is rotated, so a header with hundreds of signatures is an attack.
 MOST_SIGNATURES = 8
 LONGEST_HEADER = 2_048
 
 
 class BadSignature(Exception):  # noqa: N818 - it names what is wrong with the request, as the routes tell it
-    """The webhook is not to be believed; the text says why and holds no secret."""
+    """The webhook is not authentic; the text says why and has no secret."""
 
 
 def verify_webhook(
     payload: bytes, header: str, secret: str, now: float, tolerance_seconds: float = 300
 ) -> dict[str, Any]:
-    """The event in `payload`, the body exactly as it came; `now` is Unix time. Raises BadSignature."""
+    """Return the event in `payload`, the unchanged body; `now` is Unix time. Raises BadSignature."""
     sent_at, signatures = _read(header)
     signed = sent_at.encode() + b"." + payload
     expected = hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest().encode()
-    # Every signature is compared, in constant time, so that the duration tells nothing.
+    # Every signature is compared, in constant time, so that the duration reveals nothing.
     matches = [hmac.compare_digest(expected, offered.encode()) for offered in signatures]
     if not secret or not any(matches):
         raise BadSignature(
             "no signature matches: another secret, or the body was changed on its way"
         )
-    # The time is judged after the signature: a forger learns nothing from it.
+    # The time is checked after the signature, so that a forger learns nothing from it.
     age_seconds = now - int(sent_at)
     if age_seconds > tolerance_seconds:
         raise BadSignature(f"too old: signed {age_seconds:.0f} s ago")
@@ -70,7 +70,7 @@ def _event(payload: bytes) -> dict[str, Any]:
 
 
 def intent_with_money(thing: Mapping[str, Any]) -> str | None:
-    """The id of the intent that an event's object is, when it says that money is held or taken."""
+    """Return the id of an event's object if it is an intent under which money is held or taken, else None."""
     id = thing.get("id")
     if thing.get("object") != "payment_intent" or thing.get("status") not in WITH_MONEY:
         return None
@@ -78,5 +78,5 @@ def intent_with_money(thing: Mapping[str, Any]) -> str | None:
 
 
 def is_failed_refund(thing: Mapping[str, Any]) -> bool:
-    """Whether an event's object is a refund that has failed. The event's type does not tell: there are three."""
+    """Return True when an event's object is a failed refund. The event's type is no help: there are three."""
     return thing.get("object") == "refund" and thing.get("status") in FAILED_REFUND

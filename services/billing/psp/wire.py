@@ -1,7 +1,7 @@
-"""The shapes of the PSP's answers, and what they mean. Only what we use is read; what does not fit is not believed.
+"""The shapes of the PSP's responses, and their meaning. Only the fields in use are read; other shapes are Unknown.
 
-Every text that is kept is bounded here, where it comes in: a code becomes a short word, a text for people is cut. What
-an answer says about money never fails for the words beside it.
+Texts that are stored are bounded here, where they enter: a code becomes a short word, a text for people is cut. So
+the part of a response about money never fails because of a text beside it.
 """
 
 import re
@@ -30,18 +30,18 @@ from services.billing.psp.outcomes import (
 )
 from services.billing.subject import Kind, Subject
 
-# A text for people: enough to know what is meant.
+# The longest text for people.
 LONGEST_TEXT = 300
 
 
-def _as_code(said: str) -> str:
-    # The PSP's codes are words of letters, digits and _; whatever else comes is still a code, and is kept as one.
-    return re.sub(r"[^A-Za-z0-9_.-]+", "_", said[: bounds.REASON])
+def _as_code(text: str) -> str:
+    # The PSP's codes are words of letters, digits and _; any other text is converted into such a word.
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", text[: bounds.REASON])
 
 
 Code = Annotated[str, AfterValidator(_as_code)]
 Words = Annotated[str, AfterValidator(partial(bounds.storable, longest=LONGEST_TEXT))]
-# Ids go into the paths of later calls, so they must not hold a slash.
+# Ids go into the paths of later calls, so they must not contain a slash.
 ID = re.compile(rf"^[A-Za-z0-9_]{{1,{bounds.PSP_ID}}}$")
 Id = Annotated[str, Field(pattern=ID.pattern)]
 Amount = Annotated[int, Field(ge=0, le=LARGEST_MINOR)]
@@ -85,11 +85,11 @@ class WireIntent(_WithId):
 
     @property
     def subject(self) -> Subject | None:
-        """The payment or top-up that it charges."""
+        """The payment or top-up of this charge, or None."""
         return subject_in(self.metadata, "charge_id")
 
     def intent(self) -> Intent:
-        """The same in our words."""
+        """Return it in our own terms."""
         return Intent(
             self.id,
             self.status,
@@ -131,22 +131,22 @@ class WireRefund(_WithId):
     failure_reason: Code | None = None
 
     def is_of(self, subject: Subject) -> bool:
-        """Whether this is the refund for that subject."""
+        """Return True when this is a refund for this subject."""
         return subject_in(self.metadata, "refund_id", subject.kind) == subject
 
     @property
     def attempt(self) -> int:
-        """Which attempt it was; the first one is not named."""
+        """The number of its attempt; 1 when the metadata has none."""
         named = self.metadata.get("attempt", "1")
         return int(named) if named.isascii() and named.isdigit() and len(named) < 10 else 1
 
     @property
     def has_failed(self) -> bool:
-        """Whether it has given nothing back, for good."""
+        """True when it has finally failed: no money went back."""
         return self.status in FAILED_REFUND
 
     def difference(self, amount_minor: int | None, currency: str | None) -> Unknown | None:
-        """Why this is not a refund of that amount and currency; what is not given, or not named, is not compared."""
+        """Return Unknown when this is not a refund of this amount and currency; missing values are not compared."""
         if amount_minor is not None and self.amount != amount_minor:
             return Unknown(f"wrong_amount: {self.amount} refunded, not {amount_minor}")
         if currency and self.currency and self.currency.upper() != currency:
@@ -154,7 +154,7 @@ class WireRefund(_WithId):
         return None
 
     def outcome(self) -> Refunded | RefundPending | Refused | Unknown:
-        """What the refund's status means."""
+        """Return the meaning of the refund's status."""
         match self.status:
             case "succeeded":
                 return Refunded(self.id)
@@ -170,7 +170,7 @@ class WireRefund(_WithId):
 class _Source(_Wire):
     id: Id | None = None
     object: Code = ""
-    # An id, or the object itself when it was asked for.
+    # An id, or the object itself when it was requested with `expand`.
     payment_intent: Any = None
     metadata: dict[str, str] | None = None
 
@@ -195,7 +195,7 @@ class WireBalanceTransaction(_WithId):
         return self
 
     def line(self) -> BalanceTransaction:
-        """The same in our words."""
+        """Return it in our own terms."""
         source = self.source if isinstance(self.source, _Source) else _Source()
         intent_id = source.payment_intent
         return BalanceTransaction(
@@ -227,7 +227,7 @@ WireIntents = WirePage[WireIntent]
 
 
 class WireError(_Wire):
-    """Why the PSP refused."""
+    """The PSP's reason for a refusal."""
 
     type: Code
     code: Code | None = None
@@ -237,13 +237,13 @@ class WireError(_Wire):
 
 
 class WireProblem(_Wire):
-    """The body of every answer that is not 2xx."""
+    """The body of every response that is not 2xx."""
 
     error: WireError
 
 
 def declined(intent_id: str | None, error: WireError | _PaymentError) -> Declined:
-    """A decline with the most telling code that the PSP gave."""
+    """Return a decline with the most specific code that the PSP gave."""
     code = error.decline_code or error.code or "declined"
     return Declined(intent_id, code, error.message or "The payment method was declined.")
 
@@ -251,9 +251,9 @@ def declined(intent_id: str | None, error: WireError | _PaymentError) -> Decline
 def subject_in(
     metadata: Mapping[str, Any], id_name: str, former: Kind | None = None
 ) -> Subject | None:
-    """The subject that we named in the metadata, or None when there is none (money that others moved on the account).
+    """Return the subject in the metadata, or None when there is none (money that other systems moved on the account).
 
-    `former` is the kind of what was written before metadata named the kind.
+    `former` is the kind for older metadata without a kind.
     """
     try:
         return Subject(Kind(metadata.get("kind", former)), UUID(metadata[id_name]))

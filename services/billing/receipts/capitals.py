@@ -1,7 +1,7 @@
 """An amount of renminbi in the capital numerals that Chinese receipts carry: 88.50 is 人民币捌拾捌元伍角整.
 
-After the annex of the central bank's rules for payment and settlement (支付结算办法, 附一): a gap of zeros is one 零,
-and 整 ends what has no 分.
+After the annex of the central bank's rules for payment and settlement (支付结算办法, 附一): a gap of zeros is
+one 零, and an amount without 分 ends with 整.
 """
 
 _DIGITS = "零壹贰叁肆伍陆柒捌玖"
@@ -9,15 +9,15 @@ _UNITS = ((10**8, "亿"), (10**4, "万"), (1_000, "仟"), (100, "佰"), (10, "�
 
 
 def capitals(fen: int) -> str:
-    """The amount, which is positive, in words that can't be altered by a stroke."""
+    """Return a positive amount in words that cannot be altered by a stroke."""
     yuan, cents = divmod(fen, 100)
     jiao, fen = divmod(cents, 10)
-    said = "人民币" + (f"{_number(yuan)}元" if yuan else "")
+    words = "人民币" + (f"{_number(yuan)}元" if yuan else "")
     if jiao:
-        said += f"{_DIGITS[jiao]}角"
+        words += f"{_DIGITS[jiao]}角"
     elif fen and yuan:
-        said += "零"
-    return said + (f"{_DIGITS[fen]}分" if fen else "整")
+        words += "零"
+    return words + (f"{_DIGITS[fen]}分" if fen else "整")
 
 
 def _number(number: int) -> str:

@@ -1,4 +1,4 @@
-"""Issue receipts in the transaction that makes their payments succeed, and void them when all the money went back."""
+"""Issue receipts in the transaction in which their payments succeed, and void them when all money went back."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -15,7 +15,7 @@ VoidReason = Literal["refunded", "reversed"]
 
 
 class NewReceipt(NamedTuple):
-    """What a receipt says. A tuple, because the hot path makes thousands and turns them into columns."""
+    """The content of a receipt. A tuple, because the hot path makes thousands and turns them into columns."""
 
     payment_id: UUID
     biller_id: str
@@ -36,10 +36,10 @@ _VOID = text("""
 
 
 async def issue(connection: AsyncConnection, receipts: Sequence[NewReceipt]) -> list[str]:
-    """Write the receipts in the caller's transaction; their numbers in the same order.
+    """Insert the receipts in the caller's transaction; return their numbers in the same order.
 
-    Raises IntegrityError when a payment has its receipt already, or another payment has one of the numbers: that
-    happens about once in thousands of years, and must not pass unseen.
+    Raises IntegrityError when a payment has a receipt already, or when another payment has the same number (about
+    once in thousands of years).
     """
     numbers = [number_of(each.payment_id, each.issued_at) for each in receipts]
     await copy(
@@ -54,10 +54,10 @@ async def issue(connection: AsyncConnection, receipts: Sequence[NewReceipt]) -> 
 async def void(
     connection: AsyncConnection, finished: Mapping[UUID, datetime], reason: VoidReason
 ) -> dict[UUID, str]:
-    """Void the receipts of these payments; the numbers that became void now, by payment.
+    """Void the receipts of these payments; return the numbers that became void now, by payment.
 
-    `finished` says when each payment finished: its receipt was issued at that moment, so its number follows from it. An
-    index on receipts would be paid for by every payment, and voiding is rare.
+    `finished` has the time at which each payment finished, from which its receipt's number is derived. An index on
+    receipts would cost every payment something, and voiding is rare.
     """
     if not finished:
         return {}

@@ -1,4 +1,4 @@
-"""Content negotiation: which language, and whether a page or JSON."""
+"""Content negotiation: the language, and a page or JSON."""
 
 from collections.abc import Iterator
 
@@ -7,10 +7,10 @@ from fastapi import Request
 from services.billing.receipts.page import Language
 
 
-def language_of(http: Request, asked: str | None) -> Language:
-    """The language that `?lang=` names, or else the browser's first that we speak."""
-    # Chinese is the language of this hall; English is for whoever asks for it.
-    for each in (asked or "", *_by_quality(http.headers.get("accept-language", ""))):
+def language_of(http: Request, requested: str | None) -> Language:
+    """Return the language of `?lang=`, or else the browser's first language that we have."""
+    # Chinese is the default; English is for those who request it.
+    for each in (requested or "", *_by_quality(http.headers.get("accept-language", ""))):
         match each.partition("-")[0].strip().lower():
             case "zh":
                 return "zh-CN"
@@ -20,7 +20,7 @@ def language_of(http: Request, asked: str | None) -> Language:
 
 
 def wants_json(http: Request) -> bool:
-    """Whether JSON is asked for before HTML; who asks for nothing gets HTML."""
+    """Return True when JSON is preferred to HTML; without a preference the response is HTML."""
     for each in _by_quality(http.headers.get("accept", "")):
         if each in {"application/json", "application/problem+json"}:
             return True
@@ -30,7 +30,7 @@ def wants_json(http: Request) -> bool:
 
 
 def _by_quality(header: str) -> Iterator[str]:
-    # The values of an Accept header, the most wanted first (RFC 9110 §12.4.2).
+    # The values of an Accept header in the order of preference (RFC 9110 §12.4.2).
     weighed: list[tuple[float, str]] = []
     for item in header.split(",")[:20]:
         value, *parameters = (part.strip().lower() for part in item.split(";"))

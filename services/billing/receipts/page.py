@@ -1,6 +1,6 @@
-"""The public page of a receipt: HTML that prints on A5, in Chinese and English, complete in itself.
+"""The public page of a receipt: HTML that prints on A5, in Chinese and English.
 
-No script, no request to anywhere; the only style is our own.
+The page is complete in itself: no script, no request to anywhere, and only our own style.
 """
 
 from datetime import datetime
@@ -43,8 +43,8 @@ HEADERS = {
 
 
 def receipt_page(receipt: Receipt, language: Language, verify_url: str, now: datetime) -> str:
-    """The receipt as it stands `now`. `verify_url` is its own public address, which the QR code leads to."""
-    # Chinese receipts carry the amount in words that can't be altered by a stroke.
+    """Return the page of a receipt as of `now`. `verify_url` is its public address, which is in the QR code."""
+    # Chinese receipts have the amount in words that cannot be altered by a stroke.
     spelled = language == "zh-CN" and receipt.currency == "CNY"
     return (
         _environment(language)
@@ -66,24 +66,24 @@ def receipt_page(receipt: Receipt, language: Language, verify_url: str, now: dat
 
 
 def unverified_page(why: Unverified, typed: str, language: Language) -> str:
-    """The page that says why no receipt is shown, with a form to type the number (again)."""
+    """Return the page that says why no receipt is shown, with a form to type the number (again)."""
     return _environment(language).get_template("unverified.html").render(why=why, typed=typed)
 
 
 def money(amount_minor: int, currency: str, language: Language) -> str:
-    """An amount as people write it: ¥88.50."""
+    """Format an amount as people write it: ¥88.50."""
     amount = Decimal(amount_minor).scaleb(-get_currency_precision(currency))
     return str(format_currency(amount, currency, locale=_LOCALES[language]))
 
 
 def china_time(at: datetime, language: Language) -> str:
-    """A moment on the clock that payers and billers look at, Asia/Shanghai."""
+    """Format a moment in the time of payers and billers, Asia/Shanghai."""
     written = format_datetime(at, _TIMES[language], tzinfo=CHINA, locale=_LOCALES[language])
     return str(written)
 
 
 def qr_code(url: str) -> Markup:
-    """The URL as an SVG to stand in the page. Level M: a fold or a stain may hide 15 % of it."""
+    """Return the URL's QR code as an SVG for the page. Level M: a fold or a stain may hide 15 % of it."""
     svg = segno.make(url, error="m", micro=False).svg_inline(
         border=0, omitsize=True, svgclass="qr", lineclass=None
     )
@@ -91,7 +91,7 @@ def qr_code(url: str) -> Markup:
 
 
 def translations(language: Language) -> Translations:
-    """The catalogue of a language, straight from its .po: nothing to compile, nothing to forget to compile."""
+    """Return the messages of a language, read from its .po file, so that no compiled file can be out of date."""
     compiled = BytesIO()
     path = _HERE / "translations" / f"{language}.po"
     if path.exists():  # the texts in the templates are English

@@ -1,7 +1,7 @@
-"""HTTP in: the public page that verifies a receipt, and the channel's way to its receipts.
+"""HTTP in: the public page that verifies a receipt, and a channel's access to its receipts.
 
-A mistyped number is told by its check character, before the database is asked. The public sees no more than what the
-paper in its hand says: no channel, no payer, no bill number, and of the account number its ending.
+A typing error in the number is found by its check character, without the database. The public page shows no more than
+the printed receipt: no channel, no payer, no bill number, and only the end of the account number.
 """
 
 from datetime import UTC, datetime
@@ -38,7 +38,7 @@ PROBLEMS: dict[Unverified, ProblemType] = {
 
 
 class VerifiedReceipt(BaseModel):
-    """A receipt as anyone who has its number may see it. Amounts are minor units of `currency`."""
+    """A receipt for anyone who has its number. Amounts are minor units of `currency`."""
 
     number: str = Field(description="in groups, as it is printed")
     state: State
@@ -59,7 +59,7 @@ class VerifiedReceipt(BaseModel):
 
 
 class ReceiptView(VerifiedReceipt):
-    """A receipt as its channel sees it."""
+    """A receipt for its channel."""
 
     payment_id: UUID
     bill_number: str
@@ -68,7 +68,7 @@ class ReceiptView(VerifiedReceipt):
 
 @router.get("/r", response_class=HTMLResponse, summary="Form to verify a receipt")
 async def verify_form(http: Request, number: str = "", lang: Lang = None) -> Response:
-    """A form to type a receipt number into; with a number, the way to its page."""
+    """Show a form for a receipt number; with a number, redirect to its page."""
     language = language_of(http, lang)
     if not number.strip():
         return _html(200, page.unverified_page("empty", "", language), language)
@@ -85,7 +85,7 @@ async def verify_form(http: Request, number: str = "", lang: Lang = None) -> Res
     responses={200: {"content": {"text/html": {}}}, 404: {"description": "mistyped or unknown"}},
 )
 async def verify_receipt(number: str, http: Request, lang: Lang = None) -> Response:
-    """Whether a receipt is genuine and what it is still worth: a page, or JSON for `Accept: application/json`."""
+    """Verify a receipt: is it genuine, and is it still valid? A page, or JSON for `Accept: application/json`."""
     language, json = language_of(http, lang), wants_json(http)
     found = read(number)
     why: Unverified = found if isinstance(found, Typo) else "unknown"
@@ -106,7 +106,7 @@ async def verify_receipt(number: str, http: Request, lang: Lang = None) -> Respo
 
 @router.get("/v1/receipts/{number}")
 async def get_receipt(number: str, http: Request, channel: Caller) -> ReceiptView:
-    """One of the channel's receipts."""
+    """Return one of the channel's receipts."""
     found = read(number)
     if isinstance(found, Typo):
         raise _not_verified(found)
@@ -115,7 +115,7 @@ async def get_receipt(number: str, http: Request, channel: Caller) -> ReceiptVie
 
 @router.get("/v1/payments/{payment_id}/receipt")
 async def get_payment_receipt(payment_id: UUID, http: Request, channel: Caller) -> ReceiptView:
-    """The receipt of one of the channel's payments."""
+    """Return the receipt of one of the channel's payments."""
     async with engine_of(http).connect() as connection:
         receipt = await verify.find_of_payment(connection, payment_id, channel.id)
     return _view(http, receipt, channel)

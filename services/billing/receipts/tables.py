@@ -1,7 +1,7 @@
 """Receipts: the proof of a succeeded payment. Rows are added once; only voiding changes them, and only those columns.
 
-`number` is the only index that finds a receipt: it follows from the payment's id and the day (number.py), so the way
-from a payment to its receipt needs none, and its numbers of one day lie together.
+`number` is the only index that finds a receipt. It is derived from the payment's id and the day (number.py), so a
+payment finds its receipt without another index, and the numbers of one day are neighbours.
 """
 
 from sqlalchemy import (
@@ -38,10 +38,10 @@ LINES = f"""
 receipts = Table(
     "receipts",
     metadata,
-    # Collation C: a number is ASCII, and comparing bytes is several times as fast as any language's order.
+    # Collation C: numbers are ASCII, and comparing bytes is several times as fast as a language's collation.
     Column("number", Text(collation="C"), primary_key=True),
-    # No foreign key: the row is written in the transaction that moves the payment to succeeded, and checking what was
-    # locked a moment ago would cost more than the insert itself.
+    # No foreign key: the row is written in the transaction in which the payment succeeds, and checking a row that was
+    # just locked would cost more than the insert itself.
     Column("payment_id", Uuid, nullable=False),
     Column("biller_id", String(bounds.BILLER_ID), nullable=False),
     Column("account_id", Uuid, nullable=False),

@@ -1,8 +1,8 @@
-"""Look a receipt up: by its number for anyone, by its payment for the channel.
+"""Find a receipt: by its number for anyone, by its payment for the channel.
 
-What the receipt's row does not say is read where it stands, by primary key and through its owner's view: the biller's
-names, the last digits of the account number, and of the payment its channel and what was given back. Copies in the row
-would be bytes that every payment writes and that could disagree, for a page that few people open.
+Everything that is not in the receipt's row is read by primary key through its owner's view: the biller's names, the
+last digits of the account number, the payment's channel and refunded amount. Copies in the row would cost every
+payment some bytes and could disagree, for a page that few people open.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ _FINISHED = text(
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A receipt as it stands now."""
+    """A receipt in its present state."""
 
     number: str
     payment_id: UUID
@@ -55,14 +55,14 @@ class Receipt:
 
     @property
     def state(self) -> State:
-        """What the receipt is still worth."""
+        """The receipt's state: valid, partially refunded, or void."""
         if self.void_reason:
             return self.void_reason
         return "partially_refunded" if self.refunded_minor else "valid"
 
 
 async def find(connection: AsyncConnection, number: str) -> Receipt | None:
-    """The receipt with this number (as `number.read` gives it), or None."""
+    """Return the receipt with this number (as from `number.read`), or None."""
     row = (await connection.execute(_FIND, {"number": number})).first()
     return Receipt(**row._mapping) if row else None
 
@@ -70,7 +70,7 @@ async def find(connection: AsyncConnection, number: str) -> Receipt | None:
 async def find_of_payment(
     connection: AsyncConnection, payment_id: UUID, channel: str
 ) -> Receipt | None:
-    """The receipt of the channel's payment; None when it has none, or when it is another channel's."""
+    """Return the receipt of the channel's payment; None when it has none or belongs to another channel."""
     finished_at = await connection.scalar(_FINISHED, {"id": payment_id, "channel": channel})
     if finished_at is None:
         return None

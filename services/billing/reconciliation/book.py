@@ -1,7 +1,8 @@
-"""Book what the PSP's statement declares and nobody else tells us: the fees that it kept, and its payouts to our bank.
+"""Book what only the PSP's statement declares: the fees that it kept, and its payouts to our bank.
 
-Each is a movement of its own; its id follows from the PSP's line, so whatever is imported again, it is booked once.
-Batches commit one by one: the clearing account, which every payment by PSP needs, is locked for moments only.
+Each is a movement of its own with an id derived from the PSP's line, so it is booked once however often the statement
+is imported. Batches commit one by one, so that the clearing account, which every payment by PSP needs, is locked
+briefly.
 """
 
 from sqlalchemy import text
@@ -13,7 +14,7 @@ from services.billing.reconciliation.store import lock
 
 _BATCH = 5_000
 
-# A positive amount is money that came back: no movement is declared for that, so it becomes a break.
+# A positive amount is money that came back. There is no movement for that, so it becomes a break.
 _UNBOOKED = text("""
     SELECT DISTINCT ON (l.our_id) l.our_id, l.kind, l.currency, -l.amount_minor AS amount_minor, l.occurred_at
     FROM statement_lines l
@@ -24,7 +25,7 @@ _UNBOOKED = text("""
 
 
 async def book_declared(engine: AsyncEngine, statement_id: int) -> int:
-    """Book the fees and payouts of this statement that are not booked yet; how many those were."""
+    """Book the fees and payouts of this statement that are not booked yet; return how many there were."""
     booked = 0
     while True:
         async with engine.begin() as connection:

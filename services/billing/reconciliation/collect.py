@@ -1,11 +1,12 @@
-"""Collect what a run looks at: the lines that are not matched yet, and what the ledger says about them.
+"""Collect the input of a run: the lines that are not matched yet, and the ledger's items for them.
 
-Lines: those of the day's statement, of days whose statement was superseded since they were judged, and of open breaks.
-Items: what the source's book should show for our transfers. At the PSP each transfer is an item; at a biller a payment
-is one, and all refunds of a payment together are one, because the biller's mark is only taken back as a whole.
+Lines: those of the day's statement, of days whose statement was superseded since they were judged, and of open
+breaks. Items: what the source's statement should have for our transfers. At the PSP each transfer is an item. At a
+biller a payment is an item, and all refunds of a payment together are one, because the biller takes its mark back
+only as a whole.
 
-Right after an import the planner knows little of `matches`, and a wrong guess made a join quadratic: minutes for
-100,000 lines. So looking up there is a subquery that can only be a probe of an index: scalar, or with OFFSET 0.
+Right after an import the planner knows little about `matches`; a wrong estimate made a join quadratic (minutes for
+100,000 lines). So each look into it is a subquery that can only be a probe of an index: scalar, or with OFFSET 0.
 """
 
 from datetime import date
@@ -35,7 +36,7 @@ _SCOPE = text("""
             SELECT FROM statements o WHERE o.source = s.source AND o.source_id = s.source_id AND o.day = s.day
             AND o.judged_at IS NOT NULL))
 """)
-# What superseded versions of these days had consumed, on both sides.
+# The items and lines that superseded versions of these days had consumed.
 _RELEASED = text("""
     INSERT INTO recon_released
     SELECT DISTINCT g.line_id, g.transfer_id
@@ -83,7 +84,7 @@ _CONSUMED = """
 
 _TAKES_BACK = one_of("kind", ledger.TAKES_BACK)
 _LINE_KINDS = ", ".join(f"('{kind}', '{line_kind}')" for kind, line_kind in LINE_KINDS.items())
-# What came late or came back is referred to by what it corrects: the payment, the refund or the top-up.
+# Late captures and returned money are referred to by what they correct: the payment, the refund or the top-up.
 _PSP_ITEMS = text(f"""
     INSERT INTO recon_items
     SELECT k.line_kind, t.id, CAST(coalesce(
@@ -116,7 +117,7 @@ _APPLY_ITEMS = text(f"""
     FROM recon_payments p JOIN booked_transfers t ON t.id = p.id
     WHERE t.kind = 'pay_bill' AND t.credit_account = ANY(CAST(:accounts AS bigint[]))
 """)  # noqa: S608 - made of the constants above
-# An unapply is expected when all of the payment has gone back; what is consumed already stands for an earlier one.
+# An unapply is expected when all of the payment has gone back; consumed transfers belong to an earlier one.
 _UNAPPLY_ITEMS = text(f"""
     INSERT INTO recon_items
     SELECT 'unapply', corrects, serial, -coalesce(sum(amount_minor) FILTER (WHERE NOT consumed), sum(amount_minor)),
@@ -135,7 +136,7 @@ _UNAPPLY_ITEMS = text(f"""
 
 
 async def collect(connection: AsyncConnection, source: Source, day: date) -> list[int]:
-    """Fill recon_scope, recon_lines and recon_items until the transaction ends; the source's ledger accounts."""
+    """Fill recon_scope, recon_lines and recon_items for this transaction; return the source's ledger accounts."""
     accounts = await ledger.accounts_at(connection, source.address)
     about = {"source": source.kind, "source_id": source.id}
     for table in _TABLES:
@@ -144,7 +145,7 @@ async def collect(connection: AsyncConnection, source: Source, day: date) -> lis
     await connection.execute(_RELEASED, about)
     await connection.exec_driver_sql("ANALYZE recon_scope, recon_released")
     await connection.execute(_LINES, about)
-    # The planner has no idea of temporary tables until they are counted.
+    # The planner has no statistics of temporary tables until they are analyzed.
     await connection.exec_driver_sql("ANALYZE recon_lines")
     ours = {**about, "accounts": accounts}
     if source.kind == "psp":

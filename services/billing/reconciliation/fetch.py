@@ -17,13 +17,13 @@ from services.billing.reconciliation.book import book_declared
 from services.billing.reconciliation.lines import PSP, Line, Source, of_day_file, of_psp
 from services.billing.reconciliation.store import store
 
-# Files are asked for from this many billers at once.
+# Files are fetched from this many billers at once.
 _AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
 class StatementImported:
-    """A statement is in. `booked` counts the fees and payouts that it declared and that were new."""
+    """An imported statement. `booked` is the number of its fees and payouts that were new."""
 
     source: Source
     day: date
@@ -35,7 +35,7 @@ class StatementImported:
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """There is no statement, or none that can be trusted; nothing changed. Import again later."""
+    """There is no statement, or none that can be trusted; nothing was changed. Import again later."""
 
     source: Source
     day: date
@@ -43,7 +43,7 @@ class Unavailable:
 
 
 async def import_psp(engine: AsyncEngine, psp: Psp, day: date) -> StatementImported | Unavailable:
-    """Import the PSP's book of a day."""
+    """Import the PSP's statement of a day."""
     answer = await psp.balance_transactions(*bounds_of(day))
     if isinstance(answer, Unknown):
         return Unavailable(PSP, day, answer.why)
@@ -69,7 +69,7 @@ async def import_billers(
 async def import_file(
     engine: AsyncEngine, connectors: Connectors, source: str, day: date, content: bytes
 ) -> StatementImported | Unavailable:
-    """Import a statement from a file: `psp` as Stripe lists its balance transactions, or a biller's own day file."""
+    """Import a statement from a file: the PSP's balance transactions as Stripe lists them, or a biller's day file."""
     if source == "psp":
         try:
             transactions = read_psp_file(content, day)
@@ -80,7 +80,7 @@ async def import_file(
 
 
 def read_psp_file(content: bytes, day: date) -> list[BalanceTransaction]:
-    """A complete list of a day's balance transactions, as the PSP answers in JSON; raises ValueError."""
+    """Parse a complete list of a day's balance transactions in the PSP's JSON. Raises ValueError."""
     try:
         page = WireBalancePage.model_validate_json(content)
     except ValidationError as error:

@@ -1,7 +1,7 @@
-"""Judge what is left over: each line without its transfer and each transfer without its line is a break.
+"""Judge the remainder: each line without a transfer and each transfer without a line is a break.
 
-A break is known by source, kind, reference, type and ordinal, so a run that finds it again changes nothing, one that
-does not find it resolves it, and one that finds it after that opens it again.
+A break is identified by source, kind, reference, type and ordinal. A run that finds it again changes nothing; a run
+that does not find it resolves it; a later run that finds it opens it again.
 """
 
 from datetime import date
@@ -34,7 +34,7 @@ _LEFT_LINES = text("""
         FROM recon_lines l LEFT JOIN recon_items i ON i.our_id = l.our_id AND i.kind = l.kind
     ) AS judged
 """)
-# Only for days that have been judged: the others get their turn when their statement is there.
+# Only for days that have been judged; the others are judged when their statement is there.
 _LEFT_ITEMS = text("""
     INSERT INTO recon_found
     SELECT 'missing_external', i.kind, i.reference,
@@ -47,7 +47,7 @@ _LEFT_ITEMS = text("""
           WHERE source = :source AND source_id = :source_id AND superseded_at IS NULL AND judged_at IS NOT NULL))
       AND NOT EXISTS (SELECT FROM recon_lines l WHERE l.our_id = i.our_id AND l.kind = i.kind)
 """)
-# The day's own statement may be missing, and those that were missed before may have come.
+# The day's own statement may be missing, and statements that were missing before may have been imported.
 _TOLD_OF = one_of("t.kind", tuple({**LINE_KINDS, **dict.fromkeys(ledger.TAKES_BACK)}))
 _MISSING_STATEMENTS = text(f"""
     INSERT INTO recon_found (type, kind, reference, ordinal, day)

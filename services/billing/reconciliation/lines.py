@@ -1,4 +1,4 @@
-"""A statement's lines, whoever sent it: the PSP's balance transactions and the billers' day files in one shape."""
+"""The lines of statements: the PSP's balance transactions and the billers' day files in one shape."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,9 +12,9 @@ from services.billing.bills.connectors import DayFileLine
 from services.billing.psp import BalanceTransaction
 from services.billing.subject import Kind, Subject
 
-# What the PSP's book declares (fees, payouts) was booked under ids in this namespace before kinds were told apart.
+# Older fees and payouts were booked under ids in this namespace.
 _FORMERLY_DECLARED = UUID("6f2f3ad1-9c53-5d0e-8a53-4a2f6d7b1c90")
-# A transfer on the PSP's account, by its kind, and the line that its statement should have for it.
+# By the kind of a transfer on the PSP's account: the kind of line that the PSP's statement should have for it.
 LINE_KINDS = {
     "pay_bill": "charge",
     "top_up": "charge",
@@ -38,14 +38,14 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Whose book a statement comes from, and the ledger account that stands for it."""
+    """The sender of a statement, with the ledger account that stands for it."""
 
     kind: str  # psp or biller
     id: str
 
     @property
     def address(self) -> str:
-        """The ledger account's."""
+        """The address of the ledger account."""
         account = ledger.psp_clearing("", self.id) if self.kind == "psp" else None
         return (account or ledger.payable(self.id, "")).address
 
@@ -58,10 +58,9 @@ PSP = Source("psp", "stripe")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line. `amount_minor` is signed as the source counts it (tables.py).
+    """One line. `amount_minor` is signed from the source's side (tables.py).
 
-    `our_id` is the id of the transfer that should book it; `former_id` the id that this transfer has if it was booked
-    before transfers of different kinds had ids of their own.
+    `our_id` is the id of the transfer that should book it; `former_id` is the id of an older transfer that books it.
     """
 
     kind: str
@@ -75,12 +74,12 @@ class Line:
 
 
 def yesterday() -> date:
-    """The last day that is over."""
+    """Return the last day that is over."""
     return today() - timedelta(days=1)
 
 
 def of_psp(transactions: Sequence[BalanceTransaction]) -> list[Line]:
-    """The PSP's book: a line per movement, and one more for the fee that was kept of it."""
+    """Return the lines of the PSP's statement: one per movement, and one more for the fee that was kept of it."""
     lines = []
     for each in transactions:
         lines.append(_movement(each))
@@ -90,7 +89,7 @@ def of_psp(transactions: Sequence[BalanceTransaction]) -> list[Line]:
 
 
 def of_day_file(file_lines: Sequence[DayFileLine]) -> list[Line]:
-    """A biller's day file."""
+    """Return the lines of a biller's day file."""
     return [
         Line(
             each.kind,
@@ -105,61 +104,68 @@ def of_day_file(file_lines: Sequence[DayFileLine]) -> list[Line]:
     ]
 
 
-def _movement(said: BalanceTransaction) -> Line:
-    kind = _KINDS.get(said.reporting_category, "other")
+def _movement(transaction: BalanceTransaction) -> Line:
+    kind = _KINDS.get(transaction.reporting_category, "other")
     if kind in {"payout", "fee"}:
-        our_id = derived_id("psp_settlement" if kind == "payout" else "psp_fee", said.id)
-        former = uuid5(_FORMERLY_DECLARED, f"{said.id}:{kind}")
-        return _line(said, kind, said.id, our_id, former)
-    subject = said.charge if kind == "charge" else said.refund if kind != "other" else None
+        our_id = derived_id("psp_settlement" if kind == "payout" else "psp_fee", transaction.id)
+        former = uuid5(_FORMERLY_DECLARED, f"{transaction.id}:{kind}")
+        return _line(transaction, kind, transaction.id, our_id, former)
+    subject = (
+        transaction.charge if kind == "charge" else transaction.refund if kind != "other" else None
+    )
     if subject is None:
-        return _line(said, kind, said.id)
+        return _line(transaction, kind, transaction.id)
     formerly_by_id = (kind, subject.kind) in {("charge", Kind.TOP_UP), ("refund", Kind.REFUND)}
     former_id = subject.id if formerly_by_id else None
-    return _line(said, kind, str(subject.id), _transfer_id(kind, subject), former_id)
+    return _line(transaction, kind, str(subject.id), _transfer_id(kind, subject), former_id)
 
 
 def _transfer_id(kind: str, subject: Subject) -> UUID:
     if kind == "refund_failure":
         return ledger.refund_returned_id(subject)
     if kind == "refund" and subject.kind != Kind.REFUND:
-        # Given back by ourselves: the payment or top-up had ended before the PSP took its money.
+        # Given back by us, because the payment or top-up had ended before the PSP took the money.
         return ledger.late_return_id(subject)
     return subject.id if subject.kind == Kind.PAYMENT else derived_id(subject.kind, subject.id)
 
 
-def _fee(said: BalanceTransaction) -> Line:
+def _fee(transaction: BalanceTransaction) -> Line:
     our_id, former = (
-        derived_id("psp_fee_kept", said.id),
-        uuid5(_FORMERLY_DECLARED, f"{said.id}:kept"),
+        derived_id("psp_fee_kept", transaction.id),
+        uuid5(_FORMERLY_DECLARED, f"{transaction.id}:kept"),
     )
-    return replace(_line(said, "fee", said.id, our_id, former), amount_minor=-said.fee_minor)
+    return replace(
+        _line(transaction, "fee", transaction.id, our_id, former),
+        amount_minor=-transaction.fee_minor,
+    )
 
 
 def _line(
-    said: BalanceTransaction,
+    transaction: BalanceTransaction,
     kind: str,
     reference: str,
     our_id: UUID | None = None,
     former_id: UUID | None = None,
 ) -> Line:
-    amount, at = said.amount_minor, said.created
-    return Line(kind, reference, our_id, amount, said.currency, at, _raw(said), former_id)
+    amount, at = transaction.amount_minor, transaction.created
+    return Line(
+        kind, reference, our_id, amount, transaction.currency, at, _raw(transaction), former_id
+    )
 
 
-def _raw(said: BalanceTransaction) -> dict[str, str | int | None]:
+def _raw(transaction: BalanceTransaction) -> dict[str, str | int | None]:
     return {
-        "id": said.id,
-        "type": said.type,
-        "reporting_category": said.reporting_category,
-        "net": said.net_minor,
-        "source": said.source_id,
-        "payment_intent": said.intent_id,
+        "id": transaction.id,
+        "type": transaction.type,
+        "reporting_category": transaction.reporting_category,
+        "net": transaction.net_minor,
+        "source": transaction.source_id,
+        "payment_intent": transaction.intent_id,
     }
 
 
 def _payment_id(serial: str) -> UUID | None:
-    # A serial is a payment's id in 32 hexadecimal digits; a line with another one is somebody else's.
+    # A serial is a payment's id in 32 hexadecimal digits; a line with another serial is not about us.
     try:
         return UUID(hex=serial) if len(serial) == 32 else None
     except ValueError:

@@ -18,7 +18,7 @@ _LIST = text("""
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """One break. Amounts are signed as the source counts them (tables.py), in minor units; a missing side is empty."""
+    """One break. Amounts are signed from the source's side (tables.py), in minor units; a missing side is empty."""
 
     id: int
     source: str
@@ -45,6 +45,6 @@ async def list_breaks(
     resolved: bool = False,
     limit: int = 1000,
 ) -> list[Break]:
-    """The open breaks, of one day or all; the resolved ones, too, when asked for."""
+    """Return the open breaks, of one day or of all; on request the resolved ones, too."""
     rows = await connection.execute(_LIST, {"day": day, "resolved": resolved, "limit": limit})
     return [Break(*row) for row in rows]

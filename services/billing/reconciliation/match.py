@@ -1,6 +1,6 @@
-"""Match what was collected: by exact reference, amount and currency, each line and each transfer consumed at most once.
+"""Match the collected lines and items by exact reference, amount and currency, each consumed at most once.
 
-Days play no part here: what we booked before midnight and they after it is one and the same.
+Days are ignored here: a payment that we booked before midnight and the source after it still matches.
 """
 
 from sqlalchemy import text
@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.billing.reconciliation.lines import Source
 
-# The first of several equal lines takes the item; the others stay, and are duplicates.
+# The first of several equal lines takes the item; the others remain and are duplicates.
 _BY_REFERENCE = text("""
     INSERT INTO matches (source, head, line_id, transfer_id, rule)
     SELECT :source, pair.line_id, CASE WHEN t.place = 1 THEN pair.line_id END, t.id, 'reference'
@@ -22,8 +22,8 @@ _BY_REFERENCE = text("""
     WHERE pair.place = 1
     ORDER BY pair.line_id, t.place
 """)
-# A payment that was applied and unapplied, a refund that failed: it came and went, and we never booked it. Of several
-# attempts at a refund the one that counts has been matched before; each other one and its failure undo each other.
+# A payment that was applied and unapplied, or a refund that failed: two lines that cancel out, and we booked neither.
+# Of several attempts at a refund the successful one is matched before; each other one cancels out with its failure.
 _NETTED = text("""
     WITH one AS (
         SELECT *, row_number() OVER (PARTITION BY kind, reference, amount_minor, currency ORDER BY id) AS place
@@ -53,7 +53,7 @@ _MARK_CONSUMED_ITEMS = text("""
 
 
 async def match(connection: AsyncConnection, source: Source) -> None:
-    """Match in the caller's transaction; what is left in recon_lines and recon_items is for `judge`."""
+    """Match in the caller's transaction; rows left in recon_lines and recon_items are for `judge`."""
     about = {"source": source.kind}
     await connection.execute(_BY_REFERENCE, about)
     await connection.execute(_DROP_MATCHED_LINES)

@@ -1,6 +1,6 @@
 """Reconcile a day: each source's statement against the ledger, item by item, a transaction per source.
 
-Statements are imported before (fetch.py). A run may be repeated at any time: it changes only what new evidence changes.
+Statements are imported before (fetch.py). A run may be repeated at any time; without new evidence it changes nothing.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from services.billing.reconciliation.lines import PSP, Source
 from services.billing.reconciliation.match import match
 from services.billing.reconciliation.store import lock
 
-# Billers with a statement or a transfer of the day, or with something still open.
+# Billers with a statement or a transfer of the day, or with open breaks.
 _BILLERS = text(f"""
     SELECT source_id FROM statements WHERE source = 'biller' AND day = :day
     UNION
@@ -53,7 +53,7 @@ _RESULT = text("""
 
 @dataclass(frozen=True, slots=True)
 class SourceResult:
-    """How one source's book compares. `breaks` are the open ones of the day, `other_days` the open ones besides."""
+    """The result of one source. `breaks` counts the open breaks of the day, `other_days` those of other days."""
 
     source: Source
     has_statement: bool
@@ -66,19 +66,19 @@ class SourceResult:
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
-    """How a day compares, source by source."""
+    """The result of a day, source by source."""
 
     day: date
     sources: Sequence[SourceResult]
 
     @property
     def agrees(self) -> bool:
-        """Whether nothing is open, of this day or another."""
+        """True when no break is open, of this day or of another."""
         return not any(each.breaks or each.other_days for each in self.sources)
 
 
 async def reconcile(engine: AsyncEngine, day: date) -> Reconciliation:
-    """Match and judge a day (Asia/Shanghai) of every source that has something on it."""
+    """Match and judge a day (Asia/Shanghai) for every source with statements or transfers."""
     since, until = bounds_of(day)
     async with engine.connect() as connection:
         found = await connection.scalars(_BILLERS, {"day": day, "since": since, "until": until})

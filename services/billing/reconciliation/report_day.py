@@ -1,7 +1,7 @@
-"""Write our day files for the billers that work by file: what was paid, and what was paid and has all gone back.
+"""Write our day files for billers that work by file: payments, and payments of which all money has gone back.
 
-The ledger decides what belongs to a day, so the file and its reconciliation can't disagree about midnight. A refund of
-a part has no line: it is netted with the remittance.
+The ledger decides what belongs to a day, so the file and its reconciliation cannot disagree about midnight. A partial
+refund has no line: it is netted with the remittance.
 """
 
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ class Reported:
 
 
 async def report_day(engine: AsyncEngine, connectors: Connectors, day: date) -> list[Reported]:
-    """Write the day's file of every active biller that works by file; again, it says the same."""
+    """Write the day's file for every active biller that works by file. Writing it again gives the same file."""
     async with engine.connect() as connection:
         billers = await all_billers(connection)
     reported = []
@@ -69,7 +69,7 @@ async def report_day(engine: AsyncEngine, connectors: Connectors, day: date) -> 
 
 
 async def read_lines(engine: AsyncEngine, biller_id: str, day: date) -> list[DayFileLine]:
-    """What a biller's day file says of a day."""
+    """Return the lines of a biller's day file."""
     since, until = bounds_of(day)
     address = ledger.payable(biller_id, "").address
     async with engine.connect() as connection:

@@ -1,6 +1,8 @@
-"""Keep statements: the same one twice changes nothing, a changed one of the same day supersedes the version before it.
+"""Store statements: the same statement again changes nothing; a changed one of the same day supersedes the old
+version.
 
-A superseded version's lines stay, archived; what they had consumed is released, to be matched again.
+The lines of a superseded version stay, archived; the transfers that they had consumed are released, to be matched
+again.
 """
 
 import hashlib
@@ -15,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.billing.reconciliation.lines import Line, Source
 
-# Arrays of this many lines are a few megabytes.
+# Arrays of this many lines have a few megabytes.
 _CHUNK = 20_000
 
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('reconciliation of ' || :source, 0))")
@@ -39,7 +41,7 @@ _INSERT = text("""
     VALUES (:source, :source_id, :day, :version, :content_hash, :lines, CAST(:totals AS jsonb))
     RETURNING id
 """)
-# What was booked under a former id is known by that. Kinds are compared, for a payment's transfer may have it as well.
+# An older transfer is found by its former id. Kinds are compared, because a payment's transfer may have the same id.
 _INSERT_LINES = text("""
     INSERT INTO statement_lines (statement_id, kind, reference, our_id, amount_minor, currency, occurred_at, raw)
     SELECT :statement_id, l.kind, reference,
@@ -56,7 +58,7 @@ _INSERT_LINES = text("""
 
 @dataclass(frozen=True, slots=True)
 class StoredStatement:
-    """The current statement of a source and a day; `changed` when it became so now."""
+    """The current statement of a source and a day; `changed` when it was stored just now."""
 
     statement_id: int
     version: int
@@ -64,14 +66,14 @@ class StoredStatement:
 
 
 async def lock(connection: AsyncConnection, source: Source) -> None:
-    """One import or reconciliation of a source at a time, until the transaction ends."""
+    """Lock a source until the transaction ends: one import or reconciliation of it at a time."""
     await connection.execute(_LOCK, {"source": f"{source.kind}:{source.id}"})
 
 
 async def store(
     connection: AsyncConnection, source: Source, day: date, lines: Sequence[Line]
 ) -> StoredStatement:
-    """Keep this statement in the caller's transaction."""
+    """Store this statement in the caller's transaction."""
     await lock(connection, source)
     about = {"source": source.kind, "source_id": source.id, "day": day}
     content_hash = hash_of(lines)
@@ -102,13 +104,13 @@ async def store(
 
 
 def hash_of(lines: Sequence[Line]) -> bytes:
-    """What makes two statements the same: their lines, in whatever order."""
-    said = sorted(
+    """Return a digest of a statement's lines, independent of their order."""
+    texts = sorted(
         f"{each.kind}|{each.reference}|{each.amount_minor}|{each.currency}|{each.occurred_at.timestamp()}"
         f"|{json.dumps(each.raw, sort_keys=True)}"
         for each in lines
     )
-    return hashlib.sha256("\n".join(said).encode()).digest()
+    return hashlib.sha256("\n".join(texts).encode()).digest()
 
 
 async def _insert_lines(

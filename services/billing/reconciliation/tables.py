@@ -1,8 +1,8 @@
-"""Statements as their sources sent them, what of them matches the ledger, and the breaks. Nothing is ever deleted.
+"""Statements as their sources sent them, their matches with the ledger, and breaks. No row is ever deleted.
 
-A line's amount is signed as its source counts it: what the PSP holds for us grows with a charge and shrinks with a
-refund, a fee or a payout; what a biller has applied grows with an apply and shrinks with an unapply. A transfer's
-amount on the source's account (`psp:…:clearing`, `biller:…:payable`) has the same sign, so the two compare as they are.
+A line's amount is signed from its source's side: a charge increases what the PSP holds for us, a refund, a fee or a
+payout reduces it; an apply increases what a biller has applied, an unapply reduces it. A transfer's amount on the
+source's account (`psp:…:clearing`, `biller:…:payable`) has the same sign, so both are compared directly.
 """
 
 from sqlalchemy import (
@@ -35,16 +35,16 @@ SOURCES = ("psp", "biller")
 KINDS = (
     "charge",  # the PSP took a payer's money: a pay_bill, a top_up or a late_capture
     "refund",  # the PSP gave it back: a refund or a late_return
-    "refund_failure",  # what it gave back came back: a refund_returned
+    "refund_failure",  # a refund of the PSP failed: a refund_returned
     "fee",  # the PSP kept its fee: books a psp_fee
     "payout",  # the PSP paid out: books a psp_settlement
     "apply",  # the biller marked a bill paid: a pay_bill
     "unapply",  # the biller took its mark back: the refunds that complete a payment
-    "other",  # whatever else the source tells of; a person has to look
+    "other",  # any other line of the source; a person has to look
 )
 RULES = (
     "reference",  # the same reference, amount and currency
-    "netted",  # two lines of one reference that undo each other, and that we booked nothing for
+    "netted",  # two lines of one reference that cancel out, for which we booked nothing
 )
 BREAK_TYPES = (
     "missing_external",  # we booked it, and their statement of that day does not have it
@@ -72,7 +72,7 @@ statements = Table(
     Column("lines", Integer, nullable=False),
     Column("totals", JSONB, nullable=False),  # {"CNY": minor units}
     Column("imported_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    # A newer version of the same day has come: the lines stay, archived, and match nothing any more.
+    # Set when a newer version of the same day was stored: the lines stay, archived, and match nothing any more.
     Column("superseded_at", DateTime(timezone=True)),
     Column("judged_at", DateTime(timezone=True)),  # when its day was first reconciled
     UniqueConstraint("source", "source_id", "day", "version"),
@@ -96,7 +96,7 @@ statement_lines = Table(
     Column(
         "reference", String(bounds.PSP_ID), nullable=False
     ),  # ours if the line names it, else the source's own
-    Column("our_id", Uuid),  # of the transfer that books it, whether it does already or not
+    Column("our_id", Uuid),  # of the transfer that books it, now or later
     Column("amount_minor", BigInteger, nullable=False),
     Column("currency", CHAR(3), nullable=False),
     Column("occurred_at", DateTime(timezone=True), nullable=False),

@@ -1,1 +1,1 @@
-"""Deliveries, each of one event to one recipient: planned when the event comes, claimed, sent, recorded, followed."""
+"""Deliveries, each of one event to one recipient: planned when the event arrives, claimed, sent, recorded, listed."""

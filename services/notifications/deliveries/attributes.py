@@ -1,6 +1,6 @@
-"""What the headers of a record add to its event. All of it is optional, and nobody checked it before.
+"""The CloudEvents attributes in a record's headers. All are optional, and not validated yet.
 
-What can't be kept is left out, or replaced by what we know ourselves: a header must never cost an event its delivery.
+An attribute that cannot be stored is left out or replaced by a value of ours, so that no header prevents a delivery.
 """
 
 import re
@@ -12,12 +12,12 @@ from events.envelope import correlation_id_in, traceparent_in
 from messaging.consumer import Message
 
 _SOURCE_CHARACTERS = 200
-# As many digits as the largest number of 64 bits has.
+# The number of digits of the largest 64-bit integer.
 _SEQUENCE = re.compile(r"[0-9]{1,19}")
 
 
 class Attributes(NamedTuple):
-    """The attributes that can be kept, as text."""
+    """The attributes that can be stored, as text."""
 
     source: str
     time: str
@@ -27,7 +27,7 @@ class Attributes(NamedTuple):
 
 
 def attributes(message: Message) -> Attributes:
-    """The attributes of one message. Raises nothing."""
+    """Return the attributes of one message. Never raises."""
     found = dict(message.record.headers)
     source = _text(found, "ce_source")
     if not is_storable(source, _SOURCE_CHARACTERS):
@@ -43,12 +43,12 @@ def attributes(message: Message) -> Attributes:
 
 
 def is_storable(value: str, most_characters: int) -> bool:
-    """Whether a column of this length holds the text. Printable: no NUL, no half of a surrogate pair, no line break."""
+    """Return True when a column of this length can store the text: printable, no NUL, lone surrogate or line break."""
     return 0 < len(value) <= most_characters and value.isprintable()
 
 
-def _bytes(said: str | None) -> bytes:
-    return (said or "").encode(errors="replace")
+def _bytes(text: str | None) -> bytes:
+    return (text or "").encode(errors="replace")
 
 
 def _text(headers: Mapping[str, bytes | None], name: str) -> str:
@@ -59,7 +59,7 @@ def _text(headers: Mapping[str, bytes | None], name: str) -> str:
 
 
 def _time(written: str, record_timestamp: int) -> str:
-    # The header, else when the record was written, else now. A time without an offset is no moment.
+    # The header's time, else the record's time stamp, else now. A time without an offset is invalid.
     try:
         at = datetime.fromisoformat(written)
         if at.tzinfo is not None:

@@ -1,7 +1,8 @@
-"""End one delivery that can't be claimed or recorded as it is, in the smallest form that fits, in its own transaction.
+"""End a delivery that cannot be claimed or recorded normally, in its own transaction and with as little data as
+possible.
 
-First with an event made of ids and codes only, without the correlation id and the trace; if the outbox refuses that
-too, without an event. What can't be ended at all stays pending, and this process leaves it alone.
+First with an event of ids and codes only, without correlation id and trace; if the outbox refuses that, too, without an
+event. A delivery that cannot be ended at all stays pending, and this process leaves it alone.
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from services.notifications.deliveries.narrow import is_of_a_row, sqlstate
 from services.notifications.deliveries.outcomes import Delivered
 from services.notifications.deliveries.record import Attempt, event_of
 
-# Without a lease it is one that could not be claimed, so it must still be due.
+# Without a lease: a delivery that could not be claimed, so it must still be due.
 _BURY = text("""
     UPDATE deliveries SET status = :status, reason = :reason, lease = NULL, next_attempt_at = NULL, ended_at = now(),
         version = version + 1
@@ -31,7 +32,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Burial:
-    """How a delivery that the database refuses has to end."""
+    """The end of a delivery that the database refuses."""
 
     id: UUID
     medium: str
@@ -41,7 +42,10 @@ class Burial:
 
 
 def of_attempt(attempt: Attempt) -> Burial:
-    """Of an attempt that can't be recorded. What was delivered ends as delivered, so that it is never sent again."""
+    """Return the burial of an attempt that cannot be recorded.
+
+    If it was delivered it ends so, and is never sent again.
+    """
     delivery = attempt.delivery
     if isinstance(attempt.outcome, Delivered):
         return Burial(delivery.id, delivery.medium, delivery.lease, "delivered", None)
@@ -49,14 +53,14 @@ def of_attempt(attempt: Attempt) -> Burial:
 
 
 def of_unclaimed(id: UUID, medium: str) -> Burial:
-    """Of a delivery that can't be claimed, and so was not sent."""
+    """Return the burial of a delivery that cannot be claimed, and so was not sent."""
     return Burial(id, medium, None, "failed", "unclaimable")
 
 
 async def bury(engine: AsyncEngine, burial: Burial, cause: Exception) -> bool:
-    """End the delivery, if it is still ours; False when it can't be ended and must not be claimed again.
+    """End the delivery, if it is still ours; return False when it cannot be ended and must not be claimed again.
 
-    Raises what is not this row's fault.
+    Raises errors that are not caused by this row.
     """
     for end in ("published", "unpublished"):
         try:

@@ -1,7 +1,7 @@
-"""Take what is due, for a while: nobody else sends it before the lease ends, and a sender that dies loses nothing.
+"""Claim due deliveries under a lease: no other sender sends them before it ends, and a sender that dies loses none.
 
 A lane is a medium and a channel. Each lane is claimed up to its own free places, so that a lane whose receiver hangs
-fills its places and no others.
+fills only its own places.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.notifications.deliveries.outcomes import Delivery
 from services.notifications.recipients.addresses import ADDRESS_COLUMNS, ADDRESS_JOINS, address_of
 
-# Longer than any attempt may take (mail: 30 s), and short enough that a dead sender's mail is not late by much.
+# Longer than any attempt may take (mail: 30 s), and short enough that mail of a dead sender is not much delayed.
 LEASE_SECONDS = 120.0
 
 Lane = tuple[str, str]  # medium, channel
@@ -56,7 +56,8 @@ async def claim(
 ) -> list[Delivery]:
     """Claim up to `places` due deliveries of each lane, in the caller's transaction, one statement; none of `stuck`.
 
-    The attempt is counted here and not when its outcome is known: what kills a sender must not be tried for ever.
+    The attempt is counted here and not with its outcome, so that a delivery which kills its sender is not tried for
+    ever.
     """
     free = _free(places, stuck)
     if not free["media"]:
@@ -68,7 +69,7 @@ async def claim(
 async def list_due(
     connection: AsyncConnection, places: Mapping[Lane, int], stuck: Collection[UUID]
 ) -> list[tuple[UUID, str]]:
-    """Id and medium of what `claim` would claim. Reads nothing else of the deliveries, and locks nothing."""
+    """Return id and medium of the deliveries that `claim` would claim. Reads no other columns and locks nothing."""
     rows = await connection.execute(_LIST_DUE, _free(places, stuck))
     return [(row.id, row.medium) for row in rows]
 

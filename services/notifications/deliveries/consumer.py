@@ -1,4 +1,4 @@
-"""Kafka in: what happened to payments, top-ups and receipts, a batch at a time, each batch one statement."""
+"""Kafka in: events about payments, top-ups and receipts, a batch at a time, each batch one statement."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,9 +12,9 @@ from services.notifications.deliveries.plan import DoesNotFitError, plan, planne
 async def take(
     engine: AsyncEngine, by_mail: Callable[[Event], bool], messages: Sequence[Message]
 ) -> list[Rejected]:
-    """Plan the deliveries of a batch; the messages that can't be stored, which are rejected and touch no other.
+    """Plan the deliveries of a batch; return the messages that cannot be stored, which do not affect the others.
 
-    `by_mail` says which events the payer gets a mail about.
+    `by_mail` is True for events about which the payer gets a mail.
     """
     planned, rejected = [], []
     for message in messages:

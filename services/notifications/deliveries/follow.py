@@ -1,4 +1,4 @@
-"""Looking at deliveries: what was sent to whom, what failed and why, and sending a failed one again."""
+"""List deliveries (to whom, what failed and why), and send a failed one again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ _FORGET = text("""
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """A delivery as its channel and the operator see it."""
+    """A delivery as its channel and operators see it."""
 
     id: UUID
     event_id: UUID
@@ -52,16 +52,19 @@ async def list_deliveries(
     status: Status | None = None,
     before: UUID | None = None,
 ) -> Sequence[Followed]:
-    """Newest first, those older than `before`. Name a channel with a payer or with `failed`: these have indexes."""
-    asked = {"channel": channel, "payer": payer, "status": status}
-    where = [f"{name} = :{name}" for name, value in asked.items() if value is not None]
+    """Return deliveries older than `before`, newest first.
+
+    Give a channel with a payer or with `failed`, for an index.
+    """
+    filters = {"channel": channel, "payer": payer, "status": status}
+    where = [f"{name} = :{name}" for name, value in filters.items() if value is not None]
     if before is not None:
         where.append("id < :before")
     sql = (
         f"SELECT {_COLUMNS} FROM deliveries WHERE {' AND '.join(where) or 'true'}"  # noqa: S608 - fixed words
         " ORDER BY id DESC LIMIT :limit"
     )
-    values = {name: value for name, value in asked.items() if value is not None}
+    values = {name: value for name, value in filters.items() if value is not None}
     rows = await connection.execute(
         text(sql), {**values, "limit": limit, **({"before": before} if before else {})}
     )
@@ -69,14 +72,14 @@ async def list_deliveries(
 
 
 async def retry(connection: AsyncConnection, id: UUID) -> bool:
-    """Send a failed delivery again, from the start of its schedule; False when there is no failed one of this id."""
+    """Send a failed delivery again, from the start of its schedule; return False when no failed one has this id."""
     return (await connection.execute(_RETRY, {"id": id})).first() is not None
 
 
 async def forget_old(
     connection: AsyncConnection, now: datetime, kept_days: int, limit: int = 5_000
 ) -> int:
-    """Delete up to `limit` deliveries that ended and are older than `kept_days`; how many were deleted."""
+    """Delete up to `limit` ended deliveries that are older than `kept_days`; return how many were deleted."""
     milliseconds = int((now - timedelta(days=kept_days)).timestamp() * 1000)
     before = UUID(int=milliseconds << 80)
     gone = await connection.execute(_FORGET, {"before": before, "limit": limit})

@@ -1,7 +1,7 @@
-"""Work on a set of rows, of which one may be refused: halving finds it, as the Kafka consumer finds a bad record.
+"""Work on a set of rows of which one may be refused: halving finds it, as the Kafka consumer finds a bad record.
 
-Trouble that passes by itself, and trouble that every row would have (a table that is older than the code, a right that
-is missing, no partition for today), is no row's fault: it is raised, and the same work is done later.
+Transient errors, and errors that every row would cause (a table older than the code, a missing right, no partition for
+today), are not the fault of a row: they are raised, and the same work is done later.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,10 +22,9 @@ _EVERY_ROW = ("0A", "25", "26", "28", "3D", "3F", "42")
 async def narrow(
     items: Sequence[Item], work: Callable[[Sequence[Item]], Awaitable[None]]
 ) -> list[tuple[Item, Exception]]:
-    """Do the work for all items, each in one call that succeeds; the items that fail alone, each with its error.
+    """Do the work for all items, halving after errors; return the items that fail alone, each with its error.
 
-    `work` commits all of the items that it gets, or none. Raises what is not an item's fault; what was committed before
-    stays.
+    `work` commits all of its items or none. Raises errors that are not caused by an item; earlier commits stay.
     """
     if not items:
         return []
@@ -43,12 +42,12 @@ async def narrow(
 
 
 def is_of_a_row(error: Exception) -> bool:
-    """Whether the error may be the fault of one row among those that were written."""
+    """Return True when the error may be caused by one of the rows that were written."""
     if is_transient(error):
         return False
     state = sqlstate(error)
     if state is None:
-        # Not the database's: a value that can't be encoded, an event that can't be built.
+        # Not from the database: a value that cannot be encoded, an event that cannot be built.
         return True
     # A row that finds no partition violates a check without a name.
     missing = state == "23514" and isinstance(error, IntegrityError) and violated(error) is None
@@ -56,6 +55,6 @@ def is_of_a_row(error: Exception) -> bool:
 
 
 def sqlstate(error: Exception) -> str | None:
-    """The database's code for the error, if the database raised it."""
+    """Return the SQLSTATE of an error that the database raised, else None."""
     state: str | None = getattr(getattr(error, "orig", error), "sqlstate", None)
     return state

@@ -1,4 +1,4 @@
-"""What became of one attempt to deliver, as a type. `reason` is a short code without personal data."""
+"""The outcomes of an attempt to deliver, as types. `reason` is a short code without personal data."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,12 +10,12 @@ from services.notifications.recipients.addresses import Address
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The recipient's server took it."""
+    """The recipient's server accepted it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """Not now, or nobody knows: try again."""
+    """Refused for now, or the outcome is unknown: try again."""
 
     reason: str
 
@@ -32,7 +32,7 @@ Outcome = Delivered | Later | Never
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A delivery that we have claimed. `attempts` counts this one; `lease` proves that it is still ours."""
+    """A claimed delivery. `attempts` includes this one; `lease` proves that it is still ours."""
 
     id: UUID
     lease: UUID
@@ -49,6 +49,6 @@ class Delivery:
 
 
 class Outlet(Protocol):
-    """A way out. Bounded in time; whatever it raises counts as Later."""
+    """A medium. Its attempts are bounded in time; an error that it raises counts as Later."""
 
     async def send(self, delivery: Delivery) -> Outcome: ...

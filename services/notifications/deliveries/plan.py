@@ -1,6 +1,6 @@
 """Plan deliveries: a batch of events becomes rows, one for each event, medium and recipient.
 
-Events come at least once; the unique key of deliveries makes it once.
+Events arrive at least once; the unique key of deliveries makes that once.
 """
 
 import json
@@ -20,11 +20,11 @@ from services.notifications.recipients.addresses import ENDPOINT_OF_EVENT, PAYER
 
 
 class DoesNotFitError(Exception):
-    """A required field that can't be stored; the text names it, and holds nothing of it."""
+    """A required field cannot be stored; the text names the field without its content."""
 
 
 class PlannedEvent(NamedTuple):
-    """What the deliveries of one event have in common. A tuple, because a batch of them is turned into columns."""
+    """The common part of one event's deliveries. A tuple, because a batch of them is turned into columns."""
 
     event_id: UUID
     event_type: str
@@ -36,7 +36,7 @@ class PlannedEvent(NamedTuple):
     traceparent: str | None
 
 
-# LATERAL, so that each event costs two probes of primary keys: joined as sets, the planner, which knows nothing of
+# LATERAL, so that each event costs two probes of primary keys. In a plain join the planner, which has no statistics of
 # unnest, may read all recipients instead.
 _PLAN = text(f"""
     INSERT INTO deliveries
@@ -60,9 +60,10 @@ _PLAN = text(f"""
 
 
 async def plan(connection: AsyncConnection, events: Sequence[PlannedEvent]) -> int:
-    """Insert the deliveries of these events in the caller's transaction, one statement; how many are new.
+    """Insert the deliveries of these events in the caller's transaction, one statement; return how many are new.
 
-    Who has no row (a payer without an address, a channel without an endpoint) gets none, now or later.
+    A recipient without a row (a payer without an address, a channel without an endpoint) gets no delivery, now or
+    later.
     """
     if not events:
         return 0
@@ -86,7 +87,7 @@ async def plan(connection: AsyncConnection, events: Sequence[PlannedEvent]) -> i
 
 
 def planned_event(message: Message, *, by_mail: bool) -> PlannedEvent:
-    """The columns for one message. Raises DoesNotFitError for a required field that can't be stored."""
+    """Return the columns for one message. Raises DoesNotFitError for a required field that cannot be stored."""
     event: Any = message.event  # every payment and receipt event names its channel and its payer
     optional = attributes(message)
     planned = PlannedEvent(
@@ -112,8 +113,9 @@ def planned_event(message: Message, *, by_mail: bool) -> PlannedEvent:
 
 
 def structured(message: Message, optional: Attributes) -> bytes:
-    """The event as one JSON object, CloudEvents 1.0 in structured mode. `data` is the record's value as it came, so
-    that a field which we don't know yet reaches whoever does."""
+    """Return the event as one JSON object, CloudEvents 1.0 in structured mode. `data` is the record's value
+    unchanged, so that fields unknown to this version reach the receiver, too.
+    """
     envelope: dict[str, object] = {
         "specversion": "1.0",
         "id": str(message.id),
@@ -124,7 +126,7 @@ def structured(message: Message, optional: Attributes) -> bytes:
         "datacontenttype": "application/json",
     }
     if optional.sequence:
-        # A text, as the extension `sequence` is defined: compare it as a number.
+        # A text, as the extension `sequence` is defined; receivers compare it as a number.
         envelope["sequence"] = optional.sequence
     if optional.correlation_id:
         envelope["correlationid"] = optional.correlation_id

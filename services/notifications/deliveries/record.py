@@ -1,4 +1,4 @@
-"""Write down what became of deliveries, as a set, and publish those that ended."""
+"""Record the outcomes of deliveries as a set, and publish events about those that ended."""
 
 import random
 from collections.abc import Sequence
@@ -14,12 +14,13 @@ from messaging.outbox import Outgoing, enqueue
 from services.notifications.deliveries.outcomes import Delivered, Delivery, Later, Never, Outcome
 
 _HOUR = 3_600.0
-# What is down for a moment is tried again in seconds; what is down for a weekend, twice a day for 2.8 days, within the
-# three for which payment providers keep trying. After that a person has to look.
+# After a short failure the next try follows in seconds; after a long one, twice a day for 2.8 days in all (payment
+# providers retry for three days). Then a person has to look.
 PAUSES_SECONDS = (5.0, 30.0, 120.0, 600.0, _HOUR, 6 * _HOUR, *[12 * _HOUR] * 5)
 MOST_ATTEMPTS = len(PAUSES_SECONDS) + 1
 
-# ANY says the same again, for the planner: it knows nothing of unnest, and would read the whole table for a few rows.
+# ANY repeats the condition for the planner, which has no statistics of unnest and would read the whole table for a few
+# rows.
 _RECORD = text("""
     UPDATE deliveries d SET
         status = o.status, reason = o.reason, lease = NULL,
@@ -37,16 +38,16 @@ _RECORD = text("""
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A delivery and what became of this attempt."""
+    """A delivery and the outcome of this attempt."""
 
     delivery: Delivery
     outcome: Outcome
 
 
 async def record(connection: AsyncConnection, attempts: Sequence[Attempt]) -> int:
-    """Record the attempts in the caller's transaction; how many counted.
+    """Record the attempts in the caller's transaction; return how many counted.
 
-    An attempt whose lease has ended does not count: somebody else has the delivery by now, and tells.
+    An attempt whose lease has ended does not count: another sender has the delivery by now and records it.
     """
     if not attempts:
         return 0
@@ -78,7 +79,7 @@ async def record(connection: AsyncConnection, attempts: Sequence[Attempt]) -> in
 def event_of(
     row: Any, correlation_id: str | None = None, traceparent: str | None = None
 ) -> Outgoing:
-    """The event about a delivery that ended. `row` has the columns that _RECORD returns."""
+    """Return the event about a delivery that ended. `row` has the columns that _RECORD returns."""
     about = {
         "delivery_id": row.id,
         "event_id": row.event_id,
@@ -95,10 +96,10 @@ def event_of(
 
 
 def pause_seconds(attempts: int) -> float | None:
-    """How long to wait after this many attempts, give or take a fifth; None when that was the last one."""
+    """Return the pause after this many attempts, give or take a fifth; None after the last one."""
     if attempts > len(PAUSES_SECONDS):
         return None
-    # What failed together must not come back together.
+    # Deliveries that failed at the same time must not be tried again at the same time.
     return PAUSES_SECONDS[attempts - 1] * random.uniform(0.8, 1.2)
 
 

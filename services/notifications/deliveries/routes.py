@@ -1,4 +1,4 @@
-"""HTTP in: the channel follows what was sent, to whom, and what failed."""
+"""HTTP in: a channel's deliveries."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -16,8 +16,8 @@ from services.notifications.recipients.authenticate import CallingChannel
 router = APIRouter(prefix="/v1")
 
 
-class DeliveriesAsked(BaseModel):
-    """Which deliveries."""
+class DeliveriesQuery(BaseModel):
+    """The filter and page of a list of deliveries."""
 
     payer: Payer | None = None
     status: Status | None = None
@@ -44,7 +44,7 @@ class DeliveryOut(BaseModel):
 
 
 class Deliveries(BaseModel):
-    """A page, newest first. Ask for the next one with `cursor=next_cursor`; there is none when it is null."""
+    """A page, newest first. Request the next page with `cursor=next_cursor`; there is none when that is null."""
 
     items: list[DeliveryOut]
     next_cursor: UUID | None
@@ -52,21 +52,21 @@ class Deliveries(BaseModel):
 
 @router.get("/deliveries", tags=["Deliveries"])
 async def get_deliveries(
-    http: Request, channel: CallingChannel, asked: Annotated[DeliveriesAsked, Query()]
+    http: Request, channel: CallingChannel, query: Annotated[DeliveriesQuery, Query()]
 ) -> Deliveries:
-    """What was sent about one payer, or what failed for the whole channel. Kept for 30 days."""
-    if asked.payer is None and asked.status != "failed":
+    """List the deliveries about one payer, or the failed ones of the whole channel. They are stored for 30 days."""
+    if query.payer is None and query.status != "failed":
         detail = "Name a payer, or ask for `status=failed`."
         raise Problem(TOO_BROAD, detail)
     async with engine_of(http).connect() as connection:
         found = await list_deliveries(
             connection,
-            limit=asked.limit + 1,
+            limit=query.limit + 1,
             channel=channel,
-            payer=asked.payer,
-            status=asked.status,
-            before=asked.cursor,
+            payer=query.payer,
+            status=query.status,
+            before=query.cursor,
         )
-    items = [DeliveryOut.model_validate(each) for each in found[: asked.limit]]
-    more = len(found) > asked.limit
+    items = [DeliveryOut.model_validate(each) for each in found[: query.limit]]
+    more = len(found) > query.limit
     return Deliveries(items=items, next_cursor=items[-1].id if more else None)

@@ -1,8 +1,8 @@
-"""The sender: claims what is due, sends it outside any transaction, and records the outcomes in sets.
+"""The sender: claims due deliveries, sends them outside any transaction, and records the outcomes in sets.
 
-Attempts run side by side, each lane in its own places; while the database is busy with one set, the next one gathers.
-Delivery is at least once: a sender that dies between a sending and its record sends that one again. A delivery that the
-database refuses is found by halving and ended by itself (bury.py), so that it stops no other.
+Attempts run concurrently, each lane in its own places; while the database is busy with one set, the next one gathers.
+Delivery is at least once: after a sender dies between sending and recording, the delivery is sent again. A delivery
+that the database refuses is found by halving and ended by itself (bury.py), so that it stops no other.
 """
 
 import asyncio
@@ -31,9 +31,9 @@ from services.notifications.deliveries.outcomes import (
 from services.notifications.deliveries.record import MOST_ATTEMPTS, Attempt, record
 from services.notifications.recipients.addresses import channel_ids
 
-# How soon a delivery that becomes due is seen. Mail and webhooks are not waited for at a screen.
+# The interval at which due deliveries are claimed. Nobody waits for mail and webhooks at a screen.
 POLL_SECONDS = 0.25
-# A channel that was added is seen this soon.
+# The interval at which new channels are noticed.
 CHANNELS_SECONDS = 5.0
 
 log = structlog.get_logger()
@@ -55,18 +55,18 @@ class Sender:
         self._channels: list[str] = []
         self._channels_until = 0.0
         self._stopping = False
-        # Deliveries that the database lets us neither claim nor end.
+        # Deliveries that the database allows neither to claim nor to end.
         self._stuck: set[UUID] = set()
 
     async def run(self) -> None:
-        """Send until `stop`, and then to the end what has begun."""
+        """Send until `stop`, then finish the attempts under way."""
         failures = 0
         while not self._stopping:
             self._news.clear()
             try:
                 busy = await self._turn()
             except Exception as error:
-                # What is finished stays in hand; should its lease end meanwhile, it is sent again.
+                # Finished attempts are kept in memory; if a lease ends meanwhile, its delivery is sent again.
                 failures += 1
                 log.warning("sender_failed", error=type(error).__name__)
                 await asyncio.sleep(backoff_seconds(failures))
@@ -79,12 +79,12 @@ class Sender:
         await self.drain()
 
     def stop(self) -> None:
-        """Claim nothing more. Not by cancelling `run`: what it has just claimed would wait for its lease to end."""
+        """Stop claiming. Do not cancel `run`: deliveries that it has just claimed would wait for their lease to end."""
         self._stopping = True
         self._news.set()
 
     async def run_once(self) -> int:
-        """Try what is due, as far as there are places, to the end; how many were tried."""
+        """Attempt all due deliveries, as far as there are places, and wait for them; return how many there were."""
         self._channels_until = 0.0
         await self._turn()
         tried = len(self._tasks)
@@ -92,14 +92,14 @@ class Sender:
         return tried
 
     async def drain(self) -> None:
-        """Let the attempts that run come to their end, which their timeouts bound, and record them."""
+        """Wait for the attempts under way, which their timeouts bound, and record them."""
         await asyncio.gather(*self._tasks)
         await self._turn(claiming=False)
 
     async def _turn(self, *, claiming: bool = True) -> int:
-        """Record what is finished and claim what is due; how many rows that were.
+        """Record finished attempts and claim due deliveries; return the number of rows.
 
-        In one transaction, unless the database refuses it: then apart, so that what it refuses is found and ended.
+        In one transaction, unless the database refuses it: then separately, so that the refused row is found and ended.
         """
         finished = self._finished[:]
         try:
@@ -141,7 +141,7 @@ class Sender:
             nonlocal begun
             async with self._engine.begin() as connection:
                 claimed = await claim_these(connection, ids)
-            # At once: should a later half fail, these are ours already.
+            # At once: these are claimed even if a later half fails.
             self._begin(claimed)
             begun += len(claimed)
 
@@ -154,7 +154,7 @@ class Sender:
         return begun
 
     def _let_go(self, attempts: Sequence[Attempt], counted: int) -> None:
-        # What is recorded is out of our hands; an attempt that did not count had lost its lease.
+        # Recorded attempts are done; one that did not count had lost its lease.
         recorded = {(each.delivery.id, each.delivery.lease) for each in attempts}
         self._finished = [
             each
@@ -188,7 +188,8 @@ class Sender:
             try:
                 outcome = await self._send(delivery)
             except Exception as error:
-                # A fault of ours. It is retried and ends up visible; the text may quote the content, so it is left out.
+                # An error of ours. The attempt is repeated and finally visible as failed; the error's text is not
+                # stored, because it may quote the content.
                 outcome = Later(f"error_{type(error).__name__}")
                 log.warning("attempt_failed", delivery=str(delivery.id), error=type(error).__name__)
         metrics.ATTEMPTS.labels(delivery.medium, _word(outcome)).inc()
@@ -197,7 +198,7 @@ class Sender:
         self._news.set()
 
     async def _send(self, delivery: Delivery) -> Outcome:
-        # Claimed more often than the schedule allows: each sender that had it died before it could record an outcome.
+        # Claimed more often than the schedule allows: each sender died before it could record an outcome.
         if delivery.attempts > MOST_ATTEMPTS:
             return Never("attempts_exhausted")
         return await self._outlets[delivery.medium].send(delivery)

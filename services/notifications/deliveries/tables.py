@@ -1,4 +1,4 @@
-"""What is to be delivered: a row for each event, medium and recipient. It names the payer and never the address."""
+"""Deliveries: a row for each event, medium and recipient. It has the payer's name and never the address."""
 
 from sqlalchemy import (
     CheckConstraint,
@@ -20,16 +20,16 @@ from chassis.database import one_of
 from events import bounds
 from services.notifications.database import metadata
 
-# The bounds of what only we store, checked where an event comes in (plan.py), so that every later write can hold what
-# was let in; those of the contract stand in events/bounds.py.
+# Bounds of our own texts, checked where an event enters (plan.py), so that an accepted text fits into every later
+# write; the contract's bounds are in events/bounds.py.
 EVENT_TYPE_CHARACTERS = 100
 # An event's value has at most 900,000 bytes (events.envelope), and the attributes around it less than 3,000.
 BODY_BYTES = 1_000_000
 
 MEDIA = ("mail", "webhook")
 STATUSES = (
-    "pending",  # to be sent, now or at next_attempt_at; failed -> pending when an operator says so
-    "delivered",  # pending -> delivered: the recipient's server took it
+    "pending",  # to be sent, now or at next_attempt_at; failed -> pending when an operator retries it
+    "delivered",  # pending -> delivered: the recipient's server accepted it
     "failed",  # pending -> failed: refused for good, or the last attempt failed
 )
 
@@ -47,10 +47,10 @@ deliveries = Table(
     Column("event_type", String(EVENT_TYPE_CHARACTERS), nullable=False),
     Column("body", LargeBinary, nullable=False),  # the event, CloudEvents in structured mode
     Column("status", Text, nullable=False, server_default="pending"),
-    # How often it has ended: the sequence of what we publish about it.
+    # The number of its ends: the sequence of the events about it.
     Column("version", Integer, nullable=False, server_default=text("0")),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
-    # Also the lease: whoever claims a delivery puts it into the future.
+    # Also the lease: a claim sets it into the future.
     Column("next_attempt_at", DateTime(timezone=True), server_default=func.now()),
     Column("lease", Uuid),
     Column("reason", String(bounds.REASON)),  # what went wrong last, a short code

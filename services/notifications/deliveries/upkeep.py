@@ -1,6 +1,4 @@
-"""Upkeep beside the sending: count what is due and what failed, make and drop the outbox's partitions, forget old
-deliveries.
-"""
+"""Upkeep: count due and failed deliveries, create and drop the outbox's partitions, delete old deliveries."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -29,7 +27,7 @@ log = structlog.get_logger()
 
 
 async def keep(engine: AsyncEngine, kept_days: int) -> None:
-    """Count what is due and failed, make and drop the outbox's partitions and forget old deliveries, for ever."""
+    """Run the upkeep for ever, at regular intervals."""
     since = UPKEEP_SECONDS
     while True:
         await _by_itself("count", count(engine))
@@ -41,7 +39,7 @@ async def keep(engine: AsyncEngine, kept_days: int) -> None:
 
 
 async def count(engine: AsyncEngine) -> None:
-    """Tell the metrics what waits and what failed."""
+    """Set the metrics of due and failed deliveries."""
     async with engine.connect() as connection:
         due = {row.medium: row.number for row in await connection.execute(_DUE)}
         failed = await connection.scalar(_FAILED)

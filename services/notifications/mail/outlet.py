@@ -1,4 +1,4 @@
-"""The way of a mail: names, words, message, SMTP."""
+"""Send a mail: look up the biller's name, compose the text, build the message, hand it to SMTP."""
 
 import json
 
@@ -10,8 +10,10 @@ from services.notifications.mail.smtp import Smtp
 
 
 class MailOutlet:
-    """Sends mails. `sender` is a mailbox, as in `Meterhall <no-reply@…>`; `public_url` is where receipts are
-    verified."""
+    """Sends mails.
+
+    `sender` is a mailbox, for example `Meterhall <no-reply@…>`; receipts are verified at `public_url`.
+    """
 
     def __init__(self, smtp: Smtp, names: BillerNames, sender: str, public_url: str) -> None:
         self._smtp = smtp
@@ -20,8 +22,9 @@ class MailOutlet:
         self._public_url = public_url
 
     async def send(self, delivery: Delivery) -> Outcome:
-        """One attempt. Once the server has it, a crash before the record sends it once more, under the same Message-ID:
-        most mailboxes show the two as one, and none has to."""
+        """Make one attempt. After a crash between sending and recording it is sent again with the same Message-ID,
+        which most mailboxes show as one mail.
+        """
         to, language = delivery.address.email, delivery.address.language
         if to is None or language is None:
             return Never("no_recipient")

@@ -1,7 +1,7 @@
-"""SMTP out: a few connections, each for one message at a time, used again while they are fresh.
+"""SMTP out: a few connections, each for one message at a time, reused while they are fresh.
 
-An answer of 5xx to the envelope or the message is final (RFC 5321 §4.2.1). Everything else comes again: 4xx, trouble
-with the connection, and a server that refuses us (greeting, TLS, login) instead of the message.
+A 5xx to the envelope or the message is final (RFC 5321 §4.2.1). Everything else is tried again: 4xx, failures of the
+connection, and a server that refuses us (greeting, TLS, login) instead of the message.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from aiosmtplib import SMTP
 from services.notifications.deliveries.outcomes import Delivered, Later, Never, Outcome
 from services.notifications.settings import Settings
 
-# A server closes a silent connection whenever it likes; one that was silent for this long is not trusted with a mail.
+# A server may close an idle connection at any time; one that was idle for longer is not used for a mail.
 FRESH_SECONDS = 5.0
 _MOST_IDLE = 64
 
@@ -26,7 +26,7 @@ class Smtp:
         self._idle: list[tuple[float, SMTP]] = []
 
     async def send(self, sender: str, recipient: str, message: bytes) -> Outcome:
-        """One message to one recipient, within the timeout."""
+        """Send one message to one recipient, within the timeout."""
         try:
             # aiosmtplib's own timeout is for each command.
             async with asyncio.timeout(self._settings.mail_timeout_seconds):
@@ -67,7 +67,7 @@ class Smtp:
 
     async def _connection(self) -> SMTP:
         now = time.monotonic()
-        # The one used last is the freshest; those below it are older and age on.
+        # The connection used last is the freshest; the others stay idle and are closed in time.
         while self._idle:
             since, client = self._idle.pop()
             if now - since < FRESH_SECONDS and client.is_connected:

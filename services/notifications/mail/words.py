@@ -1,4 +1,4 @@
-"""What a mail says, in the payer's language. Text and page are two forms of the same words."""
+"""The text of a mail, in the payer's language. Plain text and HTML are two forms of the same words."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ Say = Callable[[str], str]
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """A mail's words. `facts` are label and value, `link` is a label and a URL; `good` is whether the news is."""
+    """A mail's words. `facts` are labels with values, `link` is a label and a URL; `good` is True for good news."""
 
     subject: str
     title: str
@@ -43,9 +43,9 @@ class Words:
 
 
 def words_of(event: Event, language: Language, biller: str, public_url: str) -> Words:
-    """The words for an event that the payer is told of; raises TypeError for any other.
+    """Return the words for an event about which payers get a mail. Raises TypeError for any other event.
 
-    `biller` is a name for people, or nothing when the event has no biller.
+    `biller` is the biller's name, or empty when the event has no biller.
     """
     match event:
         case ReceiptIssued():
@@ -56,22 +56,22 @@ def words_of(event: Event, language: Language, biller: str, public_url: str) -> 
             return _refunded(event, language, biller)
         case ReceiptVoided():
             return _receipt_voided(event, language, public_url)
-    raise TypeError(f"{type(event).__name__} is not told by mail")
+    raise TypeError(f"{type(event).__name__} has no mail")
 
 
 def money(amount_minor: int, currency: str, language: Language) -> str:
-    """An amount as people write it: ¥88.50."""
+    """Format an amount as people write it: ¥88.50."""
     amount = Decimal(amount_minor).scaleb(-get_currency_precision(currency))
     return str(format_currency(amount, currency, locale=_LOCALES[language]))
 
 
 def china_time(at: datetime, language: Language) -> str:
-    """A moment on the clock that payers and billers look at, Asia/Shanghai."""
+    """Format a moment in the time of payers and billers, Asia/Shanghai."""
     return str(format_datetime(at, _TIMES[language], tzinfo=CHINA, locale=_LOCALES[language]))
 
 
 def grouped(number: str) -> str:
-    """A receipt number as it is printed: 20261123-7K2M-9QXA-B0CD-4TFW."""
+    """Return a receipt number as it is printed: 20261123-7K2M-9QXA-B0CD-4TFW."""
     if len(number) != 24:
         return number
     return "-".join((number[:8], number[8:12], number[12:16], number[16:20], number[20:]))
@@ -181,7 +181,7 @@ def _verify_url(public_url: str, number: str) -> str:
 
 @cache
 def translations(language: Language) -> Any:
-    """The catalogue of a language, straight from its .po: nothing to compile, nothing to forget to compile."""
+    """Return the messages of a language, read from its .po file, so that no compiled file can be out of date."""
     path = _TRANSLATIONS / f"{language}.po"
     if not path.exists():  # the texts in the code are English
         return Translations()

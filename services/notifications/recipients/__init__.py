@@ -1,1 +1,1 @@
-"""Who is told, and where: channels and their tokens, payers' mail addresses, channels' webhook endpoints."""
+"""Recipients: channels and their tokens, payers' mail addresses, channels' webhook endpoints."""

@@ -1,4 +1,4 @@
-"""What others may know of channels, payers and endpoints: who is there to be told, and where a delivery goes.
+"""Addresses for other rooms: the recipients of an event, and the address of a delivery.
 
 Deliveries are planned and claimed in one statement each, so these are parts of SQL; only this folder names its tables.
 """
@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 ENDPOINT_OF_EVENT = "endpoints WHERE endpoints.channel = e.channel AND active"
 PAYER_OF_EVENT = "recipients r WHERE r.channel = e.channel AND r.payer = e.payer"
 
-# What a statement selects and joins so that `address_of` can read where its deliveries `c` go.
+# The columns and joins with which a statement lets `address_of` read the address of its deliveries `c`.
 ADDRESS_COLUMNS = """
     r.email, r.language, e.url, e.secret,
         CASE WHEN e.previous_until > now() THEN e.previous_secret END AS previous_secret
@@ -28,7 +28,7 @@ _CHANNELS = text("SELECT id FROM channels")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a delivery goes, read when it is claimed; what is None was taken away meanwhile."""
+    """The address of a delivery, read when it is claimed; a part that is None was deleted meanwhile."""
 
     email: str | None = None
     language: str | None = None
@@ -37,11 +37,11 @@ class Address:
 
 
 def address_of(row: Row[Any]) -> Address:
-    """The address in a row that has ADDRESS_COLUMNS. The newest secret comes first."""
+    """Return the address in a row that has ADDRESS_COLUMNS. The newest secret comes first."""
     secrets = tuple(secret for secret in (row.secret, row.previous_secret) if secret)
     return Address(row.email, row.language, row.url, secrets)
 
 
 async def channel_ids(connection: AsyncConnection) -> list[str]:
-    """The ids of all channels; there are few of them."""
+    """Return the ids of all channels; there are few."""
     return [str(id) for id in (await connection.execute(_CHANNELS)).scalars()]

@@ -1,4 +1,4 @@
-"""Who is calling: the token of a channel, as a FastAPI dependency. A revoked token stops within two seconds."""
+"""Authentication by a channel's token, as a FastAPI dependency. A revoked token stops working within two seconds."""
 
 from typing import Annotated
 
@@ -15,7 +15,7 @@ _CALLERS = Callers(
 
 
 async def authenticate(request: Request) -> str:
-    """The calling channel; raises Problem 401 that says what to do."""
+    """Return the calling channel. Raises Problem 401 that says what to do."""
     return await _CALLERS.of(request)
 
 

@@ -1,6 +1,6 @@
-"""The channel's endpoint: where its webhooks go, and the secret that they are signed with.
+"""A channel's endpoint: the URL of its webhooks, and the secret with which they are signed.
 
-A secret is shown when it is made, and never again. While it is being changed, both are used to sign.
+A secret is shown when it is created, and never again. While it is being changed, both secrets sign.
 """
 
 import secrets
@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-# Time enough to deploy the new secret at the receiver.
+# Long enough to deploy the new secret at the receiver.
 BOTH_SECRETS_HOURS = 24
 
 _COLUMNS = "channel, url, active, previous_until, updated_at"
@@ -48,14 +48,14 @@ async def set_endpoint(
     active: bool = True,
     rotate: bool = False,
 ) -> str | None:
-    """Set the channel's endpoint; the secret, when a new one was made (for a new endpoint, or to `rotate`).
+    """Set the channel's endpoint; return the secret if a new one was created (for a new endpoint, or to `rotate`).
 
-    `url` is what check_url returned. Raises IntegrityError for a channel that is not known.
+    `url` is the result of check_url. Raises IntegrityError for an unknown channel.
     """
     secret = f"whsec_{secrets.token_urlsafe(32)}"
     values = {"channel": channel, "url": url, "active": active}
-    made = await connection.execute(_INSERT, {**values, "secret": secret})
-    if made.first() is not None:
+    inserted = await connection.execute(_INSERT, {**values, "secret": secret})
+    if inserted.first() is not None:
         return secret
     await connection.execute(_UPDATE, values)
     if not rotate:
@@ -67,6 +67,6 @@ async def set_endpoint(
 
 
 async def find_endpoint(connection: AsyncConnection, channel: str) -> Endpoint | None:
-    """The channel's endpoint."""
+    """Return the channel's endpoint, or None."""
     row = (await connection.execute(_FIND, {"channel": channel})).one_or_none()
     return None if row is None else Endpoint(*row)

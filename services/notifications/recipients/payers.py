@@ -1,4 +1,4 @@
-"""Where payers get their mail: put by their channel, read when a mail is sent, gone when the channel deletes it."""
+"""The mail addresses of payers: set by their channel, read when a mail is sent, deleted by the channel."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,7 +30,7 @@ class Recipient:
 async def put_recipient(
     connection: AsyncConnection, channel: str, payer: str, email: str, language: str
 ) -> Recipient:
-    """Set the payer's address; raises DBAPIError for one that does not fit into a header."""
+    """Set the payer's address. Raises DBAPIError for an address that does not fit into a header."""
     row = await connection.execute(
         _PUT, {"channel": channel, "payer": payer, "email": email, "language": language}
     )
@@ -38,12 +38,12 @@ async def put_recipient(
 
 
 async def find_recipient(connection: AsyncConnection, channel: str, payer: str) -> Recipient | None:
-    """The payer's address."""
+    """Return the payer's address, or None."""
     row = (await connection.execute(_FIND, {"channel": channel, "payer": payer})).one_or_none()
     return None if row is None else Recipient(*row)
 
 
 async def forget_recipient(connection: AsyncConnection, channel: str, payer: str) -> bool:
-    """Delete the payer's address; mails that wait for it fail as `no_recipient`. False when there was none."""
+    """Delete the payer's address; pending mails fail as `no_recipient`. Return False when there was none."""
     gone = await connection.execute(_FORGET, {"channel": channel, "payer": payer})
     return gone.first() is not None

@@ -1,4 +1,4 @@
-"""HTTP in: the channel says where its payers get mail, and where its own webhooks go."""
+"""HTTP in: a channel sets its payers' mail addresses and its own webhook endpoint."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -25,7 +25,7 @@ PayerInPath = Annotated[Payer, Path(description="the channel's opaque name for i
 
 
 def _one_address(email: str) -> str:
-    # What a mail server takes as one address and nothing else: no name, no list, no comment, no second header.
+    # Exactly one address for a mail server: no name, no list, no comment, no second header.
     mailbox, _, domain = email.rpartition("@")
     if not mailbox or len(mailbox) > 64 or not domain or not email.isascii():
         raise ValueError("use one plain ASCII address, name@example.org")
@@ -37,7 +37,7 @@ def _one_address(email: str) -> str:
 
 
 class RecipientIn(BaseModel):
-    """Where a payer gets mail, and in which language."""
+    """A payer's mail address and language."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -46,7 +46,7 @@ class RecipientIn(BaseModel):
 
 
 class RecipientOut(BaseModel):
-    """A payer's address as it is kept."""
+    """A payer's address as it is stored."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -57,7 +57,7 @@ class RecipientOut(BaseModel):
 
 
 class EndpointIn(BaseModel):
-    """Where the channel's webhooks go."""
+    """The URL of the channel's webhooks."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -69,7 +69,7 @@ class EndpointIn(BaseModel):
 
 
 class EndpointOut(BaseModel):
-    """The endpoint. `secret` is there when it was just made, and never again."""
+    """The endpoint. `secret` is present only in the response that created it."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -82,17 +82,17 @@ class EndpointOut(BaseModel):
 
 @router.put("/recipients/{payer}", tags=["Recipients"])
 async def put(
-    payer: PayerInPath, asked: RecipientIn, http: Request, channel: CallingChannel
+    payer: PayerInPath, body: RecipientIn, http: Request, channel: CallingChannel
 ) -> RecipientOut:
-    """Have this payer get mail, from the next event on."""
+    """Send this payer mail from the next event on."""
     async with engine_of(http).begin() as connection:
-        made = await put_recipient(connection, channel, payer, asked.email, asked.language)
-    return RecipientOut.model_validate(made)
+        recipient = await put_recipient(connection, channel, payer, body.email, body.language)
+    return RecipientOut.model_validate(recipient)
 
 
 @router.get("/recipients/{payer}", tags=["Recipients"])
 async def get(payer: PayerInPath, http: Request, channel: CallingChannel) -> RecipientOut:
-    """The payer's address as we have it."""
+    """Return the payer's address."""
     async with engine_of(http).connect() as connection:
         found = await find_recipient(connection, channel, payer)
     if found is None:
@@ -102,18 +102,18 @@ async def get(payer: PayerInPath, http: Request, channel: CallingChannel) -> Rec
 
 @router.delete("/recipients/{payer}", tags=["Recipients"], status_code=204)
 async def delete(payer: PayerInPath, http: Request, channel: CallingChannel) -> Response:
-    """Forget the payer's address. Mails that wait for it fail; deleting again is as good."""
+    """Delete the payer's address. Pending mails fail; deleting it again changes nothing."""
     async with engine_of(http).begin() as connection:
         await forget_recipient(connection, channel, payer)
     return Response(status_code=204)
 
 
 @router.put("/endpoint", tags=["Webhooks"])
-async def put_endpoint(asked: EndpointIn, http: Request, channel: CallingChannel) -> EndpointOut:
-    """Have every payment and receipt event of the channel POSTed to this URL, signed with `Meterhall-Signature`."""
+async def put_endpoint(body: EndpointIn, http: Request, channel: CallingChannel) -> EndpointOut:
+    """Send every payment and receipt event of the channel to this URL, signed with `Meterhall-Signature`."""
     settings: Settings = http.app.state.settings
     try:
-        url = check_url(asked.url, allow_loopback=settings.webhook_allow_loopback)
+        url = check_url(body.url, allow_loopback=settings.webhook_allow_loopback)
     except ValueError as error:
         raise Problem(
             BAD_ENDPOINT,
@@ -122,15 +122,15 @@ async def put_endpoint(asked: EndpointIn, http: Request, channel: CallingChannel
         ) from error
     async with engine_of(http).begin() as connection:
         secret = await set_endpoint(
-            connection, channel, url, active=asked.active, rotate=asked.rotate_secret
+            connection, channel, url, active=body.active, rotate=body.rotate_secret
         )
-        made = await find_endpoint(connection, channel)
-    return EndpointOut.model_validate(made).model_copy(update={"secret": secret})
+        endpoint = await find_endpoint(connection, channel)
+    return EndpointOut.model_validate(endpoint).model_copy(update={"secret": secret})
 
 
 @router.get("/endpoint", tags=["Webhooks"])
 async def get_endpoint(http: Request, channel: CallingChannel) -> EndpointOut:
-    """The channel's endpoint, without its secret."""
+    """Return the channel's endpoint, without its secret."""
     async with engine_of(http).connect() as connection:
         found = await find_endpoint(connection, channel)
     if found is None:

@@ -1,7 +1,7 @@
 """Channels and their tokens, payers' addresses, channels' endpoints.
 
-No personal data crosses Kafka, so the only e-mail addresses are here, put by the channel and gone when it takes them
-away.
+No personal data crosses Kafka, so e-mail addresses exist only here, set by the channel and deleted when the channel
+deletes them.
 """
 
 from sqlalchemy import (
@@ -21,8 +21,8 @@ from chassis.database import one_of
 from events import bounds
 from services.notifications.database import metadata
 
-# The bounds of what only we store, declared here once; those of the contract stand in events/bounds.py. The doors
-# (HTTP and the command line) check them, so that every later write can hold what they let in.
+# Bounds of our own texts; the contract's are in events/bounds.py. HTTP and the command line check them, so that an
+# accepted text fits into every later write.
 EMAIL_CHARACTERS = 254  # RFC 5321 §4.5.3.1.3, without the angle brackets
 URL_CHARACTERS = 2_000
 SECRET_CHARACTERS = 200
@@ -57,7 +57,7 @@ recipients = Table(
     Column("language", Text, nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     CheckConstraint("payer ~ '^[A-Za-z0-9_-]{1,64}$'", name="payer_is_opaque"),
-    # Printable ASCII only: a line break in an address would begin a header of somebody else's choice.
+    # Printable ASCII only: a line break in an address would begin a header of the attacker's choice.
     CheckConstraint("email ~ '^[!-~]+@[!-~]+$'", name="email_fits_a_header"),
     CheckConstraint(one_of("language", LANGUAGES), name="language_is_spoken"),
 )
@@ -67,7 +67,7 @@ endpoints = Table(
     metadata,
     Column("channel", ForeignKey("channels.id"), primary_key=True),
     Column("url", String(URL_CHARACTERS), nullable=False),
-    # Kept as it is, because signing needs it; nothing but the sender reads it.
+    # Stored in clear, because signing needs it; only the sender reads it.
     Column("secret", String(SECRET_CHARACTERS), nullable=False),
     Column("previous_secret", String(SECRET_CHARACTERS)),
     Column("previous_until", DateTime(timezone=True)),

@@ -1,6 +1,7 @@
-"""Channels and their tokens at this service: `mhn_<prefix>_<secret>`. The token is shown once; we keep its SHA-256.
+"""Channels and their tokens at this service: `mhn_<prefix>_<secret>`. A token is shown once; only its SHA-256 is
+stored.
 
-A channel may have several, so that they can be changed without a gap.
+A channel may have several tokens, so that they can be changed without a gap.
 """
 
 from pydantic import TypeAdapter, ValidationError
@@ -21,7 +22,7 @@ _CHANNEL_ID: TypeAdapter[str] = TypeAdapter(ChannelId)
 
 
 def check_channel(channel: str) -> str:
-    """The channel's id; raises ValueError for a text that can't be one."""
+    """Return the channel's id. Raises ValueError for a text that cannot be one."""
     try:
         return _CHANNEL_ID.validate_python(channel)
     except ValidationError:
@@ -31,7 +32,7 @@ def check_channel(channel: str) -> str:
 
 
 async def add_channel(connection: AsyncConnection, channel: str) -> str:
-    """A new token for the channel, which is added when it is not known yet: the only time that the token is seen."""
+    """Issue a new token, which is shown only now; a channel that is not known yet is added."""
     await connection.execute(_ADD, {"id": channel})
     token = new_token("mhn")
     about = {"prefix": prefix_of(token), "channel": channel, "hash": hash_of(token)}
@@ -40,14 +41,14 @@ async def add_channel(connection: AsyncConnection, channel: str) -> str:
 
 
 async def revoke_token(connection: AsyncConnection, token_or_prefix: str) -> str | None:
-    """Revoke a token by itself or by its prefix; the channel that it belonged to, or None."""
+    """Revoke a token, given as a whole or by its prefix; return its channel, or None."""
     revoked = await connection.execute(_REVOKE, {"prefix": prefix_of(token_or_prefix)})
     channel: str | None = revoked.scalar_one_or_none()
     return channel
 
 
 async def channel_of(connection: AsyncConnection, token: str) -> str:
-    """The channel that this token belongs to; raises TokenRefusedError."""
+    """Return the channel of this token. Raises TokenRefusedError."""
     row = (await connection.execute(_FIND, {"prefix": prefix_of(token)})).one_or_none()
     if not token_matches(token, row.hash if row else None) or row is None:
         raise TokenRefusedError(

@@ -1,7 +1,7 @@
-"""Where a webhook may go: to public addresses, over HTTP. A channel must not make us knock at our own doors (SSRF).
+"""The addresses that a webhook may go to: public ones, over HTTP. A channel must not reach our own network (SSRF).
 
-The URL is checked when it is set, and the address at every connection when it is known for good, so a name that
-resolves differently the second time gains nothing.
+The URL is checked when it is set, and the resolved address at every connection, so a name that resolves to another
+address later is refused, too.
 """
 
 import socket
@@ -13,16 +13,19 @@ from yarl import URL
 
 from services.notifications.recipients.tables import URL_CHARACTERS
 
-# NAT64 (RFC 6052): an IPv4 address in IPv6 clothes.
+# NAT64 (RFC 6052): an IPv4 address inside an IPv6 address.
 _NAT64 = IPv6Network("64:ff9b::/96")
 
 
 class RefusedAddressError(OSError):
-    """We don't connect there."""
+    """Webhooks to this address are not allowed."""
 
 
 def check_url(url: str, *, allow_loopback: bool) -> str:
-    """The URL as it is stored, its scheme in small letters; raises ValueError that says why no webhook may go there."""
+    """Return the URL as it is stored, with its scheme in small letters.
+
+    Raises ValueError with the reason of a refusal.
+    """
     if len(url) > URL_CHARACTERS or not all("!" <= character <= "~" for character in url):
         raise ValueError("a URL has at most 2,000 characters, all of them printable ASCII")
     try:
@@ -45,7 +48,7 @@ def check_url(url: str, *, allow_loopback: bool) -> str:
 
 
 def may_connect(address: IPv4Address | IPv6Address, *, allow_loopback: bool) -> bool:
-    """Whether this is an address of the public Internet, or the loopback where that is allowed."""
+    """Return True for an address of the public Internet, or for the loopback where that is allowed."""
     if isinstance(address, IPv6Address):
         address = _inner(address)
     if address.is_loopback:
@@ -54,21 +57,21 @@ def may_connect(address: IPv4Address | IPv6Address, *, allow_loopback: bool) -> 
 
 
 def guarded_socket(*, allow_loopback: bool) -> Callable[[Any], socket.socket]:
-    """Makes aiohttp's sockets: called with each address that it is about to connect to."""
+    """Return the function with which aiohttp creates sockets; it checks each address before the connection."""
 
     def make(info: Any) -> socket.socket:
         family, kind, protocol, _, (host, *_) = info
         if not may_connect(ip_address(host.partition("%")[0]), allow_loopback=allow_loopback):
             raise RefusedAddressError("this address is not public")
-        made = socket.socket(family, kind, protocol)
-        made.setblocking(False)
-        return made
+        connection = socket.socket(family, kind, protocol)
+        connection.setblocking(False)
+        return connection
 
     return make
 
 
 def _inner(address: IPv6Address) -> IPv4Address | IPv6Address:
-    # What an IPv6 address leads to when it only wraps an IPv4 one.
+    # The IPv4 address that an IPv6 address only wraps.
     if address in _NAT64:
         return IPv4Address(address.packed[-4:])
     teredo = address.teredo

@@ -1,4 +1,4 @@
-"""Webhooks: the event as it is, signed, to the channel's endpoint."""
+"""Webhooks: the event, unchanged and signed, to the channel's endpoint."""
 
 from services.notifications.webhooks.post import WebhookOutlet
 from services.notifications.webhooks.sign import HEADER, sign

@@ -1,7 +1,8 @@
 """POST an event to its channel's endpoint: signed, bounded, without following redirects.
 
-2xx within the timeout is delivered; 410 Gone is final; everything else comes again. The body is the same, byte for
-byte, at every attempt, so that a receiver dedupes by the event's `id`; the order is not promised, `sequence` tells it.
+2xx within the timeout is delivered; 410 Gone is final; everything else is tried again. The body is the same, byte for
+byte, at every attempt, so a receiver can drop duplicates by the event's `id`. The order is not guaranteed; `sequence`
+shows it.
 """
 
 import time
@@ -16,7 +17,7 @@ _HEADERS = {
     "Content-Type": "application/cloudevents+json; charset=utf-8",
     "User-Agent": "Meterhall",
 }
-# So much of an answer is read to keep its connection; what is longer costs the receiver the connection.
+# The most of a response that is read to keep the connection; a longer one closes it.
 _MOST_READ_BYTES = 4_096
 
 
@@ -27,7 +28,7 @@ class WebhookOutlet:
         self._allow_loopback = allow_loopback
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=0,  # the sender bounds what runs at once
+                limit=0,  # the sender bounds concurrent attempts
                 ttl_dns_cache=60,
                 socket_factory=guarded_socket(allow_loopback=allow_loopback),
             ),
@@ -38,7 +39,7 @@ class WebhookOutlet:
         )
 
     async def send(self, delivery: Delivery) -> Outcome:
-        """One attempt."""
+        """Make one attempt."""
         address = delivery.address
         if address.url is None:
             return Never("no_endpoint")
@@ -46,7 +47,7 @@ class WebhookOutlet:
             check_url(address.url, allow_loopback=self._allow_loopback)
         except ValueError:
             return Never("address_refused")
-        # The time is new at each attempt: the receiver refuses what is old.
+        # The time is new at each attempt, because receivers refuse old ones.
         signature = sign(delivery.body, address.secrets, int(time.time()))
         try:
             async with self._session.post(

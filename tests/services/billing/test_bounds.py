@@ -19,7 +19,7 @@ import services.billing
 from events import EVENT_TYPES, bounds
 from events.bounds import Fitted, is_storable
 from events.message import Event
-from services.billing.bills.routes import AccountAsked
+from services.billing.bills.routes import AccountRequest
 from services.billing.database import metadata
 from services.billing.door.routes import NewPayment, NewRefund, NewTopUp
 
@@ -27,7 +27,7 @@ for module in walk_packages(services.billing.__path__, "services.billing."):
     if module.name.endswith((".tables", ".database")):
         import_module(module.name)
 
-BODIES: tuple[type[BaseModel], ...] = (NewPayment, NewRefund, NewTopUp, AccountAsked)
+BODIES: tuple[type[BaseModel], ...] = (NewPayment, NewRefund, NewTopUp, AccountRequest)
 # A field's value is kept in the columns of this name; those that are kept nowhere have none.
 COLUMN_OF = {"channel": "channel_id", "receipt_number": "number"}
 KEPT_NOWHERE = {"medium", "outcome", "kind", "rule", "currency"}

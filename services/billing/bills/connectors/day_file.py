@@ -19,11 +19,11 @@ from services.billing.bills.connectors.reading import moment, text
 _KINDS: dict[str, Literal["apply", "unapply"]] = {"apply": "apply", "unapply": "unapply"}
 
 
-def fen(said: str) -> int:
-    """8850, or -8850 for a total; raises ValueError for anything that only looks like it."""
-    if re.fullmatch(r"-?[0-9]{1,20}", said) is None:
+def fen(text: str) -> int:
+    """Parse fen: 8850, or -8850 for a total. Raises ValueError for other spellings of numbers."""
+    if re.fullmatch(r"-?[0-9]{1,20}", text) is None:
         raise ValueError("an integer is expected")
-    return int(said)
+    return int(text)
 
 
 def parse(
@@ -32,7 +32,7 @@ def parse(
     encoding: str = "utf-8",
     minor: Callable[[str], int] = fen,
 ) -> list[DayFileLine]:
-    """Read a day file; `minor` reads an amount as the dialect writes it. Raises DayFileError with the line's number."""
+    """Parse a day file; `minor` parses the dialect's amounts. Raises DayFileError with the line's number."""
     try:
         rows = [row.removesuffix("\r") for row in content.decode(encoding).split("\n")]
     except UnicodeDecodeError as error:
@@ -56,7 +56,7 @@ def parse(
 
 
 def write(lines: Sequence[DayFileLine], major: Callable[[int], str] = str) -> str:
-    """The file that says these lines."""
+    """Return the file with these lines."""
     rows = [f"{len(lines)}|{major(total_of(lines))}"]
     for each in lines:
         at = each.occurred_at.astimezone(CHINA)
@@ -68,7 +68,7 @@ def write(lines: Sequence[DayFileLine], major: Callable[[int], str] = str) -> st
 
 
 def total_of(lines: Iterable[DayFileLine]) -> int:
-    """Applies less unapplies, in minor units."""
+    """Return the sum of applies less unapplies, in minor units."""
     return sum(each.amount_minor * (1 if each.kind == "apply" else -1) for each in lines)
 
 

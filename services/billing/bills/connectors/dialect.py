@@ -1,9 +1,9 @@
-"""What the dialects over HTTP have in common: which answer is believed, and what everything else means.
+"""The base of all HTTP dialects: which responses count, and what every other response means.
 
-A dialect turns a question into a request and an answer into a reply. A reply that does not name again what we asked
-about (the account of a lookup, else our serial, and for a mark the amount), or that names another account, bill, amount
-or currency, is somebody else's and not believed, not even a refusal: it could let money go for a bill that was marked
-paid.
+A dialect writes requests and reads responses. A response counts only if it repeats what the request was about (the
+account of a lookup; else our serial, and for an apply the amount) and names no other account, bill, amount or
+currency. Any other response is ignored, even a refusal: believing it could release the money for a bill that is
+marked as paid.
 """
 
 from abc import ABC, abstractmethod
@@ -38,13 +38,13 @@ from services.billing.bills.connectors.protocol import (
 )
 
 Status = Literal["ok", "no_account", "not_applied", "unapplied", "refused"]
-# A day file is made while we wait.
+# The biller creates the day file during the request.
 DAY_FILE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class BillerEndpoint:
-    """Where a biller is, and what we share with it."""
+    """A biller's address, and the secret that we share with it."""
 
     biller_id: str
     url: str
@@ -55,7 +55,7 @@ class BillerEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class BillerRequest:
-    """What a dialect wants sent."""
+    """A request in a dialect."""
 
     path: str
     body: bytes
@@ -64,7 +64,7 @@ class BillerRequest:
 
 @dataclass(frozen=True, slots=True)
 class BillerReply:
-    """What a dialect has read; what the biller did not name is empty. A refusal has a `code`."""
+    """A response as its dialect read it; fields that the biller left out are empty. A refusal has a `code`."""
 
     status: Status
     code: str = ""
@@ -78,7 +78,7 @@ class BillerReply:
 
 
 class NonsenseError(Exception):
-    """An answer that the dialect can't read, or a question that it can't write."""
+    """A response that the dialect cannot read, or a request that it cannot write."""
 
 
 class Dialect(ABC):
@@ -89,19 +89,19 @@ class Dialect(ABC):
         self.endpoint = endpoint
 
     @abstractmethod
-    def question(self, operation: str, fields: Mapping[str, str]) -> BillerRequest:
-        """The request for lookup, apply, query or unapply. Amounts in `fields` are minor units."""
+    def build_request(self, operation: str, fields: Mapping[str, str]) -> BillerRequest:
+        """Return the request for lookup, apply, query or unapply. Amounts in `fields` are minor units."""
 
     @abstractmethod
-    def read(self, operation: str, content: bytes) -> BillerReply:
-        """Read an answer; raises NonsenseError, ValueError, LookupError or TypeError when it makes no sense."""
+    def read_response(self, operation: str, content: bytes) -> BillerReply:
+        """Read a response. Raises NonsenseError, ValueError, LookupError or TypeError when it makes no sense."""
 
     @abstractmethod
     def parse_day_file(self, content: bytes) -> list[DayFileLine]:
-        """Read the biller's list of a day."""
+        """Parse the biller's day file."""
 
     async def lookup(self, account_number: str) -> LookupAnswer:
-        """What the account owes."""
+        """Look up what the account owes."""
         try:
             reply = await self._ask("lookup", {"account_number": account_number})
         except (TransportError, NonsenseError) as error:
@@ -135,7 +135,7 @@ class Dialect(ABC):
         return _applied(reply)
 
     async def query(self, application: Application) -> QueryAnswer:
-        """What became of an application, found by its serial."""
+        """Query the outcome of an application by its serial."""
         try:
             reply = await self._ask("query", {"serial": application.serial})
         except (TransportError, NonsenseError) as error:
@@ -165,7 +165,7 @@ class Dialect(ABC):
         return Unapplied()
 
     async def day_file(self, day: date) -> bytes:
-        """The biller's list of a day; raises OSError when it can't be had."""
+        """Fetch the biller's day file. Raises OSError when that fails."""
         try:
             return await self._send("day_file", {"day": f"{day:%Y%m%d}"})
         except (TransportError, NonsenseError) as error:
@@ -174,16 +174,16 @@ class Dialect(ABC):
     async def _ask(self, operation: str, fields: Mapping[str, str]) -> BillerReply:
         content = await self._send(operation, fields)
         try:
-            return self.read(operation, content)
+            return self.read_response(operation, content)
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise NonsenseError(f"nonsense: {type(error).__name__}") from error
 
     async def _send(self, operation: str, fields: Mapping[str, str]) -> bytes:
         if not self.endpoint.secret:
-            # Signing with nothing would let anybody sign.
+            # With an empty secret anybody could sign.
             raise TransportError("we share no secret with this biller")
         try:
-            request = self.question(operation, fields)
+            request = self.build_request(operation, fields)
         except ValueError as error:
             raise NonsenseError("the question can't be written in this dialect") from error
         file = operation == "day_file"
@@ -197,7 +197,7 @@ class Dialect(ABC):
 
 
 def _difference(reply: BillerReply, ours: Application) -> str | None:
-    """Why the reply is about another application than ours."""
+    """Return why the reply is about another application than ours, or None."""
     if reply.serial != ours.serial:
         return "the answer does not name our serial"
     if reply.amount_minor not in {None, ours.amount_minor}:
@@ -207,7 +207,7 @@ def _difference(reply: BillerReply, ours: Application) -> str | None:
         ("bill", reply.bill_number, ours.bill_number),
         ("currency", reply.currency, ours.currency),
     )
-    names = [name for name, said, wanted in compared if said not in {"", wanted}]
+    names = [name for name, given, wanted in compared if given not in {"", wanted}]
     return f"the answer names another {names[0]}" if names else None
 
 

@@ -1,6 +1,6 @@
 """The connector of billers that work by file only: bills come in a file, payments go back in our day file.
 
-A lookup answers from the bills that were imported. Nothing is applied one by one; at the end of the day the biller gets
+A lookup returns the imported bills. Payments are not applied one by one: at the end of the day the biller gets
 `outgoing/<day>.txt` and answers with `incoming/<day>.txt`, its own list, which reconciliation reads.
 """
 
@@ -28,12 +28,12 @@ from services.billing.bills.connectors.protocol import (
     UnapplyAnswer,
 )
 
-# We open an account for whoever asks about one; the biller has those that it ever sent a bill for.
+# An account is opened for any lookup; the biller has only the accounts for which it ever sent a bill.
 _ACCOUNT = text("""
     SELECT a.id FROM accounts a WHERE a.biller_id = :biller AND a.account_number = :number
       AND EXISTS (SELECT FROM bills b WHERE b.account_id = a.id)
 """)
-# The biller's next file comes tomorrow, so what was paid since its last one is known from our own books.
+# The biller's next file comes tomorrow, so bills paid since its last one are known from our own books.
 _BILLS = text("""
     SELECT bill_number, period, amount_minor, currency, rule, expires_at, min_minor, max_minor, multiple_minor, due_on
     FROM bills b WHERE account_id = :account AND closed_at IS NULL AND expires_at > :now
@@ -52,7 +52,7 @@ class FileConnector:
         self.folder = data_dir / "billers" / biller_id
 
     async def lookup(self, account_number: str) -> LookupAnswer:
-        """What the imported bills say."""
+        """Return the imported bills of the account."""
         async with self._engine.connect() as connection:
             account = await connection.scalar(
                 _ACCOUNT, {"biller": self._biller_id, "number": account_number}
@@ -64,19 +64,19 @@ class FileConnector:
         return Found(found) if found else NothingOwed()
 
     async def apply(self, application: Application) -> ApplyAnswer:
-        """The day file says it."""
+        """Return BillerUnknown: these billers are told by the day file."""
         return Applied(application.serial)
 
     async def query(self, application: Application) -> QueryAnswer:
-        """The day file says it."""
+        """Return BillerUnknown: these billers are told by the day file."""
         return Applied(application.serial)
 
     async def unapply(self, application: Application) -> UnapplyAnswer:
-        """The day file says it."""
+        """Return BillerUnknown: these billers are told by the day file."""
         return Unapplied()
 
     async def day_file(self, day: date) -> bytes:
-        """The biller's answer to our day file; raises OSError while it is not there."""
+        """Return the biller's answer to our day file. Raises OSError while there is none."""
         path = self.folder / "incoming" / f"{day:%Y%m%d}.txt"
         return await asyncio.to_thread(path.read_bytes)
 
@@ -85,7 +85,7 @@ class FileConnector:
         return day_file.parse(content, self._currency)
 
     def report(self, day: date, lines: list[DayFileLine]) -> Path:
-        """Write our day file for the biller; complete or not at all."""
+        """Write our day file for the biller, completely or not at all."""
         path = self.folder / "outgoing" / f"{day:%Y%m%d}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")

@@ -1,6 +1,6 @@
 """The dialect `gbk-xml`: the classical collection protocol (代收费): GBK-encoded XML, a TranCode per operation, amounts
-in yuan with two decimals, `AAAAAAA` for success. No answer names a currency. A document type declaration is refused,
-whatever it says.
+in yuan with two decimals, `AAAAAAA` for success. Responses name no currency. A document type declaration is always
+refused.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ _STATUS: dict[str, Status] = {
     "E000002": "not_applied",
     "E000003": "unapplied",
 }
-# What is refused has a code of its own; whatever else the biller says is not understood, and so no refusal.
+# Only these codes are refusals; any other code is not understood, and so unknown.
 _REFUSALS = {
     "E000101": "bill_not_found",
     "E000102": "bill_already_paid",
@@ -58,18 +58,18 @@ _YUAN = re.compile(r"([0-9]{1,18})\.([0-9]{2})")
 
 
 class GbkXml(Dialect):
-    """XML in GBK; yuan on the wire, minor units here."""
+    """XML in GBK; amounts are yuan in messages and minor units here."""
 
-    def question(self, operation: str, fields: Mapping[str, str]) -> BillerRequest:
+    def build_request(self, operation: str, fields: Mapping[str, str]) -> BillerRequest:
         """See Dialect."""
-        said = {
+        members = {
             "BillKey": fields.get("account_number", ""),
             "BillNo": fields.get("bill_number", ""),
             "PayAmount": yuan(int(fields["amount_minor"])) if "amount_minor" in fields else "",
             "PayDate": fields.get("day", ""),
         }
         inner = "".join(
-            f"<{name}>{escape(value)}</{name}>" for name, value in said.items() if value
+            f"<{name}>{escape(value)}</{name}>" for name, value in members.items() if value
         )
         head = (
             f"<Version>1.0</Version><InstId>{escape(self.endpoint.biller_id)}</InstId>"
@@ -85,15 +85,15 @@ class GbkXml(Dialect):
             "/service", document, {"Content-Type": "text/xml; charset=GBK", "X-Mac": mac}
         )
 
-    def read(self, operation: str, content: bytes) -> BillerReply:
+    def read_response(self, operation: str, content: bytes) -> BillerReply:
         """See Dialect."""
         root = parse_xml(content)
-        said = _text(root, "Head/RetCode")
-        refused = _REFUSAL.fullmatch(said)
+        return_code = _text(root, "Head/RetCode")
+        refused = _REFUSAL.fullmatch(return_code)
         amount, reference = root.findtext("Body/PayAmount"), root.findtext("Body/RefNo")
         return BillerReply(
-            "refused" if refused else _STATUS[said],
-            code=_REFUSALS.get(said, code(said)) if refused else "",
+            "refused" if refused else _STATUS[return_code],
+            code=_REFUSALS.get(return_code, code(return_code)) if refused else "",
             account_number=root.findtext("Body/BillKey") or "",
             serial=root.findtext("Head/TranSeq") or "",
             bill_number=root.findtext("Body/BillNo") or "",
@@ -106,18 +106,18 @@ class GbkXml(Dialect):
         """GBK, amounts in yuan."""
         return day_file.parse(content, self.endpoint.currency, "gbk", _signed_fen)
 
-    def _bill(self, said: ET.Element) -> BillerBill:
-        due = said.findtext("DueDate")
+    def _bill(self, element: ET.Element) -> BillerBill:
+        due = element.findtext("DueDate")
         return BillerBill(
-            bill_number=text(_text(said, "BillNo")),
-            period=text(_text(said, "Period")),
-            amount_minor=fen(_text(said, "Amount")),
+            bill_number=text(_text(element, "BillNo")),
+            period=text(_text(element, "Period")),
+            amount_minor=fen(_text(element, "Amount")),
             currency=self.endpoint.currency,
-            rule=_RULES[_text(said, "PayRule")],
-            expires_at=moment(_text(said, "ExpireTime")),
-            min_minor=_optional(said, "MinAmount"),
-            max_minor=_optional(said, "MaxAmount"),
-            multiple_minor=_optional(said, "Multiple"),
+            rule=_RULES[_text(element, "PayRule")],
+            expires_at=moment(_text(element, "ExpireTime")),
+            min_minor=_optional(element, "MinAmount"),
+            max_minor=_optional(element, "MaxAmount"),
+            multiple_minor=_optional(element, "Multiple"),
             due_on=datetime.strptime(f"{due}+0000", "%Y%m%d%z").date() if due else None,
         )
 
@@ -128,16 +128,16 @@ def yuan(amount_minor: int) -> str:
     return f"{sign}{abs(amount_minor) // 100}.{abs(amount_minor) % 100:02d}"
 
 
-def fen(said: str) -> int:
-    """88.50 -> 8850; raises ValueError for anything else than yuan with two decimals."""
-    match = _YUAN.fullmatch(said)
+def fen(text: str) -> int:
+    """88.50 -> 8850. Raises ValueError for anything but yuan with two decimals."""
+    match = _YUAN.fullmatch(text)
     if match is None:
         raise ValueError("yuan with two decimals expected")
     return int(match[1]) * 100 + int(match[2])
 
 
 def parse_xml(content: bytes) -> ET.Element:
-    """The root of a GBK document; raises NonsenseError for a document type, another encoding or broken XML."""
+    """Return the root of a GBK document. Raises NonsenseError for a document type, another encoding or broken XML."""
     try:
         document = content.decode("gbk")
     except UnicodeDecodeError as error:
@@ -145,14 +145,14 @@ def parse_xml(content: bytes) -> ET.Element:
     if "<!DOCTYPE" in document.upper() or "<!ENTITY" in document.upper():
         raise NonsenseError("nonsense: a document type declaration is refused")
     try:
-        # Expat knows no GBK, so it gets the decoded text without the declaration.
+        # Expat does not know GBK, so it gets the decoded text without the declaration.
         return ET.fromstring(re.sub(r"^<\?xml[^>]*\?>", "", document))  # noqa: S314 - no DTD gets here
     except ET.ParseError as error:
         raise NonsenseError("nonsense: broken XML") from error
 
 
-def _signed_fen(said: str) -> int:
-    return -fen(said[1:]) if said.startswith("-") else fen(said)
+def _signed_fen(text: str) -> int:
+    return -fen(text[1:]) if text.startswith("-") else fen(text)
 
 
 def _text(element: ET.Element, path: str) -> str:
@@ -163,5 +163,5 @@ def _text(element: ET.Element, path: str) -> str:
 
 
 def _optional(element: ET.Element, path: str) -> int | None:
-    said = element.findtext(path)
-    return fen(said) if said else None
+    value = element.findtext(path)
+    return fen(value) if value else None

@@ -1,4 +1,4 @@
-"""One request to a biller: bounded in time and size; whatever went wrong on the way is a TransportError."""
+"""One request to a biller, bounded in time and size; every failure on the way is a TransportError."""
 
 import asyncio
 from collections.abc import Mapping
@@ -13,13 +13,14 @@ from httpx_aiohttp import AiohttpTransport
 LARGEST_ANSWER_BYTES = 1_048_576
 # A day file has a line per payment: a million of them are about 100 MB.
 LARGEST_FILE_BYTES = 134_217_728
-# Shorter than the 5 s after which many servers close a silent connection: a request that meets the closing has an
-# unknown outcome, and unknown is expensive.
+# Shorter than the 5 s after which many servers close an idle connection: a request sent at that moment has an unknown
+# outcome, and unknown outcomes are expensive.
 KEEPALIVE_SECONDS = 4.0
-# No bound here: a shared one would let a biller that hangs take the others' connections. Each biller's bulkhead bounds.
+# No bound here: with a shared one a biller that hangs would take the others' connections. Each biller's places are the
+# bound.
 NO_LIMIT = 0
 
-# Of the HTTP layers; and a broken socket, a header or an address that can't be written or read.
+# Errors of the HTTP layers: a broken socket, a header or an address that cannot be written or read.
 _TROUBLE = (
     httpx.HTTPError,
     httpx.InvalidURL,
@@ -30,12 +31,12 @@ _TROUBLE = (
 )
 
 
-# A biller has a handful of addresses; to parse one takes as long as all the rest of a request.
+# A biller has a handful of addresses, and parsing one takes as long as the rest of a request.
 _parsed = lru_cache(4_096)(httpx.URL)
 
 
 class TransportError(Exception):
-    """No answer that could be read: refused, cut, too slow, too large, or not a 200."""
+    """No readable response: refused, cut, too slow, too large, or not a 200."""
 
 
 class HttpClient:
@@ -59,8 +60,8 @@ class HttpClient:
         timeout_seconds: float,
         largest_bytes: int = LARGEST_ANSWER_BYTES,
     ) -> bytes:
-        """The body of a 200 answer; raises TransportError for everything else. Redirects are not followed, and
-        nothing is sent twice."""
+        """Return the body of a 200 response. Raises TransportError for everything else. Redirects are not followed, and
+        the request is sent once."""
         try:
             request = httpx.Request(
                 "POST",
@@ -72,7 +73,7 @@ class HttpClient:
             async with asyncio.timeout(timeout_seconds):
                 return await self._exchange(request, largest_bytes)
         except _TROUBLE as error:
-            # The transport has only a few names of its own, and calls a broken connection a timeout, too.
+            # The transport has few kinds of errors, and reports a broken connection as a timeout, too.
             if any(isinstance(each, TimeoutError) for each in (error, error.__cause__)):
                 raise TransportError(f"no answer within {timeout_seconds:g} s") from error
             raise TransportError(

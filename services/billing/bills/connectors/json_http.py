@@ -31,12 +31,12 @@ _STATUS: dict[str, Status] = {
 class JsonHttp(Dialect):
     """JSON with snake_case fields; every amount is an integer of minor units."""
 
-    def question(self, operation: str, fields: Mapping[str, str]) -> BillerRequest:
+    def build_request(self, operation: str, fields: Mapping[str, str]) -> BillerRequest:
         """See Dialect."""
-        said: dict[str, Any] = dict(fields)
-        if "amount_minor" in said:
-            said["amount_minor"] = int(said["amount_minor"])
-        body = json.dumps(said, separators=(",", ":")).encode()
+        payload: dict[str, Any] = dict(fields)
+        if "amount_minor" in payload:
+            payload["amount_minor"] = int(payload["amount_minor"])
+        body = json.dumps(payload, separators=(",", ":")).encode()
         at = str(int(time.time()))
         signature = hmac.new(
             self.endpoint.secret.encode(), at.encode() + b"." + body, hashlib.sha256
@@ -48,7 +48,7 @@ class JsonHttp(Dialect):
         }
         return BillerRequest(f"/{operation.replace('_', '-')}", body, headers)
 
-    def read(self, operation: str, content: bytes) -> BillerReply:
+    def read_response(self, operation: str, content: bytes) -> BillerReply:
         """See Dialect."""
         return reply(json.loads(content))
 
@@ -58,7 +58,7 @@ class JsonHttp(Dialect):
 
 
 def reply(answer: object) -> BillerReply:
-    """The reply in these fields; a status that we don't know is nonsense and no refusal."""
+    """Return the reply in these fields. Raises NonsenseError for an unknown status, which is no refusal."""
     if not isinstance(answer, dict):
         raise NonsenseError("nonsense: an object is expected")
     status = _STATUS[answer["status"]]
@@ -75,28 +75,28 @@ def reply(answer: object) -> BillerReply:
     )
 
 
-def _bill(said: object) -> BillerBill:
-    if not isinstance(said, dict):
+def _bill(item: object) -> BillerBill:
+    if not isinstance(item, dict):
         raise TypeError("a bill must be an object")
-    due = said.get("due_on")
+    due = item.get("due_on")
     return BillerBill(
-        bill_number=text(said["bill_number"]),
-        period=text(said["period"]),
-        amount_minor=integer(said["amount_minor"]),
-        currency=text(said["currency"]),
-        # Whether the rule exists is asked of every bill, whatever its dialect, before it is kept.
-        rule=said["rule"],
-        expires_at=moment(said["expires_at"]),
-        min_minor=_optional(said.get("min_minor")),
-        max_minor=_optional(said.get("max_minor")),
-        multiple_minor=_optional(said.get("multiple_minor")),
+        bill_number=text(item["bill_number"]),
+        period=text(item["period"]),
+        amount_minor=integer(item["amount_minor"]),
+        currency=text(item["currency"]),
+        # The rule is validated for all dialects, before a bill is stored.
+        rule=item["rule"],
+        expires_at=moment(item["expires_at"]),
+        min_minor=_optional(item.get("min_minor")),
+        max_minor=_optional(item.get("max_minor")),
+        multiple_minor=_optional(item.get("multiple_minor")),
         due_on=date.fromisoformat(due) if due else None,
     )
 
 
 def _name(answer: dict[str, Any], field: str) -> str:
-    said = answer.get(field)
-    return "" if said is None else str(said)
+    value = answer.get(field)
+    return "" if value is None else str(value)
 
 
 def _optional(value: object) -> int | None:

@@ -1,6 +1,6 @@
-"""What every biller dialect can be asked, and what can come of it.
+"""The operations of every biller connector, and their outcomes.
 
-Outcomes are types. Unknown means: the biller may or may not have done it; query the serial, never guess.
+Outcomes are types. Unknown means that the biller may or may not have done it: query the serial, never guess.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,10 @@ from events.bills import AmountRule
 
 @dataclass(frozen=True, slots=True)
 class BillerBill:
-    """A bill as the biller states it, in minor units. `expires_at`: not to be paid from this statement afterwards."""
+    """A bill as the biller states it, in minor units.
+
+    After `expires_at` it must be looked up again before it is paid.
+    """
 
     bill_number: str
     period: str
@@ -46,7 +49,7 @@ class NoSuchAccount:
 
 @dataclass(frozen=True, slots=True)
 class BillerDown:
-    """The biller could not be asked, or made no sense."""
+    """The biller could not be reached, or its response made no sense."""
 
     why: str
 
@@ -71,7 +74,7 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class BillerRefused:
-    """The biller understood and will not do it; nothing changed there. `code` is short and stable."""
+    """The biller understood the request and refused it; nothing changed there. `code` is short and stable."""
 
     code: str
 
@@ -83,12 +86,12 @@ class NotApplied:
 
 @dataclass(frozen=True, slots=True)
 class Unapplied:
-    """The mark was taken back; a late apply under the serial is refused."""
+    """The mark was taken back; the biller will refuse a late apply under the serial."""
 
 
 @dataclass(frozen=True, slots=True)
 class BillerUnknown:
-    """No answer that could be trusted."""
+    """There was no response, or one that cannot be trusted."""
 
     why: str
 
@@ -106,7 +109,7 @@ class DayFileLine:
 
 
 class DayFileError(Exception):
-    """A day file that can't be trusted as a whole: encoding, header or totals are wrong."""
+    """A day file that cannot be trusted as a whole: encoding, header or totals are wrong."""
 
 
 LookupAnswer = Found | NothingOwed | NoSuchAccount | BillerDown
@@ -116,18 +119,18 @@ UnapplyAnswer = Unapplied | BillerRefused | BillerUnknown
 
 
 class Connector(Protocol):
-    """Speaks one biller's dialect. No method raises for trouble on the way."""
+    """Speaks one biller's dialect. No method raises for failures of the network."""
 
     async def lookup(self, account_number: str) -> LookupAnswer:
-        """What the account owes."""
+        """Look up what the account owes."""
         ...
 
     async def apply(self, application: Application) -> ApplyAnswer:
-        """Mark a bill paid; the same serial again brings the same answer."""
+        """Mark a bill paid; repeating it with the same serial gives the same outcome."""
         ...
 
     async def query(self, application: Application) -> QueryAnswer:
-        """What became of an application, found by its serial; an answer about another one is BillerUnknown."""
+        """Query the outcome of an application by its serial; a response about another one is BillerUnknown."""
         ...
 
     async def unapply(self, application: Application) -> UnapplyAnswer:
@@ -135,9 +138,9 @@ class Connector(Protocol):
         ...
 
     async def day_file(self, day: date) -> bytes:
-        """The biller's list of a day (Asia/Shanghai); raises OSError when it can't be had."""
+        """Fetch the biller's file of a day (Asia/Shanghai). Raises OSError when that fails."""
         ...
 
     def parse_day_file(self, content: bytes) -> list[DayFileLine]:
-        """Read the list; raises DayFileError when its totals or its encoding are wrong."""
+        """Parse the day file. Raises DayFileError when its totals or its encoding are wrong."""
         ...

@@ -1,4 +1,4 @@
-"""Single values of a biller's answer, read strictly: what is not meant so is a ValueError or a TypeError."""
+"""Strict parsers for single values of a biller's response: they raise ValueError or TypeError."""
 
 import re
 from datetime import datetime
@@ -8,7 +8,7 @@ LONGEST_TEXT = 64
 
 
 def text(value: object, longest: int = LONGEST_TEXT) -> str:
-    """A short printable string; PostgreSQL takes no NUL, and nobody reads the rest."""
+    """Parse a short printable string; PostgreSQL stores no NUL."""
     if not isinstance(value, str):
         raise TypeError("a text is expected")
     if not 0 < len(value) <= longest or not value.isprintable():
@@ -17,14 +17,14 @@ def text(value: object, longest: int = LONGEST_TEXT) -> str:
 
 
 def integer(value: object) -> int:
-    """An integer that JSON meant as one; True and 1.0 are none."""
+    """Parse a JSON integer; True and 1.0 are not integers."""
     if type(value) is not int:
         raise TypeError("an integer is expected")
     return value
 
 
 def moment(value: object) -> datetime:
-    """An ISO 8601 time with its offset, in our century: what no calendar of a biller holds can't be stored either."""
+    """Parse an ISO 8601 time with its offset, in this century; other times could not be stored."""
     if not isinstance(value, str):
         raise TypeError("a time is expected")
     at = datetime.fromisoformat(value)
@@ -34,5 +34,5 @@ def moment(value: object) -> datetime:
 
 
 def code(value: object) -> str:
-    """A refusal's code as we keep it: short, lower case, words joined by `_`."""
+    """Return a refusal's code as it is stored: short, lower case, words joined by `_`."""
     return re.sub(r"[^a-z0-9]+", "_", text(value).lower()).strip("_") or "refused"

@@ -1,7 +1,7 @@
-"""Connectors by biller: made from the catalogue, kept, and each call measured.
+"""Connectors by biller: created from the catalogue, cached, and each call measured.
 
-How many calls a biller bears at once, and for how long one may last, is told to the process's institutions, which give
-errands their places.
+A biller's bounds (places, longest call, late effects) are passed to the process's institutions, which give errands
+their places.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ from services.billing.institutions import of_biller
 from services.billing.settings import Settings
 
 DIALECTS: dict[str, type[Dialect]] = {"json": JsonHttp, "form": SignedForm, "gbk-xml": GbkXml}
-# How long a biller's row of the catalogue is believed.
+# How long a biller's row of the catalogue is cached.
 REFRESH_SECONDS = 30.0
 LOOKUP_TRIES = 2
 
@@ -50,18 +50,18 @@ AnswerT = TypeVar("AnswerT")
 
 
 class UnknownBillerError(LookupError):
-    """The catalogue has no such biller, or none that can be called."""
+    """The catalogue has no such biller, or the biller cannot be called."""
 
 
 class Measured:
-    """A connector whose calls are measured. Lookups are asked twice when the first answer makes no sense."""
+    """A connector whose calls are measured. A lookup is tried a second time when the first one fails."""
 
     def __init__(self, biller_id: str, inner: Connector) -> None:
         self.biller_id = biller_id
         self.inner = inner
 
     async def lookup(self, account_number: str) -> LookupAnswer:
-        """What the account owes."""
+        """Look up what the account owes."""
         for _ in range(LOOKUP_TRIES - 1):
             answer = await self._call("lookup", self.inner.lookup(account_number))
             if not isinstance(answer, BillerDown):
@@ -70,23 +70,23 @@ class Measured:
         return await self._call("lookup", self.inner.lookup(account_number))
 
     async def apply(self, application: Application) -> ApplyAnswer:
-        """Mark a bill paid; asked once."""
+        """Mark a bill paid; called once."""
         return await self._call("apply", self.inner.apply(application))
 
     async def query(self, application: Application) -> QueryAnswer:
-        """What became of an apply; asked once."""
+        """Query the outcome of an apply; called once."""
         return await self._call("query", self.inner.query(application))
 
     async def unapply(self, application: Application) -> UnapplyAnswer:
-        """Take the mark back; asked once."""
+        """Take the mark back; called once."""
         return await self._call("unapply", self.inner.unapply(application))
 
     async def day_file(self, day: date) -> bytes:
-        """The biller's list of a day; raises OSError when it can't be had."""
+        """Fetch the biller's day file. Raises OSError when that fails."""
         return await self.inner.day_file(day)
 
     def parse_day_file(self, content: bytes) -> list[DayFileLine]:
-        """Read the list; raises DayFileError."""
+        """Parse the day file. Raises DayFileError."""
         return self.inner.parse_day_file(content)
 
     async def _call(self, operation: str, call: Awaitable[AnswerT]) -> AnswerT:
@@ -110,18 +110,18 @@ class Connectors:
             json.loads(settings.biller_secrets.read_text()) if settings.biller_secrets else {}
         )
         self._client = HttpClient()
-        self._made: dict[str, tuple[float, CallTerms, Measured]] = {}
+        self._cache: dict[str, tuple[float, CallTerms, Measured]] = {}
         self._making: dict[str, asyncio.Lock] = {}
 
     async def of(self, biller_id: str) -> Measured:
-        """The connector of this biller; raises UnknownBillerError."""
-        made = self._made.get(biller_id)
-        if made and made[0] > time.monotonic():
-            return made[2]
+        """Return the connector of this biller. Raises UnknownBillerError."""
+        cached = self._cache.get(biller_id)
+        if cached and cached[0] > time.monotonic():
+            return cached[2]
         async with self._making.setdefault(biller_id, asyncio.Lock()):
-            made = self._made.get(biller_id)
-            if made and made[0] > time.monotonic():
-                return made[2]
+            cached = self._cache.get(biller_id)
+            if cached and cached[0] > time.monotonic():
+                return cached[2]
             return await self._refresh(biller_id)
 
     async def aclose(self) -> None:
@@ -133,13 +133,13 @@ class Connectors:
             terms = await call_terms(connection, biller_id)
         if terms is None:
             raise UnknownBillerError(f"there is no biller {biller_id!r} in the catalogue")
-        believed_until = time.monotonic() + REFRESH_SECONDS
-        before = self._made.get(biller_id)
+        cached_until = time.monotonic() + REFRESH_SECONDS
+        before = self._cache.get(biller_id)
         if before and before[1] == terms:
-            self._made[biller_id] = (believed_until, terms, before[2])
+            self._cache[biller_id] = (cached_until, terms, before[2])
             return before[2]
         if terms.settled_by == "call":
-            # Two tries of a lookup are one call.
+            # Two tries of a lookup count as one call.
             self._institutions.describe(
                 of_biller(biller_id),
                 places=terms.max_concurrency,
@@ -148,7 +148,7 @@ class Connectors:
                 late_effect_seconds=terms.late_effect_seconds,
             )
         connector = Measured(terms.id, self._connector(terms))
-        self._made[biller_id] = (believed_until, terms, connector)
+        self._cache[biller_id] = (cached_until, terms, connector)
         return connector
 
     def _connector(self, terms: CallTerms) -> Connector:

@@ -1,5 +1,5 @@
 """The dialect `form`: sorted fields in a form, signed with SHA-256 over them and the shared secret, as UnionPay and
-Alipay do it. Answers are signed forms, too, with bills as JSON in a field; amounts are fen.
+Alipay do it. Responses are signed forms, too, with bills as JSON in a field; amounts are fen.
 """
 
 import hashlib
@@ -20,26 +20,26 @@ from services.billing.bills.connectors.protocol import DayFileLine
 
 
 class SignedForm(Dialect):
-    """The fields of JSON, wrapped in a signed form."""
+    """The fields of the JSON dialect in a signed form."""
 
-    def question(self, operation: str, fields: Mapping[str, str]) -> BillerRequest:
+    def build_request(self, operation: str, fields: Mapping[str, str]) -> BillerRequest:
         """See Dialect."""
-        said = {**fields, "service": operation}
-        said["sign"] = sign(said, self.endpoint.secret)
+        form = {**fields, "service": operation}
+        form["sign"] = sign(form, self.endpoint.secret)
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        return BillerRequest("/gateway", urlencode(said).encode(), headers)
+        return BillerRequest("/gateway", urlencode(form).encode(), headers)
 
-    def read(self, operation: str, content: bytes) -> BillerReply:
-        """See Dialect; what the biller has not signed is nonsense."""
-        said = dict(parse_qsl(content.decode("ascii"), strict_parsing=True, errors="strict"))
-        given = said.pop("sign", "")
-        if not hmac.compare_digest(given.encode(), sign(said, self.endpoint.secret).encode()):
+    def read_response(self, operation: str, content: bytes) -> BillerReply:
+        """See Dialect. Raises NonsenseError for a response that the biller has not signed."""
+        form = dict(parse_qsl(content.decode("ascii"), strict_parsing=True, errors="strict"))
+        given = form.pop("sign", "")
+        if not hmac.compare_digest(given.encode(), sign(form, self.endpoint.secret).encode()):
             raise NonsenseError("nonsense: the answer's signature does not hold")
-        answer: dict[str, object] = {**said}
-        if "amount_minor" in said:
-            answer["amount_minor"] = int(said["amount_minor"])
-        if "bills" in said:
-            answer["bills"] = json.loads(said["bills"])
+        answer: dict[str, object] = {**form}
+        if "amount_minor" in form:
+            answer["amount_minor"] = int(form["amount_minor"])
+        if "bills" in form:
+            answer["bills"] = json.loads(form["bills"])
         return reply(answer)
 
     def parse_day_file(self, content: bytes) -> list[DayFileLine]:
@@ -48,6 +48,6 @@ class SignedForm(Dialect):
 
 
 def sign(fields: Mapping[str, str], secret: str) -> str:
-    """SHA-256 over the sorted fields and the secret, in hexadecimal."""
-    said = "&".join(f"{name}={fields[name]}" for name in sorted(fields))
-    return hashlib.sha256(f"{said}&key={secret}".encode()).hexdigest()
+    """Return the SHA-256 over the sorted fields and the secret, in hexadecimal."""
+    joined = "&".join(f"{name}={fields[name]}" for name in sorted(fields))
+    return hashlib.sha256(f"{joined}&key={secret}".encode()).hexdigest()

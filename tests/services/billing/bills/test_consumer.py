@@ -63,7 +63,7 @@ async def test_a_lookup_of_the_http_door_whose_command_is_a_dead_letter_has_fail
     good, bad = [await hall.command("hz-water", hall.fresh("hz-water")) for _ in range(2)]
     async with hall.engine.begin() as connection:
         for each in (good, bad):
-            await request.ask(connection, each, DOOR_KEY)
+            await request.request_lookup(connection, each, DOOR_KEY)
     async with owner_engine.begin() as connection:
         await connection.execute(
             text("UPDATE outbox SET signature = 'k=door,v1=' || repeat('0', 64) WHERE key = :key"),

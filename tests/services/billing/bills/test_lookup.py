@@ -266,7 +266,7 @@ async def test_a_lookup_of_the_http_door_whose_command_never_arrives_is_asked_fo
     """Its command is lost: the row is there, and the timer takes it."""
     command = await hall.command("hz-water", hall.fresh("hz-water"))
     async with hall.engine.begin() as connection:
-        await request.ask(connection, command, None, "corr-9")
+        await request.request_lookup(connection, command, None, "corr-9")
     assert await hall.lookups.give_up_waiting() == 0, "too early: its command is on its way"
     async with owner_engine.begin() as connection:
         await connection.execute(

@@ -38,7 +38,7 @@ async def test_the_keys_are_read_once_for_two_seconds_of_batches(
             messages = [command(key) for _ in range(20)]
             assert await made.judge(messages) == (messages, [])
         assert len(said) == 1
-        monkeypatch.setattr(guard, "BELIEVED_SECONDS", -1.0)
+        monkeypatch.setattr(guard, "CACHE_SECONDS", -1.0)
         await made.judge([command(key)])
         assert len(said) == 2, "what was read is too old"
 

@@ -125,7 +125,7 @@ async def test_a_paused_biller_is_not_asked_and_its_payments_wait(
     retried = await meterhall(database, "errands", "retry", f"payment:{row['id']}")
     assert f"{AT_BILLER} is paused" in retried.out
     again = await meterhall(database, "errands", "pause", AT_BILLER)
-    assert again.out.startswith(f"{AT_BILLER} is paused since ")
+    assert again.out.startswith(f"{AT_BILLER} is paused already, since ")
     assert again.out.endswith(": they move house.\n")
     assert await city.payments.resume() == 0
     resumed = await meterhall(database, "errands", "resume", AT_BILLER)
@@ -199,7 +199,7 @@ async def test_names_are_checked(city: City, database: Database) -> None:
     assert "biller:hz-water" in wrong.err
     wrong = await meterhall(database, "errands", "pause", "ledger")
     assert wrong.code == 1
-    assert "can't be paused" in wrong.err
+    assert "cannot be paused" in wrong.err
     wrong = await meterhall(database, "errands", "pause", "psp", "--note", "n" * 201)
     assert "at most 200" in wrong.err
     shown = await meterhall(database, "errands", "institutions", "--all", "--json")

@@ -15,7 +15,7 @@ from events.ids import uuid7
 from sandbox.local.ports import HOST, free_port
 from services.billing.channels import Claim, claim_key, key_use
 from services.billing.database import connect
-from services.billing.door.gathering import Asked, Door, promise_batch
+from services.billing.door.gathering import Door, DoorRequest, promise_batch
 from tests.support.commands import DOOR_KEY
 from tests.support.databases import statements
 from tests.support.factories import (
@@ -49,22 +49,22 @@ async def door(engine: AsyncEngine) -> AsyncIterator[Door]:
     await made.drain()
 
 
-def asked(bill: UUID, key: str, said: bytes = b"body", **other: Any) -> Asked:
+def asked(bill: UUID, key: str, said: bytes = b"body", **other: Any) -> DoorRequest:
     command = pay_bill(bill, **other).command
-    return Asked(key_use(CHANNEL, key, said, command.payment_id), command, f"trace-{key}")
+    return DoorRequest(key_use(CHANNEL, key, said, command.payment_id), command, f"trace-{key}")
 
 
-def asked_refund(payment: UUID, key: str, amount_minor: int | None = None) -> Asked:
+def asked_refund(payment: UUID, key: str, amount_minor: int | None = None) -> DoorRequest:
     command = refund_payment(payment, amount_minor).command
-    return Asked(key_use(CHANNEL, key, b"refund", command.refund_id), command, f"trace-{key}")
+    return DoorRequest(key_use(CHANNEL, key, b"refund", command.refund_id), command, f"trace-{key}")
 
 
-def asked_top_up(key: str, amount_minor: int = 500) -> Asked:
+def asked_top_up(key: str, amount_minor: int = 500) -> DoorRequest:
     command = top_up_wallet(amount_minor).command
-    return Asked(key_use(CHANNEL, key, b"top-up", command.top_up_id), command, f"trace-{key}")
+    return DoorRequest(key_use(CHANNEL, key, b"top-up", command.top_up_id), command, f"trace-{key}")
 
 
-async def ask_all(door: Door, batch: Sequence[Asked]) -> list[Any]:
+async def ask_all(door: Door, batch: Sequence[DoorRequest]) -> list[Any]:
     return await asyncio.gather(*(door.promise(each) for each in batch), return_exceptions=True)
 
 

@@ -16,7 +16,7 @@ from messaging.consumer.broker import make_broker
 from messaging.outbox import unpack_raw
 from services.billing.bills.connectors import Connectors
 from services.billing.channels import Guard, Trust
-from services.billing.channels.guard import BELIEVED_SECONDS
+from services.billing.channels.guard import CACHE_SECONDS
 from services.billing.door.unkept import Promises
 from services.billing.handlers import consume_lookups, consume_payments
 from tests.services.billing.payments.city import settings
@@ -154,5 +154,5 @@ async def stops(worker: CommandWorker, key: str) -> None:
         if id in await worker.dead():
             assert (await worker.dead())[id][0] == "bad_signature"
             return
-        assert sent_at - stopped_at < BELIEVED_SECONDS + 0.5
+        assert sent_at - stopped_at < CACHE_SECONDS + 0.5
         await asyncio.sleep(0.1)
