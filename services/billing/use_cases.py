@@ -27,7 +27,7 @@ from services.billing.top_ups import TopUps
 
 @dataclass(frozen=True, slots=True)
 class UseCases:
-    """The use cases, ready for use; the desk runs their errands."""
+    """The use cases, ready for use; the dispatcher runs their errands."""
 
     engine: AsyncEngine
     dispatcher: Dispatcher
@@ -55,7 +55,7 @@ async def open_use_cases(
     psp = _open_psp(settings)
     institutions = _institutions(settings)
     connectors = Connectors(engine, settings, institutions)
-    desk = Desk(engine, institutions, look_seconds)
+    dispatcher = Dispatcher(engine, institutions, look_seconds)
     use_cases = UseCases(
         engine,
         dispatcher,

@@ -93,7 +93,7 @@ class Lookups:
             await record_lookups(connection, [Answered(each, now, AWAY) for each in away])
             reachable = [lookup for lookup in pending if not self._is_away(lookup)]
             held = await _book_errands(connection, reachable, booking)
-        self._desk.start(KIND, held)
+        self._dispatcher.start(KIND, held)
         return refused
 
     async def give_up_waiting(self) -> int:

@@ -54,11 +54,11 @@ class Door:
 
     async def promise(self, request: DoorRequest) -> Claim:
         """Promise the request, or find what its key stands for. Raises a Problem, or the database's errors."""
-        return await self._gather.ask(request, request.use[:2])
+        return await self._batcher.submit(request, request.use[:2])
 
     async def drain(self) -> None:
         """Wait until every request has its response."""
-        await self._gather.drain()
+        await self._batcher.drain()
 
     async def _promise(self, batch: Sequence[DoorRequest]) -> list[Claim | Exception]:
         async with self._engine.begin() as connection:

@@ -57,7 +57,7 @@ class Sweep:
 
     async def aclose(self) -> None:
         """Cancel the sweeps under way."""
-        await self._gather.aclose()
+        await self._batcher.aclose()
 
     async def find(
         self, subject: Subject, since: datetime, until: datetime
@@ -69,7 +69,7 @@ class Sweep:
         last = math.ceil(until.timestamp()) + SLACK_SECONDS
         try:
             # A key of its own: the same charge may be searched for twice at the same time.
-            return await self._gather.ask(Sought(subject, first, last), key=object())
+            return await self._batcher.submit(Sought(subject, first, last), key=object())
         except LostBatchError:
             return Unknown("cut_short: the sweep ended before it had looked at everything")
 
