@@ -4,13 +4,12 @@ A row of the service's table `errands` stands for one aggregate under way. It is
 the call necessary, held by one process at a time, and deleted in the one that records the aggregate's end.
 
 tables.py explains the columns, queue.py has their SQL. A process's dispatcher claims errands (dispatcher.py), and its
-runners run them and record the results (runner.py). errand_run.py is one run; institutions.py and breaker.py bound how
+runners run them and record the results (runner.py). run.py is one run; institutions.py and breaker.py bound how
 many runs there are. For operators: operate, listing, gauges.
 """
 
 from errands.book import FirstLeg, book
 from errands.dispatcher import Dispatcher
-from errands.errand_run import ErrandRun
 from errands.institutions import Booking, Institution, Institutions
 from errands.model import NO_ERRAND, Errand, Key
 from errands.queue import (
@@ -27,6 +26,7 @@ from errands.queue import (
     settle,
     unsent,
 )
+from errands.run import ErrandRun
 from errands.runner import ErrandHandler
 from errands.tables import errands_tables
 from errands.unclaimed_cache import UnclaimedCache

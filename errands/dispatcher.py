@@ -17,9 +17,9 @@ from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from errands import queue
-from errands.errand_run import ErrandRun
 from errands.institutions import Booking, Institutions
 from errands.model import Errand
+from errands.run import ErrandRun
 from errands.runner import AnyRunner, ErrandHandler, HasErrand, Runner
 from messaging.transient import backoff_seconds
 

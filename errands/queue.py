@@ -12,8 +12,8 @@ from uuid import UUID
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from errands.errand_run import ErrandRun
 from errands.model import Errand, Key
+from errands.run import ErrandRun
 
 _ADD = text("""
     INSERT INTO errands (kind, subject, institution, leg, attempt, held, due_at)

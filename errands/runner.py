@@ -16,8 +16,8 @@ import structlog
 from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from errands.errand_run import ErrandRun
 from errands.model import Errand
+from errands.run import ErrandRun
 from messaging.rest import rest_seconds
 from messaging.transient import backoff_seconds, is_transient
 

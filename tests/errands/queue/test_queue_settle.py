@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 import errands
 from errands import ErrandRun, Institutions
-from errands.errand_run import FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS, retry_seconds
+from errands.run import FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS, retry_seconds
 from services.billing.outside.recording import record_errands
 from services.billing.subject import Kind, Subject
 from tests.errands.errand_rows import (
