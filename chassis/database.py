@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 PlanCacheMode = Literal["auto", "force_generic_plan"]
 # The name of our sessions in pg_stat_activity.
 APPLICATION = "meterhall"
-# A server that does not answer a new connection within this time counts as away.
+# A server that does not answer a new connection within this time counts as unreachable.
 CONNECT_SECONDS = 10
 # A transaction ends within this time even if its process is frozen: before Kafka gives the partitions of a silent
 # process to others (messaging/consumer/broker.py). A batch of a thousand takes less than one second.
@@ -36,8 +36,8 @@ def new_metadata() -> MetaData:
     )
 
 
-def swift(id: UUID) -> UUID:
-    """Return the same id as asyncpg's own UUID, which is hashed, printed and written in a tenth of the time."""
+def as_asyncpg_uuid(id: UUID) -> UUID:
+    """Return the id as asyncpg's own UUID type, which is hashed, printed and written in a tenth of the time."""
     same: UUID = pgproto.UUID(id.bytes)
     return same
 

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis.database import APPLICATION, TRANSACTION_SECONDS
 
-# The interval at which every process looks; a look costs less than a millisecond.
+# The interval at which every process looks for frozen sessions; one look costs less than a millisecond.
 LOOK_SECONDS = 2.0
 
 ENDED = Counter(
@@ -33,11 +33,11 @@ _END = text("""
 log = structlog.get_logger()
 
 
-async def end_frozen(engine: AsyncEngine) -> int:
-    """End the sessions of this database and role that have waited too long for rows; return how many there were."""
+async def end_frozen_sessions(engine: AsyncEngine) -> int:
+    """End the sessions of this database and role that have waited too long for rows; return how many were ended."""
     async with engine.connect() as connection:
-        about = {"application": APPLICATION, "seconds": TRANSACTION_SECONDS}
-        ended = len((await connection.execute(_END, about)).all())
+        values = {"application": APPLICATION, "seconds": TRANSACTION_SECONDS}
+        ended = len((await connection.execute(_END, values)).all())
     if ended:
         ENDED.inc(ended)
         log.warning("frozen_sessions_ended", sessions=ended)
@@ -45,21 +45,21 @@ async def end_frozen(engine: AsyncEngine) -> int:
 
 
 @contextlib.asynccontextmanager
-async def ending_frozen(engine: AsyncEngine) -> AsyncIterator[None]:
+async def ending_frozen_sessions(engine: AsyncEngine) -> AsyncIterator[None]:
     """End frozen sessions at regular intervals while this context is entered."""
-    looking = asyncio.create_task(_look(engine))
+    task = asyncio.create_task(_end_at_intervals(engine))
     try:
         yield
     finally:
-        looking.cancel()
-        await asyncio.wait({looking})
+        task.cancel()
+        await asyncio.wait({task})
 
 
-async def _look(engine: AsyncEngine) -> None:
+async def _end_at_intervals(engine: AsyncEngine) -> None:
     while True:
         try:
-            await end_frozen(engine)
+            await end_frozen_sessions(engine)
         except Exception as error:
-            # The database is away, or the pool is exhausted: the next look does it.
+            # The database is unreachable, or the pool is exhausted: try again after the interval.
             log.warning("frozen_sessions_not_seen", error=type(error).__name__)
         await asyncio.sleep(LOOK_SECONDS)

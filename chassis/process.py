@@ -14,12 +14,12 @@ _YOUNG_OBJECTS = 50_000
 
 def run_process(work: Coroutine[Any, Any, T]) -> T:
     """Do what asyncio.run() does, for a process that works in batches for days. Call it after all imports."""
-    calm_collector()
+    tune_garbage_collector()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(work)
 
 
-def calm_collector() -> None:
+def tune_garbage_collector() -> None:
     """Collect seldom, and never the objects that exist now: modules and models stay for good."""
     gc.collect()
     gc.freeze()

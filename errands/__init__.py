@@ -3,12 +3,13 @@
 A row of the service's table `errands` stands for one aggregate under way. It is written in the transaction that makes
 the call necessary, held by one process at a time, and deleted in the one that records the aggregate's end.
 
-tables.py explains the columns, queue.py has their SQL. A process's desk claims (desk.py), runs and records (runner.py);
-turn.py is one run, institutions.py and breaker.py bound how many there are. For operators: operate, listing, gauges.
+tables.py explains the columns, queue.py has their SQL. A process's dispatcher claims errands (dispatcher.py), and its
+runners run them and record the results (runner.py). run.py is one run; institutions.py and breaker.py bound how
+many runs there are. For operators: operate, listing, gauges.
 """
 
-from errands.book import FirstCall, book
-from errands.desk import Desk
+from errands.book import FirstLeg, book
+from errands.dispatcher import Dispatcher
 from errands.institutions import Booking, Institution, Institutions
 from errands.model import NO_ERRAND, Errand, Key
 from errands.queue import (
@@ -25,24 +26,24 @@ from errands.queue import (
     settle,
     unsent,
 )
-from errands.remembered import Remembered
-from errands.runner import Trade
+from errands.run import ErrandRun
+from errands.runner import ErrandHandler
 from errands.tables import errands_tables
-from errands.turn import Turn
+from errands.unclaimed_cache import UnclaimedCache
 
 __all__ = [
     "NO_ERRAND",
     "Booking",
-    "Desk",
+    "Dispatcher",
     "Errand",
-    "FirstCall",
+    "ErrandHandler",
+    "ErrandRun",
+    "FirstLeg",
     "Institution",
     "Institutions",
     "Key",
     "NewErrand",
-    "Remembered",
-    "Trade",
-    "Turn",
+    "UnclaimedCache",
     "Waiting",
     "add",
     "book",

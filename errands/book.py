@@ -12,8 +12,8 @@ from errands.model import Errand
 from errands.queue import NewErrand, add
 
 
-class FirstCall(NamedTuple):
-    """The first external call about a subject: its institution and its leg."""
+class FirstLeg(NamedTuple):
+    """The leg with which the errand of a new aggregate begins, and the institution that is called there."""
 
     subject: UUID
     institution: str
@@ -28,18 +28,18 @@ class Booked(NamedTuple):
 
 
 async def book(
-    connection: AsyncConnection, booking: Booking, kind: str, calls: Sequence[FirstCall]
+    connection: AsyncConnection, booking: Booking, kind: str, legs: Sequence[FirstLeg]
 ) -> Booked:
-    """Write an errand for each call in the caller's transaction. An errand that exists already is left alone."""
-    at: dict[str, list[FirstCall]] = defaultdict(list)
-    for each in calls:
-        at[each.institution].append(each)
+    """Write an errand for each first leg in the caller's transaction. An errand that exists already is left alone."""
+    by_institution: dict[str, list[FirstLeg]] = defaultdict(list)
+    for first in legs:
+        by_institution[first.institution].append(first)
     new: list[NewErrand] = []
-    for institution, some in at.items():
-        places = booking.hold(institution, len(some))
-        for position, call in enumerate(some):
+    for institution, firsts in by_institution.items():
+        places = booking.hold(institution, len(firsts))
+        for position, first in enumerate(firsts):
             lease = booking.lease_seconds if position < places else None
-            new.append(NewErrand(kind, *call, lease))
+            new.append(NewErrand(kind, *first, lease))
     added = await add(connection, new)
     booked = Booked({}, {})
     for errand in new:

@@ -1,4 +1,4 @@
-"""A circuit breaker: an institution that keeps failing is left alone for a while, and then tried with one call.
+"""A circuit breaker: an institution that keeps failing gets no calls for a while, and then one call as a probe.
 
 Closed: calls go through. Open: nothing is sent. Half open: one call decides.
 """
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 class Breaker:
-    """Opens after `failures` in a row, for `pause_seconds`; then one probe at a time."""
+    """Open for `pause_seconds` after `failures` failed calls in a row, then half open: one probe at a time."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Breaker:
         if self._failures >= self._limit:
             self._open_until = self._clock() + self._pause_seconds
 
-    def give_up(self) -> None:
+    def cancel_probe(self) -> None:
         """Report that a call which was let through has no result: it never went out, or was not awaited."""
         self._probing = False
 

@@ -5,14 +5,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from errands.listing import Backlog, backlogs
 
-WAITING = Gauge("errands_waiting", "Errands that no process has, due or not", ["institution"])
+WAITING = Gauge("errands_waiting", "Errands that no process holds, due or not", ["institution"])
 OLDEST = Gauge(
     "errands_oldest_seconds",
-    "For how long the first of the errands that are due has been so",
+    "How long the errand that is due for longest has been due",
     ["institution"],
 )
 UNKNOWN = Gauge("errands_unknown", "Errands whose call has had no answer", ["institution"])
-HELD = Gauge("errands_held", "Errands that processes have in hand", ["institution"])
+HELD = Gauge("errands_held", "Errands that processes hold", ["institution"])
 PAUSED = Gauge("institution_paused", "1 while an operator has paused it", ["institution"])
 
 # The institutions for which the gauges have series, so that an institution without errands goes back to 0.
@@ -20,15 +20,15 @@ _counted: set[str] = set()
 
 
 async def count_errands(engine: AsyncEngine) -> int:
-    """Set the gauges. Always returns 0, because nothing is left to do."""
+    """Set the gauges. Return 0: no work is left for another call."""
     async with engine.connect() as connection:
-        found = {each.institution: each for each in await backlogs(connection)}
-    _counted.update(found)
+        by_name = {each.institution: each for each in await backlogs(connection)}
+    _counted.update(by_name)
     for name in _counted:
-        now = found.get(name) or Backlog(name, 0, 0, 0, None, None, None)
-        WAITING.labels(name).set(now.waiting)
-        OLDEST.labels(name).set(now.oldest_seconds or 0.0)
-        UNKNOWN.labels(name).set(now.unknown)
-        HELD.labels(name).set(now.under_way)
-        PAUSED.labels(name).set(now.paused_at is not None)
+        backlog = by_name.get(name) or Backlog(name, 0, 0, 0, None, None, None)
+        WAITING.labels(name).set(backlog.waiting)
+        OLDEST.labels(name).set(backlog.oldest_seconds or 0.0)
+        UNKNOWN.labels(name).set(backlog.unknown)
+        HELD.labels(name).set(backlog.under_way)
+        PAUSED.labels(name).set(backlog.paused_at is not None)
     return 0

@@ -1,5 +1,4 @@
-"""Institutions as one process sees them: how many errands it may have in hand at each, and whether each answers at
-all.
+"""Institutions as one process sees them: how many errands it may have in hand at each, and which of them answer.
 
 Places bound the share of a process that a slow institution can occupy, so that it holds up no other. A run that comes
 from another institution may wait in a short line; every other errand without a place waits as a row.
@@ -15,15 +14,15 @@ from prometheus_client import Gauge
 
 from errands.breaker import Breaker
 
-# The places of an institution that was not described yet.
+# The places of an institution whose bounds are not described yet.
 PLACES = 8
 CALL_SECONDS = 5.0
-# A run goes on beginning calls for this long.
+# A run begins no leg after this time.
 RUN_SECONDS = 15.0
 # The most calls that one leg makes, one after the other: query, call, query again.
 CALLS_OF_A_LEG = 3
 
-# A claim is a transaction, so it waits until this share of the places is free (or until the next look).
+# A claim is a transaction, so it waits until this share of the places is free (or until the table is read again).
 WORTH_A_CLAIM = 0.25
 
 PLACES_TAKEN = Gauge(
@@ -31,7 +30,11 @@ PLACES_TAKEN = Gauge(
     "Errands that this process has in hand at an institution",
     ["institution"],
 )
-BREAKER_OPEN = Gauge("breaker_open", "1 while an institution is left alone", ["institution"])
+BREAKER_OPEN = Gauge(
+    "breaker_open",
+    "1 while an institution that keeps failing gets no calls, or only a probe",
+    ["institution"],
+)
 
 
 @dataclass(slots=True)
@@ -50,9 +53,8 @@ class Institution:
     breaker: Breaker = field(default_factory=Breaker)
     rows_wait: bool = False  # there are due errands in the table without a place
     paused: bool = False  # by an operator
-    back: bool = (
-        False  # it answers again, and the errands that wait for another try were not recalled yet
-    )
+    # It answers again, and the errands that wait for a retry were not made due yet.
+    recovered: bool = False
     on_free: Callable[[], None] = lambda: None
     _taken: int = 0
     _gauge: Gauge | None = None
@@ -73,37 +75,37 @@ class Institution:
         """True when calls may be made: not paused, and its breaker is closed."""
         return not self.paused and self.breaker.state == "closed"
 
-    def reserve(self, wanted: int) -> int:
-        """Take places for errands that are about to be written; none while others wait, so that none overtakes them."""
-        return self.take(wanted) if self.answers and not self.rows_wait else 0
+    def reserve_places(self, wanted: int) -> int:
+        """Take places for errands about to be written; none while other errands wait, so that those go first."""
+        return self.take_places(wanted) if self.answers and not self.rows_wait else 0
 
-    def take(self, wanted: int) -> int:
+    def take_places(self, wanted: int) -> int:
         """Take up to `wanted` places, or one for a probe after the breaker's pause; return how many were taken."""
-        found = min(wanted, self.places - self._taken)
-        if self.paused or found <= 0:
+        count = min(wanted, self.places - self._taken)
+        if self.paused or count <= 0:
             return 0
         if self.breaker.state != "closed":
-            # The probe is the only run here, so that another run that leaves is not taken for it.
-            found = int(self._taken == 0 and self.breaker.admits())
-        self._count(found)
-        return found
+            # The probe is the only run here: another run that leaves would cancel the probe.
+            count = int(self._taken == 0 and self.breaker.admits())
+        self._change_taken(count)
+        return count
 
     async def enter(self, patience_seconds: float) -> bool:
         """Take a place for a run that comes from another institution; waits in line for at most `patience_seconds`."""
-        if self.take(1):
+        if self.take_places(1):
             return True
         if not self.answers or len(self._line) >= self.line:
             return False
-        mine = asyncio.get_running_loop().create_future()
-        self._line.append(mine)
+        admitted = asyncio.get_running_loop().create_future()
+        self._line.append(admitted)
         try:
             async with asyncio.timeout(patience_seconds):
-                await asyncio.shield(mine)
+                await asyncio.shield(admitted)
         except BaseException as error:
-            if mine.done():
+            if admitted.done():
                 self.leave()  # a place was given at the same moment
             else:
-                self._line.remove(mine)
+                self._line.remove(admitted)
             if isinstance(error, TimeoutError):
                 return False
             raise
@@ -115,8 +117,8 @@ class Institution:
         """Give places back, first to the runs in line."""
         for _ in range(count):
             # A probe that was not reported on must not keep the breaker half open for ever.
-            self.breaker.give_up()
-            self._count(-1)
+            self.breaker.cancel_probe()
+            self._change_taken(-1)
             self._admit_line()
         if self.rows_wait and self._taken <= self.places * (1 - WORTH_A_CLAIM):
             self.on_free()
@@ -129,21 +131,21 @@ class Institution:
     def report(self, *, answered: bool) -> None:
         """Report to the breaker how a call ended.
 
-        When it closes again, the desk recalls errands that wait for a retry.
+        When the breaker closes again, the dispatcher makes the errands due that wait for a retry here.
         """
         was_closed = self.breaker.state == "closed"
         self.breaker.report(answered)
         if answered and not was_closed:
-            self.back = True
+            self.recovered = True
             self.on_free()
         BREAKER_OPEN.labels(self.name).set(self.breaker.state != "closed")
 
     def _admit_line(self) -> None:
         while self._line and self._taken < self.places:
-            self._count(1)
+            self._change_taken(1)
             self._line.popleft().set_result(None)
 
-    def _count(self, change: int) -> None:
+    def _change_taken(self, change: int) -> None:
         self._taken += change
         if self._gauge is None:
             self._gauge = PLACES_TAKEN.labels(self.name)
@@ -151,7 +153,7 @@ class Institution:
 
 
 class Institutions:
-    """The institutions of one process, by name. An institution that was not described has a few places."""
+    """The institutions of one process, by name. An institution whose bounds are not described has a few places."""
 
     def __init__(self) -> None:
         self._known: dict[str, Institution] = {}
@@ -169,10 +171,10 @@ class Institutions:
 
     def of(self, name: str) -> Institution:
         """Return the institution of this name."""
-        found = self._known.get(name)
-        if found is None:
-            found = self._known[name] = Institution(name, on_free=self.freed.set)
-        return found
+        known = self._known.get(name)
+        if known is None:
+            known = self._known[name] = Institution(name, on_free=self.freed.set)
+        return known
 
     def describe(
         self,
@@ -184,25 +186,25 @@ class Institutions:
         line: int = 0,
     ) -> Institution:
         """Set the bounds of an institution; runs under way go on."""
-        found = self.of(name)
-        found.longest_call_seconds = longest_call_seconds
-        found.late_effect_seconds = late_effect_seconds
-        found.resize(places, line)
+        institution = self.of(name)
+        institution.longest_call_seconds = longest_call_seconds
+        institution.late_effect_seconds = late_effect_seconds
+        institution.resize(places, line)
         self._longest_leg_seconds = max(each.leg_seconds for each in self._known.values())
-        return found
+        return institution
 
-    def waited_for(self) -> list[Institution]:
+    def with_waiting_rows(self) -> list[Institution]:
         """Return the institutions where errands wait for a place, as far as this process knows."""
         return [each for each in self._known.values() if each.rows_wait]
 
-    def back(self) -> list[Institution]:
-        """Return the institutions that answer again since their errands were last recalled."""
-        return [each for each in self._known.values() if each.back]
+    def recovered(self) -> list[Institution]:
+        """Return the institutions that answer again, and whose waiting errands were not made due yet."""
+        return [each for each in self._known.values() if each.recovered]
 
     def note(self, *, paused: set[str], due: set[str]) -> None:
         """Store the result of reading the table: which institutions are paused, and where due errands wait.
 
-        A pause counts for institutions that were never called, too.
+        An institution that was never called can be paused, too.
         """
         for name in paused | due:
             self.of(name)
@@ -221,11 +223,11 @@ class Booking:
     def hold(self, institution: str, wanted: int) -> int:
         """Reserve up to `wanted` places. Errands without one are due at once, for any process with a free place."""
         at = self._institutions.of(institution)
-        found = at.reserve(wanted)
-        if found < wanted:
+        reserved = at.reserve_places(wanted)
+        if reserved < wanted:
             at.rows_wait = True
-        self._left[institution] = self._left.get(institution, 0) + found
-        return found
+        self._left[institution] = self._left.get(institution, 0) + reserved
+        return reserved
 
     @property
     def lease_seconds(self) -> float:

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-# A relation that a service may use in its SQL.
+# The errands as a service may read them in its own SQL.
 SHOWN = "(SELECT kind, subject, institution, leg, tries, unknown_since, held, due_at FROM errands)"
 # After its lease an errand counts as waiting: its process may still work on it, but any process may claim it.
 _BACKLOGS = text("""
@@ -33,7 +33,7 @@ _LIST = text("""
 class Backlog(NamedTuple):
     """The errands at one institution.
 
-    `waiting`: in no process's hand, due or not. `unknown`: their last call had no answer, under way or not.
+    `waiting`: held by no process, due or not. `unknown`: their last call had no answer, under way or not.
     `oldest_seconds`: how long the first due errand has been due.
     """
 

@@ -13,7 +13,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from errands.model import Errand, Key
-from errands.turn import Turn
+from errands.run import ErrandRun
 
 _ADD = text("""
     INSERT INTO errands (kind, subject, institution, leg, attempt, held, due_at)
@@ -25,7 +25,7 @@ _ADD = text("""
     ON CONFLICT DO NOTHING RETURNING kind, subject, now() AS added_at
 """)
 # A loose scan: one look into the index for each institution that has errands, however many it has.
-_DUE = text("""
+_DUE_AND_PAUSED = text("""
     WITH RECURSIVE known (institution) AS (
         (SELECT institution FROM errands ORDER BY institution LIMIT 1)
         UNION ALL
@@ -140,7 +140,7 @@ class Waiting(NamedTuple):
     seconds: float
 
 
-class InstitutionSeen(NamedTuple):
+class InstitutionState(NamedTuple):
     """An institution that is paused, or at which errands are due."""
 
     institution: str
@@ -165,9 +165,9 @@ async def add(connection: AsyncConnection, new: Sequence[NewErrand]) -> dict[Key
     return {(row.kind, row.subject): row.added_at for row in added}
 
 
-async def look(connection: AsyncConnection) -> list[InstitutionSeen]:
-    """Return the institutions at which errands are due, and those that are paused."""
-    return [InstitutionSeen(*row) for row in await connection.execute(_DUE)]
+async def read_due_and_paused(connection: AsyncConnection) -> list[InstitutionState]:
+    """Return the institutions at which errands are due, and the paused ones."""
+    return [InstitutionState(*row) for row in await connection.execute(_DUE_AND_PAUSED)]
 
 
 async def claim(
@@ -203,21 +203,21 @@ async def exist(connection: AsyncConnection, keys: Sequence[Key]) -> set[Key]:
     return {(row.kind, row.subject) for row in rows}
 
 
-async def settle(connection: AsyncConnection, turns: Sequence[Turn]) -> None:
-    """Update these errands after a run: they are no longer held, and due at the time that their turn says."""
-    if not turns:
+async def settle(connection: AsyncConnection, runs: Sequence[ErrandRun]) -> None:
+    """Update these errands after a run: they are no longer held, and due at the time that their run says."""
+    if not runs:
         return
     await connection.execute(
         _SETTLE,
         {
-            **_keys([each.errand.key for each in turns]),
-            "institutions": [each.institution for each in turns],
-            "legs": [each.leg for each in turns],
-            "attempts": [each.attempt for each in turns],
-            "tries": [each.tries for each in turns],
-            "unanswered": [each.unanswered for each in turns],
-            "sent": [each.was_sent for each in turns],
-            "waits": [each.wait_seconds for each in turns],
+            **_keys([each.errand.key for each in runs]),
+            "institutions": [each.institution for each in runs],
+            "legs": [each.leg for each in runs],
+            "attempts": [each.attempt for each in runs],
+            "tries": [each.tries for each in runs],
+            "unanswered": [each.unanswered for each in runs],
+            "sent": [each.was_sent for each in runs],
+            "waits": [each.wait_seconds for each in runs],
         },
     )
 

@@ -2,7 +2,7 @@
 
 Each errand has a place before it starts, so starting never waits; the place is given back when the result is recorded.
 Errands of a process that dies are claimed again when their lease ends. A call that fails with an error of ours, and a
-result that cannot be recorded, are handed to the trade: neither may be only a line in a log.
+result that cannot be recorded, are passed to the handler: neither may be no more than a line in a log.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from errands.model import Errand
-from errands.turn import Turn
+from errands.run import ErrandRun
 from messaging.rest import rest_seconds
 from messaging.transient import backoff_seconds, is_transient
 
@@ -38,7 +38,7 @@ LARGEST_RECORD = 500
 
 UNRECORDED = Counter(
     "outside_results_unrecorded_total",
-    "Calls to the outside that broke, and results that could not be recorded",
+    "External calls that raised an error of ours, and results that could not be recorded",
     ["item", "what"],
 )
 
@@ -46,7 +46,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Trade(Generic[ItemT, ResultT]):
+class ErrandHandler(Generic[ItemT, ResultT]):
     """The functions that carry out errands of one kind.
 
     `read` finds the aggregates of claimed errands, and ends the errands of those that have ended. `broke` gets an
@@ -56,7 +56,7 @@ class Trade(Generic[ItemT, ResultT]):
 
     kind: str
     read: Callable[[AsyncConnection, Sequence[Errand]], Awaitable[Sequence[ItemT]]]
-    run: Callable[[ItemT, Turn], Awaitable[ResultT]]
+    run: Callable[[ItemT, ErrandRun], Awaitable[ResultT]]
     record: Callable[[AsyncConnection, Sequence[ResultT]], Awaitable[int]]
     broke: Callable[[ItemT, Exception], Awaitable[None]]
     unrecorded: Callable[[ResultT, Exception], Awaitable[None]]
@@ -65,24 +65,24 @@ class Trade(Generic[ItemT, ResultT]):
 class Runner(Generic[ItemT, ResultT]):
     """The errands of one kind that this process has in hand."""
 
-    def __init__(self, engine: AsyncEngine, trade: Trade[ItemT, ResultT]) -> None:
+    def __init__(self, engine: AsyncEngine, handler: ErrandHandler[ItemT, ResultT]) -> None:
         self._engine = engine
-        self._trade = trade
+        self._handler = handler
         self._open = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._results: asyncio.Queue[tuple[ResultT, Turn]] = asyncio.Queue()
+        self._results: asyncio.Queue[tuple[ResultT, ErrandRun]] = asyncio.Queue()
         self._running: set[asyncio.Task[None]] = set()
         self._recorder: asyncio.Task[None] | None = None
 
-    def start(self, items: Sequence[tuple[ItemT, Turn]]) -> None:
+    def start(self, items: Sequence[tuple[ItemT, ErrandRun]]) -> None:
         """Start the calls of these items, each with a place."""
         if items and self._recorder is None:
             self._recorder = asyncio.create_task(self._record_for_ever())
-        for item, turn in items:
+        for item, run in items:
             self._open += 1
             self._idle.clear()
-            task = asyncio.create_task(self._run_one(item, turn))
+            task = asyncio.create_task(self._run_one(item, run))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
 
@@ -99,20 +99,20 @@ class Runner(Generic[ItemT, ResultT]):
         self._open = 0
         self._idle.set()
 
-    async def _run_one(self, item: ItemT, turn: Turn) -> None:
+    async def _run_one(self, item: ItemT, run: ErrandRun) -> None:
         try:
-            self._results.put_nowait((await self._trade.run(item, turn), turn))
+            self._results.put_nowait((await self._handler.run(item, run), run))
         except Exception as error:
             # A defect of ours must not lose the payment: it stays open, and is claimed again.
             log.exception("outside_call_failed", item=type(item).__name__)
             if not is_transient(error):
-                await self._hand_over("call_broke", self._trade.broke, item, error)
-            self._release([turn])
+                await self._report_failure("call_broke", self._handler.broke, item, error)
+            self._release([run])
 
-    def _release(self, turns: Sequence[Turn]) -> None:
-        for each in turns:
+    def _release(self, runs: Sequence[ErrandRun]) -> None:
+        for each in runs:
             each.leave()
-        self._open -= len(turns)
+        self._open -= len(runs)
         if not self._open:
             self._idle.set()
 
@@ -123,7 +123,7 @@ class Runner(Generic[ItemT, ResultT]):
                 batch.append(self._results.get_nowait())
             began = time.monotonic()
             await self._record_batch([result for result, _ in batch])
-            self._release([turn for _, turn in batch])
+            self._release([run for _, run in batch])
             if len(batch) < LARGEST_RECORD:
                 await asyncio.sleep(rest_seconds(time.monotonic() - began))
 
@@ -131,42 +131,43 @@ class Runner(Generic[ItemT, ResultT]):
         for attempt in count(1):
             try:
                 async with self._engine.begin() as connection:
-                    await self._trade.record(connection, batch)
+                    await self._handler.record(connection, batch)
             except Exception as error:
                 if is_transient(error):
                     # The database is away: the results are kept in memory until it is back.
                     log.warning("record_waits", attempt=attempt, results=len(batch))
                     await asyncio.sleep(backoff_seconds(attempt))
                     continue
-                await self._narrow_down(batch, error)
+                await self._halve(batch, error)
             return
 
-    async def _narrow_down(self, batch: Sequence[ResultT], error: Exception) -> None:
-        # One result may be the reason that none can be recorded. It is handed to the trade alone, and claimed again.
+    async def _halve(self, batch: Sequence[ResultT], error: Exception) -> None:
+        # One result may be the reason that none can be recorded. It alone is passed to the handler as unrecorded, and
+        # its errand is claimed again.
         if len(batch) == 1:
             log.exception("record_failed", result=type(batch[0]).__name__)
-            await self._hand_over("unrecorded", self._trade.unrecorded, batch[0], error)
+            await self._report_failure("unrecorded", self._handler.unrecorded, batch[0], error)
             return
         middle = len(batch) // 2
         await self._record_batch(batch[:middle])
         await self._record_batch(batch[middle:])
 
-    async def _hand_over(
+    async def _report_failure(
         self,
         what: str,
-        take: Callable[[ThingT, Exception], Awaitable[None]],
+        report: Callable[[ThingT, Exception], Awaitable[None]],
         thing: ThingT,
         error: Exception,
     ) -> None:
         UNRECORDED.labels(type(thing).__name__, what).inc()
         for attempt in count(1):
             try:
-                await take(thing, error)
+                await report(thing, error)
             except Exception as again:
                 if is_transient(again):
                     await asyncio.sleep(backoff_seconds(attempt))
                     continue
-                # It is claimed again, fails again and is handed over again.
+                # Its errand is claimed again, fails again and is reported again.
                 log.exception("not_handed_over", what=what, item=type(thing).__name__)
             return
 

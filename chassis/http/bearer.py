@@ -104,7 +104,7 @@ def hash_of(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
-def opens(token: str, kept: bytes | None) -> bool:
+def token_matches(token: str, stored_hash: bytes | None) -> bool:
     """Return True when this is the token of the stored hash. Without a hash it takes as long, so that the time of the
     response reveals nothing to a stranger."""
-    return hmac.compare_digest(kept or bytes(32), hash_of(token)) and kept is not None
+    return hmac.compare_digest(stored_hash or bytes(32), hash_of(token)) and stored_hash is not None

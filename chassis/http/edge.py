@@ -12,7 +12,7 @@ import structlog
 from prometheus_client import Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from chassis.http.problems import BODY_TOO_LARGE, Problem, answer
+from chassis.http.problems import BODY_TOO_LARGE, Problem, response_of
 
 # A payment is a few hundred bytes; no valid request is larger than this.
 LARGEST_BODY_BYTES = 65_536
@@ -21,13 +21,13 @@ _ACCEPTABLE = re.compile(rb"^[A-Za-z0-9._-]{1,64}$")
 
 REQUEST_SECONDS = Histogram(
     "http_request_seconds",
-    "Time from a request to the end of its answer.",
+    "Time from a request to the end of its response.",
     ["method", "route", "status"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 
 
-class Edge:
+class EdgeMiddleware:
     """The outermost layer of the app."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -38,15 +38,15 @@ class Edge:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        given = headers.get(b"x-request-id", b"")
+        sent_id = headers.get(b"x-request-id", b"")
         request_id = (
-            given.decode() if _ACCEPTABLE.match(given) else f"{random.getrandbits(128):032x}"
+            sent_id.decode() if _ACCEPTABLE.match(sent_id) else f"{random.getrandbits(128):032x}"
         )
         scope.setdefault("state", {})["request_id"] = request_id
         began = time.perf_counter()
         status = 500
 
-        async def say(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -59,9 +59,9 @@ class Edge:
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
                 if _fits(headers):
-                    await self._app(scope, receive, say)
+                    await self._app(scope, receive, send_with_id)
                 else:
-                    await answer(_refusal())(scope, receive, say)
+                    await response_of(_too_large())(scope, receive, send_with_id)
             finally:
                 # The route's pattern, never the path: each id in a path would be a new series.
                 route = getattr(scope.get("route"), "path", "none")
@@ -80,6 +80,6 @@ def _fits(headers: dict[bytes, bytes]) -> bool:
     return known and int(length) <= LARGEST_BODY_BYTES
 
 
-def _refusal() -> Problem:
+def _too_large() -> Problem:
     detail = f"Send a body of at most {LARGEST_BODY_BYTES} bytes, and its Content-Length."
     return Problem(BODY_TOO_LARGE, detail)

@@ -1,8 +1,8 @@
 """Express routes: requests so frequent that reading them through FastAPI would cost more than answering them.
 
 FastAPI documents an express route from its signature like any other route. The request is read here instead, by
-`Lane` in front of FastAPI's own layers. An endpoint takes at most the Request, a model as its body, and dependencies,
-which may read headers; it returns a Response.
+`ExpressMiddleware`, in front of FastAPI's own layers. An endpoint takes at most the Request, a model as its body, and
+dependencies, which may read headers; it returns a Response.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -18,7 +18,7 @@ from fastapi.security.base import SecurityBase
 from pydantic import BaseModel, ValidationError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from chassis.http.problems import answer_to
+from chassis.http.problems import response_to
 
 _Endpoint = TypeVar("_Endpoint", bound=Callable[..., Awaitable[Response]])
 _Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -26,9 +26,12 @@ _Reader = Callable[[Request], Awaitable[Any]]
 
 
 def post(
-    router: APIRouter, path: str, *, status_code: int, answers: type[BaseModel]
+    router: APIRouter, path: str, *, status_code: int, response_model: type[BaseModel]
 ) -> Callable[[_Endpoint], _Endpoint]:
-    """Declare an express route, as `@router.post` declares others. `answers` documents the body of its Response."""
+    """Declare an express route, as `@router.post` declares others.
+
+    `response_model` documents the body of its Response.
+    """
 
     def declare(endpoint: _Endpoint) -> _Endpoint:
         router.add_api_route(
@@ -36,7 +39,7 @@ def post(
             endpoint,
             methods=["POST"],
             status_code=status_code,
-            response_model=answers,
+            response_model=response_model,
             route_class_override=Express,
         )
         return endpoint
@@ -48,11 +51,13 @@ class Express(APIRoute):
     """An express route."""
 
     def get_route_handler(self) -> _Handler:
-        """Return the function that reads the request and calls the endpoint, for FastAPI's router and for the lane."""
-        return _filled(self.endpoint)
+        """Return the function that reads the request and calls the endpoint, for FastAPI's router and for
+        ExpressMiddleware.
+        """
+        return _with_arguments(self.endpoint)
 
 
-class Lane:
+class ExpressMiddleware:
     """A layer of the app that serves express routes by their exact path and passes everything else on to FastAPI."""
 
     def __init__(self, app: ASGIApp, routers: Sequence[APIRouter]) -> None:
@@ -66,22 +71,24 @@ class Lane:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        found = self._routes.get((scope.get("method", ""), scope.get("path", "")))
-        if found is None:
+        entry = self._routes.get((scope.get("method", ""), scope.get("path", "")))
+        if entry is None:
             await self._app(scope, receive, send)
             return
-        scope["route"], handle = found
+        scope["route"], handle = entry
         try:
             response = await handle(Request(scope, receive, send))
         except Exception as error:
-            known = answer_to(error)
-            if known is None:
+            problem = response_to(error)
+            if problem is None:
                 raise
-            response = known
+            response = problem
         await response(scope, receive, send)
 
 
-def _filled(call: Callable[..., Awaitable[Any]]) -> Callable[[Request], Coroutine[Any, Any, Any]]:
+def _with_arguments(
+    call: Callable[..., Awaitable[Any]],
+) -> Callable[[Request], Coroutine[Any, Any, Any]]:
     # Calls the endpoint with arguments from the request: authentication first, and the body only when all else is
     # valid.
     hints = get_type_hints(call, include_extras=True)
@@ -89,10 +96,10 @@ def _filled(call: Callable[..., Awaitable[Any]]) -> Callable[[Request], Coroutin
     readers = [(name, reader) for name, hint in hints.items() if (reader := _reader(hint))]
     readers.sort(key=lambda each: isinstance(each[1], _Body))
 
-    async def filled(http: Request) -> Any:
+    async def handler(http: Request) -> Any:
         return await call(**{name: await reader(http) for name, reader in readers})
 
-    return filled
+    return handler
 
 
 def _reader(hint: Any) -> _Reader | None:
@@ -104,11 +111,13 @@ def _reader(hint: Any) -> _Reader | None:
         if isinstance(marker, Depends) and marker.dependency:
             # A security scheme is only for the documentation.
             return (
-                None if isinstance(marker.dependency, SecurityBase) else _filled(marker.dependency)
+                None
+                if isinstance(marker.dependency, SecurityBase)
+                else _with_arguments(marker.dependency)
             )
         if isinstance(marker, Header) and marker.alias:
             return _header(marker.alias)
-    raise TypeError(f"an express route can't read {hint}")
+    raise TypeError(f"an express route cannot read a parameter of type {hint}")
 
 
 async def _itself(http: Request) -> Request:

@@ -1,7 +1,7 @@
 """Errors as RFC 9457 problems: what is wrong, and what to do about it.
 
-`type` is a relative URI whose page explains the problem; extensions carry what a program may want to read. Each problem
-is of a declared type: here are those that any service answers with, a service has a table of its own for the rest.
+`type` is a relative URI whose page explains the problem; extension fields are for programs. Each problem is of a
+declared type: the types of all services are here, the others in a table of their service.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,24 +20,24 @@ log = structlog.get_logger()
 
 
 class Body(BaseModel):
-    """The body of every error response, application/problem+json (RFC 9457). It may have more fields."""
+    """The body of every error response, application/problem+json (RFC 9457). A problem may have more fields."""
 
     type: str = Field(
-        description="leads to a page that explains it, for example /problems/bill-expired"
+        description="the address of a page that explains it, for example /problems/bill-expired"
     )
     title: str
     status: int
     detail: str = Field(description="what to do about it")
 
 
-# For OpenAPI: what any route may answer besides what it says itself.
+# For OpenAPI: the error responses of every route, besides those that it declares itself.
 DOCUMENTED: dict[int | str, dict[str, Any]] = {
     code: {
-        "description": said,
+        "description": description,
         "content": {"application/problem+json": {"schema": Body.model_json_schema()}},
     }
-    for code, said in (
-        ("4XX", "The request can't be carried out; `detail` says what to do"),
+    for code, description in (
+        ("4XX", "The request cannot be carried out; `detail` says what to do"),
         ("422", "The request is not valid, or against a rule; `detail` says which"),
         ("503", "Not now; the same request may be sent again"),
     )
@@ -45,8 +45,10 @@ DOCUMENTED: dict[int | str, dict[str, Any]] = {
 
 
 class ProblemType(NamedTuple):
-    """A problem type. `slug` ends its address; `means` and `do` are the text of its page, and the detail of a
-    problem that has nothing more exact to say."""
+    """A type of problem. `slug` ends its address; its page shows `means` and `do`.
+
+    They are also the detail of a problem that is raised without one.
+    """
 
     slug: str
     status: int
@@ -55,74 +57,74 @@ class ProblemType(NamedTuple):
     do: str
 
 
-# Problems of every service.
+# The problem types of all services.
 NOT_FOUND = ProblemType(
     "not-found",
     404,
     "Not found",
-    "There is no such address, or nothing with this id for you: objects of another channel are not found, either.",
-    "Check the id, and that the key belongs to the channel that created it.",
+    "The address does not exist, or it names an object that does not exist or belongs to another channel.",
+    "Check the id, and that you use the key of the channel that created the object.",
 )
 METHOD_NOT_ALLOWED = ProblemType(
     "method-not-allowed",
     405,
     "Method not allowed",
-    "The address exists and does not take this method.",
+    "The address exists, but does not accept this method.",
     "See /docs.",
 )
 HTTP_ERROR = ProblemType(
     "http-error",
     400,
-    "The request can't be served",
-    "The request is not proper HTTP for this address.",
+    "The request cannot be served",
+    "The request is not valid HTTP, or not what this address accepts.",
     "Read `detail`.",
 )
 INVALID_REQUEST = ProblemType(
     "invalid-request",
     422,
     "The request is not valid",
-    "A field of the body, the path or the query is missing or has a value that can't be right.",
+    "A field of the body, the path or the query is missing or has an invalid value.",
     "Correct each field that `errors` names. Repeating the request as it is will not help.",
 )
 BODY_TOO_LARGE = ProblemType(
     "body-too-large",
     413,
     "The request is too large",
-    "The body has more bytes than any honest request.",
-    "Send less.",
+    "The body has more bytes than any valid request, or its length is not given.",
+    "Send a smaller body, with its Content-Length.",
 )
 TOO_BROAD = ProblemType(
     "too-broad",
     422,
-    "Too many at once",
-    "The filter would take in too much.",
+    "The filter matches too much",
+    "The filter matches more than one request may change.",
     "Narrow it as `detail` says.",
 )
 UNAUTHORIZED = ProblemType(
     "unauthorized",
     401,
-    "Who is calling?",
-    "There is no key, or it is unknown or revoked.",
+    "The key is missing or not valid",
+    "The request has no key, or its key is unknown or revoked.",
     "Send `Authorization: Bearer …` with a key that your operator issued.",
 )
 UNAVAILABLE = ProblemType(
     "unavailable",
     503,
     "Try again shortly",
-    "The database can't be reached. Nothing of the request was kept.",
+    "The database cannot be reached. Nothing of the request was stored.",
     "Repeat the request with the same Idempotency-Key after `Retry-After` seconds.",
 )
 BAD_ENDPOINT = ProblemType(
     "bad-endpoint",
     422,
-    "Webhooks can't go there",
-    "The address is not one that we send to.",
-    "Name a public https address.",
+    "The webhook address is not allowed",
+    "Webhooks are not sent to this address.",
+    "Use a public https address.",
 )
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457 names it so
-    """Raised anywhere below a route; answered as application/problem+json."""
+    """An error that becomes an application/problem+json response; raise it anywhere below a route."""
 
     def __init__(
         self,
@@ -133,7 +135,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 names it so
         headers: Mapping[str, str] | None = None,
         **extensions: Any,
     ) -> None:
-        """Take `detail` (what happened and what to do) and `status` instead of the type's, if given."""
+        """`detail` says what is wrong here and what to do; `status` overrides the type's status."""
         detail = detail or f"{problem_type.means} {problem_type.do}"
         super().__init__(detail)
         self.status = status or problem_type.status
@@ -148,27 +150,27 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 names it so
 
 
 def install(app: FastAPI) -> None:
-    """Have the app answer every error as a problem."""
+    """Make the app answer every error with a problem."""
 
     async def handle(_: Request, error: Exception) -> Response:
-        known = answer_to(error)
-        assert known
-        return known
+        response = response_to(error)
+        assert response
+        return response
 
-    for kind in _ANSWERS:
+    for kind in _PROBLEM_OF:
         app.add_exception_handler(kind, handle)
 
 
-def answer_to(error: Exception) -> Response | None:
-    """Return the response to an error; None for an error that only a defect of ours can raise."""
+def response_to(error: Exception) -> Response | None:
+    """Return the problem response for an error, or None when only a defect of ours can raise it."""
     for kind in type(error).__mro__:
-        if kind in _ANSWERS:
-            return answer(_ANSWERS[kind](error))
+        if kind in _PROBLEM_OF:
+            return response_of(_PROBLEM_OF[kind](error))
     return None
 
 
-def answer(problem: Problem) -> JSONResponse:
-    """Return the response of a problem."""
+def response_of(problem: Problem) -> JSONResponse:
+    """Return the response for this problem."""
     return JSONResponse(
         problem.body,
         status_code=problem.status,
@@ -183,7 +185,7 @@ def _itself(error: Any) -> Problem:
 
 
 def _invalid(error: Any) -> Problem:
-    # The input is left out: it may hold what must not be in a log.
+    # The input is left out: it may hold personal data, which must not be in a log.
     errors = [
         {"field": ".".join(str(part) for part in each["loc"][1:]) or "body", "message": each["msg"]}
         for each in error.errors()
@@ -195,8 +197,8 @@ def _invalid(error: Any) -> Problem:
 def _http(error: Any) -> Problem:
     kind = {404: NOT_FOUND, 405: METHOD_NOT_ALLOWED}.get(error.status_code, HTTP_ERROR)
     detail = {
-        404: "There is nothing at this address. See /docs for what there is.",
-        405: "This address does not take that method. See /docs.",
+        404: "This address does not exist. See /docs for the addresses of this service.",
+        405: "This address does not accept that method. See /docs.",
     }.get(error.status_code, str(error.detail))
     return Problem(kind, detail, status=error.status_code, headers=error.headers)
 
@@ -206,7 +208,7 @@ def _unavailable(error: Any) -> Problem:
     return Problem(UNAVAILABLE, headers={"Retry-After": "1"})
 
 
-_ANSWERS: dict[type, Callable[[Any], Problem]] = {
+_PROBLEM_OF: dict[type, Callable[[Any], Problem]] = {
     Problem: _itself,
     RequestValidationError: _invalid,
     HTTPException: _http,

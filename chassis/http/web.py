@@ -11,12 +11,12 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis.frozen import ending_frozen
+from chassis.frozen import ending_frozen_sessions
 from chassis.http import problems
-from chassis.http.edge import Edge
-from chassis.http.express import Lane
+from chassis.http.edge import EdgeMiddleware
+from chassis.http.express import ExpressMiddleware
 from chassis.http.route import engine_of
-from chassis.process import calm_collector
+from chassis.process import tune_garbage_collector
 
 
 def create(
@@ -29,7 +29,7 @@ def create(
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with ending_frozen(engine):
+        async with ending_frozen_sessions(engine):
             yield
         await engine.dispose()
 
@@ -46,8 +46,8 @@ def create(
     app.state.engine = engine
     app.state.settings = settings
     problems.install(app)
-    app.add_middleware(Lane, routers=routers)
-    app.add_middleware(Edge)
+    app.add_middleware(ExpressMiddleware, routers=routers)
+    app.add_middleware(EdgeMiddleware)
     for router in (*routers, _probes):
         app.include_router(router)
     return app
@@ -66,7 +66,7 @@ def serve(app: FastAPI, host: str, port: int) -> None:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=20,
     )
-    calm_collector()
+    tune_garbage_collector()
     uvicorn.Server(config).run(sockets=[listener])
 
 

@@ -13,7 +13,7 @@ import structlog
 from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chassis.frozen import ending_frozen
+from chassis.frozen import ending_frozen_sessions
 from chassis.probes import Probes, until_stopped
 from chassis.telemetry import configure_logging
 from errands.gauges import count_errands
@@ -60,7 +60,7 @@ async def run(settings: Settings) -> None:
     async with (
         open_use_cases(settings) as use,
         Probes(settings.metrics_port, use.engine),
-        ending_frozen(use.engine),
+        ending_frozen_sessions(use.engine),
     ):
         jobs = [
             asyncio.create_task(every(1.0, "busy_lookups", use.lookups.give_up_waiting)),

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis.database import PlanCacheMode
-from errands import Desk, Institutions
-from errands.desk import LOOK_SECONDS
+from errands import Dispatcher, Institutions
+from errands.dispatcher import LOOK_SECONDS
 from services.billing import late
 from services.billing.bills.connectors import Connectors
 from services.billing.bills.lookup import Lookups
@@ -27,10 +27,10 @@ from services.billing.top_ups import TopUps
 
 @dataclass(frozen=True, slots=True)
 class UseCases:
-    """The use cases, ready for use; the desk runs their errands."""
+    """The use cases, ready for use; the dispatcher runs their errands."""
 
     engine: AsyncEngine
-    desk: Desk
+    dispatcher: Dispatcher
     payments: Payments
     refunds: Refunds
     top_ups: TopUps
@@ -55,24 +55,24 @@ async def open_use_cases(
     psp = _open_psp(settings)
     institutions = _institutions(settings)
     connectors = Connectors(engine, settings, institutions)
-    desk = Desk(engine, institutions, look_seconds)
+    dispatcher = Dispatcher(engine, institutions, look_seconds)
     use_cases = UseCases(
         engine,
-        desk,
-        Payments(engine, psp, connectors, desk),
-        Refunds(engine, psp, connectors, desk),
-        TopUps(engine, psp, desk),
-        Lookups(engine, connectors, desk),
+        dispatcher,
+        Payments(engine, psp, connectors, dispatcher),
+        Refunds(engine, psp, connectors, dispatcher),
+        TopUps(engine, psp, dispatcher),
+        Lookups(engine, connectors, dispatcher),
     )
-    late.register(engine, psp, connectors, desk)
-    claiming = asyncio.create_task(desk.run())
+    late.register(engine, psp, connectors, dispatcher)
+    claiming = asyncio.create_task(dispatcher.run())
     try:
         yield use_cases
     finally:
         claiming.cancel()
         await asyncio.gather(claiming, return_exceptions=True)
-        await desk.drain()
-        for each in (desk, psp, connectors):
+        await dispatcher.drain()
+        for each in (dispatcher, psp, connectors):
             await each.aclose()
         await engine.dispose()
 

@@ -7,7 +7,7 @@ import sys
 
 import structlog
 
-from chassis.frozen import ending_frozen
+from chassis.frozen import ending_frozen_sessions
 from chassis.probes import Probes, until_stopped
 from chassis.process import run_process
 from chassis.telemetry import configure_logging
@@ -40,7 +40,10 @@ async def run(settings: Settings, trust: Trust) -> None:
             handlers.consume_lookups(broker, use.engine, use.lookups, guard),
         )
         stuck = [each.progress for each in consumers]
-        async with Probes(settings.metrics_port, use.engine, stuck), ending_frozen(use.engine):
+        async with (
+            Probes(settings.metrics_port, use.engine, stuck),
+            ending_frozen_sessions(use.engine),
+        ):
             await broker.start()
             try:
                 await until_stopped()

@@ -5,7 +5,7 @@ Any number of them may run: a delivery is claimed by one at a time.
 
 import asyncio
 
-from chassis.frozen import ending_frozen
+from chassis.frozen import ending_frozen_sessions
 from chassis.probes import Probes, until_stopped
 from chassis.telemetry import configure_logging
 from services.notifications.database import connect
@@ -31,7 +31,7 @@ async def run(settings: Settings) -> None:
         {"mail": mail, "webhook": webhooks},
         {"mail": settings.mail_concurrency, "webhook": settings.webhook_concurrency},
     )
-    async with Probes(settings.metrics_port, engine), ending_frozen(engine):
+    async with Probes(settings.metrics_port, engine), ending_frozen_sessions(engine):
         sending = asyncio.create_task(sender.run())
         upkeep = asyncio.create_task(keep(engine, settings.deliveries_kept_days))
         try:

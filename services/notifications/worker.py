@@ -5,7 +5,7 @@ It only plans deliveries, one statement per batch; the sender sends them, so a s
 
 import asyncio
 
-from chassis.frozen import ending_frozen
+from chassis.frozen import ending_frozen_sessions
 from chassis.probes import Probes, until_stopped
 from chassis.telemetry import configure_logging
 from messaging.consumer.broker import make_broker
@@ -21,7 +21,7 @@ async def run(settings: Settings) -> None:
     )
     broker = make_broker(settings.kafka, "meterhall-notifications-worker")
     handlers.consume_events(broker, engine)
-    async with Probes(settings.metrics_port, engine), ending_frozen(engine):
+    async with Probes(settings.metrics_port, engine), ending_frozen_sessions(engine):
         await broker.start()
         try:
             await until_stopped()

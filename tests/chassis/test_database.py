@@ -1,4 +1,4 @@
-"""COPY keeps what an INSERT keeps: the transaction, the constraints and their names."""
+"""copy() behaves as an INSERT: it joins the transaction, and violations name their constraint."""
 
 import asyncpg
 import pytest
@@ -18,7 +18,7 @@ async def names(engine: AsyncEngine) -> list[str]:
         return list((await connection.execute(text("SELECT name FROM channels"))).scalars())
 
 
-async def test_rows_of_a_transaction_that_is_rolled_back_are_gone_even_when_copy_came_first(
+async def test_rolled_back_rows_are_gone_even_when_copy_was_the_first_statement(
     owner_engine: AsyncEngine,
 ) -> None:
     async with owner_engine.connect() as connection:
@@ -30,7 +30,7 @@ async def test_rows_of_a_transaction_that_is_rolled_back_are_gone_even_when_copy
     assert await names(owner_engine) == ["An app", "O"]
 
 
-async def test_a_violation_has_the_name_of_its_constraint_whoever_wrote_the_row(
+async def test_copy_and_insert_name_the_violated_constraint_alike(
     owner_engine: AsyncEngine,
 ) -> None:
     async with owner_engine.begin() as connection:
@@ -55,21 +55,21 @@ async def test_an_error_does_not_quote_the_rows(owner_engine: AsyncEngine) -> No
     assert secret not in str(error.value)
 
 
-async def test_a_session_that_dies_under_a_copy_is_transient_trouble_and_the_next_one_works(
+async def test_a_session_that_dies_in_a_copy_is_a_transient_error_and_the_next_one_works(
     owner_engine: AsyncEngine,
 ) -> None:
-    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)) as trouble:
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)) as raised:
         async with owner_engine.begin() as connection:
             victim = await connection.scalar(text("SELECT pg_backend_pid()"))
             async with owner_engine.connect() as other:
                 await other.execute(text(f"SELECT pg_terminate_backend({victim}, 5000)"))
             await copy(connection, "channels", COLUMNS, [("app", "An app", 1)])
-    assert is_transient(trouble.value)
+    assert is_transient(raised.value)
     for _ in range(3):
         assert await names(owner_engine) == []
 
 
-async def test_no_rows_are_no_statement(owner_engine: AsyncEngine) -> None:
+async def test_copying_no_rows_executes_no_statement(owner_engine: AsyncEngine) -> None:
     async with owner_engine.connect() as connection:
         await copy(connection, "channels", COLUMNS, [])
         assert not connection.in_transaction()

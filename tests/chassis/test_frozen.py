@@ -1,4 +1,4 @@
-"""A process that is stopped inside a transaction lets go of its locks, wherever in it it stopped, and survives that."""
+"""The locks of a process that is stopped inside a transaction are released, and the process works on when continued."""
 
 import asyncio
 import signal
@@ -14,14 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import database as databases
 from chassis.database import TRANSACTION_SECONDS, connect
-from chassis.frozen import ending_frozen
+from chassis.frozen import ending_frozen_sessions
 from messaging.consumer.broker import SESSION_SECONDS
 from messaging.transient import is_transient
 from sandbox.local.children import with_parent
 from tests.support.databases import Database
 
-# It locks a row and stops itself; what it says afterwards is whether the trouble passes, and whether it does the work
-# again with success.
+# Locks a row and stops itself. When continued, it prints whether its error was transient, and `done` when the repeated
+# work succeeds.
 PROGRAM = """
 import asyncio, os, signal, sys
 from sqlalchemy import text
@@ -70,7 +70,7 @@ async def main():
 
 asyncio.run(main())
 """
-# The bound, how often the others look, and how slow a busy machine is.
+# The bound of a transaction, the interval of the others' looks, and some time for a slow machine.
 MOST_SECONDS = 20.0
 
 INSERT = "INSERT INTO channels (id, name, max_payment_minor) VALUES ('app', 'An app', 1)"
@@ -80,13 +80,13 @@ Start = Callable[[str], subprocess.Popen[str]]
 
 @pytest.fixture
 async def start(database: Database, owner_engine: AsyncEngine) -> AsyncIterator[Start]:
-    """Starts a process that will stop at some place of its transaction."""
+    """A function that starts a process which stops at the given place of its transaction."""
     async with owner_engine.begin() as connection:
         await connection.execute(text(INSERT))
-    made: list[subprocess.Popen[str]] = []
+    started: list[subprocess.Popen[str]] = []
 
     def start_one(where: str) -> subprocess.Popen[str]:
-        made.append(
+        started.append(
             subprocess.Popen(
                 [sys.executable, "-c", PROGRAM, database.owner_url, where],
                 stdout=subprocess.PIPE,
@@ -94,16 +94,16 @@ async def start(database: Database, owner_engine: AsyncEngine) -> AsyncIterator[
                 preexec_fn=with_parent(signal.SIGKILL),
             )
         )
-        return made[-1]
+        return started[-1]
 
     yield start_one
-    for process in made:
+    for process in started:
         process.kill()
         process.wait()
 
 
 @pytest.mark.parametrize("where", ["between", "copy", "result"])
-async def test_a_process_that_stops_holds_nobody_up_for_longer_than_the_bound(
+async def test_the_locks_of_a_stopped_process_are_released_within_the_bound(
     owner_engine: AsyncEngine, start: Start, where: str
 ) -> None:
     """Between two statements, in the middle of a COPY, and with a result that it does not read."""
@@ -111,20 +111,20 @@ async def test_a_process_that_stops_holds_nobody_up_for_longer_than_the_bound(
     assert process.stdout is not None
     assert await asyncio.to_thread(process.stdout.readline) == "locked\n"
     began = time.monotonic()
-    async with ending_frozen(owner_engine):
-        await update_in_the_end(owner_engine)
+    async with ending_frozen_sessions(owner_engine):
+        await update_with_retries(owner_engine)
     assert time.monotonic() - began < MOST_SECONDS
 
     process.send_signal(signal.SIGCONT)
-    said = await asyncio.to_thread(process.stdout.read)
-    assert said.split() == ["transient", "locked", "done"]
+    output = await asyncio.to_thread(process.stdout.read)
+    assert output.split() == ["transient", "locked", "done"]
     async with owner_engine.connect() as connection:
         rows = await connection.execute(text("SELECT id FROM channels ORDER BY id"))
         assert list(rows.scalars()) == ["app", "one", "two"]
 
 
-async def update_in_the_end(engine: AsyncEngine) -> None:
-    """Change the row as a consumer does: again, as long as the trouble passes."""
+async def update_with_retries(engine: AsyncEngine) -> None:
+    """Change the row as a consumer does: retry while the error is transient."""
     while True:
         try:
             async with engine.begin() as connection:
@@ -140,10 +140,10 @@ def test_a_transaction_is_over_before_kafka_gives_the_partitions_to_others() -> 
 
 
 @pytest.mark.parametrize("newest_without", [0, 99], ids=["transaction_timeout", "without"])
-async def test_a_transaction_that_is_too_long_passes_and_the_engine_goes_on(
+async def test_a_transaction_beyond_its_bound_fails_transiently_and_the_engine_works_on(
     database: Database, monkeypatch: pytest.MonkeyPatch, newest_without: int
 ) -> None:
-    """Also where PostgreSQL knows no transaction_timeout: at a statement, and at nothing."""
+    """In a statement and while idle; also where PostgreSQL has no transaction_timeout."""
     monkeypatch.setattr(databases, "_NEWEST_WITHOUT", newest_without)
     engine = connect(database.billing_url, "billing", pool_size=1, transaction_seconds=0.6)
     try:
@@ -151,7 +151,7 @@ async def test_a_transaction_that_is_too_long_passes_and_the_engine_goes_on(
             async with engine.begin() as connection:
                 await connection.execute(text("SELECT pg_sleep(5)"))
         assert is_transient(working.value)
-        await nothing_is_wrong(engine)
+        await assert_engine_works(engine)
 
         with pytest.raises(DBAPIError) as idle:
             async with engine.begin() as connection:
@@ -159,18 +159,18 @@ async def test_a_transaction_that_is_too_long_passes_and_the_engine_goes_on(
                 await asyncio.sleep(1.2)
                 await connection.execute(text("SELECT 1"))
         assert is_transient(idle.value)
-        await nothing_is_wrong(engine)
+        await assert_engine_works(engine)
     finally:
         await engine.dispose()
 
 
-async def nothing_is_wrong(engine: AsyncEngine) -> None:
+async def assert_engine_works(engine: AsyncEngine) -> None:
     for _ in range(3):
         async with engine.begin() as connection:
             assert await connection.scalar(text("SELECT 1")) == 1
 
 
-async def test_work_of_minutes_has_a_bound_of_its_own_and_none_may_be_idle(
+async def test_a_longer_bound_can_be_set_but_idle_transactions_stay_bounded(
     database: Database,
 ) -> None:
     engine = connect(database.billing_url, "billing", transaction_seconds=1_800)
@@ -184,7 +184,7 @@ async def test_work_of_minutes_has_a_bound_of_its_own_and_none_may_be_idle(
 
 
 async def bounds(engine: AsyncEngine) -> tuple[str, ...]:
-    """Of a transaction, of a statement, and of being idle between statements."""
+    """Return the bounds of a transaction, of a statement, and of the idle time between statements."""
     names = ("transaction_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
     async with engine.connect() as connection:
         return tuple([str(await connection.scalar(text(f"SHOW {name}"))) for name in names])

@@ -1,4 +1,4 @@
-"""The probes: alive, ready only when the work can be done, and metrics."""
+"""The probes: alive, ready only when database and checks are fine, and metrics."""
 
 import asyncio
 import os
@@ -22,16 +22,16 @@ async def test_ready_while_the_database_answers(engine: AsyncEngine) -> None:
         assert (await http.post("/livez")).status_code == 400
 
 
-async def test_alive_and_not_ready_while_it_does_not() -> None:
-    away = connect("postgresql+asyncpg://nobody:x@127.0.0.1:1/none", "billing")
-    async with serving(away) as probes, client(probes) as http:
+async def test_alive_but_not_ready_without_the_database() -> None:
+    unreachable = connect("postgresql+asyncpg://nobody:x@127.0.0.1:1/none", "billing")
+    async with serving(unreachable) as probes, client(probes) as http:
         assert (await http.get("/livez")).status_code == 200
         ready = await http.get("/readyz")
         assert ready.status_code == 503
         assert ready.text.startswith("database: ")
 
 
-async def test_each_check_is_asked(engine: AsyncEngine) -> None:
+async def test_every_failed_check_is_reported(engine: AsyncEngine) -> None:
     async def lags() -> str | None:
         return "the consumer has not moved for 90 s"
 
@@ -48,11 +48,11 @@ async def test_each_check_is_asked(engine: AsyncEngine) -> None:
     assert ready.text == "the consumer has not moved for 90 s\nhangs: TimeoutError\n"
 
 
-async def test_who_does_not_speak_http_hurts_nobody(engine: AsyncEngine) -> None:
+async def test_clients_that_do_not_speak_http_do_no_harm(engine: AsyncEngine) -> None:
     async with serving(engine) as probes, client(probes) as http:
-        for rubbish in (b"", b"\x00" * 100_000, b"GET /livez"):
+        for data in (b"", b"\x00" * 100_000, b"GET /livez"):
             _, writer = await asyncio.open_connection("127.0.0.1", probes.bound_port)
-            writer.write(rubbish)
+            writer.write(data)
             writer.close()
         assert (await http.get("/livez")).status_code == 200
 

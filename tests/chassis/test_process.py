@@ -1,4 +1,4 @@
-"""run_process: what the loop and the collector are like inside, and how a process ends."""
+"""run_process: its event loop, its garbage collector, and how a process ends on an error."""
 
 import subprocess
 import sys
@@ -24,14 +24,14 @@ def _run(more: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_loop_is_fast_and_what_was_imported_is_left_alone() -> None:
+def test_the_loop_is_uvloop_and_imported_objects_are_frozen() -> None:
     pytest.importorskip("uvloop")
-    done = _run("")
-    assert (done.returncode, done.stdout.split()) == (0, ["uvloop", "50000", "True"])
+    process = _run("")
+    assert (process.returncode, process.stdout.split()) == (0, ["uvloop", "50000", "True"])
 
 
 def test_garbage_in_cycles_is_still_collected() -> None:
-    done = _run(
+    process = _run(
         """
     import weakref
     class Node: pass
@@ -43,10 +43,10 @@ def test_garbage_in_cycles_is_still_collected() -> None:
     print("collected" if first() is None else "kept")
     """
     )
-    assert done.stdout.split()[-1] == "collected"
+    assert process.stdout.split()[-1] == "collected"
 
 
 def test_an_error_ends_the_process_with_its_traceback() -> None:
-    done = _run('raise RuntimeError("no work")')
-    assert done.returncode == 1
-    assert "RuntimeError: no work" in done.stderr
+    process = _run('raise RuntimeError("no work")')
+    assert process.returncode == 1
+    assert "RuntimeError: no work" in process.stderr

@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from errands import Errand, Institutions, NewErrand, Turn, queue
-from tests.support.errands import turn
+from errands import Errand, ErrandRun, Institutions, NewErrand, queue
+from tests.support.errands import errand_run
 
 PSP = "psp"
 LEASE_SECONDS = 60.0
@@ -16,10 +16,10 @@ LEASE_SECONDS = 60.0
 
 def described() -> Institutions:
     """A process's institutions: the PSP and a biller with many places."""
-    made = Institutions()
+    institutions = Institutions()
     for name in (PSP, "biller:a"):
-        made.describe(name, places=100, longest_call_seconds=1.0, late_effect_seconds=60.0)
-    return made
+        institutions.describe(name, places=100, longest_call_seconds=1.0, late_effect_seconds=60.0)
+    return institutions
 
 
 async def add(
@@ -31,7 +31,7 @@ async def add(
     kind: str = "payment",
     due_in: float = 0.0,
 ) -> UUID:
-    """One errand, with its `due_at` moved by so many seconds."""
+    """Add an errand that is due in `due_in` seconds; return its subject."""
     id = uuid4()
     async with engine.begin() as connection:
         new = NewErrand(kind, id, institution, leg, lease_seconds)
@@ -41,12 +41,12 @@ async def add(
 
 
 async def move(engine: AsyncEngine, id: UUID, **seconds: float) -> None:
-    """Move times of an errand by so many seconds."""
+    """Move the given times of an errand by the given seconds."""
     sets = ", ".join(f"{name} = {name} + :{name} * interval '1 second'" for name in seconds)
-    await run(engine, f"UPDATE errands SET {sets} WHERE subject = :id", id=id, **seconds)
+    await execute(engine, f"UPDATE errands SET {sets} WHERE subject = :id", id=id, **seconds)
 
 
-async def run(engine: AsyncEngine, statement: str, **values: Any) -> None:
+async def execute(engine: AsyncEngine, statement: str, **values: Any) -> None:
     async with engine.begin() as connection:
         await connection.execute(text(statement), values)
 
@@ -65,21 +65,21 @@ async def claim(engine: AsyncEngine, places: int = 100, institution: str = PSP) 
         return await queue.claim(connection, {institution: places}, LEASE_SECONDS)
 
 
-async def settle(engine: AsyncEngine, *turns: Turn) -> None:
+async def settle(engine: AsyncEngine, *runs: ErrandRun) -> None:
     async with engine.begin() as connection:
-        await queue.lock(connection, [each.errand for each in turns])
-        await queue.settle(connection, turns)
+        await queue.lock(connection, [each.errand for each in runs])
+        await queue.settle(connection, runs)
 
 
-async def claimed(engine: AsyncEngine, institutions: Institutions, **new: Any) -> Turn:
-    """A run of a new errand."""
+async def claimed(engine: AsyncEngine, institutions: Institutions, **new: Any) -> ErrandRun:
+    """Add and claim an errand; return its run."""
     await add(engine, **new)
     [errand] = await claim(engine)
-    return turn(errand, institutions)
+    return errand_run(errand, institutions)
 
 
-async def again(engine: AsyncEngine, institutions: Institutions, id: UUID) -> Turn:
-    """The next run of this errand."""
-    await run(engine, "UPDATE errands SET due_at = now() WHERE subject = :id", id=id)
+async def again(engine: AsyncEngine, institutions: Institutions, id: UUID) -> ErrandRun:
+    """Make the errand due and claim it; return its next run."""
+    await execute(engine, "UPDATE errands SET due_at = now() WHERE subject = :id", id=id)
     [errand] = [each for each in await claim(engine) if each.subject == id]
-    return turn(errand, institutions)
+    return errand_run(errand, institutions)

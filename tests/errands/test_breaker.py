@@ -6,7 +6,7 @@ from errands.breaker import Breaker
 
 
 class Clock:
-    """Time that a test moves."""
+    """A clock that a test sets."""
 
     now = 0.0
 
@@ -28,7 +28,7 @@ def opened(clock: Clock) -> Breaker:
     return breaker
 
 
-def test_it_opens_after_failures_in_a_row_only(clock: Clock) -> None:
+def test_only_consecutive_failures_open_the_breaker(clock: Clock) -> None:
     breaker = Breaker(failures=3, clock=clock)
     for answered in (False, False, True, False, False):
         breaker.report(answered)
@@ -55,9 +55,9 @@ def test_after_the_pause_one_call_decides(opened: Breaker, clock: Clock) -> None
     assert opened.admits()
 
 
-def test_a_probe_that_was_given_up_leaves_room_for_the_next(opened: Breaker, clock: Clock) -> None:
+def test_a_cancelled_probe_allows_another_probe(opened: Breaker, clock: Clock) -> None:
     clock.now = 5.0
     assert opened.admits()
-    opened.give_up()
+    opened.cancel_probe()
     assert opened.state == "half_open"
     assert opened.admits()

@@ -1,4 +1,4 @@
-"""The line at an institution: served in order, left in time, and no place is lost in it."""
+"""The line at an institution is served in order, waits no longer than a run's patience, and loses no place."""
 
 import asyncio
 import random
@@ -22,8 +22,8 @@ def psp(institutions: Institutions) -> Institution:
 
 
 class TestLine:
-    async def test_it_is_served_in_order(self, psp: Institution) -> None:
-        psp.take(2)
+    async def test_the_line_is_served_in_order(self, psp: Institution) -> None:
+        psp.take_places(2)
         first, second = await in_line(psp.enter(PATIENT), psp.enter(PATIENT))
         psp.leave()
         await settled()
@@ -32,43 +32,43 @@ class TestLine:
         assert [await first, await second] == [True, True]
         assert psp.taken == 2
 
-    async def test_it_is_bounded(self, psp: Institution) -> None:
-        psp.take(2)
+    async def test_the_line_is_bounded(self, psp: Institution) -> None:
+        psp.take_places(2)
         await in_line(psp.enter(PATIENT), psp.enter(PATIENT))
         assert await psp.enter(PATIENT) is False
 
-    async def test_whoever_comes_later_takes_no_place_of_the_line(self, psp: Institution) -> None:
-        psp.take(2)
+    async def test_a_later_run_does_not_overtake_the_line(self, psp: Institution) -> None:
+        psp.take_places(2)
         [waiting] = await in_line(psp.enter(PATIENT))
         psp.leave()
-        assert psp.take(1) == 0, "the place is the first in line's already"
+        assert psp.take_places(1) == 0, "the place belongs to the first in line"
         assert await waiting
 
-    async def test_patience_ends_and_makes_room_for_others(self, psp: Institution) -> None:
-        psp.take(2)
+    async def test_a_run_that_times_out_leaves_the_line(self, psp: Institution) -> None:
+        psp.take_places(2)
         assert not any(await asyncio.gather(psp.enter(0.01), psp.enter(0.01)))
         [other] = await in_line(psp.enter(PATIENT))
-        assert not other.done(), "those who have left are in nobody's way"
+        assert not other.done(), "runs that timed out do not block the line"
         psp.leave()
         assert await other
         assert psp.taken == 2
 
     @pytest.mark.parametrize("steps", range(8))
-    async def test_a_place_that_comes_as_the_patience_ends_is_not_lost(
+    async def test_a_place_given_at_the_moment_of_the_timeout_is_not_lost(
         self, psp: Institution, steps: int
     ) -> None:
-        """So many steps of the loop after the run came to stand in line."""
-        psp.take(2)
+        """The place is given `steps` iterations of the event loop after the run began to wait."""
+        psp.take_places(2)
         waiting = asyncio.create_task(psp.enter(0.0))
         for _ in range(steps):
             await asyncio.sleep(0)
         psp.leave()
         got = await waiting
         assert psp.taken == 1 + got
-        assert psp.take(1) == 1 - got
+        assert psp.take_places(1) == 1 - got
 
-    async def test_whoever_is_cancelled_in_line_is_passed_over(self, psp: Institution) -> None:
-        psp.take(2)
+    async def test_a_cancelled_run_in_the_line_is_skipped(self, psp: Institution) -> None:
+        psp.take_places(2)
         first, second = await in_line(psp.enter(PATIENT), psp.enter(PATIENT))
         first.cancel()
         await settled()
@@ -77,10 +77,10 @@ class TestLine:
         assert psp.taken == 2
 
     @pytest.mark.parametrize("place_first", [True, False])
-    async def test_whoever_is_cancelled_as_its_place_comes_passes_it_on(
+    async def test_a_run_cancelled_as_it_gets_its_place_passes_the_place_on(
         self, psp: Institution, place_first: bool
     ) -> None:
-        psp.take(2)
+        psp.take_places(2)
         first, second = await in_line(psp.enter(PATIENT), psp.enter(PATIENT))
         happening = [psp.leave, first.cancel]
         for each in happening if place_first else reversed(happening):
@@ -90,21 +90,21 @@ class TestLine:
         assert await second
         assert psp.taken == 2
 
-    async def test_more_places_serve_the_line_at_once_and_in_order(
+    async def test_added_places_go_to_the_line_at_once_and_in_order(
         self, institutions: Institutions, psp: Institution
     ) -> None:
-        psp.take(2)
+        psp.take_places(2)
         first, second = await in_line(psp.enter(PATIENT), psp.enter(PATIENT))
         describe(institutions, places=3)
-        assert psp.take(1) == 0, "nobody overtakes"
+        assert psp.take_places(1) == 0, "the line goes first"
         assert await first
         assert not second.done()
         assert psp.taken == 3
 
-    async def test_fewer_places_serve_it_when_there_is_room(
+    async def test_with_fewer_places_the_line_waits_until_one_is_free(
         self, institutions: Institutions, psp: Institution
     ) -> None:
-        psp.take(2)
+        psp.take_places(2)
         [waiting] = await in_line(psp.enter(PATIENT))
         describe(institutions, places=1)
         psp.leave()
@@ -116,8 +116,8 @@ class TestLine:
 
 
 @pytest.mark.parametrize("seed", range(12))
-async def test_whatever_happens_no_place_is_lost_and_none_is_made_up(seed: int) -> None:
-    """Runs come and go, are cancelled and lose patience; the institution is resized, paused, breaks down and heals."""
+async def test_random_events_neither_lose_nor_invent_a_place(seed: int) -> None:
+    """Runs enter, leave, are cancelled and time out; the institution is resized and paused, fails and recovers."""
     dice = random.Random(seed)
     institutions, clock = Institutions(), Clock()
     psp = describe(institutions, places=3, line=4)
@@ -154,7 +154,7 @@ async def test_whatever_happens_no_place_is_lost_and_none_is_made_up(seed: int) 
             case 3 if running:
                 dice.choice(running).cancel()
             case 4:
-                if taken := psp.take(dice.randint(1, 3)):
+                if taken := psp.take_places(dice.randint(1, 3)):
                     psp.leave(taken)
             case 5:
                 await asyncio.sleep(dice.random() * 0.002)
@@ -169,7 +169,7 @@ async def test_whatever_happens_no_place_is_lost_and_none_is_made_up(seed: int) 
     assert not [each for each in running if not each.cancelled() and each.exception()]
     assert (psp.taken, inside) == (0, 0)
     clock.now += 5.0
-    assert psp.take(1) == 1
+    assert psp.take_places(1) == 1
     psp.report(answered=True)
     psp.leave()
-    assert psp.take(10) == psp.places
+    assert psp.take_places(10) == psp.places

@@ -1,4 +1,4 @@
-"""What operators see of errands and do with them: the list, the backlogs, pause and resume, retry, the gauges."""
+"""Operators list errands and backlogs, pause and resume institutions, retry errands, and read the gauges."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from errands import Desk, Errand, Institutions, Trade, Turn
+from errands import Dispatcher, Errand, ErrandHandler, ErrandRun, Institutions
 from errands.gauges import count_errands
 from errands.listing import Backlog, backlogs, list_errands
 from errands.operate import pause, resume, retry, retry_at
@@ -38,7 +38,7 @@ async def plant(
     unknown: bool = False,
     tries: int = 0,
 ) -> UUID:
-    """An errand, due a second ago unless told otherwise."""
+    """Add an errand, by default due since a second ago; return its subject."""
     subject = uuid4()
     async with engine.begin() as connection:
         values = {
@@ -60,8 +60,8 @@ async def is_due(engine: AsyncEngine, subject: UUID) -> bool:
         return bool(await connection.scalar(query, {"id": subject}))
 
 
-class Asked:
-    """A desk that keeps whom it asked, and answers at once; `hold` makes it wait before that."""
+class Process:
+    """A process with a dispatcher: `subjects` lists the errands that it ran. Calls wait while `goes_on` is cleared."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.subjects: list[UUID] = []
@@ -69,15 +69,15 @@ class Asked:
         self.goes_on = asyncio.Event()
         self.goes_on.set()
         self.institutions = Institutions()
-        self.desk = Desk(engine, self.institutions)
-        self.desk.register(
-            Trade("payment", self._read, self._run, self._record, self._broke, self._broke)
+        self.dispatcher = Dispatcher(engine, self.institutions)
+        self.dispatcher.register(
+            ErrandHandler("payment", self._read, self._run, self._record, self._broke, self._broke)
         )
 
     async def _read(self, _: AsyncConnection, claimed: Sequence[Errand]) -> list["Item"]:
         return [Item(each) for each in claimed]
 
-    async def _run(self, item: "Item", _: Turn) -> Errand:
+    async def _run(self, item: "Item", _: ErrandRun) -> Errand:
         self.subjects.append(item.errand.subject)
         await self.goes_on.wait()
         return item.errand
@@ -95,13 +95,13 @@ class Asked:
 
 
 class Item:
-    """What is worked on: nothing but its errand."""
+    """An item of work: nothing but its errand."""
 
     def __init__(self, errand: Errand) -> None:
         self.errand = errand
 
 
-async def test_what_there_is_at_each_institution(engine: AsyncEngine) -> None:
+async def test_backlogs_count_the_errands_of_each_institution(engine: AsyncEngine) -> None:
     await plant(engine, due_in=-90, unknown=True)
     await plant(engine, due_in=60, unknown=True)
     await plant(engine, due_in=15, held=True)
@@ -112,16 +112,18 @@ async def test_what_there_is_at_each_institution(engine: AsyncEngine) -> None:
         found = await backlogs(connection)
     at_b, at_c, at_psp = found
     assert at_b._replace(oldest_seconds=None) == Backlog("biller:b", 3, 1, 2, None, None, None), (
-        "what has outlived its lease waits"
+        "an errand whose lease has ended counts as waiting"
     )
     assert at_b.oldest_seconds == pytest.approx(90, abs=5)
     assert (at_c.institution, at_c.waiting, at_c.under_way) == ("biller:c", 0, 0)
     assert at_c.paused_at is not None
     assert at_c.note == "maintenance until 4"
-    assert at_psp == Backlog("psp", 1, 0, 0, None, None, None), "what is due later is not late"
+    assert at_psp == Backlog("psp", 1, 0, 0, None, None, None), (
+        "an errand that is due later has no age"
+    )
 
 
-async def test_the_list_begins_with_what_is_due_first(engine: AsyncEngine) -> None:
+async def test_the_list_is_ordered_by_due_time(engine: AsyncEngine) -> None:
     later = await plant(engine, due_in=60, tries=3)
     first = await plant(engine, "psp", due_in=-60, unknown=True)
     refund = await plant(engine, kind="refund", held=True, due_in=5)
@@ -138,20 +140,20 @@ async def test_the_list_begins_with_what_is_due_first(engine: AsyncEngine) -> No
         assert len(await list_errands(connection, limit=2)) == 2
 
 
-async def test_a_pause_keeps_its_beginning_and_takes_a_new_note(engine: AsyncEngine) -> None:
+async def test_pausing_again_keeps_the_start_and_replaces_the_note(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
-        first = await pause(connection, "psp", "they told us")
+        first = await pause(connection, "psp", "announced outage")
     async with engine.begin() as connection:
         again = await pause(connection, "psp")
     assert (first.is_new, again.is_new) == (True, False)
-    assert (again.paused_at, again.note) == (first.paused_at, "they told us")
+    assert (again.paused_at, again.note) == (first.paused_at, "announced outage")
     async with engine.begin() as connection:
         assert (await pause(connection, "psp", "for longer")).note == "for longer"
         assert await resume(connection, "psp") == first.paused_at
         assert await resume(connection, "psp") is None
 
 
-async def test_retry_makes_due_what_no_process_has(engine: AsyncEngine) -> None:
+async def test_retry_makes_waiting_errands_due_but_not_held_ones(engine: AsyncEngine) -> None:
     waiting = await plant(engine, due_in=500)
     held = await plant(engine, due_in=20, held=True)
     due = await plant(engine)
@@ -170,8 +172,8 @@ async def test_retry_makes_due_what_no_process_has(engine: AsyncEngine) -> None:
     assert await is_due(engine, elsewhere)
 
 
-async def test_retry_waits_for_nobody(engine: AsyncEngine) -> None:
-    """A row that another transaction has locked is left to it."""
+async def test_retry_skips_locked_rows(engine: AsyncEngine) -> None:
+    """A row that another transaction has locked is not changed."""
     locked, free = await plant(engine, due_in=500), await plant(engine, due_in=500)
     async with engine.connect() as other, other.begin():
         query = text("SELECT FROM errands WHERE subject = :id FOR UPDATE")
@@ -184,31 +186,31 @@ async def test_retry_waits_for_nobody(engine: AsyncEngine) -> None:
 async def test_a_pause_stops_claims_and_new_places_and_lets_calls_finish(
     engine: AsyncEngine,
 ) -> None:
-    asked = Asked(engine)
-    asked.goes_on.clear()
+    process = Process(engine)
+    process.goes_on.clear()
     under_way = await plant(engine)
-    assert await asked.desk.claim() == 1
+    assert await process.dispatcher.claim() == 1
     async with engine.begin() as connection:
         await pause(connection, "biller:b")
     waiting = await plant(engine)
-    assert await asked.desk.claim() == 0
-    assert asked.desk.booking().hold("biller:b", 1) == 0, "nothing new gets a place"
-    asked.goes_on.set()
-    await asked.desk.drain()
-    assert asked.recorded == [under_way]
+    assert await process.dispatcher.claim() == 0
+    assert process.dispatcher.booking().hold("biller:b", 1) == 0, "a new errand gets no place"
+    process.goes_on.set()
+    await process.dispatcher.drain()
+    assert process.recorded == [under_way]
     async with engine.begin() as connection:
         await resume(connection, "biller:b")
-    assert await asked.desk.claim() == 1
-    await asked.desk.drain()
-    assert asked.recorded == [under_way, waiting]
-    assert asked.desk.booking().hold("biller:b", 1) == 1
-    await asked.desk.aclose()
+    assert await process.dispatcher.claim() == 1
+    await process.dispatcher.drain()
+    assert process.recorded == [under_way, waiting]
+    assert process.dispatcher.booking().hold("biller:b", 1) == 1
+    await process.dispatcher.aclose()
 
 
 async def test_every_process_sees_a_pause_within_a_second(engine: AsyncEngine) -> None:
     """Also of an institution that has no errand yet and that no process knows."""
-    processes = [Asked(engine), Asked(engine)]
-    loops = [asyncio.create_task(each.desk.run()) for each in processes]
+    processes = [Process(engine), Process(engine)]
+    loops = [asyncio.create_task(each.dispatcher.run()) for each in processes]
 
     async def until(paused: bool) -> None:
         async with asyncio.timeout(1.0):
@@ -219,17 +221,17 @@ async def test_every_process_sees_a_pause_within_a_second(engine: AsyncEngine) -
     async with engine.begin() as connection:
         await pause(connection, "biller:new")
     await until(paused=True)
-    assert [each.desk.booking().hold("biller:new", 3) for each in processes] == [0, 0]
+    assert [each.dispatcher.booking().hold("biller:new", 3) for each in processes] == [0, 0]
     async with engine.begin() as connection:
         await resume(connection, "biller:new")
     await until(paused=False)
-    assert [each.desk.booking().hold("biller:new", 3) for each in processes] == [3, 3]
+    assert [each.dispatcher.booking().hold("biller:new", 3) for each in processes] == [3, 3]
     for each in loops:
         each.cancel()
     await asyncio.gather(*loops, return_exceptions=True)
 
 
-async def test_the_gauges_go_back_to_zero(engine: AsyncEngine) -> None:
+async def test_gauges_return_to_zero(engine: AsyncEngine) -> None:
     def gauges() -> list[float | None]:
         labels = {"institution": "biller:gauged"}
         names = ("waiting", "oldest_seconds", "unknown", "held")
@@ -253,7 +255,9 @@ async def test_the_gauges_go_back_to_zero(engine: AsyncEngine) -> None:
 
 
 @pytest.mark.alone
-async def test_a_hundred_thousand_errands_are_counted_in_a_moment(engine: AsyncEngine) -> None:
+async def test_counting_a_hundred_thousand_errands_takes_less_than_half_a_second(
+    engine: AsyncEngine,
+) -> None:
     """The timer counts every five seconds: half a second would be a tenth of a processor, and a defect."""
     async with engine.begin() as connection:
         await connection.execute(_MANY)

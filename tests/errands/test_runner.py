@@ -1,4 +1,4 @@
-"""The runner of outside calls: it loses no result to a database that is away, and none to a bad neighbour."""
+"""The runner loses no result while the database is unreachable, nor because another result cannot be recorded."""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,58 +9,58 @@ from uuid import uuid4
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from errands import Errand, Institution, Institutions, Trade, Turn
+from errands import Errand, ErrandHandler, ErrandRun, Institution, Institutions
 from errands.runner import Runner
 
 PLACES = 64
 
 
 class Item(NamedTuple):
-    """What is worked on."""
+    """An item of work with its errand."""
 
     number: int
     errand: Errand
 
 
 class Calls:
-    """Outside calls of a test: `run` answers with the item, `record` keeps what came."""
+    """Calls of a test: `run` returns the item's number, `record` stores the results."""
 
     def __init__(self) -> None:
         self.recorded: list[int] = []
-        self.away = 0
+        self.records_fail = 0
         self.poison: int | None = None
-        self.passing = False
-        self.away_for_cases = 0
+        self.raises_transient = False
+        self.reports_fail = 0
         self.broken: list[tuple[int, str]] = []
         self.unrecordable: list[tuple[int, str]] = []
 
     async def read(self, _: AsyncConnection, __: Sequence[Errand]) -> list[Item]:
         return []
 
-    async def run(self, item: Item, _: Turn) -> int:
+    async def run(self, item: Item, _: ErrandRun) -> int:
         await asyncio.sleep(0.005)
         if item.number < 0:
-            raise ConnectionResetError if self.passing else ValueError("a defect of ours")
+            raise ConnectionResetError if self.raises_transient else ValueError("a defect of ours")
         return item.number
 
     async def broke(self, item: Item, error: Exception) -> None:
         self.broken.append((item.number, type(error).__name__))
         if item.number == -1:
-            raise ValueError("and nor can that be told")
+            raise ValueError("reporting fails, too")
 
     async def unrecorded(self, result: int, error: Exception) -> None:
-        if self.away_for_cases:
-            self.away_for_cases -= 1
+        if self.reports_fail:
+            self.reports_fail -= 1
             raise ConnectionResetError("the database is away")
         self.unrecordable.append((result, type(error).__name__))
 
     async def record(self, connection: AsyncConnection, results: Sequence[int]) -> int:
         await connection.execute(text("SELECT 1"))
-        if self.away:
-            self.away -= 1
+        if self.records_fail:
+            self.records_fail -= 1
             raise ConnectionResetError("the database is away")
         if self.poison in results:
-            raise ValueError("this one can't be recorded")
+            raise ValueError("this result cannot be recorded")
         self.recorded += results
         return len(results)
 
@@ -72,13 +72,15 @@ def started(
     at = institutions.describe(
         "psp", places=PLACES, longest_call_seconds=1.0, late_effect_seconds=1.0
     )
-    assert at.take(len(items)) == len(items)
-    trade = Trade("test", calls.read, calls.run, calls.record, calls.broke, calls.unrecorded)
-    runner: Runner[Item, int] = Runner(engine, trade)
+    assert at.take_places(len(items)) == len(items)
+    handler = ErrandHandler(
+        "test", calls.read, calls.run, calls.record, calls.broke, calls.unrecorded
+    )
+    runner: Runner[Item, int] = Runner(engine, handler)
     new = [
         Item(each, Errand("test", uuid4(), "psp", "authorize", datetime.now(UTC))) for each in items
     ]
-    runner.start([(each, Turn(each.errand, institutions)) for each in new])
+    runner.start([(each, ErrandRun(each.errand, institutions)) for each in new])
     return runner, at
 
 
@@ -89,29 +91,31 @@ async def ran(engine: AsyncEngine, calls: Calls, items: Sequence[int]) -> None:
     await runner.aclose()
 
 
-async def test_a_call_that_breaks_gives_its_place_back(engine: AsyncEngine) -> None:
+async def test_a_call_that_raises_gives_its_place_back(engine: AsyncEngine) -> None:
     calls = Calls()
     await ran(engine, calls, [*range(10), *range(-20, 0), *range(10, 20)])
     assert sorted(calls.recorded) == list(range(20))
     assert sorted(calls.broken) == [(each, "ValueError") for each in range(-20, 0)]
 
 
-async def test_trouble_that_passes_is_no_broken_call(engine: AsyncEngine) -> None:
+async def test_a_transient_error_is_not_reported_as_a_broken_call(engine: AsyncEngine) -> None:
     calls = Calls()
-    calls.passing = True
+    calls.raises_transient = True
     await ran(engine, calls, [-2, -3, 4])
     assert (calls.recorded, calls.broken) == ([4], [])
 
 
-async def test_results_are_kept_while_the_database_is_away(engine: AsyncEngine) -> None:
+async def test_results_are_kept_while_the_database_is_unreachable(engine: AsyncEngine) -> None:
     calls = Calls()
-    calls.away = 4
+    calls.records_fail = 4
     await ran(engine, calls, range(20))
     assert sorted(calls.recorded) == list(range(20))
-    assert calls.away == 0
+    assert calls.records_fail == 0
 
 
-async def test_one_that_cannot_be_recorded_spoils_it_for_nobody(engine: AsyncEngine) -> None:
+async def test_a_result_that_cannot_be_recorded_does_not_stop_the_others(
+    engine: AsyncEngine,
+) -> None:
     calls = Calls()
     calls.poison = 7
     await ran(engine, calls, range(20))
@@ -119,16 +123,16 @@ async def test_one_that_cannot_be_recorded_spoils_it_for_nobody(engine: AsyncEng
     assert calls.unrecordable == [(7, "ValueError")]
 
 
-async def test_what_can_not_be_recorded_waits_for_a_database_that_is_away(
+async def test_reporting_an_unrecordable_result_is_retried_until_the_database_is_back(
     engine: AsyncEngine,
 ) -> None:
     calls = Calls()
-    calls.poison, calls.away_for_cases = 7, 3
+    calls.poison, calls.reports_fail = 7, 3
     await ran(engine, calls, range(20))
     assert calls.unrecordable == [(7, "ValueError")]
 
 
-async def test_stopping_waits_for_nobody(engine: AsyncEngine) -> None:
+async def test_closing_does_not_wait_for_calls(engine: AsyncEngine) -> None:
     calls = Calls()
     runner, _ = started(engine, calls, range(20))
     await asyncio.wait_for(runner.aclose(), 2)

@@ -1,4 +1,4 @@
-"""Two trades whose calls tests let hang or go unanswered, and the errands for them."""
+"""A handler for errands of any kind, whose calls hang or go unanswered as a test wishes, and the errands for it."""
 
 import asyncio
 from collections import defaultdict
@@ -10,27 +10,29 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 import errands
-from errands import Errand, NewErrand, Trade, Turn
+from errands import Errand, ErrandHandler, ErrandRun, NewErrand
 
 HANGS, WELL, OTHER = "biller:hangs", "biller:well", "psp"
 PATIENCE_SECONDS = 10.0
 
 
 class Job(NamedTuple):
-    """What is worked on."""
+    """An item of work: nothing but its errand."""
 
     errand: Errand
 
 
 class Done(NamedTuple):
-    """A job that was run."""
+    """The result of a job's run."""
 
     job: Job
-    turn: Turn
+    run: ErrandRun
 
 
 class Workplace:
-    """Two trades: `begun` and `ended` tell which errands were run, by institution, in order."""
+    """Carries out errands; `begun` and `ended` list the subjects of the errands that were run, by institution, in
+    order.
+    """
 
     def __init__(self) -> None:
         self.begun: dict[str, list[UUID]] = defaultdict(list)
@@ -42,19 +44,19 @@ class Workplace:
         self.most: dict[str, int] = defaultdict(int)
 
     def hang(self, institution: str) -> asyncio.Event:
-        """Its calls wait for the event."""
+        """Make the calls to this institution wait for the returned event."""
         return self._gates.setdefault(institution, asyncio.Event())
 
-    def trade(self, kind: str) -> Trade[Job, Done]:
-        return Trade(kind, self._read, self._run, self._record, self._broke, self._broke)
+    def handler(self, kind: str) -> ErrandHandler[Job, Done]:
+        return ErrandHandler(kind, self._read, self._run, self._record, self._broke, self._broke)
 
     async def _read(self, _: AsyncConnection, claimed: Sequence[Errand]) -> list[Job]:
         if self.broken:
             raise ValueError("a defect of ours")
         return [Job(each) for each in claimed]
 
-    async def _run(self, job: Job, turn: Turn) -> Done:
-        name = turn.institution
+    async def _run(self, job: Job, run: ErrandRun) -> Done:
+        name = run.institution
         self.begun[name].append(job.errand.subject)
         self.at_once[name] += 1
         self.most[name] = max(self.most[name], self.at_once[name])
@@ -63,19 +65,19 @@ class Workplace:
                 await gate.wait()
         finally:
             self.at_once[name] -= 1
-        turn.report(answered=name not in self.unanswered)
+        run.report(answered=name not in self.unanswered)
         if name in self.unanswered:
-            turn.unknown()
-        return Done(job, turn)
+            run.note_unknown()
+        return Done(job, run)
 
     async def _record(self, connection: AsyncConnection, results: Sequence[Done]) -> int:
         await errands.lock(connection, [each.job.errand for each in results])
-        unanswered = [each.turn for each in results if each.turn.unanswered]
+        unanswered = [each.run for each in results if each.run.unanswered]
         await errands.settle(connection, unanswered)
-        done = [each.job.errand for each in results if not each.turn.unanswered]
+        done = [each.job.errand for each in results if not each.run.unanswered]
         await errands.end(connection, [each.key for each in done])
-        for each in done:
-            self.ended[each.institution].append(each.subject)
+        for errand in done:
+            self.ended[errand.institution].append(errand.subject)
         return len(results)
 
     async def _broke(self, _: object, error: Exception) -> None:
@@ -93,7 +95,7 @@ async def until(condition: object, what: str) -> None:
 async def plant(
     engine: AsyncEngine, institution: str, count: int, kind: str = "payment"
 ) -> list[UUID]:
-    """So many errands that are due, in this order."""
+    """Add `count` due errands; return their subjects in the order of their due times."""
     ids = [uuid4() for _ in range(count)]
     async with engine.begin() as connection:
         await errands.add(connection, [NewErrand(kind, id, institution, "call") for id in ids])

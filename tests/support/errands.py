@@ -1,4 +1,4 @@
-"""Processes under test: payments and look-ups with a desk of their own, which claims only when a test calls it."""
+"""Processes under test: payments and lookups with a dispatcher of their own that claims only when a test calls it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from errands import Desk, Errand, Institutions, Turn
+from errands import Dispatcher, Errand, ErrandRun, Institutions
 from messaging.consumer import Message, Rejected
 from services.billing import late
 from services.billing.bills.connectors import Connectors
@@ -30,9 +30,9 @@ def institutions(psp_timeout_seconds: float = 0.6, psp_places: int = 256) -> Ins
 
 
 @asynccontextmanager
-async def claiming(desk: Desk) -> AsyncIterator[None]:
-    """Let the desk claim errands by itself meanwhile, as in a worker."""
-    task = asyncio.create_task(desk.run())
+async def claiming(dispatcher: Dispatcher) -> AsyncIterator[None]:
+    """Let the dispatcher claim errands by itself meanwhile, as in a worker."""
+    task = asyncio.create_task(dispatcher.run())
     try:
         yield
     finally:
@@ -50,11 +50,11 @@ class PayingProcess:
         connectors: Connectors,
         at: Institutions | None = None,
     ) -> None:
-        self.desk = Desk(engine, at or institutions())
-        self.payments = Payments(engine, psp, connectors, self.desk)
-        self.refunds = Refunds(engine, psp, connectors, self.desk)
-        self.top_ups = TopUps(engine, psp, self.desk)
-        late.register(engine, psp, connectors, self.desk)
+        self.dispatcher = Dispatcher(engine, at or institutions())
+        self.payments = Payments(engine, psp, connectors, self.dispatcher)
+        self.refunds = Refunds(engine, psp, connectors, self.dispatcher)
+        self.top_ups = TopUps(engine, psp, self.dispatcher)
+        late.register(engine, psp, connectors, self.dispatcher)
         self.pay = self.payments.pay
         self.refund, self.reverse = self.refunds.refund, self.refunds.reverse
         self.top_up = self.top_ups.top_up
@@ -75,15 +75,15 @@ class PayingProcess:
 
     async def resume(self) -> int:
         """Claim due errands; return their number."""
-        return await self.desk.claim()
+        return await self.dispatcher.claim()
 
     async def drain(self) -> None:
         """Wait until the results of all calls under way are recorded."""
-        await self.desk.drain()
+        await self.dispatcher.drain()
 
     async def aclose(self) -> None:
         """Stop; other processes take over the calls under way."""
-        await self.desk.aclose()
+        await self.dispatcher.aclose()
 
 
 class LookingUpProcess(Lookups):
@@ -92,25 +92,25 @@ class LookingUpProcess(Lookups):
     def __init__(
         self, engine: AsyncEngine, connectors: Connectors, at: Institutions | None = None
     ) -> None:
-        self.desk = Desk(engine, at or institutions())
-        super().__init__(engine, connectors, self.desk)
+        self.dispatcher = Dispatcher(engine, at or institutions())
+        super().__init__(engine, connectors, self.dispatcher)
 
     async def resume(self) -> int:
         """Claim due errands; return their number."""
-        return await self.desk.claim()
+        return await self.dispatcher.claim()
 
     async def drain(self) -> None:
         """Claim errands and wait for their results until none is due."""
-        await self.desk.drain()
-        while await self.desk.claim():
-            await self.desk.drain()
+        await self.dispatcher.drain()
+        while await self.dispatcher.claim():
+            await self.dispatcher.drain()
 
     async def aclose(self) -> None:
         """Stop; other processes take over the calls under way."""
-        await self.desk.aclose()
+        await self.dispatcher.aclose()
 
 
-def turn(errand: Errand, at: Institutions) -> Turn:
+def errand_run(errand: Errand, at: Institutions) -> ErrandRun:
     """Return a turn of this errand that has taken a place at its institution."""
-    at.of(errand.institution).take(1)
-    return Turn(errand, at)
+    at.of(errand.institution).take_places(1)
+    return ErrandRun(errand, at)

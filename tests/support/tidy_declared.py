@@ -12,7 +12,10 @@ ONLY_TESTS_USE = {
 }
 # Kinds of transfers that the ledger's CHECK and the contract know, and that no use case books yet.
 RESERVED = {
-    ("services/billing/ledger/movements.py", "adjustment"): "a correction that two people have approved",
+    (
+        "services/billing/ledger/movements.py",
+        "adjustment",
+    ): "a correction that two people have approved",
     ("services/billing/ledger/movements.py", "remittance"): "the lump that a biller is paid",
 }
 # The file words of the house: a file of this name has the same job in each room.

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 import errands
-from errands import Booking, Desk, Errand, FirstCall, NewErrand, Trade, Turn
+from errands import Booking, Dispatcher, Errand, ErrandHandler, ErrandRun, FirstLeg, NewErrand
 from events.bills import LookUpBills
 from messaging.consumer import Dead
 from services.billing.bills.connectors import BillerDown, Connectors, Found
@@ -68,12 +68,14 @@ AWAY = BillerDown("the biller has not answered lately, or is paused; it is tried
 class Lookups:
     """The lookups of one process."""
 
-    def __init__(self, engine: AsyncEngine, connectors: Connectors, desk: Desk) -> None:
+    def __init__(self, engine: AsyncEngine, connectors: Connectors, dispatcher: Dispatcher) -> None:
         self._engine = engine
         self._connectors = connectors
-        self._desk = desk
-        desk.register(
-            Trade(KIND, self._read_open, self._run, record_lookups, self._broke, self._unrecorded)
+        self._dispatcher = dispatcher
+        dispatcher.register(
+            ErrandHandler(
+                KIND, self._read_open, self._run, record_lookups, self._broke, self._unrecorded
+            )
         )
 
     async def look_up(self, batch: Sequence[Instruction[LookUpBills]]) -> dict[UUID, Refusal]:
@@ -81,7 +83,7 @@ class Lookups:
 
         A finished lookup stays as it is. Returns by lookup id the reasons of commands that could not be stored.
         """
-        async with self._desk.booking() as booking, self._engine.begin() as connection:
+        async with self._dispatcher.booking() as booking, self._engine.begin() as connection:
             await _keep(connection, batch)
             rows = await _read(connection, [each.command.lookup_id for each in batch])
             refused = await _refusals(connection, batch, rows)
@@ -91,7 +93,7 @@ class Lookups:
             await record_lookups(connection, [Answered(each, now, AWAY) for each in away])
             reachable = [lookup for lookup in pending if not self._is_away(lookup)]
             held = await _book_errands(connection, reachable, booking)
-        self._desk.start(KIND, held)
+        self._dispatcher.start(KIND, held)
         return refused
 
     async def give_up_waiting(self) -> int:
@@ -106,7 +108,7 @@ class Lookups:
             return adopted + len(await errands.redirect(connection, KIND, to, ["lookup"]))
 
     def _is_away(self, lookup: Lookup) -> bool:
-        at = self._desk.institutions.of(lookup.institution)
+        at = self._dispatcher.institutions.of(lookup.institution)
         return at.paused or at.breaker.state == "open"
 
     async def _read_open(
@@ -118,16 +120,16 @@ class Lookups:
         await errands.end_all_but(connection, claimed, pending)
         return [replace(rows[id], errand=found[id]) for id in pending]
 
-    async def _run(self, lookup: Lookup, turn: Turn) -> Answered:
+    async def _run(self, lookup: Lookup, run: ErrandRun) -> Answered:
         asked_at = datetime.now(UTC)
         if not lookup.biller_active:
             inactive = BillerDown("the biller is not active")
             return Answered(lookup, asked_at, inactive, "biller_inactive")
-        if turn.leg == "give_up" or not await turn.begin("lookup", lookup.institution):
+        if run.leg == "give_up" or not await run.begin("lookup", lookup.institution):
             return Answered(lookup, asked_at, BUSY)
         connector = await self._connectors.of(lookup.biller_id)
         answer = await connector.lookup(lookup.account_number)
-        turn.report(answered=not isinstance(answer, BillerDown))
+        run.report(answered=not isinstance(answer, BillerDown))
         if isinstance(answer, Found):
             why = fault_of_list(answer.bills, lookup.currency)
             answer = BillerDown(f"nonsense: {why}") if why else answer
@@ -170,7 +172,7 @@ async def _book_errands(
 ) -> list[Lookup]:
     # Books one errand for each lookup; returns the lookups that have a place and that no other process has.
     lookups = {each.id: each for each in pending}
-    calls = [FirstCall(each.id, each.institution, "lookup") for each in pending]
+    calls = [FirstLeg(each.id, each.institution, "lookup") for each in pending]
     booked = await errands.book(connection, booking, KIND, calls)
     return [replace(lookups[id], errand=errand) for id, errand in booked.held.items()]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.http.bearer import TokenRefusedError, hash_of, new_token, opens, prefix_of
+from chassis.http.bearer import TokenRefusedError, hash_of, new_token, prefix_of, token_matches
 from events.ids import uuid7
 
 # CNY 50,000: above any household's utility bill, and a limit to the damage of one payment.
@@ -85,7 +85,7 @@ async def revoke_key(connection: AsyncConnection, key_or_prefix: str) -> str | N
 async def open_with(connection: AsyncConnection, key: str) -> Channel:
     """Return the channel of this key. Raises TokenRefusedError."""
     row = (await connection.execute(_FIND, {"prefix": prefix_of(key)})).one_or_none()
-    if not opens(key, row.hash if row else None) or row is None:
+    if not token_matches(key, row.hash if row else None) or row is None:
         raise TokenRefusedError(
             "This key is not known. Send `Authorization: Bearer mh_…` with a key of your channel."
         )

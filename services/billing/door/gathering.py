@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from chassis.http.gather import Gather
+from chassis.http.batcher import Batcher
 from chassis.http.problems import Problem
 from events.message import Event
 from events.payments import PayBill, RefundPayment, TopUpWallet
@@ -50,15 +50,15 @@ class Door:
     def __init__(self, engine: AsyncEngine, key: SigningKey | None) -> None:
         self._engine = engine
         self._key = key
-        self._gather = Gather(self._promise, concerns_all=_concerns_all)
+        self._batcher = Batcher(self._promise, concerns_all=_concerns_all)
 
     async def promise(self, request: DoorRequest) -> Claim:
         """Promise the request, or find what its key stands for. Raises a Problem, or the database's errors."""
-        return await self._gather.ask(request, request.use[:2])
+        return await self._batcher.submit(request, request.use[:2])
 
     async def drain(self) -> None:
         """Wait until every request has its response."""
-        await self._gather.drain()
+        await self._batcher.drain()
 
     async def _promise(self, batch: Sequence[DoorRequest]) -> list[Claim | Exception]:
         async with self._engine.begin() as connection:

@@ -73,7 +73,7 @@ class Promised(BaseModel):
     url: str
 
 
-@express.post(router, "/payments", status_code=202, answers=Promised)
+@express.post(router, "/payments", status_code=202, response_model=Promised)
 async def pay(body: NewPayment, http: Request, channel: Caller, key: Key) -> Response:
     """Pay a bill."""
     command = PayBill(payment_id=uuid7(), channel=channel.id, **body.__dict__)
@@ -132,7 +132,7 @@ async def get_refund(refund_id: UUID, http: Request, channel: Caller) -> RefundV
     return found
 
 
-@express.post(router, "/top-ups", status_code=202, answers=Promised)
+@express.post(router, "/top-ups", status_code=202, response_model=Promised)
 async def top_up(body: NewTopUp, http: Request, channel: Caller, key: Key) -> Response:
     """Top up a wallet through the PSP."""
     command = TopUpWallet(top_up_id=uuid7(), channel=channel.id, **body.__dict__)

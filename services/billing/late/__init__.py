@@ -4,20 +4,25 @@ from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from errands import Desk
+from errands import Dispatcher
 from services.billing.bills.connectors import Connectors
 from services.billing.late.legs import LateLegs
 from services.billing.late.note import KINDS, key_of, note_failed_refund, note_money, read
 from services.billing.late.record import record_late
-from services.billing.outside import trade
+from services.billing.outside import errand_handlers
 from services.billing.psp import Psp
 
 __all__ = ["KINDS", "key_of", "note_failed_refund", "note_money", "register"]
 
 
-def register(engine: AsyncEngine, psp: Psp, connectors: Connectors, desk: Desk) -> None:
-    """Have the desk work on errands about late reports."""
+def register(engine: AsyncEngine, psp: Psp, connectors: Connectors, dispatcher: Dispatcher) -> None:
+    """Have the dispatcher work on errands about late reports."""
     for kind, name in KINDS.items():
-        trade.register(
-            desk, engine, name, partial(read, kind), LateLegs(psp, connectors).run, record_late
+        errand_handlers.register(
+            dispatcher,
+            engine,
+            name,
+            partial(read, kind),
+            LateLegs(psp, connectors).run,
+            record_late,
         )

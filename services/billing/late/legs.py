@@ -7,7 +7,7 @@ the biller has marked the bill.
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from errands import Turn
+from errands import ErrandRun
 from services.billing.bills.connectors import (
     Applied,
     BillerUnknown,
@@ -52,11 +52,11 @@ class LateLegs:
             "find": self._find,
         }
 
-    async def run(self, word: LateReport, turn: Turn) -> LateProgress:
+    async def run(self, word: LateReport, run: ErrandRun) -> LateProgress:
         """Run the legs as far as they go now; return the progress."""
-        progress = LateProgress(word, turn)
-        leg: str | None = turn.leg
-        while leg and await turn.begin(
+        progress = LateProgress(word, run)
+        leg: str | None = run.leg
+        while leg and await run.begin(
             leg, of_biller(word.ended.biller_id) if leg == "query" else PSP
         ):
             leg = await self._steps[leg](progress)
@@ -66,10 +66,10 @@ class LateLegs:
         return progress
 
     async def _look(self, progress: LateProgress) -> str | None:
-        word, turn = progress.word, progress.turn
-        found = await ask(progress.calls, turn, "look", self._psp.retrieve(word.ended.intent_id))
+        word, run = progress.word, progress.run
+        found = await ask(progress.calls, run, "look", self._psp.retrieve(word.ended.intent_id))
         if isinstance(found, Unknown):
-            turn.unknown()
+            run.note_unknown()
             return None
         match found.outcome_for(word.subject, word.ended.amount_minor, word.ended.currency):
             case Authorized():
@@ -80,25 +80,25 @@ class LateLegs:
             case Unknown(why) if isinstance(found.outcome, Authorized | Captured):
                 progress.end("late_word", _mismatch(word, found, why))
             case Unknown():
-                turn.unknown()
+                run.note_unknown()
             case _:
                 progress.end()
         return None
 
     async def _void(self, progress: LateProgress) -> str | None:
-        word, turn = progress.word, progress.turn
-        if turn.maybe_sent:
+        word, run = progress.word, progress.run
+        if run.may_have_been_sent:
             leg = await self._look(progress)
             if leg != "void":
                 return leg
         call = self._psp.void(word.ended.intent_id, word.subject, word.ended.currency)
-        match await ask(progress.calls, turn, "void", call):
+        match await ask(progress.calls, run, "void", call):
             case Voided():
                 progress.end()
             case Refused(code, text):
                 return await self._after_refused_void(progress, code, text)
             case _:
-                turn.unknown()
+                run.note_unknown()
         return None
 
     async def _after_refused_void(self, progress: LateProgress, code: str, text: str) -> str | None:
@@ -117,7 +117,7 @@ class LateLegs:
         word = progress.word
         found = await self._give_back.run(
             progress.calls,
-            progress.turn,
+            progress.run,
             word.subject,
             word.ended.intent_id,
             word.ended.amount_minor,
@@ -150,7 +150,7 @@ class LateLegs:
             progress.add(_NOT_ASKED)
             return None
         match await ask(
-            progress.calls, progress.turn, "query", connector.query(word.ended.application)
+            progress.calls, progress.run, "query", connector.query(word.ended.application)
         ):
             case Applied():
                 progress.add("; the biller has marked the bill paid: have it take the mark back")
@@ -161,11 +161,11 @@ class LateLegs:
         return None
 
     async def _find(self, progress: LateProgress) -> str | None:
-        word, turn = progress.word, progress.turn
+        word, run = progress.word, progress.run
         call = self._psp.find_refund(
             word.subject, word.ended.intent_id, word.ended.amount_minor, word.ended.currency
         )
-        match await ask(progress.calls, turn, "find", call):
+        match await ask(progress.calls, run, "find", call):
             case Refused(code, text):
                 progress.came_back = True
                 progress.end("refund_failed_late", _failed_late(word, code, text))
@@ -175,7 +175,7 @@ class LateLegs:
                 note = f"it had succeeded, and the PSP has no such refund of {word.ended.intent_id}"
                 progress.end("late_word", f"{note}: ask the PSP what it did with the money")
             case Unknown():
-                turn.unknown()
+                run.note_unknown()
         return None
 
 

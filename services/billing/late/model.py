@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from errands import Turn
+from errands import ErrandRun
 from services.billing import ledger
 from services.billing.late.note import LateReport
 from services.billing.outside.cases import NewCase
@@ -19,7 +19,7 @@ class LateProgress:
     """
 
     word: LateReport
-    turn: Turn
+    run: ErrandRun
     taken: bool = False
     psp_refund_id: str | None = None
     came_back: bool = False
@@ -36,7 +36,7 @@ class LateProgress:
         """See cases.Result."""
         state = "taken" if self.taken else "failed" if self.came_back else "ended"
         ids = {"intent": self.word.ended.intent_id, "refund": self.psp_refund_id}
-        return in_words(state, None, self.turn, **ids)
+        return in_words(state, None, self.run, **ids)
 
     def end(self, kind: str = "", note: str = "") -> None:
         """Finish; with a kind and a note, open a case."""

@@ -34,17 +34,17 @@ async def record_late(connection: AsyncConnection, results: Sequence[LateProgres
         ids = [each.subject.id for each in results if each.subject.kind == kind]
         if ids:
             await connection.execute(statement, {"ids": ids})
-    locked = await errands.lock(connection, [each.turn.errand for each in results])
-    held = [each for each in results if is_held(locked, each.turn.errand)]
+    locked = await errands.lock(connection, [each.run.errand for each in results])
+    held = [each for each in results if is_held(locked, each.run.errand)]
     await _book(connection, held)
     over = [each for each in held if each.over]
-    await errands.end(connection, [each.turn.errand.key for each in over])
-    await errands.settle(connection, [each.turn for each in held if not each.over])
+    await errands.end(connection, [each.run.errand.key for each in over])
+    await errands.settle(connection, [each.run for each in held if not each.over])
     await close_cases(connection, {each.subject: "it has ended" for each in over})
     cases = [each.case for each in over if each.case]
     for each in held:
-        note = None if each.over else overdue(each.turn, locked[each.turn.errand.key])
-        cases += [NewCase(each.subject, f"unknown_{each.turn.leg}", note)] if note else []
+        note = None if each.over else overdue(each.run, locked[each.run.errand.key])
+        cases += [NewCase(each.subject, f"unknown_{each.run.leg}", note)] if note else []
     await open_cases(connection, cases)
     return len(held)
 

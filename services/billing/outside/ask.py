@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
-from errands import Turn
+from errands import ErrandRun
 from events import bounds
 from services.billing.bills.connectors import (
     Application,
@@ -62,7 +62,7 @@ class NeverCharged:
     """The call is over and the PSP has no such charge: it may be requested with a new key."""
 
 
-async def ask(calls: list[Call], turn: Turn, leg: str, call: Awaitable[AnswerT]) -> AnswerT:
+async def ask(calls: list[Call], run: ErrandRun, leg: str, call: Awaitable[AnswerT]) -> AnswerT:
     """Await an external call, append it to `calls`, and report to the institution's breaker whether it was answered."""
     started_at, began = datetime.now(UTC), time.monotonic()
     answer = await call
@@ -70,7 +70,7 @@ async def ask(calls: list[Call], turn: Turn, leg: str, call: Awaitable[AnswerT])
     details = (getattr(answer, name, None) for name in ("why", "code", "status"))
     detail = next((bounds.storable(each, LONGEST_DETAIL) for each in details if each), None)
     calls.append(Call(leg, outcome, detail, started_at, round((time.monotonic() - began) * 1000)))
-    turn.report(answered=not _is_silence(answer))
+    run.report(answered=not _is_silence(answer))
     return answer
 
 
@@ -79,27 +79,27 @@ async def charge_or_find(  # noqa: PLR0917
     charge: Charge,
     call: Callable[[Charge], Awaitable[ChargeOutcome]],
     intent_id: str | None,
-    turn: Turn,
+    run: ErrandRun,
     created_at: datetime,
 ) -> ChargeOutcome | NeverCharged:
     """Return the outcome of the charge: as the PSP has it, or of requesting it now, with the same key as before."""
     if intent_id:
         return await look(psp, charge, intent_id)
-    now = turn.errand.claimed_at
+    now = run.errand.claimed_at
     if now - created_at <= KEY_LIFETIME:
         outcome = await call(charge)
-        if isinstance(outcome, Authorized | Captured | ActionRequired) and turn.maybe_sent:
+        if isinstance(outcome, Authorized | Captured | ActionRequired) and run.may_have_been_sent:
             # This may be the first response, replayed by the PSP; the intent has the present state.
             return await look(psp, charge, outcome.intent_id)
         if not (isinstance(outcome, Unknown) and outcome.over):
             return outcome
-    elif not turn.quiet:
+    elif not run.earlier_calls_are_over:
         return Unknown(
             "not_yet: the key is too old to ask again, and the last call may take effect"
         )
     # The PSP stores an error under the key, or has forgotten the key. Its list shows what was charged.
     try:
-        async with asyncio.timeout(turn.seconds_left):
+        async with asyncio.timeout(run.seconds_left):
             return await _find(psp, charge, created_at, now)
     except TimeoutError:
         return Unknown("no_answer: the list of charges was not read in time")
@@ -122,21 +122,21 @@ async def look(psp: Psp, charge: Charge, intent_id: str) -> ChargeOutcome:
 
 
 async def take_mark_back(
-    calls: list[Call], turn: Turn, connector: Connector, application: Application
+    calls: list[Call], run: ErrandRun, connector: Connector, application: Application
 ) -> Unapplied | BillerRefused | BillerUnknown | NotYet:
     """Have the biller mark the bill unpaid.
 
     This also blocks a late apply, so it is done even when no apply is known.
     """
-    answer = await ask(calls, turn, "unapply", connector.unapply(application))
+    answer = await ask(calls, run, "unapply", connector.unapply(application))
     if not isinstance(answer, BillerRefused):
         return answer
     # A biller may refuse because it has no mark to take back; only its response to a query of the serial counts.
-    found = await ask(calls, turn, "unapply", connector.query(application))
+    found = await ask(calls, run, "unapply", connector.query(application))
     match found:
         case Unapplied() | BillerUnknown():
             return found
-        case NotApplied() | Applied() if not turn.quiet:
+        case NotApplied() | Applied() if not run.earlier_calls_are_over:
             # An earlier apply or unapply may still take effect.
             return NotYet()
         case NotApplied():

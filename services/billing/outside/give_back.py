@@ -5,7 +5,7 @@ The PSP's list of a charge's refunds does not lag, so a refund that is not on it
 
 from dataclasses import dataclass
 
-from errands import Turn
+from errands import ErrandRun
 from services.billing.outside.ask import ask
 from services.billing.outside.model import Call
 from services.billing.psp import Psp, Refunded, RefundPending, Refused, Unknown
@@ -29,7 +29,7 @@ class GiveBack:
     async def run(  # noqa: PLR0917
         self,
         calls: list[Call],
-        turn: Turn,
+        run: ErrandRun,
         subject: Subject,
         intent_id: str,
         amount_minor: int,
@@ -37,44 +37,44 @@ class GiveBack:
         *,
         look_first: bool = False,
     ) -> Refunded | RefundPending | Stuck | None:
-        """Request the refund, or find it. None: not known yet, and the turn has the time of the next run."""
+        """Request the refund, or find it. None: not known yet, and the run has the time of the next run."""
 
         async def find() -> Refunded | RefundPending | Refused | Unknown | None:
             call = self._psp.find_refund(
-                subject, intent_id, amount_minor, currency, attempt=turn.attempt
+                subject, intent_id, amount_minor, currency, attempt=run.attempt
             )
-            return await ask(calls, turn, "refund", call)
+            return await ask(calls, run, "refund", call)
 
-        if look_first or turn.maybe_sent or turn.attempt > 1:
+        if look_first or run.may_have_been_sent or run.attempt > 1:
             found = await find()
             if found is not None:
-                return _outcome(found, turn, certain=True)
-        call = self._psp.refund(subject, intent_id, amount_minor, currency, attempt=turn.attempt)
-        answer = await ask(calls, turn, "refund", call)
+                return _outcome(found, run, certain=True)
+        call = self._psp.refund(subject, intent_id, amount_minor, currency, attempt=run.attempt)
+        answer = await ask(calls, run, "refund", call)
         if not (isinstance(answer, Unknown) and answer.over):
-            return _outcome(answer, turn, certain=turn.quiet)
+            return _outcome(answer, run, certain=run.earlier_calls_are_over)
         # The PSP stores an error under this key. If the call made a refund, it is on the list by now.
         found = await find()
         if found is not None:
-            return _outcome(found, turn, certain=True)
-        turn.try_anew()
+            return _outcome(found, run, certain=True)
+        run.retry_with_new_key()
         return None
 
 
 def _outcome(
-    answer: Refunded | RefundPending | Refused | Unknown, turn: Turn, *, certain: bool
+    answer: Refunded | RefundPending | Refused | Unknown, run: ErrandRun, *, certain: bool
 ) -> Refunded | RefundPending | Stuck | None:
     # `certain`: a refusal counts, because it is about the refund itself, or no earlier call can take effect any more.
     match answer:
         case Refunded():
             return answer
         case RefundPending():
-            turn.unknown()
+            run.note_unknown()
             return answer
         case Refused(code, text) if certain:
             return Stuck(code, text)
         case Refused():
-            turn.wait(turn.quiet_in_seconds)
+            run.continue_after(run.late_effect_seconds_left)
         case Unknown():
-            turn.unknown()
+            run.note_unknown()
     return None

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from errands import Turn
+from errands import ErrandRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,9 +17,9 @@ class Call:
     duration_ms: int
 
 
-def in_words(state: str, reason: str | None, turn: Turn, **psp_ids: str | None) -> str:
+def in_words(state: str, reason: str | None, run: ErrandRun, **psp_ids: str | None) -> str:
     """Return the result of a run in words, for a person: `succeeded, intent pi_1`."""
     parts = [f"{state} ({reason})" if reason else state]
     parts += [f"{name} {id}" for name, id in psp_ids.items() if id]
-    parts += [f"{turn.leg} without an answer"] if turn.unanswered else []
+    parts += [f"{run.leg} without an answer"] if run.unanswered else []
     return ", ".join(parts)

@@ -9,7 +9,7 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 import errands
-from errands import Errand, Key, Turn
+from errands import Errand, ErrandRun, Key
 from services.billing.outside.cases import NewCase, close_cases
 from services.billing.subject import Subject
 
@@ -22,7 +22,7 @@ CASE_AFTER = timedelta(hours=24)
 class Recordable(Protocol):
     """The progress of a payment, refund or top-up, as far as recording needs it."""
 
-    turn: Turn
+    run: ErrandRun
     case: str | None
 
     @property
@@ -69,7 +69,7 @@ def furthest(
         if row is not None and supersedes(
             ranks[each.state],
             ranks[row.state],
-            held=is_held(locked, each.turn.errand),
+            held=is_held(locked, each.run.errand),
             gives_up=each.state in giving_up,
         ):
             found[row.id] = each, row
@@ -84,30 +84,30 @@ async def record_errands(
 ) -> None:
     """Update the errands of these results. Where the subject has ended, delete the errand and close its cases."""
     over = set(ended)
-    held = [each for each in results if is_held(locked, each.turn.errand)]
+    held = [each for each in results if is_held(locked, each.run.errand)]
     await errands.end(connection, list(over))
-    await errands.settle(connection, [each.turn for each in held if each.subject not in over])
+    await errands.settle(connection, [each.run for each in held if each.subject not in over])
     # An errand that was answered at its first try has no case.
     troubled = {key for key, row in locked.items() if row.tries or row.contested or row.fence}
     closed = dict.fromkeys((each for each in over if each in troubled), "it has ended")
     for each in held:
-        if each.subject in troubled and each.subject not in over and not each.turn.was_sent:
-            closed[each.subject] = f"it was answered, and goes on with {each.turn.leg}"
+        if each.subject in troubled and each.subject not in over and not each.run.was_sent:
+            closed[each.subject] = f"it was answered, and goes on with {each.run.leg}"
     await close_cases(connection, closed)
 
 
-def overdue(turn: Turn, row: Row[Any]) -> str | None:
+def overdue(run: ErrandRun, row: Row[Any]) -> str | None:
     """Return the note of the case about a leg without a response; None while it is young. `row` is the errand's."""
-    since: datetime | None = row.unknown_since if turn.leg == row.leg else None
-    if not turn.unanswered or since is None or row.now - since < CASE_AFTER:
+    since: datetime | None = row.unknown_since if run.leg == row.leg else None
+    if not run.unanswered or since is None or row.now - since < CASE_AFTER:
         return None
-    return f"{turn.leg} has had no answer since {since:%F %T %Z}. The call is repeated: ask the institution what it has"
+    return f"{run.leg} has had no answer since {since:%F %T %Z}. The call is repeated: ask the institution what it has"
 
 
 def case_of(result: Recordable, locked: Mapping[Key, Row[Any]], kind: str) -> list[NewCase]:
     """Return the case that this result opens: one that its legs noted, or a response that is overdue."""
     if result.case:
         return [NewCase(result.subject, kind, result.case)]
-    row = locked.get(result.turn.errand.key)
-    note = overdue(result.turn, row) if row is not None else None
-    return [NewCase(result.subject, f"unknown_{result.turn.leg}", note)] if note else []
+    row = locked.get(result.run.errand.key)
+    note = overdue(result.run, row) if row is not None else None
+    return [NewCase(result.subject, f"unknown_{result.run.leg}", note)] if note else []

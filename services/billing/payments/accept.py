@@ -14,8 +14,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 import errands
-from chassis.database import swift
-from errands import Booking, FirstCall
+from chassis.database import as_asyncpg_uuid
+from errands import Booking, FirstLeg
 from events.payments import PayBill
 from messaging.outbox import Outgoing, enqueue
 from services.billing import ledger, receipts
@@ -61,7 +61,7 @@ async def accept(
     now = datetime.now(UTC)
     prints = [fingerprint_of(each.command) for each in instructions]
     # Each id is hashed, printed and written a dozen times from here on.
-    ids = [swift(each.command.payment_id) for each in instructions]
+    ids = [as_asyncpg_uuid(each.command.payment_id) for each in instructions]
     known, taken = await _look(connection, ids, instructions)
     fresh, reused = sort_out(ids, prints, known)
     if not fresh:
@@ -73,7 +73,7 @@ async def accept(
     await keep(connection, decided, now)
     payments = [each.payment for each in decided]
     asking = {each.id: each for each in payments if each.state in OPEN}
-    calls = [FirstCall(each.id, *each.first_call) for each in asking.values()]
+    calls = [FirstLeg(each.id, *each.first_call) for each in asking.values()]
     booked = await errands.book(connection, booking, Kind.PAYMENT, calls)
     await _issue_receipts_and_enqueue_events(connection, payments, now)
     await _book(connection, payments, accounts, now)

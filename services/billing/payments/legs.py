@@ -7,7 +7,7 @@ A later run continues from there with the same keys; where a call may have been 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 
-from errands import Turn
+from errands import ErrandRun
 from services.billing import institutions
 from services.billing.bills.connectors import (
     Applied,
@@ -59,20 +59,20 @@ class Legs:
             **Undo(psp, connectors).steps,
         }
 
-    async def run(self, payment: Payment, turn: Turn) -> Progress:
+    async def run(self, payment: Payment, run: ErrandRun) -> Progress:
         """Run the payment's legs as far as they go now; return its progress."""
-        progress = Progress(payment, turn, payment.state, payment.intent_id, reason=payment.reason)
-        leg: str | None = turn.leg
-        while leg and await turn.begin(leg, _institution(leg, progress)):
+        progress = Progress(payment, run, payment.state, payment.intent_id, reason=payment.reason)
+        leg: str | None = run.leg
+        while leg and await run.begin(leg, _institution(leg, progress)):
             leg = await self._steps[leg](progress)
         return progress
 
     async def _authorize(self, progress: Progress) -> str | None:
-        payment, turn = progress.payment, progress.turn
-        match await ask(progress.calls, turn, "authorize", self._charge_or_find(progress)):
+        payment, run = progress.payment, progress.run
+        match await ask(progress.calls, run, "authorize", self._charge_or_find(progress)):
             case Authorized(intent_id) | Captured(intent_id):
                 # Captured by an earlier run. The calls below confirm it at the biller and the PSP.
-                turn.answered()
+                run.note_answered()
                 progress.intent_id, progress.authorized_at = intent_id, datetime.now(UTC)
                 progress.state = State.AUTHORIZED
                 return _to_biller(progress)
@@ -81,13 +81,13 @@ class Legs:
                 progress.intent_id, progress.reason = intent_id, "no_action_page"
                 return "void"
             case ActionRequired(intent_id, url):
-                turn.answered()
+                run.note_answered()
                 progress.intent_id = intent_id
-                if turn.errand.claimed_at - payment.created_at > ACTION_WINDOW:
+                if run.errand.claimed_at - payment.created_at > ACTION_WINDOW:
                     progress.reason = "action_abandoned"
                     return "void"
                 progress.action_url = url
-                turn.wait(ACTION_POLL_SECONDS)
+                run.continue_after(ACTION_POLL_SECONDS)
             case Declined(intent_id, code, _):
                 progress.intent_id = intent_id or progress.intent_id
                 progress.state, progress.reason = State.DECLINED, code[:64]
@@ -97,10 +97,10 @@ class Legs:
                 progress.reason = payment.reason or "voided_at_psp"
                 return "unapply"
             case NeverCharged():
-                turn.try_anew()
+                run.retry_with_new_key()
             case Unknown():
                 progress.action_url = payment.action_url
-                turn.unknown()
+                run.note_unknown()
         return None
 
     async def _charge_or_find(self, progress: Progress) -> ChargeOutcome | NeverCharged:
@@ -110,20 +110,20 @@ class Legs:
             payment.charge,
             self._psp.authorize,
             payment.intent_id,
-            progress.turn,
+            progress.run,
             payment.created_at,
         )
 
     async def _apply(self, progress: Progress) -> str | None:
-        payment, turn = progress.payment, progress.turn
-        before = turn.maybe_sent
-        if not before and payment.bill.expires_at <= turn.errand.claimed_at:
+        payment, run = progress.payment, progress.run
+        before = run.may_have_been_sent
+        if not before and payment.bill.expires_at <= run.errand.claimed_at:
             # The bill is over; the payment waited for its payer to confirm, or for a place.
             progress.reason = "bill_expired" if payment.action_url else "institution_busy"
             return "void"
         match await self._apply_or_query(progress):
             case Applied():
-                turn.answered()
+                run.note_answered()
                 progress.state, progress.applied_at = State.APPLIED, datetime.now(UTC)
                 return _to_psp(progress)
             case BillerRefused(code) if before:
@@ -136,17 +136,17 @@ class Legs:
             case Unapplied():
                 progress.reason = "unapplied_by_biller"
                 return "void"
-        turn.unknown()
+        run.note_unknown()
         return None
 
     async def _apply_or_query(self, progress: Progress) -> ApplyAnswer | QueryAnswer:
-        payment, turn = progress.payment, progress.turn
+        payment, run = progress.payment, progress.run
         connector = await self._connectors.of(payment.bill.biller_id)
-        if turn.maybe_sent:
-            found = await ask(progress.calls, turn, "apply", connector.query(payment.application))
+        if run.may_have_been_sent:
+            found = await ask(progress.calls, run, "apply", connector.query(payment.application))
             if not isinstance(found, NotApplied):
                 return found
-        return await ask(progress.calls, turn, "apply", connector.apply(payment.application))
+        return await ask(progress.calls, run, "apply", connector.apply(payment.application))
 
     async def _capture(self, progress: Progress) -> str | None:
         match await self._capture_or_look(progress):
@@ -159,20 +159,20 @@ class Legs:
                 progress.reason = "hold_expired"
                 return "unapply"
             case _:
-                progress.turn.unknown()
+                progress.run.note_unknown()
         return None
 
     async def _capture_or_look(self, progress: Progress) -> ChargeOutcome | Refused:
-        payment, turn, intent_id = progress.payment, progress.turn, progress.intent_id
+        payment, run, intent_id = progress.payment, progress.run, progress.intent_id
         assert intent_id is not None
-        if turn.maybe_sent:
+        if run.may_have_been_sent:
             found = await ask(
-                progress.calls, turn, "capture", look(self._psp, payment.charge, intent_id)
+                progress.calls, run, "capture", look(self._psp, payment.charge, intent_id)
             )
             if not isinstance(found, Authorized):
                 return found
         call = self._psp.capture(intent_id, payment.subject, payment.amount_minor, payment.currency)
-        return await ask(progress.calls, turn, "capture", call)
+        return await ask(progress.calls, run, "capture", call)
 
 
 def _institution(leg: str, progress: Progress) -> str:

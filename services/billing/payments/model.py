@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from errands import NO_ERRAND, Errand, Turn
+from errands import NO_ERRAND, Errand, ErrandRun
 from events.payments import PayBill, PspFunding
 from services.billing import institutions, ledger
 from services.billing.bills import Bill
@@ -122,7 +122,7 @@ class Progress:
     """The progress of a payment. The legs fill it in; one transaction records it."""
 
     payment: Payment
-    turn: Turn
+    run: ErrandRun
     state: State
     intent_id: str | None
     action_url: str | None = None
@@ -143,4 +143,4 @@ class Progress:
 
     def learnt(self) -> str:
         """Return a summary (see cases.Result)."""
-        return in_words(self.state, self.reason, self.turn, intent=self.intent_id)
+        return in_words(self.state, self.reason, self.run, intent=self.intent_id)

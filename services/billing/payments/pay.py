@@ -10,11 +10,11 @@ from functools import partial
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from errands import Desk, Remembered
+from errands import Dispatcher, UnclaimedCache
 from events.payments import PayBill
 from services.billing.bills.connectors import Connectors
 from services.billing.instruction import Instruction
-from services.billing.outside import trade
+from services.billing.outside import errand_handlers
 from services.billing.payments.accept import Accepted, accept
 from services.billing.payments.give_up import give_up_waiting
 from services.billing.payments.keep import LostRaceError
@@ -34,18 +34,22 @@ log = structlog.get_logger()
 class Payments:
     """The payments of one process. A use case takes a batch; one is a batch of one."""
 
-    def __init__(self, engine: AsyncEngine, psp: Psp, connectors: Connectors, desk: Desk) -> None:
+    def __init__(
+        self, engine: AsyncEngine, psp: Psp, connectors: Connectors, dispatcher: Dispatcher
+    ) -> None:
         self._engine = engine
-        self._desk = desk
-        self._remembered: Remembered[Payment] = Remembered()
-        read = partial(read_claimed, self._remembered)
-        trade.register(desk, engine, Kind.PAYMENT, read, Legs(psp, connectors).run, record)
+        self._dispatcher = dispatcher
+        self._unclaimed: UnclaimedCache[Payment] = UnclaimedCache()
+        read = partial(read_claimed, self._unclaimed)
+        errand_handlers.register(
+            dispatcher, engine, Kind.PAYMENT, read, Legs(psp, connectors).run, record
+        )
 
     async def pay(self, batch: Sequence[Instruction[PayBill]]) -> list[int]:
         """Pay these bills; return the positions whose payment id belongs to another payment (they change nothing)."""
         accepted = await self._accept(batch)
-        self._remembered.keep(accepted.waiting)
-        self._desk.start(Kind.PAYMENT, accepted.held)
+        self._unclaimed.add(accepted.waiting)
+        self._dispatcher.start(Kind.PAYMENT, accepted.held)
         return accepted.reused
 
     async def give_up_waiting(self) -> int:
@@ -56,7 +60,10 @@ class Payments:
     async def _accept(self, batch: Sequence[Instruction[PayBill]]) -> Accepted:
         for attempt in range(1, MOST_TRIES + 1):
             try:
-                async with self._desk.booking() as booking, self._engine.begin() as connection:
+                async with (
+                    self._dispatcher.booking() as booking,
+                    self._engine.begin() as connection,
+                ):
                     return await accept(connection, batch, booking)
             except LostRaceError as lost:
                 log.info("race_lost", attempt=attempt, error=str(lost))

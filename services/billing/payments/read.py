@@ -8,7 +8,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 import errands
-from errands import Errand, Remembered
+from errands import Errand, UnclaimedCache
 from services.billing.bills import Bill, find_bills
 from services.billing.outside.cases import NewCase, open_cases
 from services.billing.payments.model import Payment
@@ -26,10 +26,10 @@ _PAID = text(f"""
 
 
 async def read_claimed(
-    remembered: Remembered[Payment], connection: AsyncConnection, claimed: Sequence[Errand]
+    unclaimed: UnclaimedCache[Payment], connection: AsyncConnection, claimed: Sequence[Errand]
 ) -> list[Payment]:
     """Return the payments of these errands that are still under way; those that this process remembers are not read."""
-    known, others = remembered.take(claimed)
+    known, others = unclaimed.pop(claimed)
     payments = [payment._replace(errand=errand) for payment, errand in known]
     return payments + await read_open(connection, others)
 

@@ -85,7 +85,7 @@ async def record(connection: AsyncConnection, results: Sequence[Progress]) -> in
     voided = [each.progress.payment for each in steps if each.progress.state == State.VOIDED]
     await ledger.void(connection, [each.id for each in voided if not each.by_psp])
     reached = [each.progress for each in steps]
-    cases = [case_of(p, locked, p.turn.leg if p.state in OPEN else "late_success") for p in reached]
+    cases = [case_of(p, locked, p.run.leg if p.state in OPEN else "late_success") for p in reached]
     await open_cases(connection, [case for some in cases for case in some])
     outgoing = [step.event for step in steps if step.event]
     for each, number in zip(succeeded, numbers, strict=True):

@@ -36,25 +36,25 @@ class Undo:
 
     async def _unapply(self, progress: Progress) -> str | None:
         # Take back the biller's mark, then release the payer's money.
-        payment, turn = progress.payment, progress.turn
+        payment, run = progress.payment, progress.run
         progress.action_url = None
         if not payment.by_call:
             return "void"
         connector = await self._connectors.of(payment.bill.biller_id)
-        match await take_mark_back(progress.calls, turn, connector, payment.application):
+        match await take_mark_back(progress.calls, run, connector, payment.application):
             case Unapplied():
-                turn.answered()
+                run.note_answered()
                 return "void"
             case NotYet():
-                turn.wait(turn.quiet_in_seconds)
+                run.continue_after(run.late_effect_seconds_left)
             case BillerRefused(code):
                 progress.case = (
                     f"not paid ({progress.reason}), and the biller refuses to take its mark back: {code}."
                     " Agree with the biller"
                 )
-                turn.unknown()
+                run.note_unknown()
             case _:
-                turn.unknown()
+                run.note_unknown()
         return None
 
     async def _void(self, progress: Progress) -> str | None:
@@ -72,46 +72,46 @@ class Undo:
                 progress.state, progress.reason = State.SUCCEEDED, None
             case Refused(code, text):
                 progress.case = f"the PSP refuses to void {progress.intent_id}: {code} {text}. Agree with the PSP"
-                progress.turn.unknown()
+                progress.run.note_unknown()
             case _:
-                progress.turn.unknown()
+                progress.run.note_unknown()
         return None
 
     async def _void_or_look(self, progress: Progress, intent_id: str) -> ChargeOutcome | Refused:
-        payment, calls, turn = progress.payment, progress.calls, progress.turn
-        if turn.maybe_sent:
-            found = await ask(calls, turn, "void", look(self._psp, payment.charge, intent_id))
+        payment, calls, run = progress.payment, progress.calls, progress.run
+        if run.may_have_been_sent:
+            found = await ask(calls, run, "void", look(self._psp, payment.charge, intent_id))
             if isinstance(found, Voided | Captured):
                 return found
         answer = await ask(
-            calls, turn, "void", self._psp.void(intent_id, payment.subject, payment.currency)
+            calls, run, "void", self._psp.void(intent_id, payment.subject, payment.currency)
         )
         if not isinstance(answer, Refused):
             return answer
         # Another process may have ended the payment differently meanwhile, so the PSP's record decides.
-        found = await ask(calls, turn, "void", look(self._psp, payment.charge, intent_id))
+        found = await ask(calls, run, "void", look(self._psp, payment.charge, intent_id))
         return found if isinstance(found, Voided | Captured) else answer
 
     async def _recheck(self, progress: Progress) -> str | None:
         # The money was taken after we had given up. If the bill is marked, the payment succeeds; if not, the money goes
         # back.
-        payment, turn = progress.payment, progress.turn
+        payment, run = progress.payment, progress.run
         connector = await self._connectors.of(payment.bill.biller_id)
-        match await ask(progress.calls, turn, "apply", connector.query(payment.application)):
+        match await ask(progress.calls, run, "apply", connector.query(payment.application)):
             case Applied():
                 progress.state, progress.reason = State.SUCCEEDED, None
             case NotApplied() | Unapplied():
                 return "refund"
             case _:
-                turn.unknown()
+                run.note_unknown()
         return None
 
     async def _refund(self, progress: Progress) -> str | None:
-        payment, turn = progress.payment, progress.turn
+        payment, run = progress.payment, progress.run
         assert progress.intent_id is not None
         match await self._give_back.run(
             progress.calls,
-            turn,
+            run,
             payment.subject,
             progress.intent_id,
             payment.amount_minor,

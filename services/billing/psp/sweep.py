@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from chassis.http.gather import Gather, LostBatchError
+from chassis.http.batcher import Batcher, LostBatchError
 from services.billing.psp.outcomes import Intent, Unknown
 from services.billing.psp.transport import Params
 from services.billing.psp.wire import WireIntent
@@ -47,7 +47,7 @@ class Sweep:
 
     def __init__(self, list_intents: ListIntents) -> None:
         self._list_intents = list_intents
-        self._gather: Gather[Sought, list[Intent] | Unknown] = Gather(
+        self._batcher: Batcher[Sought, list[Intent] | Unknown] = Batcher(
             self._run,
             concerns_all=lambda _: True,
             most=MOST_SOUGHT,
@@ -57,7 +57,7 @@ class Sweep:
 
     async def aclose(self) -> None:
         """Cancel the sweeps under way."""
-        await self._gather.aclose()
+        await self._batcher.aclose()
 
     async def find(
         self, subject: Subject, since: datetime, until: datetime
@@ -69,7 +69,7 @@ class Sweep:
         last = math.ceil(until.timestamp()) + SLACK_SECONDS
         try:
             # A key of its own: the same charge may be searched for twice at the same time.
-            return await self._gather.ask(Sought(subject, first, last), key=object())
+            return await self._batcher.submit(Sought(subject, first, last), key=object())
         except LostBatchError:
             return Unknown("cut_short: the sweep ended before it had looked at everything")
 

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 import errands
-from errands import Booking, FirstCall
+from errands import Booking, FirstLeg
 from events.ids import derived_id
 from events.payments import RefundPayment
 from services.billing.instruction import Instruction, fingerprint, sort_out
@@ -118,7 +118,7 @@ async def _book_errands(
 ) -> list[Refund]:
     # Books one errand for each refund; returns those that have a place.
     refunds = {each.id: each for each in await read(connection, accepted)}
-    calls = [FirstCall(each.id, *each.first_call) for each in refunds.values()]
+    calls = [FirstLeg(each.id, *each.first_call) for each in refunds.values()]
     booked = await errands.book(connection, booking, Kind.REFUND, calls)
     return [replace(refunds[id], errand=errand) for id, errand in booked.held.items()]
 

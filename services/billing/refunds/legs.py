@@ -4,7 +4,7 @@ Only the refund that completes a payment calls the biller, so that no refunded b
 refund is netted with the next remittance.
 """
 
-from errands import Turn
+from errands import ErrandRun
 from services.billing.bills.connectors import BillerRefused, Connectors, Unapplied
 from services.billing.outside.ask import NotYet, take_mark_back
 from services.billing.outside.give_back import GiveBack, Stuck
@@ -23,45 +23,45 @@ class RefundLegs:
         self._give_back = GiveBack(psp)
         self._connectors = connectors
 
-    async def run(self, refund: Refund, turn: Turn) -> RefundProgress:
+    async def run(self, refund: Refund, run: ErrandRun) -> RefundProgress:
         """Run the refund's legs as far as they go now; return its progress."""
-        progress = RefundProgress(refund, turn, refund.state, refund.psp_refund_id, refund.reason)
+        progress = RefundProgress(refund, run, refund.state, refund.psp_refund_id, refund.reason)
         if refund.waits:
-            turn.wait(WAIT_SECONDS)
+            run.continue_after(WAIT_SECONDS)
             return progress
         institution, leg = refund.first_call
         goes_on = True
-        if turn.leg == leg == "unapply":
-            goes_on = await turn.begin(leg, institution) and await self._unapply(progress)
-        if goes_on and await turn.begin("refund", refund.at_psp):
+        if run.leg == leg == "unapply":
+            goes_on = await run.begin(leg, institution) and await self._unapply(progress)
+        if goes_on and await run.begin("refund", refund.at_psp):
             await self._refund(progress)
         return progress
 
     async def _unapply(self, progress: RefundProgress) -> bool:
-        refund, turn = progress.refund, progress.turn
+        refund, run = progress.refund, progress.run
         assert refund.application is not None
         connector = await self._connectors.of(refund.biller_id)
-        match await take_mark_back(progress.calls, turn, connector, refund.application):
+        match await take_mark_back(progress.calls, run, connector, refund.application):
             case Unapplied():
-                turn.answered()
+                run.note_answered()
                 progress.state = RefundState.UNAPPLIED
                 return True
             case BillerRefused(code):
                 progress.state, progress.reason = RefundState.FAILED, f"biller_refused:{code}"[:64]
             case NotYet():
-                turn.wait(turn.quiet_in_seconds)
+                run.continue_after(run.late_effect_seconds_left)
             case _:
-                turn.unknown()
+                run.note_unknown()
         return False
 
     async def _refund(self, progress: RefundProgress) -> None:
-        refund, turn = progress.refund, progress.turn
+        refund, run = progress.refund, progress.run
         if refund.intent_id is None:
             progress.state = RefundState.SUCCEEDED
             return
         match await self._give_back.run(
             progress.calls,
-            turn,
+            run,
             refund.subject,
             refund.intent_id,
             refund.amount_minor,
@@ -75,7 +75,7 @@ class RefundLegs:
                 progress.state, progress.reason = RefundState.FAILED, f"psp_refused:{code}"[:64]
             case Stuck(code, text):
                 # The biller has taken its mark back, so the money has to go back: a person chooses how.
-                turn.answered()
+                run.note_answered()
                 progress.stuck = f"{code} {text}"
             case None:
                 pass

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
-from errands import NO_ERRAND, Errand, Turn
+from errands import NO_ERRAND, Errand, ErrandRun
 from events.ids import derived_id
 from services.billing import institutions, ledger
 from services.billing.bills.connectors import Application
@@ -84,7 +84,7 @@ class RefundProgress:
     """The progress of a refund."""
 
     refund: Refund
-    turn: Turn
+    run: ErrandRun
     state: RefundState
     psp_refund_id: str | None = None
     reason: str | None = None
@@ -100,7 +100,7 @@ class RefundProgress:
 
     def learnt(self) -> str:
         """Return a summary (see cases.Result)."""
-        return in_words(self.state, self.reason, self.turn, refund=self.psp_refund_id)
+        return in_words(self.state, self.reason, self.run, refund=self.psp_refund_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,7 @@ async def _end_stuck(connection: AsyncConnection, stuck: Sequence[RefundProgress
     await errands.end(connection, [each.subject for each in stuck])
     attempts = {
         "ids": [each.refund.id for each in stuck],
-        "attempts": [each.turn.attempt for each in stuck],
+        "attempts": [each.run.attempt for each in stuck],
     }
     await connection.execute(_KEEP_ATTEMPTS, attempts)
     note = (

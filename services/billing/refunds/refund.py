@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from errands import Desk
+from errands import Dispatcher
 from events.payments import RefundPayment
 from services.billing.bills.connectors import Connectors
 from services.billing.instruction import Instruction
-from services.billing.outside import trade
+from services.billing.outside import errand_handlers
 from services.billing.psp import Psp
 from services.billing.refunds.accept import accept_refunds, accept_reversals
 from services.billing.refunds.legs import RefundLegs
@@ -22,18 +22,20 @@ from services.billing.subject import Kind
 class Refunds:
     """The refunds of one process. A use case takes a batch; one is a batch of one."""
 
-    def __init__(self, engine: AsyncEngine, psp: Psp, connectors: Connectors, desk: Desk) -> None:
+    def __init__(
+        self, engine: AsyncEngine, psp: Psp, connectors: Connectors, dispatcher: Dispatcher
+    ) -> None:
         self._engine = engine
-        self._desk = desk
+        self._dispatcher = dispatcher
         run = RefundLegs(psp, connectors).run
-        trade.register(desk, engine, Kind.REFUND, read_open, run, record_refunds)
+        errand_handlers.register(dispatcher, engine, Kind.REFUND, read_open, run, record_refunds)
 
     async def refund(self, batch: Sequence[Instruction[RefundPayment]]) -> dict[int, str]:
         """Refund these payments; return by position the reasons of commands that could not even be stored."""
-        async with self._desk.booking() as booking, self._engine.begin() as connection:
+        async with self._dispatcher.booking() as booking, self._engine.begin() as connection:
             accepted = await accept_refunds(connection, batch, booking)
             await finish(connection, accepted.refused, datetime.now(UTC))
-        self._desk.start(Kind.REFUND, accepted.held)
+        self._dispatcher.start(Kind.REFUND, accepted.held)
         return accepted.wrong
 
     async def reverse(self, batch: Sequence[Reversal]) -> int:
@@ -42,7 +44,7 @@ class Refunds:
 
         Reserved: nothing calls it until billers' lists are compared with our books by themselves.
         """
-        async with self._desk.booking() as booking, self._engine.begin() as connection:
+        async with self._dispatcher.booking() as booking, self._engine.begin() as connection:
             accepted = await accept_reversals(connection, batch, booking)
-        self._desk.start(Kind.REFUND, accepted.held)
+        self._dispatcher.start(Kind.REFUND, accepted.held)
         return accepted.kept

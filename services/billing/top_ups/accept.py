@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 import errands
-from errands import Booking, FirstCall
+from errands import Booking, FirstLeg
 from events.ids import derived_id
 from events.payments import TopUpWallet
 from messaging.outbox import enqueue
@@ -65,7 +65,7 @@ async def accept_top_ups(
     refused = zip(new, reasons, strict=True)
     await enqueue(connection, [events.refused(each, reason) for each, reason in refused if reason])
     top_ups = await read(connection, [each.command.top_up_id for each in new])
-    calls = [FirstCall(each.id, PSP, "charge") for each in top_ups]
+    calls = [FirstLeg(each.id, PSP, "charge") for each in top_ups]
     booked = await errands.book(connection, booking, Kind.TOP_UP, calls)
     held = [
         replace(each, errand=booked.held[each.id]) for each in top_ups if each.id in booked.held

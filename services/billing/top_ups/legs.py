@@ -1,6 +1,6 @@
 """The external calls of a top-up: charge the payer's means of payment, or find the outcome of an earlier charge."""
 
-from errands import Turn
+from errands import ErrandRun
 from services.billing.institutions import LEDGER, PSP
 from services.billing.outside.ask import ACTION_WINDOW, NeverCharged, ask, charge_or_find
 from services.billing.outside.recording import ACTION_POLL_SECONDS
@@ -15,27 +15,27 @@ class TopUpLegs:
     def __init__(self, psp: Psp) -> None:
         self._psp = psp
 
-    async def run(self, top_up: TopUp, turn: Turn) -> TopUpProgress:
+    async def run(self, top_up: TopUp, run: ErrandRun) -> TopUpProgress:
         """Run the top-up's leg as far as it goes now; return its progress."""
         progress = TopUpProgress(
-            top_up, turn, TopUpState.ACCEPTED, top_up.intent_id, reason=top_up.reason
+            top_up, run, TopUpState.ACCEPTED, top_up.intent_id, reason=top_up.reason
         )
-        if turn.leg == "void" and top_up.intent_id is None:
+        if run.leg == "void" and top_up.intent_id is None:
             # It waited too long for a place, and the PSP was never called.
-            if await turn.begin("void", LEDGER):
+            if await run.begin("void", LEDGER):
                 progress.state = TopUpState.DECLINED
             return progress
         # Also after a void without an answer: a payer who confirmed meanwhile has topped up.
-        if await turn.begin("charge", PSP):
+        if await run.begin("charge", PSP):
             await self._charge(progress)
         return progress
 
     async def _charge(self, progress: TopUpProgress) -> None:
-        top_up, turn = progress.top_up, progress.turn
+        top_up, run = progress.top_up, progress.run
         call = charge_or_find(
-            self._psp, top_up.charge, self._psp.charge, top_up.intent_id, turn, top_up.created_at
+            self._psp, top_up.charge, self._psp.charge, top_up.intent_id, run, top_up.created_at
         )
-        match await ask(progress.calls, turn, "charge", call):
+        match await ask(progress.calls, run, "charge", call):
             case Captured(intent_id):
                 progress.intent_id, progress.reason = intent_id, None
                 progress.state = TopUpState.SUCCEEDED
@@ -48,30 +48,30 @@ class TopUpLegs:
                     top_up.reason or "voided_at_psp",
                 )
             case ActionRequired(intent_id, url):
-                turn.answered()
+                run.note_answered()
                 progress.intent_id = intent_id
-                abandoned = turn.errand.claimed_at - top_up.created_at > ACTION_WINDOW
+                abandoned = run.errand.claimed_at - top_up.created_at > ACTION_WINDOW
                 if url and not abandoned:
                     progress.action_url = url
-                    turn.wait(ACTION_POLL_SECONDS)
+                    run.continue_after(ACTION_POLL_SECONDS)
                 else:
                     reason = "action_abandoned" if url else "no_action_page"
                     await self._give_up(progress, intent_id, reason)
             case NeverCharged():
-                turn.try_anew()
+                run.retry_with_new_key()
             case _:
                 progress.action_url = top_up.action_url
-                turn.unknown()
+                run.note_unknown()
 
     async def _give_up(self, progress: TopUpProgress, intent_id: str, reason: str) -> None:
         # The payer never confirmed. A late success is still found and booked: `charge` will find it captured.
-        turn = progress.turn
+        run = progress.run
         progress.reason = reason
-        if not await turn.begin("void", PSP):
+        if not await run.begin("void", PSP):
             return
         call = self._psp.void(intent_id, progress.top_up.subject, progress.top_up.currency)
-        match await ask(progress.calls, turn, "void", call):
+        match await ask(progress.calls, run, "void", call):
             case Voided():
                 progress.state = TopUpState.DECLINED
             case _:
-                turn.unknown()
+                run.note_unknown()

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from errands import NO_ERRAND, Errand, Turn
+from errands import NO_ERRAND, Errand, ErrandRun
 from services.billing import ledger
 from services.billing.outside.model import Call, in_words
 from services.billing.psp import Charge
@@ -59,7 +59,7 @@ class TopUpProgress:
     """The progress of a top-up."""
 
     top_up: TopUp
-    turn: Turn
+    run: ErrandRun
     state: TopUpState
     intent_id: str | None
     action_url: str | None = None
@@ -74,4 +74,4 @@ class TopUpProgress:
 
     def learnt(self) -> str:
         """Return a summary (see cases.Result)."""
-        return in_words(self.state, self.reason, self.turn, intent=self.intent_id)
+        return in_words(self.state, self.reason, self.run, intent=self.intent_id)

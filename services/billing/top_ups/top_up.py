@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from errands import Desk
+from errands import Dispatcher
 from events.payments import TopUpWallet
 from services.billing.instruction import Instruction
-from services.billing.outside import trade
+from services.billing.outside import errand_handlers
 from services.billing.psp import Psp
 from services.billing.subject import Kind
 from services.billing.top_ups.accept import accept_top_ups
@@ -24,16 +24,18 @@ from services.billing.top_ups.record import record_top_ups
 class TopUps:
     """The top-ups of one process. A use case takes a batch; one is a batch of one."""
 
-    def __init__(self, engine: AsyncEngine, psp: Psp, desk: Desk) -> None:
+    def __init__(self, engine: AsyncEngine, psp: Psp, dispatcher: Dispatcher) -> None:
         self._engine = engine
-        self._desk = desk
-        trade.register(desk, engine, Kind.TOP_UP, read_open, TopUpLegs(psp).run, record_top_ups)
+        self._dispatcher = dispatcher
+        errand_handlers.register(
+            dispatcher, engine, Kind.TOP_UP, read_open, TopUpLegs(psp).run, record_top_ups
+        )
 
     async def top_up(self, batch: Sequence[Instruction[TopUpWallet]]) -> list[int]:
         """Top up these wallets; return the positions whose id belongs to another top-up."""
-        async with self._desk.booking() as booking, self._engine.begin() as connection:
+        async with self._dispatcher.booking() as booking, self._engine.begin() as connection:
             held, reused = await accept_top_ups(connection, batch, booking)
-        self._desk.start(Kind.TOP_UP, held)
+        self._dispatcher.start(Kind.TOP_UP, held)
         return reused
 
     async def give_up_waiting(self) -> int:

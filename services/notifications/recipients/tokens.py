@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.http.bearer import TokenRefusedError, hash_of, new_token, opens, prefix_of
+from chassis.http.bearer import TokenRefusedError, hash_of, new_token, prefix_of, token_matches
 from events.payments import ChannelId
 
 _ADD = text("INSERT INTO channels (id) VALUES (:id) ON CONFLICT DO NOTHING")
@@ -50,7 +50,7 @@ async def revoke_token(connection: AsyncConnection, token_or_prefix: str) -> str
 async def channel_of(connection: AsyncConnection, token: str) -> str:
     """Return the channel of this token. Raises TokenRefusedError."""
     row = (await connection.execute(_FIND, {"prefix": prefix_of(token)})).one_or_none()
-    if not opens(token, row.hash if row else None) or row is None:
+    if not token_matches(token, row.hash if row else None) or row is None:
         raise TokenRefusedError(
             "This token is not known or was revoked. Ask the operator for a new one."
         )

@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from benchmarks.benchmark_plan import QUICK
 from benchmarks.measured_city import bills_due, build, command
 from chassis.database import connect_directly
-from errands import Institutions, Turn
-from errands.desk import Desk
+from errands import ErrandRun, Institutions
+from errands.dispatcher import Dispatcher
 from events.payments import PspFunding
 from services.billing.institutions import describe_ours
 from services.billing.instruction import Instruction
@@ -66,21 +66,21 @@ def institutions() -> Institutions:
 async def paid(
     engine: AsyncEngine, institutions: Institutions, batch: list[Instruction[Any]]
 ) -> None:
-    async with Desk(engine, institutions).booking() as booking, engine.begin() as connection:
+    async with Dispatcher(engine, institutions).booking() as booking, engine.begin() as connection:
         accepted = await accept(connection, batch, booking)
     assert len(accepted.held) == len(batch)
-    results = [succeeded(each, Turn(each.errand, institutions)) for each in accepted.held]
+    results = [succeeded(each, ErrandRun(each.errand, institutions)) for each in accepted.held]
     async with engine.begin() as connection:
         assert await record(connection, results) == len(batch)
     for each in results:
-        each.turn.leave()
+        each.run.leave()
 
 
-def succeeded(payment: Payment, turn: Turn) -> Progress:
+def succeeded(payment: Payment, run: ErrandRun) -> Progress:
     now = datetime.now(UTC)
     return Progress(
         payment,
-        turn,
+        run,
         State.SUCCEEDED,
         f"pi_{payment.id.hex}",
         authorized_at=now,

@@ -1,4 +1,4 @@
-"""An express route answers what the same route would answer through FastAPI, and is documented alike."""
+"""An express route responds exactly as the same route does through FastAPI, and is documented in the same way."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -18,16 +18,16 @@ KEY_REQUIRED = ProblemType("key-required", 400, "A key is required", "There is n
 
 
 class Order(BaseModel):
-    """What is sent."""
+    """The body of a request."""
 
     name: Annotated[str, Field(pattern=r"^[a-z]+$")]
     number: Annotated[int, Field(gt=0, strict=True)]
 
 
 class Taken(BaseModel):
-    """What is answered."""
+    """The body of a response."""
 
-    said: str
+    summary: str
 
 
 async def caller(
@@ -39,7 +39,7 @@ async def caller(
     del shown
     who = request.headers.get("authorization")
     if not who:
-        raise Problem(UNAUTHORIZED, "Say it.")
+        raise Problem(UNAUTHORIZED, "Send a key.")
     return who
 
 
@@ -60,15 +60,17 @@ async def take(
         raise RuntimeError("a defect of ours")
     if body.name == "away":
         raise ConnectionRefusedError
-    said = f"{who} {key} {body.name} {body.number} {len(await http.body())}"
-    return Response(Taken(said=said).model_dump_json(), 202, {"X-Own": "1"}, "application/json")
+    summary = f"{who} {key} {body.name} {body.number} {len(await http.body())}"
+    return Response(
+        Taken(summary=summary).model_dump_json(), 202, {"X-Own": "1"}, "application/json"
+    )
 
 
 @pytest.fixture
 def app() -> FastAPI:
     router = APIRouter(prefix="/v1")
     router.post("/plain", status_code=202, response_model=Taken)(take)
-    express.post(router, "/quick", status_code=202, answers=Taken)(take)
+    express.post(router, "/quick", status_code=202, response_model=Taken)(take)
     engine = connect("postgresql+asyncpg://nobody@127.0.0.1/nothing", "nothing")
     return web.create("Hall", "", engine, None, [router])
 
@@ -102,15 +104,15 @@ _HEADERS = {"Authorization": "me", "Idempotency-Key": "k", "Content-Type": "appl
     ],
     ids=str,
 )
-async def test_it_answers_what_the_general_way_answers(
+async def test_an_express_route_responds_as_a_plain_route(
     client: httpx.AsyncClient, body: bytes, headers: dict[str, str], status: int
 ) -> None:
-    sent = {name: said for name, said in (_HEADERS | headers).items() if said}
+    sent = {name: value for name, value in (_HEADERS | headers).items() if value}
     plain = await client.post("/v1/plain", content=body, headers=sent)
     quick = await client.post("/v1/quick", content=body, headers=sent)
     assert plain.status_code == quick.status_code == status
     assert plain.content == quick.content
-    assert _told(plain) == _told(quick)
+    assert _headers_but_id(plain) == _headers_but_id(quick)
     assert status == 500 or len(quick.headers["x-request-id"]) == 32
 
 
@@ -119,52 +121,54 @@ async def test_it_answers_what_the_general_way_answers(
     [(each, "application/json") for each in (b"", b"{", b"\xff", b"[]", b"null", b'"a"')]
     + [(_RIGHT, each) for each in ("text/plain", "application/x-www-form-urlencoded", "json", "")],
 )
-async def test_what_is_no_json_object_is_the_callers_mistake(
+async def test_a_body_that_is_not_a_json_object_is_refused_as_invalid(
     client: httpx.AsyncClient, body: bytes, content_type: str
 ) -> None:
     headers = _HEADERS | {"Content-Type": content_type}
-    answer = await client.post("/v1/quick", content=body, headers=headers)
-    assert answer.status_code == 422
-    assert answer.json()["type"] == "/problems/invalid-request"
-    assert [each["field"] for each in answer.json()["errors"]] == ["body"]
+    response = await client.post("/v1/quick", content=body, headers=headers)
+    assert response.status_code == 422
+    assert response.json()["type"] == "/problems/invalid-request"
+    assert [each["field"] for each in response.json()["errors"]] == ["body"]
 
 
-async def test_other_methods_and_addresses_are_fastapis(client: httpx.AsyncClient) -> None:
+async def test_other_methods_and_paths_are_left_to_fastapi(client: httpx.AsyncClient) -> None:
     assert (await client.get("/v1/quick")).status_code == 405
     assert (await client.post("/v1/quick/", headers=_HEADERS)).status_code in {307, 404}
     assert (await client.post("/quick", headers=_HEADERS)).status_code == 404
 
 
-async def test_without_the_lane_it_is_the_same_route(app: FastAPI) -> None:
-    app.user_middleware = [each for each in app.user_middleware if "Lane" not in repr(each)]
-    assert len(app.user_middleware) == 1, "the edge is left"
+async def test_the_route_works_without_the_middleware(app: FastAPI) -> None:
+    app.user_middleware = [
+        each for each in app.user_middleware if "ExpressMiddleware" not in repr(each)
+    ]
+    assert len(app.user_middleware) == 1, "EdgeMiddleware is left"
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://hall"
     ) as client:
-        answer = await client.post("/v1/quick", content=_RIGHT, headers=_HEADERS)
-        assert answer.json() == {"said": f"me k a 1 {len(_RIGHT)}"}
+        response = await client.post("/v1/quick", content=_RIGHT, headers=_HEADERS)
+        assert response.json() == {"summary": f"me k a 1 {len(_RIGHT)}"}
 
 
-async def test_it_is_measured_by_its_route(client: httpx.AsyncClient) -> None:
+async def test_its_duration_is_measured_under_its_route(client: httpx.AsyncClient) -> None:
     await client.post("/v1/quick?x=1", content=_RIGHT, headers=_HEADERS)
     wanted = 'http_request_seconds_count{method="POST",route="/v1/quick",status="202"}'
     assert wanted in generate_latest().decode()
 
 
-def test_it_is_documented_like_any_other(app: FastAPI) -> None:
+def test_an_express_route_is_documented_like_a_plain_route(app: FastAPI) -> None:
     plain, quick = (app.openapi()["paths"][f"/v1/{each}"]["post"] for each in ("plain", "quick"))
     assert {**plain, "operationId": ""} == {**quick, "operationId": ""}
     assert [each["name"] for each in quick["parameters"]] == ["Idempotency-Key"]
     assert quick["security"]
 
 
-def test_what_it_can_not_read_is_refused_when_it_is_declared() -> None:
+def test_an_unsupported_parameter_is_refused_at_declaration() -> None:
     async def strange(limit: int) -> Response:
         return Response(str(limit))
 
-    with pytest.raises(TypeError, match="can't read"):
-        express.post(APIRouter(), "/strange", status_code=200, answers=Taken)(strange)
+    with pytest.raises(TypeError, match="cannot read"):
+        express.post(APIRouter(), "/strange", status_code=200, response_model=Taken)(strange)
 
 
-def _told(answer: httpx.Response) -> dict[str, Any]:
-    return {name: said for name, said in answer.headers.items() if name != "x-request-id"}
+def _headers_but_id(response: httpx.Response) -> dict[str, Any]:
+    return {name: value for name, value in response.headers.items() if name != "x-request-id"}

@@ -1,4 +1,4 @@
-"""A look into the table and a claim cost what they find, however long the backlog is."""
+"""The cost of reading the table and of a claim depends on the rows returned, not on the length of the backlog."""
 
 import json
 from collections.abc import Mapping
@@ -8,25 +8,27 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from errands import queue
-from tests.errands.errand_rows import PSP, add, run
+from tests.errands.errand_rows import PSP, add, execute
 
 
-class TestLook:
-    async def test_where_errands_are_due_and_what_is_paused(self, engine: AsyncEngine) -> None:
+class TestReadDueAndPaused:
+    async def test_institutions_with_due_errands_and_paused_ones_are_returned(
+        self, engine: AsyncEngine
+    ) -> None:
         for name, due_in in (("biller:a", 0.0), ("biller:a", -5.0), ("biller:b", 50.0), (PSP, -1)):
             await add(engine, name, due_in=due_in)
-        await run(
+        await execute(
             engine, "INSERT INTO paused_institutions (institution) VALUES ('biller:c'), ('psp')"
         )
         async with engine.connect() as connection:
-            found = await queue.look(connection)
+            found = await queue.read_due_and_paused(connection)
         assert sorted(found) == [("biller:a", False), ("biller:c", True), ("psp", True)]
 
     async def test_an_empty_table(self, engine: AsyncEngine) -> None:
         async with engine.connect() as connection:
-            assert await queue.look(connection) == []
+            assert await queue.read_due_and_paused(connection) == []
 
-    async def test_its_cost_does_not_grow_with_the_backlog(
+    async def test_the_cost_of_a_look_does_not_grow_with_the_backlog(
         self, engine: AsyncEngine, owner_engine: AsyncEngine
     ) -> None:
         fill = """
@@ -34,27 +36,27 @@ class TestLook:
             SELECT 'payment', gen_random_uuid(), 'biller:' || n % 3, 'apply', now() - n * interval '1 millisecond'
             FROM generate_series(1, :rows) AS n
         """
-        await run(owner_engine, fill, rows=1_000)
+        await execute(owner_engine, fill, rows=1_000)
         await analyze(owner_engine)
-        few = await look_plan(engine)
-        await run(owner_engine, fill, rows=49_000)
+        few = await plan_of_read_due_and_paused(engine)
+        await execute(owner_engine, fill, rows=49_000)
         await analyze(owner_engine)
-        many = await look_plan(engine)
-        assert "Seq Scan on errands" not in many.said
-        assert "ix_errands_institution_due_at" in many.said
+        many = await plan_of_read_due_and_paused(engine)
+        assert "Seq Scan on errands" not in many.accesses
+        assert "ix_errands_institution_due_at" in many.accesses
         assert many.rows <= 20, "a few rows for each institution"
         assert many.pages <= 2 * few.pages + 20
         async with engine.connect() as connection:
-            assert {each.institution for each in await queue.look(connection)} == {
+            assert {each.institution for each in await queue.read_due_and_paused(connection)} == {
                 "biller:0",
                 "biller:1",
                 "biller:2",
             }
 
-    async def test_a_claim_reads_what_it_takes(
+    async def test_a_claim_reads_only_the_rows_that_it_claims(
         self, engine: AsyncEngine, owner_engine: AsyncEngine
     ) -> None:
-        await run(
+        await execute(
             owner_engine,
             """
             INSERT INTO errands (kind, subject, institution, leg, due_at)
@@ -70,16 +72,16 @@ class TestLook:
             "kinds": ["payment"],
         }
         plan = await explain(engine, str(queue._CLAIM), wanted)
-        assert "Seq Scan on errands" not in plan.said
+        assert "Seq Scan on errands" not in plan.accesses
         assert plan.pages < 400
 
 
 class Plan:
-    """What EXPLAIN (ANALYZE, BUFFERS) tells of one execution."""
+    """The result of EXPLAIN (ANALYZE, BUFFERS): index and table accesses, pages read, and the most rows of a node."""
 
     def __init__(self, root: dict[str, Any]) -> None:
         nodes = list(_nodes(root))
-        self.said = " ".join(
+        self.accesses = " ".join(
             f"{each['Node Type']} on {each.get('Relation Name')} by {each.get('Index Name')}"
             for each in nodes
         )
@@ -101,8 +103,8 @@ async def analyze(owner: AsyncEngine) -> None:
         await autocommit.execute(text("VACUUM ANALYZE errands"))
 
 
-async def look_plan(engine: AsyncEngine) -> Plan:
-    return await explain(engine, str(queue._DUE), {})
+async def plan_of_read_due_and_paused(engine: AsyncEngine) -> Plan:
+    return await explain(engine, str(queue._DUE_AND_PAUSED), {})
 
 
 async def explain(engine: AsyncEngine, statement: str, values: Mapping[str, Any]) -> Plan:

@@ -1,4 +1,4 @@
-"""Errands are made due, recalled after an outage, or sent elsewhere: but never what a process has or may have sent."""
+"""Errands are made due, recalled after an outage or redirected, except those that are held or may have been sent."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from errands import Institutions, queue
-from tests.errands.errand_rows import PSP, add, claim, described, row, run
+from tests.errands.errand_rows import PSP, add, claim, described, execute, row
 
 
 @pytest.fixture
@@ -18,26 +18,28 @@ def institutions() -> Institutions:
 
 
 class TestMakeDue:
-    async def test_what_waits_is_due_at_once(self, engine: AsyncEngine) -> None:
+    async def test_a_waiting_errand_becomes_due(self, engine: AsyncEngine) -> None:
         id, other = await add(engine, due_in=100.0), await add(engine, due_in=100.0)
         async with engine.begin() as connection:
             assert await queue.make_due(connection, [("payment", id)]) == 1
         assert [each.subject for each in await claim(engine)] == [id]
         assert (await row(engine, other))["due_in"] > timedelta(seconds=90)
 
-    async def test_what_a_process_has_in_hand_stays_there(self, engine: AsyncEngine) -> None:
+    async def test_a_held_errand_is_not_changed(self, engine: AsyncEngine) -> None:
         id = await add(engine, lease_seconds=30.0)
         async with engine.begin() as connection:
             assert await queue.make_due(connection, [("payment", id)]) == 0
         assert await claim(engine) == []
 
-    async def test_what_is_due_keeps_its_turn(self, engine: AsyncEngine) -> None:
+    async def test_a_due_errand_keeps_its_due_time(self, engine: AsyncEngine) -> None:
         id = await add(engine, due_in=-50.0)
         async with engine.begin() as connection:
             assert await queue.make_due(connection, [("payment", id)]) == 0
         assert (await row(engine, id))["due_in"] < timedelta(seconds=-45)
 
-    async def test_only_where_it_was_meant(self, engine: AsyncEngine) -> None:
+    async def test_only_errands_of_the_given_institution_become_due(
+        self, engine: AsyncEngine
+    ) -> None:
         id = await add(engine, "biller:a", due_in=100.0)
         async with engine.begin() as connection:
             assert await queue.make_due(connection, [("payment", id)], PSP) == 0
@@ -47,7 +49,7 @@ class TestMakeDue:
 class TestRecall:
     async def unknown(self, engine: AsyncEngine, since: float, due_in: float = 600.0) -> UUID:
         id = await add(engine)
-        await run(
+        await execute(
             engine,
             """
             UPDATE errands SET unknown_since = now(), sent_at = now(), due_at = now() + :due * interval '1 second',
@@ -59,7 +61,7 @@ class TestRecall:
         )
         return id
 
-    async def test_they_come_in_the_order_in_which_they_came_to_wait(
+    async def test_recalled_errands_are_due_in_the_order_in_which_they_began_to_wait(
         self, engine: AsyncEngine
     ) -> None:
         since = {await self.unknown(engine, n): n for n in (20.0, 500.0, 90.0)}
@@ -70,24 +72,26 @@ class TestRecall:
         assert [since.get(each) for each in order] == [500.0, 90.0, None, 20.0]
         assert order[2] == fresh
 
-    async def test_what_waits_for_something_else_goes_on_waiting(self, engine: AsyncEngine) -> None:
-        """For a payer who confirms, for instance; or at another institution; or in a process's hand."""
+    async def test_errands_that_wait_for_another_reason_are_not_recalled(
+        self, engine: AsyncEngine
+    ) -> None:
+        """They wait for the payer to confirm, for instance, or at another institution, or are held by a process."""
         for_the_payer = await add(engine, due_in=15.0)
         elsewhere = await self.unknown(engine, 20.0)
         held = await self.unknown(engine, 20.0)
-        await run(
+        await execute(
             engine,
             "UPDATE errands SET institution = 'biller:a' WHERE subject = :id",
             id=elsewhere,
         )
-        await run(engine, "UPDATE errands SET held = true WHERE subject = :id", id=held)
+        await execute(engine, "UPDATE errands SET held = true WHERE subject = :id", id=held)
         async with engine.begin() as connection:
             assert await queue.recall(connection, PSP) == 0
         for id in (for_the_payer, elsewhere, held):
             assert (await row(engine, id))["due_in"] > timedelta(0)
 
-    async def test_it_waits_for_nobody(self, engine: AsyncEngine) -> None:
-        """Whoever claims holds no aggregate, so a lock that it waited for could be a circle."""
+    async def test_recall_skips_locked_rows(self, engine: AsyncEngine) -> None:
+        """A claim holds no lock on an aggregate, so waiting for a locked errand could deadlock."""
         locked, free = await self.unknown(engine, 20.0), await self.unknown(engine, 10.0)
         async with engine.begin() as other, engine.begin() as connection:
             await other.execute(
@@ -111,7 +115,7 @@ class TestUnsent:
             moved = await queue.redirect(connection, "payment", {id: ("ledger", "void")}, legs)
         return moved == {id}
 
-    async def test_what_waits_for_a_place(self, engine: AsyncEngine) -> None:
+    async def test_unsent_errands_are_listed_and_redirected(self, engine: AsyncEngine) -> None:
         id = await add(engine, due_in=-30.0)
         await add(engine, due_in=30.0)
         await add(engine, due_in=-30.0, leg="capture")
@@ -135,26 +139,26 @@ class TestUnsent:
             "held = true",
         ],
     )
-    async def test_what_may_have_been_sent_is_left_alone(
+    async def test_an_errand_that_may_have_been_sent_is_not_redirected(
         self, engine: AsyncEngine, change: str
     ) -> None:
         id = await add(engine, due_in=-3_000.0)
-        await run(engine, f"UPDATE errands SET {change} WHERE subject = :id", id=id)
+        await execute(engine, f"UPDATE errands SET {change} WHERE subject = :id", id=id)
         assert await self.waiting(engine) == []
         assert not await self.redirect(engine, id)
         assert (await row(engine, id))["leg"] == "authorize"
 
-    async def test_what_has_got_further_meanwhile_is_left_alone(self, engine: AsyncEngine) -> None:
-        """It was marked at its biller between the look and the redirection, and waits for a place to be captured."""
+    async def test_an_errand_at_a_later_leg_is_not_redirected(self, engine: AsyncEngine) -> None:
+        """The biller has applied it between the query and the redirection, and it waits for a place to be captured."""
         id = await add(engine, due_in=-3_000.0)
         assert await self.waiting(engine) == [id]
-        await run(engine, "UPDATE errands SET leg = 'capture' WHERE subject = :id", id=id)
+        await execute(engine, "UPDATE errands SET leg = 'capture' WHERE subject = :id", id=id)
         assert not await self.redirect(engine, id)
 
-    async def test_it_waits_for_nobody_who_claims(
+    async def test_an_errand_that_was_claimed_meanwhile_is_not_redirected(
         self, engine: AsyncEngine, institutions: Institutions
     ) -> None:
-        """What somebody claims in this moment is in hand when the redirection gets to it."""
+        """An errand that is claimed between the query and the redirection is held."""
         id = await add(engine, due_in=-3_000.0)
         assert await self.waiting(engine) == [id]
         await claim(engine)

@@ -8,7 +8,7 @@ from sandbox.walk.report import Part, Walk
 from sandbox.walk.traced import Call, Recorder
 
 SOURCE = """
-class Desk:
+class Dispatcher:
     names = [str(n) for n in range(2)]
 
     def run(self):
@@ -42,9 +42,9 @@ def calls_of(root: Path, file: str, what: str) -> list[Call]:
 
 
 def test_functions_count_once_in_the_order_of_their_calls(tmp_path: Path) -> None:
-    calls = calls_of(tmp_path, "errands/made.py", "(Desk().run(), Desk().run())")
+    calls = calls_of(tmp_path, "errands/made.py", "(Dispatcher().run(), Dispatcher().run())")
     assert [(each.file, each.function) for each in calls] == [
-        ("errands/made.py", "Desk.run"),
+        ("errands/made.py", "Dispatcher.run"),
         ("errands/made.py", "inner"),
         ("errands/made.py", "inner.<locals>.nested"),
     ]
@@ -53,7 +53,7 @@ def test_functions_count_once_in_the_order_of_their_calls(tmp_path: Path) -> Non
 
 def test_what_is_not_in_a_room_of_ours_does_not_count(tmp_path: Path) -> None:
     for file in ("sandbox/made.py", "site-packages/made.py", "errands/page.html", "made.py"):
-        assert calls_of(tmp_path, file, "Desk().run()") == []
+        assert calls_of(tmp_path, file, "Dispatcher().run()") == []
 
 
 def test_what_runs_without_a_payment_is_not_its_walk() -> None:

@@ -12,7 +12,7 @@ BILLER = "hz-water"
 
 def break_down(hall: Hall) -> None:
     for _ in range(20):
-        hall.lookups.desk.institutions.of(of_biller(BILLER)).report(answered=False)
+        hall.lookups.dispatcher.institutions.of(of_biller(BILLER)).report(answered=False)
 
 
 async def wait(hall: Hall, seconds: float) -> None:
@@ -41,8 +41,8 @@ async def test_while_its_breaker_is_open_a_lookup_is_answered_at_once(hall: Hall
 
 
 async def test_one_that_finds_no_place_is_answered_after_a_while(hall: Hall) -> None:
-    at = hall.lookups.desk.institutions.of(of_biller(BILLER))
-    taken = at.take(1_000)
+    at = hall.lookups.dispatcher.institutions.of(of_biller(BILLER))
+    taken = at.take_places(1_000)
     command = await hall.command(BILLER, hall.fresh(BILLER))
     await hall.lookups.look_up([Instruction(command)])
     assert await hall.lookups.give_up_waiting() == 0

@@ -29,7 +29,7 @@ async def test_commands_through_kafka_are_answered_once(hall: Hall, kafka: str) 
     lookups = LookingUpProcess(hall.engine, hall.connectors)
     consume_lookups(broker, hall.engine, lookups, Guard(hall.engine, TRUST))
     await broker.start()
-    working = asyncio.create_task(lookups.desk.run())
+    working = asyncio.create_task(lookups.dispatcher.run())
     try:
         deadline = asyncio.get_running_loop().time() + 30
         while True:

@@ -30,7 +30,7 @@ from services.billing.top_ups.legs import TopUpLegs
 from services.billing.top_ups.model import TopUp, TopUpProgress
 from tests.services.billing.payments import books
 from tests.support.billers import SandboxBillers
-from tests.support.errands import PayingProcess, institutions, turn
+from tests.support.errands import PayingProcess, errand_run, institutions
 from tests.support.factories import make_bill, make_biller, make_channel
 from tests.support.psp import Clock, SandboxPsp
 
@@ -202,7 +202,7 @@ class City:
 
     async def run(self, payment: Payment) -> Progress:
         """Ask outside, and record nothing."""
-        mine = turn(payment.errand, self.institutions)
+        mine = errand_run(payment.errand, self.institutions)
         try:
             return await self.legs.run(payment, mine)
         finally:
@@ -210,7 +210,7 @@ class City:
 
     async def run_refund(self, refund: Refund) -> RefundProgress:
         """Ask outside, and record nothing."""
-        mine = turn(refund.errand, self.institutions)
+        mine = errand_run(refund.errand, self.institutions)
         try:
             return await RefundLegs(self.client, self.connectors).run(refund, mine)
         finally:
@@ -218,7 +218,7 @@ class City:
 
     async def run_top_up(self, top_up: TopUp) -> TopUpProgress:
         """Ask outside, and record nothing."""
-        mine = turn(top_up.errand, self.institutions)
+        mine = errand_run(top_up.errand, self.institutions)
         try:
             return await TopUpLegs(self.client).run(top_up, mine)
         finally:

@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from errands import Booking, Institutions, Remembered, remembered
+from errands import Booking, Institutions, UnclaimedCache, unclaimed_cache
 from errands.queue import claim
 from services.billing.institutions import PSP
 from services.billing.instruction import Instruction
@@ -30,23 +30,23 @@ async def waiting(engine: AsyncEngine) -> Payment:
     return payment
 
 
-async def claimed(engine: AsyncEngine, kept: Remembered[Payment]) -> Payment:
+async def claimed(engine: AsyncEngine, cache: UnclaimedCache[Payment]) -> Payment:
     async with engine.begin() as connection:
         found = await claim(connection, {PSP: 10}, 0.0, KINDS)
-        [payment] = await read_claimed(kept, connection, found)
+        [payment] = await read_claimed(cache, connection, found)
     return payment
 
 
 async def test_what_this_process_has_accepted_keeps_its_trace(
     engine: AsyncEngine, payments: PayingProcess
 ) -> None:
-    kept, payment = Remembered[Payment](), await waiting(engine)
-    kept.keep([payment])
-    first = await claimed(engine, kept)
+    cache, payment = UnclaimedCache[Payment](), await waiting(engine)
+    cache.add([payment])
+    first = await claimed(engine, cache)
     assert (first.id, first.traceparent, first.errand.fence) == (payment.id, "00-1-2-01", 1)
     # Its lease of no seconds is over: another process may have changed the payment.
-    kept.keep([payment])
-    second = await claimed(engine, kept)
+    cache.add([payment])
+    second = await claimed(engine, cache)
     assert (second.id, second.traceparent, second.errand.fence) == (payment.id, None, 2)
     assert second.errand.contested
 
@@ -54,9 +54,9 @@ async def test_what_this_process_has_accepted_keeps_its_trace(
 async def test_of_too_many_the_oldest_are_read_from_the_table(
     engine: AsyncEngine, payments: PayingProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remembered, "MOST_REMEMBERED", 1)
-    kept, payment = Remembered[Payment](), await waiting(engine)
-    kept.keep([payment])
+    monkeypatch.setattr(unclaimed_cache, "MOST_UNCLAIMED", 1)
+    cache, payment = UnclaimedCache[Payment](), await waiting(engine)
+    cache.add([payment])
     other = payment.errand._replace(subject=payment.bill.id)
-    kept.keep([payment._replace(id=other.subject, errand=other)])
-    assert (await claimed(engine, kept)).traceparent is None
+    cache.add([payment._replace(id=other.subject, errand=other)])
+    assert (await claimed(engine, cache)).traceparent is None

@@ -169,7 +169,7 @@ class TestTwoProcesses:
         assert slow.state == State.SUCCEEDED
         city.psp.add_fault("authorize", "timeout_before")
         timer = await city.run(await city.take_up(payment.id))
-        assert timer.turn.unanswered and timer.turn.leg == "authorize"
+        assert timer.run.unanswered and timer.run.leg == "authorize"
         order = [timer, slow] if timer_first else [slow, timer]
         told = []
         for each in order:

@@ -1,6 +1,6 @@
 """One run of an errand: its leg, its place, and the time until which it may begin calls.
 
-The legs report the result of each call to the turn; the transaction that records the run writes it to the errand's row.
+The legs report the result of each call to the run; the transaction that records the run writes it to the errand's row.
 """
 
 import time
@@ -18,7 +18,7 @@ def retry_seconds(tries: int) -> float:
     return min(FIRST_RETRY_SECONDS * 2.0 ** min(tries - 1, 20), LONGEST_RETRY_SECONDS)
 
 
-class Turn:
+class ErrandRun:
     """A run of one errand. It has a place at the errand's institution when it begins."""
 
     def __init__(self, errand: Errand, institutions: Institutions) -> None:
@@ -27,7 +27,7 @@ class Turn:
         self.leg = errand.leg
         self.attempt = errand.attempt
         self.unanswered = False
-        self._anew = False
+        self._with_new_key = False
         self._wait_seconds: float | None = None
         self._institutions = institutions
         self._ends = time.monotonic() + institutions.lease_seconds
@@ -40,17 +40,17 @@ class Turn:
         return self._ends - time.monotonic()
 
     @property
-    def maybe_sent(self) -> bool:
-        """True when a call of this leg may have gone out before: query first, and take no refusal alone for proof."""
+    def may_have_been_sent(self) -> bool:
+        """True when a call of this leg may have gone out before: query first; a refusal alone proves nothing."""
         return self._sent or self.errand.contested
 
     @property
-    def quiet(self) -> bool:
+    def earlier_calls_are_over(self) -> bool:
         """True when no earlier call here can still take effect."""
-        return self.quiet_in_seconds <= 0
+        return self.late_effect_seconds_left <= 0
 
     @property
-    def quiet_in_seconds(self) -> float:
+    def late_effect_seconds_left(self) -> float:
         """The time after which no earlier call here can take effect any more."""
         if self.errand.sent_at is None or not self._sent:
             return 0.0
@@ -61,33 +61,33 @@ class Turn:
         """Begin this leg at this institution. False: no place or no time, so the errand waits there as a row."""
         if leg != self.leg:
             self.leg, self.attempt = leg, 1
-        there = self._institutions.of(institution)
-        left = self.seconds_left - there.leg_seconds
+        target = self._institutions.of(institution)
+        left = self.seconds_left - target.leg_seconds
         if institution != self.institution:
             self.leave()
             self._sent = False
             self.institution = institution
-            self._has_place = left > 0 and await there.enter(left)
+            self._has_place = left > 0 and await target.enter(left)
         return self._has_place and left > 0
 
     def report(self, *, answered: bool) -> None:
         """Report to the institution's breaker how a call ended."""
         self._institutions.of(self.institution).report(answered=answered)
 
-    def answered(self) -> None:
+    def note_answered(self) -> None:
         """Note that earlier calls are over: their outcome is known and verified."""
         self._sent = False
 
-    def unknown(self) -> None:
+    def note_unknown(self) -> None:
         """Note that the call of this leg had no answer, or one that cannot be verified."""
         self.unanswered = self._sent = True
 
-    def try_anew(self) -> None:
+    def retry_with_new_key(self) -> None:
         """Note that the call did nothing: the next one carries a new key, which is stored before it is used."""
-        self.attempt, self._anew, self._sent = self.errand.attempt + 1, True, False
+        self.attempt, self._with_new_key, self._sent = self.errand.attempt + 1, True, False
 
-    def wait(self, seconds: float) -> None:
-        """Continue this leg after this pause."""
+    def continue_after(self, seconds: float) -> None:
+        """Continue this leg in another run, after this pause."""
         self._wait_seconds = seconds
 
     @property
@@ -98,7 +98,7 @@ class Turn:
     @property
     def tries(self) -> int:
         """The number of calls in a row without a result, this one included."""
-        return self.errand.tries + 1 if self.unanswered or self._anew else 0
+        return self.errand.tries + 1 if self.unanswered or self._with_new_key else 0
 
     @property
     def wait_seconds(self) -> float:

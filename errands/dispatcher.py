@@ -1,4 +1,4 @@
-"""The desk of a process: claims errands that are due, as many as it has places for, and runs them.
+"""The dispatcher of a process: claims errands that are due, as many as the process has places for, and runs them.
 
 Worker and timer each have one. Errands without a place are claimed in the order in which they became due, separately
 for each institution.
@@ -19,15 +19,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from errands import queue
 from errands.institutions import Booking, Institutions
 from errands.model import Errand
-from errands.runner import AnyRunner, HasErrand, Runner, Trade
-from errands.turn import Turn
+from errands.run import ErrandRun
+from errands.runner import AnyRunner, ErrandHandler, HasErrand, Runner
 from messaging.transient import backoff_seconds
 
 # One transaction claims at most this many at one institution.
 LARGEST_CLAIM = 256
-# How often the table is read while no place gets free where errands wait.
+# The interval at which the table is read while no place becomes free at an institution where errands wait.
 LOOK_SECONDS = 0.25
-# Places that get free within this time are filled by one claim.
+# Places that become free within this time are filled by one claim.
 GATHER_SECONDS = 0.01
 
 FAILED = Counter("errand_claims_failed_total", "Claims of errands that failed; each is tried again")
@@ -35,7 +35,7 @@ FAILED = Counter("errand_claims_failed_total", "Claims of errands that failed; e
 log = structlog.get_logger()
 
 
-class Desk:
+class Dispatcher:
     """Claims and runs the errands of all kinds that are registered in this process."""
 
     def __init__(
@@ -47,13 +47,13 @@ class Desk:
         self.look_seconds = look_seconds
         self.institutions = institutions
         self._engine = engine
-        self._trades: dict[str, Trade[Any, Any]] = {}
+        self._handlers: dict[str, ErrandHandler[Any, Any]] = {}
         self._runners: dict[str, AnyRunner] = {}
 
-    def register(self, trade: Trade[Any, Any]) -> None:
+    def register(self, handler: ErrandHandler[Any, Any]) -> None:
         """Add a kind of errand to those that this process carries out."""
-        self._trades[trade.kind] = trade
-        self._runners[trade.kind] = Runner(self._engine, trade)
+        self._handlers[handler.kind] = handler
+        self._runners[handler.kind] = Runner(self._engine, handler)
 
     def booking(self) -> Booking:
         """Return a booking: places for errands that a transaction is about to write."""
@@ -61,38 +61,41 @@ class Desk:
 
     def start(self, kind: str, items: Sequence[HasErrand]) -> None:
         """Run these items; each has a place from a booking."""
-        self._runners[kind].start([(each, Turn(each.errand, self.institutions)) for each in items])
+        self._runners[kind].start(
+            [(each, ErrandRun(each.errand, self.institutions)) for each in items]
+        )
 
     async def claim(self, *, look: bool = True) -> int:
-        """Claim errands that are due, as far as there are places, and start them; return how many there were.
+        """Claim errands that are due, as far as there are places, and start them; return how many were claimed.
 
-        With `look` false, only at institutions where errands are known to wait for a place. A kind that this process
-        does not know belongs to a newer version, and is left to processes of that version.
+        With `look` false, the table is not searched: errands are claimed only where some are known to wait for a
+        place. A kind that this process does not know belongs to a newer version, and is left to processes of that
+        version.
         """
         taken: dict[str, int] = {}
-        back = self.institutions.back()
+        recovered = self.institutions.recovered()
         try:
             async with self._engine.begin() as connection:
-                for each in back:
-                    await queue.recall(connection, each.name)
+                for institution in recovered:
+                    await queue.recall(connection, institution.name)
                 if look:
-                    await self._look(connection)
-                self._take(taken)
+                    await self._read_due_and_paused(connection)
+                self._take_places(taken)
                 claimed = await queue.claim(
-                    connection, taken, self.institutions.lease_seconds, list(self._trades)
+                    connection, taken, self.institutions.lease_seconds, list(self._handlers)
                 )
                 items = await self._read(connection, claimed)
         except BaseException:
             for name, count in taken.items():
                 self.institutions.of(name).leave(count)
             raise
-        for each in back:
-            each.back = False
+        for institution in recovered:
+            institution.recovered = False
         self._start(items, claimed, taken)
         return len(claimed)
 
     async def run(self) -> None:
-        """Claim for ever: when a place gets free where errands wait, and at least every `look_seconds`."""
+        """Claim for ever: when a place becomes free where errands wait, and at least every `look_seconds`."""
         failures, looked = 0, -inf
         while True:
             try:
@@ -122,29 +125,29 @@ class Desk:
         for runner in self._runners.values():
             await runner.aclose()
 
-    async def _look(self, connection: AsyncConnection) -> None:
-        # Read which institutions are paused, and where errands are due.
-        found = await queue.look(connection)
+    async def _read_due_and_paused(self, connection: AsyncConnection) -> None:
+        # Update which institutions are paused, and where errands are due.
+        states = await queue.read_due_and_paused(connection)
         self.institutions.note(
-            paused={each.institution for each in found if each.paused},
-            due={each.institution for each in found if not each.paused},
+            paused={each.institution for each in states if each.paused},
+            due={each.institution for each in states if not each.paused},
         )
 
-    def _take(self, taken: dict[str, int]) -> None:
+    def _take_places(self, taken: dict[str, int]) -> None:
         # Takes places where errands wait, and adds them to `taken`.
-        for each in self.institutions.waited_for():
-            if count := each.take(LARGEST_CLAIM):
-                taken[each.name] = count
+        for institution in self.institutions.with_waiting_rows():
+            if count := institution.take_places(LARGEST_CLAIM):
+                taken[institution.name] = count
 
     async def _read(
         self, connection: AsyncConnection, claimed: Sequence[Errand]
     ) -> dict[str, Sequence[HasErrand]]:
-        kinds: dict[str, list[Errand]] = defaultdict(list)
-        for each in claimed:
-            kinds[each.kind].append(each)
+        by_kind: dict[str, list[Errand]] = defaultdict(list)
+        for errand in claimed:
+            by_kind[errand.kind].append(errand)
         return {
-            kind: await self._trades[kind].read(connection, errands)
-            for kind, errands in kinds.items()
+            kind: await self._handlers[kind].read(connection, errands)
+            for kind, errands in by_kind.items()
         }
 
     def _start(
@@ -153,17 +156,17 @@ class Desk:
         claimed: Sequence[Errand],
         taken: dict[str, int],
     ) -> None:
-        # A claim that filled all places that it had may have left errands behind.
-        got: dict[str, int] = defaultdict(int)
-        for each in claimed:
-            got[each.institution] += 1
+        # A claim that filled all its places at an institution may have left errands behind there.
+        claimed_counts: dict[str, int] = defaultdict(int)
+        for errand in claimed:
+            claimed_counts[errand.institution] += 1
         for name, count in taken.items():
-            self.institutions.of(name).rows_wait = got[name] == count
+            self.institutions.of(name).rows_wait = claimed_counts[name] == count
         # Give back the places for which there was no errand, or an errand whose aggregate has ended.
-        left = dict(taken)
-        for kind, some in items.items():
-            for item in some:
-                left[item.errand.institution] -= 1
-            self.start(kind, some)
-        for name, count in left.items():
+        unused = dict(taken)
+        for kind, found in items.items():
+            for item in found:
+                unused[item.errand.institution] -= 1
+            self.start(kind, found)
+        for name, count in unused.items():
             self.institutions.of(name).leave(count)

@@ -1,4 +1,4 @@
-"""Register a kind of errand at the desk: how it is read, run and recorded, and which cases its failures become."""
+"""Register kinds of errands with the dispatcher: their functions, and the cases that their failures become."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -6,7 +6,7 @@ from typing import Protocol, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from errands import Desk, Errand, Trade, Turn
+from errands import Dispatcher, Errand, ErrandHandler, ErrandRun
 from services.billing.outside.cases import Result, open_for_failed_call, open_for_result
 from services.billing.subject import Subject
 
@@ -24,17 +24,17 @@ _ResultT = TypeVar("_ResultT", bound=Result)
 
 
 def register(  # noqa: PLR0917
-    desk: Desk,
+    dispatcher: Dispatcher,
     engine: AsyncEngine,
     kind: str,
     read_open: Callable[[AsyncConnection, Sequence[Errand]], Awaitable[Sequence[_ItemT]]],
-    run: Callable[[_ItemT, Turn], Awaitable[_ResultT]],
+    run: Callable[[_ItemT, ErrandRun], Awaitable[_ResultT]],
     record: Callable[[AsyncConnection, Sequence[_ResultT]], Awaitable[int]],
 ) -> None:
-    """Have the desk work on errands of this kind. A run that fails or cannot be recorded becomes a case."""
+    """Have the dispatcher work on errands of this kind. A run that fails or cannot be recorded becomes a case."""
 
     async def broke(item: _ItemT, error: Exception) -> None:
         await open_for_failed_call(engine, item.subject, error)
 
     unrecorded = partial(open_for_result, engine)
-    desk.register(Trade(kind, read_open, run, record, broke, unrecorded))
+    dispatcher.register(ErrandHandler(kind, read_open, run, record, broke, unrecorded))
