@@ -42,9 +42,9 @@ def payment_commands(
 ) -> tuple[Handled, ...]:
     """Return the handlers of commands about payments. In a batch, payments are handled before refunds."""
     return (
-        Handled(PayBill, partial(payments.take, to_pay)),
-        Handled(TopUpWallet, partial(top_ups.take, to_top_up)),
-        Handled(RefundPayment, partial(refunds.take, to_refund, promises.bring_behind)),
+        Handled(PayBill, partial(payments.handle_commands, to_pay)),
+        Handled(TopUpWallet, partial(top_ups.handle_commands, to_top_up)),
+        Handled(RefundPayment, partial(refunds.handle_commands, to_refund, promises.bring_behind)),
     )
 
 

@@ -63,9 +63,9 @@ async def run(settings: Settings) -> None:
         ending_frozen_sessions(use.engine),
     ):
         jobs = [
-            asyncio.create_task(every(1.0, "busy_lookups", use.lookups.give_up_waiting)),
-            asyncio.create_task(every(5.0, "busy_payments", use.payments.give_up_waiting)),
-            asyncio.create_task(every(5.0, "busy_top_ups", use.top_ups.give_up_waiting)),
+            asyncio.create_task(every(1.0, "busy_lookups", use.lookups.expire_waiting)),
+            asyncio.create_task(every(5.0, "busy_payments", use.payments.expire_waiting)),
+            asyncio.create_task(every(5.0, "busy_top_ups", use.top_ups.expire_waiting)),
             asyncio.create_task(every(5.0, "count_cases", partial(count_open, use.engine))),
             asyncio.create_task(every(5.0, "count_errands", partial(count_errands, use.engine))),
             asyncio.create_task(every(60.0, "seal", partial(seal, reading))),

@@ -69,9 +69,9 @@ class PayingProcess:
         """Return the handlers of this process's commands."""
         return payment_commands(self.payments, self.top_ups, self.refunds, promises)
 
-    async def give_up_waiting(self) -> int:
+    async def expire_waiting(self) -> int:
         """End payments and top-ups that have waited for a place for too long; return their number."""
-        return await self.payments.give_up_waiting() + await self.top_ups.give_up_waiting()
+        return await self.payments.expire_waiting() + await self.top_ups.expire_waiting()
 
     async def resume(self) -> int:
         """Claim due errands; return their number."""

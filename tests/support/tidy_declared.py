@@ -31,7 +31,7 @@ FILE_WORDS = {
     "ended": "rows that have reached their last state",
     "events": "builds the events of a state change",
     "find": "search",
-    "give_up": "ends what waited too long and was never sent",
+    "expire": "ends what waited too long and was never sent",
     "handlers": "the table of who handles which command or event",
     "import_file": "loads a file into the tables",
     "legs": "the calls to institutions, in their order",

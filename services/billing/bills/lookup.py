@@ -96,7 +96,7 @@ class Lookups:
         self._dispatcher.start(KIND, held)
         return refused
 
-    async def give_up_waiting(self) -> int:
+    async def expire_waiting(self) -> int:
         """End lookups that waited too long for a place, and start lookups of the HTTP door whose command did not
         arrive; return how many there were.
         """

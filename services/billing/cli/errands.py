@@ -142,7 +142,7 @@ def pause(
     from errands.tables import LONGEST_NOTE
     from events.bounds import is_storable
     from services.billing.institutions import LEDGER
-    from services.billing.outside.busy import PATIENCE_SECONDS, REASON
+    from services.billing.outside.expire import PATIENCE_SECONDS, REASON
 
     if institution == LEDGER:
         fail("ledger cannot be paused: it is our own books, and makes no external calls.")
@@ -211,7 +211,7 @@ async def _check(connection: AsyncConnection, name: str) -> None:
 
 def _kinds() -> list[str]:
     from services.billing.bills.record import KIND
-    from services.billing.late import note as late
+    from services.billing.late import reports as late
     from services.billing.subject import Kind
 
     return [*Kind, KIND, *late.KINDS.values()]

@@ -29,7 +29,7 @@ def retry(refund_id: RefundId) -> None:
 
     try:
         attempt = run(work())
-    except stuck.CannotError as error:
+    except stuck.RefundCommandError as error:
         fail(str(error))
     print(f"The PSP is called again for refund {refund_id}, attempt {attempt}. Its case is closed.")
     print(f"See what comes of it: meterhall payments show {refund_id}")
@@ -51,7 +51,7 @@ def to_wallet(refund_id: RefundId) -> None:
 
     try:
         credited = run(work())
-    except stuck.CannotError as error:
+    except stuck.RefundCommandError as error:
         fail(str(error))
     amount = money(credited.amount_minor, credited.currency)
     print(f"The payer's wallet got {amount} for refund {refund_id}. Its case is closed.")

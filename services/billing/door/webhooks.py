@@ -18,7 +18,7 @@ from chassis.http.route import engine_of
 from events import bounds
 from services.billing.docs_pages.problem_types import BAD_SIGNATURE
 from services.billing.institutions import PSP
-from services.billing.late import note as late
+from services.billing.late import reports as late
 from services.billing.psp import (
     BadSignature,
     intent_with_money,
@@ -71,9 +71,9 @@ async def keep(connection: AsyncConnection, event: dict[str, Any]) -> bool:
         return True
     intent_id = intent_with_money(thing)
     if intent_id and subject.kind != Kind.REFUND:
-        await late.note_money(connection, subject, intent_id)
+        await late.add_errand_for_reported_money(connection, subject, intent_id)
     elif is_failed_refund(thing):
-        await late.note_failed_refund(connection, subject)
+        await late.add_errand_for_failed_refund(connection, subject)
     # An errand in a process's hand is left alone: the PSP's echo of our own calls must not cause a second call.
     await errands.make_due(connection, [subject, late.key_of(subject)], PSP)
     return True

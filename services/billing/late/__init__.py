@@ -7,12 +7,24 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from errands import Dispatcher
 from services.billing.bills.connectors import Connectors
 from services.billing.late.legs import LateLegs
-from services.billing.late.note import KINDS, key_of, note_failed_refund, note_money, read
 from services.billing.late.record import record_late
+from services.billing.late.reports import (
+    KINDS,
+    add_errand_for_failed_refund,
+    add_errand_for_reported_money,
+    key_of,
+    read,
+)
 from services.billing.outside import errand_handlers
 from services.billing.psp import Psp
 
-__all__ = ["KINDS", "key_of", "note_failed_refund", "note_money", "register"]
+__all__ = [
+    "KINDS",
+    "add_errand_for_failed_refund",
+    "add_errand_for_reported_money",
+    "key_of",
+    "register",
+]
 
 
 def register(engine: AsyncEngine, psp: Psp, connectors: Connectors, dispatcher: Dispatcher) -> None:

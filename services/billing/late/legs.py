@@ -18,8 +18,8 @@ from services.billing.bills.connectors import (
 )
 from services.billing.institutions import PSP, of_biller
 from services.billing.late.model import LateProgress
-from services.billing.late.note import LateReport
-from services.billing.outside.ask import ask
+from services.billing.late.reports import LateReport
+from services.billing.outside.external_calls import send
 from services.billing.outside.give_back import GiveBack, Stuck
 from services.billing.psp import (
     Authorized,
@@ -34,7 +34,7 @@ from services.billing.psp import (
 )
 from services.billing.subject import Kind
 
-_NOT_ASKED = "; the biller could not be queried: ask it whether it has marked the bill"
+_NOT_QUERIED = "; the biller could not be queried: ask it whether the bill is marked paid there, and have that undone"
 
 
 class LateLegs:
@@ -45,40 +45,40 @@ class LateLegs:
         self._connectors = connectors
         self._give_back = GiveBack(psp)
         self._steps: Mapping[str, Callable[[LateProgress], Awaitable[str | None]]] = {
-            "look": self._look,
+            "look": self._retrieve,
             "void": self._void,
             "refund": self._refund,
             "query": self._query,
             "find": self._find,
         }
 
-    async def run(self, word: LateReport, run: ErrandRun) -> LateProgress:
+    async def run(self, report: LateReport, run: ErrandRun) -> LateProgress:
         """Run the legs as far as they go now; return the progress."""
-        progress = LateProgress(word, run)
+        progress = LateProgress(report, run)
         leg: str | None = run.leg
         while leg and await run.begin(
-            leg, of_biller(word.ended.biller_id) if leg == "query" else PSP
+            leg, of_biller(report.ended.biller_id) if leg == "query" else PSP
         ):
             leg = await self._steps[leg](progress)
         if leg == "query":
-            # The money is back. That the biller has no free place is no reason to wait.
-            progress.add(_NOT_ASKED)
+            # The money is back, so the case does not wait for a free place at the biller.
+            progress.add_to_note(_NOT_QUERIED)
         return progress
 
-    async def _look(self, progress: LateProgress) -> str | None:
-        word, run = progress.word, progress.run
-        found = await ask(progress.calls, run, "look", self._psp.retrieve(word.ended.intent_id))
-        if isinstance(found, Unknown):
+    async def _retrieve(self, progress: LateProgress) -> str | None:
+        report, run = progress.report, progress.run
+        intent = await send(progress.calls, run, "look", self._psp.retrieve(report.ended.intent_id))
+        if isinstance(intent, Unknown):
             run.note_unknown()
             return None
-        match found.outcome_for(word.subject, word.ended.amount_minor, word.ended.currency):
+        match intent.outcome_for(report.subject, report.ended.amount_minor, report.ended.currency):
             case Authorized():
                 return "void"
             case Captured():
                 progress.taken = True
                 return "refund"
-            case Unknown(why) if isinstance(found.outcome, Authorized | Captured):
-                progress.end("late_word", _mismatch(word, found, why))
+            case Unknown(why) if isinstance(intent.outcome, Authorized | Captured):
+                progress.end("late_word", _mismatch(report, intent, why))
             case Unknown():
                 run.note_unknown()
             case _:
@@ -86,112 +86,122 @@ class LateLegs:
         return None
 
     async def _void(self, progress: LateProgress) -> str | None:
-        word, run = progress.word, progress.run
+        report, run = progress.report, progress.run
         if run.may_have_been_sent:
-            leg = await self._look(progress)
+            leg = await self._retrieve(progress)
             if leg != "void":
                 return leg
-        call = self._psp.void(word.ended.intent_id, word.subject, word.ended.currency)
-        match await ask(progress.calls, run, "void", call):
+        call = self._psp.void(report.ended.intent_id, report.subject, report.ended.currency)
+        match await send(progress.calls, run, "void", call):
             case Voided():
                 progress.end()
             case Refused(code, text):
-                return await self._after_refused_void(progress, code, text)
+                return await self._retrieve_after_refused_void(progress, code, text)
             case _:
                 run.note_unknown()
         return None
 
-    async def _after_refused_void(self, progress: LateProgress, code: str, text: str) -> str | None:
-        # The money may have been captured meanwhile; only if it is still held a person has to look.
-        leg = await self._look(progress)
+    async def _retrieve_after_refused_void(
+        self, progress: LateProgress, code: str, text: str
+    ) -> str | None:
+        # The money may have been captured meanwhile. A person has to act only if it is still held.
+        leg = await self._retrieve(progress)
         if leg != "void":
             return leg
-        intent_id = progress.word.ended.intent_id
+        intent_id = progress.report.ended.intent_id
         note = f"the PSP holds money under {intent_id} and refuses to void it: {code} {text}"
         progress.end(
-            "late_word", f"{note}. The hold expires by itself: check at the PSP that it does"
+            "late_word",
+            f"{note}. The hold expires by itself: check at the PSP that it has, then close this case",
         )
         return None
 
     async def _refund(self, progress: LateProgress) -> str | None:
-        word = progress.word
+        report = progress.report
         found = await self._give_back.run(
             progress.calls,
             progress.run,
-            word.subject,
-            word.ended.intent_id,
-            word.ended.amount_minor,
-            word.ended.currency,
+            report.subject,
+            report.ended.intent_id,
+            report.ended.amount_minor,
+            report.ended.currency,
             look_first=True,
         )
         happened = (
-            f"the PSP took the money under {word.ended.intent_id} after this {word.subject.kind.label} had ended"
-            f" ({word.ended.how})"
+            f"the PSP took the money under {report.ended.intent_id} after this {report.subject.kind.label} had ended"
+            f" ({report.ended.how})"
         )
         match found:
             case Refunded(psp_refund_id):
                 progress.psp_refund_id = psp_refund_id
-                progress.end("late_success", f"{happened}; given back as {psp_refund_id}")
+                progress.end(
+                    "late_success",
+                    f"{happened}; it was given back as {psp_refund_id}. Check that refund at the PSP, then close this case",
+                )
             case Stuck(code, text):
                 progress.taken = True
-                owed = "it is owed to the payer (suspense:late-captures): pay it another way"
+                owed = "it is owed to the payer (suspense:late-captures): pay it another way, then close this case"
                 note = f"{happened}, and refuses to give it back: {code} {text}; {owed}"
                 progress.end("late_success", note)
             case _:
                 return None
-        return "query" if word.ended.application else None
+        return "query" if report.ended.application else None
 
     async def _query(self, progress: LateProgress) -> str | None:
-        word = progress.word
-        assert word.ended.application is not None
+        report = progress.report
+        assert report.ended.application is not None
         try:
-            connector = await self._connectors.of(word.ended.biller_id)
+            connector = await self._connectors.of(report.ended.biller_id)
         except UnknownBillerError:
-            progress.add(_NOT_ASKED)
+            progress.add_to_note(_NOT_QUERIED)
             return None
-        match await ask(
-            progress.calls, progress.run, "query", connector.query(word.ended.application)
+        match await send(
+            progress.calls, progress.run, "query", connector.query(report.ended.application)
         ):
             case Applied():
-                progress.add("; the biller has marked the bill paid: have it take the mark back")
+                progress.add_to_note(
+                    "; the biller has marked the bill paid: ask the biller to mark it unpaid"
+                )
             case NotApplied() | Unapplied():
-                progress.add("; the biller has no mark for it")
+                progress.add_to_note("; the biller has not marked the bill paid")
             case BillerUnknown():
-                progress.add(_NOT_ASKED)
+                progress.add_to_note(_NOT_QUERIED)
         return None
 
     async def _find(self, progress: LateProgress) -> str | None:
-        word, run = progress.word, progress.run
+        report, run = progress.report, progress.run
         call = self._psp.find_refund(
-            word.subject, word.ended.intent_id, word.ended.amount_minor, word.ended.currency
+            report.subject, report.ended.intent_id, report.ended.amount_minor, report.ended.currency
         )
-        match await ask(progress.calls, run, "find", call):
+        match await send(progress.calls, run, "find", call):
             case Refused(code, text):
-                progress.came_back = True
-                progress.end("refund_failed_late", _failed_late(word, code, text))
+                progress.refund_failed = True
+                progress.end("refund_failed_late", _failed_late(report, code, text))
             case Refunded() | RefundPending():
                 progress.end()
             case None:
-                note = f"it had succeeded, and the PSP has no such refund of {word.ended.intent_id}"
-                progress.end("late_word", f"{note}: ask the PSP what it did with the money")
+                note = (
+                    f"it had succeeded, and the PSP has no such refund of {report.ended.intent_id}"
+                )
+                progress.end("late_word", f"{note}: ask the PSP where the money is")
             case Unknown():
                 run.note_unknown()
         return None
 
 
-def _mismatch(word: LateReport, found: Intent, why: str) -> str:
+def _mismatch(report: LateReport, found: Intent, why: str) -> str:
     return (
-        f"the PSP holds or has money under {word.ended.intent_id} ({found.status}) after this"
-        f" {word.subject.kind.label} had ended ({word.ended.how}), and it does not agree with ours: {why}. See it at"
-        " the PSP, and give back what it took"
+        f"the PSP holds or has money under {report.ended.intent_id} ({found.status}) after this"
+        f" {report.subject.kind.label} had ended ({report.ended.how}), and it does not agree with ours: {why}. Look it up at"
+        " the PSP, and give back any money that it captured"
     )
 
 
-def _failed_late(word: LateReport, code: str, text: str) -> str:
+def _failed_late(report: LateReport, code: str, text: str) -> str:
     note = (
-        f"the PSP gave the money back, and that failed later: {code} {text}. It is booked and owed to the payer"
+        f"the PSP's refund was reported as succeeded and failed later: {code} {text}. It is booked and owed to the payer"
         " (suspense:failed-refunds)"
     )
-    if word.subject.kind != Kind.REFUND:
+    if report.subject.kind != Kind.REFUND:
         return f"{note}: pay it another way"
-    return f"{note}: `meterhall refunds to-wallet {word.subject.id}`, or pay it another way"
+    return f"{note}: `meterhall refunds to-wallet {report.subject.id}`, or pay it another way"

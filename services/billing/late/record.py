@@ -25,7 +25,7 @@ _LOCKS = {
 
 
 async def record_late(connection: AsyncConnection, results: Sequence[LateProgress]) -> int:
-    """Record these results in the caller's transaction; return how many of them count.
+    """Record these results in the caller's transaction; return how many of them were of the latest claim.
 
     Only a result of the latest claim counts; the process that has claimed since finds the same at the PSP.
     """
@@ -40,7 +40,7 @@ async def record_late(connection: AsyncConnection, results: Sequence[LateProgres
     over = [each for each in held if each.over]
     await errands.end(connection, [each.run.errand.key for each in over])
     await errands.settle(connection, [each.run for each in held if not each.over])
-    await close_cases(connection, {each.subject: "it has ended" for each in over})
+    await close_cases(connection, {each.subject: "the PSP's report was verified" for each in over})
     cases = [each.case for each in over if each.case]
     for each in held:
         note = None if each.over else overdue(each.run, locked[each.run.errand.key])

@@ -2,8 +2,8 @@
 
 A case is opened in the transaction that records its cause, and closed, with a reason, in the one that records the end
 of its cause. A result that cannot be recorded and a call that failed open their case in a transaction of their own,
-with everything that the external calls returned, so that it is known at once and not only when the payment has been
-open for a day.
+with everything that the external calls returned, so that finance ops sees it immediately and not only after the payment
+has been open for a day.
 """
 
 from collections.abc import Mapping, Sequence
@@ -84,7 +84,7 @@ class Case:
 class Result(HasCalls, Protocol):
     """The result of one run, with a summary in words."""
 
-    def learnt(self) -> str:
+    def summary(self) -> str:
         """Return a summary: the state that was reached, the PSP's ids, the call without a response."""
         ...
 
@@ -142,8 +142,8 @@ async def open_for_result(engine: AsyncEngine, result: Result, error: Exception)
     Raises the database's errors.
     """
     note = (
-        f"{result.learnt()}; this result could not be recorded ({type(error).__name__}). See record_failed in the log"
-        " and remove the cause: the result is requested and recorded again by itself, and then this case closes"
+        f"the institutions responded ({result.summary()}), and the database refused to record it ({type(error).__name__})."
+        " Look for record_failed in the log and remove the cause; the result is then recorded by itself and this case closes"
     )
     case = NewCase(result.subject, "unrecorded_result", note)
     try:
@@ -159,10 +159,11 @@ async def open_for_result(engine: AsyncEngine, result: Result, error: Exception)
 
 
 async def open_for_failed_call(engine: AsyncEngine, subject: Subject, error: Exception) -> None:
-    """Open the case of a call that failed with an error of ours. Raises the database's errors."""
+    """Open the case of a call that raised an error in our code. Raises the database's errors."""
     note = (
-        f"a call failed at {datetime.now(UTC):%F %T} UTC with an error of ours ({type(error).__name__}). See"
-        " outside_call_failed in the log and remove the cause: the call is repeated, and then this case closes"
+        f"a call failed at {datetime.now(UTC):%F %T} UTC with an error in our code or configuration"
+        f" ({type(error).__name__}). Look for outside_call_failed in the log and remove the cause; the call is then repeated"
+        " and this case closes"
     )
     async with engine.begin() as connection:
         await open_cases(connection, [NewCase(subject, "failed_call", note)])
@@ -171,8 +172,8 @@ async def open_for_failed_call(engine: AsyncEngine, subject: Subject, error: Exc
 async def count_open(engine: AsyncEngine) -> int:
     """Set the gauge of open cases. Always returns 0, because nothing is left to do."""
     async with engine.connect() as connection:
-        found = {row.kind: row.cases for row in await connection.execute(_COUNT)}
-    _counted.update(found)
+        counts = {row.kind: row.cases for row in await connection.execute(_COUNT)}
+    _counted.update(counts)
     for kind in _counted:
-        OPEN.labels(kind).set(found.get(kind, 0))
+        OPEN.labels(kind).set(counts.get(kind, 0))
     return 0

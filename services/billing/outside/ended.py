@@ -11,7 +11,7 @@ from services.billing.bills.connectors import Application
 from services.billing.subject import Subject
 
 
-class KeptIntent(NamedTuple):
+class StoredIntent(NamedTuple):
     """The intent of a row that ended without money, and the id of the transfer that would have booked it."""
 
     intent_id: str
@@ -40,27 +40,27 @@ class EndedRows:
     with the id of the transfer that would have booked the row."""
 
     def __init__(self, table: str, ended: str, transfer: str) -> None:
-        # An intent that we did not know is stored: the PSP named it, and it is verified when it is retrieved.
-        self._keep_intent = text(f"""
+        # A row may lack the intent that the PSP reports. It is stored here and verified when the intent is retrieved.
+        self._store_intent = text(f"""
             UPDATE {table} SET psp_intent_id = coalesce(psp_intent_id, :intent_id)
             WHERE id = :id AND {ended} RETURNING psp_intent_id, {transfer}
-        """)  # noqa: S608 - the owner's own words
+        """)  # noqa: S608 - the table's own names
         self._lock_ended = text(f"""
             SELECT {transfer} FROM {table} WHERE id = :id AND psp_intent_id IS NOT NULL AND {ended} FOR NO KEY UPDATE
-        """)  # noqa: S608 - the owner's own words
+        """)  # noqa: S608 - the table's own names
 
-    async def keep_intent(
+    async def store_intent(
         self, connection: AsyncConnection, id: UUID, intent_id: str
-    ) -> KeptIntent | None:
+    ) -> StoredIntent | None:
         """Store the intent of a row that has ended without money; return None for any other row."""
-        kept = await connection.execute(self._keep_intent, {"id": id, "intent_id": intent_id})
-        row = kept.one_or_none()
-        return KeptIntent(*row) if row else None
+        result = await connection.execute(self._store_intent, {"id": id, "intent_id": intent_id})
+        row = result.one_or_none()
+        return StoredIntent(*row) if row else None
 
     async def lock(self, connection: AsyncConnection, id: UUID) -> UUID | None:
         """Lock a row that has ended without money and has an intent; return the id of its transfer."""
-        found: UUID | None = await connection.scalar(self._lock_ended, {"id": id})
-        return found
+        transfer_id: UUID | None = await connection.scalar(self._lock_ended, {"id": id})
+        return transfer_id
 
 
 def locks(table: str) -> TextClause:

@@ -33,8 +33,8 @@ def register(  # noqa: PLR0917
 ) -> None:
     """Have the dispatcher work on errands of this kind. A run that fails or cannot be recorded becomes a case."""
 
-    async def broke(item: _ItemT, error: Exception) -> None:
+    async def open_case(item: _ItemT, error: Exception) -> None:
         await open_for_failed_call(engine, item.subject, error)
 
     unrecorded = partial(open_for_result, engine)
-    dispatcher.register(ErrandHandler(kind, read_open, run, record, broke, unrecorded))
+    dispatcher.register(ErrandHandler(kind, read_open, run, record, open_case, unrecorded))

@@ -1,4 +1,4 @@
-"""Give captured money back at the PSP: for a refund, or for a payment that was captured after we gave it up.
+"""Give captured money back at the PSP: for a refund, or for a payment that was captured after we had undone it.
 
 The PSP's list of a charge's refunds does not lag, so a refund that is not on it after its call is over was not made.
 """
@@ -6,7 +6,7 @@ The PSP's list of a charge's refunds does not lag, so a refund that is not on it
 from dataclasses import dataclass
 
 from errands import ErrandRun
-from services.billing.outside.ask import ask
+from services.billing.outside.external_calls import send
 from services.billing.outside.model import Call
 from services.billing.psp import Psp, Refunded, RefundPending, Refused, Unknown
 from services.billing.subject import Subject
@@ -14,7 +14,7 @@ from services.billing.subject import Subject
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """The PSP refuses to give the money back, and no earlier call can have done it."""
+    """The PSP refuses to give the money back, and no earlier call can have given it back."""
 
     code: str
     text: str
@@ -43,20 +43,20 @@ class GiveBack:
             call = self._psp.find_refund(
                 subject, intent_id, amount_minor, currency, attempt=run.attempt
             )
-            return await ask(calls, run, "refund", call)
+            return await send(calls, run, "refund", call)
 
         if look_first or run.may_have_been_sent or run.attempt > 1:
-            found = await find()
-            if found is not None:
-                return _outcome(found, run, certain=True)
+            refund = await find()
+            if refund is not None:
+                return _outcome(refund, run, certain=True)
         call = self._psp.refund(subject, intent_id, amount_minor, currency, attempt=run.attempt)
-        answer = await ask(calls, run, "refund", call)
+        answer = await send(calls, run, "refund", call)
         if not (isinstance(answer, Unknown) and answer.over):
             return _outcome(answer, run, certain=run.earlier_calls_are_over)
         # The PSP stores an error under this key. If the call made a refund, it is on the list by now.
-        found = await find()
-        if found is not None:
-            return _outcome(found, run, certain=True)
+        refund = await find()
+        if refund is not None:
+            return _outcome(refund, run, certain=True)
         run.retry_with_new_key()
         return None
 

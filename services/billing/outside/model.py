@@ -21,5 +21,5 @@ def in_words(state: str, reason: str | None, run: ErrandRun, **psp_ids: str | No
     """Return the result of a run in words, for a person: `succeeded, intent pi_1`."""
     parts = [f"{state} ({reason})" if reason else state]
     parts += [f"{name} {id}" for name, id in psp_ids.items() if id]
-    parts += [f"{run.leg} without an answer"] if run.unanswered else []
+    parts += [f"{run.leg} without a response"] if run.unanswered else []
     return ", ".join(parts)

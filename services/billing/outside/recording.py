@@ -41,39 +41,39 @@ def is_held(locked: Mapping[Key, Row[Any]], errand: Errand) -> bool:
     return row is not None and row.fence == errand.fence
 
 
-def supersedes(rank: int, rank_now: int, *, held: bool, gives_up: bool) -> bool:
+def supersedes(rank: int, rank_now: int, *, held: bool, ends_without_success: bool) -> bool:
     """Return True when a result is to be recorded over a row that is still open and locked.
 
     Two processes may have worked on the row: the first was slow, and another one claimed it. Only the process that
     holds the errand may end it without success or repeat a state; the other one's result counts when it came further,
     so that no success is lost.
     """
-    return rank >= rank_now if held else rank > rank_now and not gives_up
+    return rank >= rank_now if held else rank > rank_now and not ends_without_success
 
 
-def furthest(
+def furthest_results(
     results: Sequence[ResultT],
     rows: Sequence[Row[Any]],
     locked: Mapping[Key, Row[Any]],
     ranks: Mapping[str, int],
-    giving_up: Collection[str],
+    failures: Collection[str],
 ) -> list[tuple[ResultT, Row[Any]]]:
     """For each of these open and locked rows, return the result that came furthest, if it supersedes the row.
 
-    `ranks`: a number for each state, higher for further. `giving_up`: the ends without success.
+    `ranks`: a number for each state, higher for further. `failures`: the ends without success.
     """
     open_rows = {row.id: row for row in rows}
-    found: dict[UUID, tuple[ResultT, Row[Any]]] = {}
+    superseding: dict[UUID, tuple[ResultT, Row[Any]]] = {}
     for each in sorted(results, key=lambda each: ranks[each.state]):
         row = open_rows.get(each.subject.id)
         if row is not None and supersedes(
             ranks[each.state],
             ranks[row.state],
             held=is_held(locked, each.run.errand),
-            gives_up=each.state in giving_up,
+            ends_without_success=each.state in failures,
         ):
-            found[row.id] = each, row
-    return list(found.values())
+            superseding[row.id] = each, row
+    return list(superseding.values())
 
 
 async def record_errands(
@@ -92,7 +92,7 @@ async def record_errands(
     closed = dict.fromkeys((each for each in over if each in troubled), "it has ended")
     for each in held:
         if each.subject in troubled and each.subject not in over and not each.run.was_sent:
-            closed[each.subject] = f"it was answered, and goes on with {each.run.leg}"
+            closed[each.subject] = f"the call was answered; the next call is {each.run.leg}"
     await close_cases(connection, closed)
 
 
@@ -101,11 +101,14 @@ def overdue(run: ErrandRun, row: Row[Any]) -> str | None:
     since: datetime | None = row.unknown_since if run.leg == row.leg else None
     if not run.unanswered or since is None or row.now - since < CASE_AFTER:
         return None
-    return f"{run.leg} has had no answer since {since:%F %T %Z}. The call is repeated: ask the institution what it has"
+    return (
+        f"the {run.leg} call has had no response since {since:%F %T %Z}. It is repeated until one comes: ask the"
+        " institution which state it has recorded, and when it will respond again"
+    )
 
 
-def case_of(result: Recordable, locked: Mapping[Key, Row[Any]], kind: str) -> list[NewCase]:
-    """Return the case that this result opens: one that its legs noted, or a response that is overdue."""
+def cases_of(result: Recordable, locked: Mapping[Key, Row[Any]], kind: str) -> list[NewCase]:
+    """Return the case that this result opens, if any: one that its legs noted, or a response that is overdue."""
     if result.case:
         return [NewCase(result.subject, kind, result.case)]
     row = locked.get(result.run.errand.key)

@@ -23,7 +23,7 @@ from services.billing.bills import Bill, find_bills
 from services.billing.channels import Limits, payment_limits
 from services.billing.instruction import Instruction, sort_out
 from services.billing.payments import events
-from services.billing.payments.keep import Decision, LostRaceError, keep
+from services.billing.payments.insert import Decision, LostRaceError, insert_payments
 from services.billing.payments.model import Payment, fingerprint_of, payment_method_of
 from services.billing.payments.tables import HOLDS_ITS_BILL, OPEN, State
 from services.billing.subject import Kind
@@ -59,26 +59,27 @@ async def accept(
     everywhere: bills of new payments, wallets, existing payments, refunds, errands, other ledger accounts (decision 8).
     """
     now = datetime.now(UTC)
-    prints = [fingerprint_of(each.command) for each in instructions]
-    # Each id is hashed, printed and written a dozen times from here on.
+    fingerprints = [fingerprint_of(each.command) for each in instructions]
+    # Converted once: each id is hashed, formatted and written a dozen times from here on.
     ids = [as_asyncpg_uuid(each.command.payment_id) for each in instructions]
-    known, taken = await _look(connection, ids, instructions)
-    fresh, reused = sort_out(ids, prints, known)
+    known, taken_bills = await _read_known(connection, ids, instructions)
+    fresh, reused = sort_out(ids, fingerprints, known)
     if not fresh:
         return Accepted([], [], reused)
     new = [(ids[position], instructions[position]) for position in fresh]
-    payments = await _decide(connection, new, taken, now)
-    decided = [Decision(each, prints[n]) for each, n in zip(payments, fresh, strict=True)]
-    accounts = await _fund(connection, decided)
-    await keep(connection, decided, now)
+    payments = await _decide(connection, new, taken_bills, now)
+    decided = [Decision(each, fingerprints[n]) for each, n in zip(payments, fresh, strict=True)]
+    accounts = await _reject_unfunded(connection, decided)
+    await insert_payments(connection, decided, now)
     payments = [each.payment for each in decided]
-    asking = {each.id: each for each in payments if each.state in OPEN}
-    calls = [FirstLeg(each.id, *each.first_call) for each in asking.values()]
+    needing_calls = {each.id: each for each in payments if each.state in OPEN}
+    calls = [FirstLeg(each.id, *each.first_call) for each in needing_calls.values()]
     booked = await errands.book(connection, booking, Kind.PAYMENT, calls)
     await _issue_receipts_and_enqueue_events(connection, payments, now)
-    await _book(connection, payments, accounts, now)
+    await _move_wallet_money(connection, payments, accounts, now)
     held, waiting = (
-        [asking[id]._replace(errand=errand) for id, errand in some.items()] for some in booked
+        [needing_calls[id]._replace(errand=errand) for id, errand in some.items()]
+        for some in booked
     )
     return Accepted(held, waiting, reused)
 
@@ -86,10 +87,10 @@ async def accept(
 async def _decide(
     connection: AsyncConnection,
     new: Sequence[tuple[UUID, Instruction[PayBill]]],
-    taken: set[UUID],
+    taken_bills: set[UUID],
     now: datetime,
 ) -> list[Payment]:
-    # `taken`: bills that a live payment holds; bills that are paid here are added.
+    # `taken_bills`: bills that a live payment holds; bills that are paid here are added.
     bills = await find_bills(connection, [instruction.command.bill_id for _, instruction in new])
     limits = await payment_limits(connection)
     payments: list[Payment] = []
@@ -97,16 +98,19 @@ async def _decide(
         bill_id = instruction.command.bill_id
         bill = bills.get(bill_id)
         reason = reason_against(instruction.command, bill, limits)
-        if reason is None and bill_id in taken:
+        if reason is None and bill_id in taken_bills:
             reason = "bill_already_paid"
         if reason is None:
-            taken.add(bill_id)
+            taken_bills.add(bill_id)
         payments.append(_payment(id, instruction, bill, reason, now))
     return payments
 
 
 def reason_against(command: PayBill, bill: Bill | None, limits: Limits) -> str | None:
-    """Return the code of the reason why a payment may not begin, or None. The bill decides, never the caller."""
+    """Return the code of the reason why a payment may not begin, or None.
+
+    The amount rule comes from the stored bill, never from the caller.
+    """
     limit = limits.get(command.channel)
     if limit is None:
         return "channel_unknown"
@@ -116,19 +120,19 @@ def reason_against(command: PayBill, bill: Bill | None, limits: Limits) -> str |
     return reason or ("above_limit" if command.amount_minor > limit else None)
 
 
-async def _look(
+async def _read_known(
     connection: AsyncConnection, ids: list[UUID], instructions: Sequence[Instruction[PayBill]]
 ) -> tuple[dict[UUID, bytes], set[UUID]]:
     # The payments stored under these ids, and the bills that a live payment holds.
     parameters = {"ids": ids, "bills": [each.command.bill_id for each in instructions]}
     rows = await connection.execute(_KNOWN, parameters)
     known: dict[UUID, bytes] = {}
-    taken: set[UUID] = set()
+    taken_bills: set[UUID] = set()
     for row in rows:
         known[row.id] = row.request_hash
         if row.holds_its_bill:
-            taken.add(row.bill_id)
-    return known, taken
+            taken_bills.add(row.bill_id)
+    return known, taken_bills
 
 
 def _payment(
@@ -163,9 +167,11 @@ def _payment(
     )
 
 
-async def _fund(connection: AsyncConnection, decided: list[Decision]) -> dict[ledger.Account, int]:
-    # A payment that its wallet cannot pay becomes rejected in the list. Nothing is locked yet: _book moves the money
-    # between the accounts whose ids are returned.
+async def _reject_unfunded(
+    connection: AsyncConnection, decided: list[Decision]
+) -> dict[ledger.Account, int]:
+    # A payment that its wallet cannot pay becomes rejected in the list. Nothing is locked yet:
+    # _move_wallet_money moves the money between the accounts whose ids are returned.
     paying = {
         index: each.payment.wallet
         for index, each in enumerate(decided)
@@ -177,15 +183,15 @@ async def _fund(connection: AsyncConnection, decided: list[Decision]) -> dict[le
         if each.payment.state is State.SUCCEEDED
     }
     # A wallet that was never topped up does not exist; its balance is zero.
-    found = await ledger.find_accounts(connection, payables.union(paying.values()))
-    available = {account: each.available_minor for account, each in found.items()}
+    accounts = await ledger.find_accounts(connection, payables.union(paying.values()))
+    available = {account: each.available_minor for account, each in accounts.items()}
     for index, account in paying.items():
         left = available.get(account, 0) - decided[index].payment.amount_minor
         if left < 0:
             decided[index] = decided[index].rejected("insufficient_funds")
         else:
             available[account] = left
-    return {account: each.id for account, each in found.items()}
+    return {account: each.id for account, each in accounts.items()}
 
 
 async def _issue_receipts_and_enqueue_events(
@@ -206,14 +212,14 @@ async def _issue_receipts_and_enqueue_events(
     await enqueue(connection, outgoing)
 
 
-async def _book(
+async def _move_wallet_money(
     connection: AsyncConnection,
     payments: Sequence[Payment],
     accounts: ledger.AccountIds,
     now: datetime,
 ) -> None:
     # Last, so that wallets and billers, which other batches pay from and to as well, are locked for a moment only.
-    helds = await ledger.set_aside(
+    holds = await ledger.set_aside(
         connection,
         [
             ledger.Hold(each.id, accounts[each.wallet], each.amount_minor)
@@ -227,9 +233,9 @@ async def _book(
         if each.state is State.SUCCEEDED
     ]
     try:
-        await ledger.post(connection, transfers, helds, accounts)
+        await ledger.post(connection, transfers, holds, accounts)
     except ledger.OverdrawnError as error:
-        raise LostRaceError("a wallet was spent from after we had looked") from error
+        raise LostRaceError("a wallet was spent from after its balance was read") from error
 
 
 def new_receipt(payment: Payment, at: datetime) -> receipts.NewReceipt:

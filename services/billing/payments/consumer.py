@@ -8,7 +8,7 @@ from services.billing.commands import instructions_of, reused, without_reserved_
 from services.billing.payments.pay import Payments
 
 
-async def take(payments: Payments, messages: Sequence[Message]) -> list[Rejected]:
+async def handle_commands(payments: Payments, messages: Sequence[Message]) -> list[Rejected]:
     """Carry out a batch of PayBill commands; return those that become dead letters."""
     free, refused = without_reserved_ids(messages, "payment_id")
     positions = await payments.pay(instructions_of(free, PayBill))

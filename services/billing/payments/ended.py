@@ -1,4 +1,4 @@
-"""Payments that have ended without money, and of which the PSP tells later."""
+"""Payments that have ended without money, and about which the PSP may report something later."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,20 +25,20 @@ _READ = text(f"""
 
 
 async def read_ended(connection: AsyncConnection, ids: Sequence[UUID]) -> list[Ended]:
-    """Those of these payments that have ended without money, and have an intent."""
+    """Return those of these payments that have ended without money, and have an intent."""
     rows = (await connection.execute(_READ, {"ids": list(ids)})).all()
     bills = await find_bills(connection, [row.bill_id for row in rows])
     payments = [
         payment_of(row, bills.get(row.bill_id) or Bill.unknown(row.bill_id, row.created_at))
         for row in rows
     ]
-    asked = await subjects_called(connection, [p.subject for p in payments], ("apply", "unapply"))
-    found: list[Ended] = []
+    called = await subjects_called(connection, [p.subject for p in payments], ("apply", "unapply"))
+    ended_payments: list[Ended] = []
     for each in payments:
         assert each.intent_id is not None
         how = in_words(each.state, each.reason)
         ended = Ended(each.subject, each.intent_id, each.amount_minor, each.currency, how, each.id)
-        if each.by_call and each.subject in asked:
+        if each.by_call and each.subject in called:
             ended = replace(ended, biller_id=each.bill.biller_id, application=each.application)
-        found.append(ended)
-    return found
+        ended_payments.append(ended)
+    return ended_payments

@@ -44,8 +44,8 @@ def succeeded(
     }
     about["receipt_number"] = receipt_number
     return (
-        _written(payment, key, PaymentSucceeded, about, version),
-        _written(payment, key, ReceiptIssued, receipt, 1),
+        _unvalidated(payment, key, PaymentSucceeded, about, version),
+        _unvalidated(payment, key, ReceiptIssued, receipt, 1),
     )
 
 
@@ -61,10 +61,10 @@ def _about(payment: Payment) -> dict[str, Any]:
     }
 
 
-def _written(
+def _unvalidated(
     payment: Payment, key: str, model: type[Event], values: dict[str, Any], sequence: int
 ) -> Outgoing:
-    # The same as _of, without a model: building two events per payment is half of a payment's cost in this function.
+    # As _of, without validation by a model, which would take half of the time that a payment costs here.
     return Outgoing(
         new_id(),
         model.topic,

@@ -18,13 +18,13 @@ from services.billing.bills.connectors import (
     QueryAnswer,
     Unapplied,
 )
-from services.billing.outside.ask import (
+from services.billing.outside.external_calls import (
     ACTION_WINDOW,
     ChargeOutcome,
     NeverCharged,
-    ask,
     charge_or_find,
-    look,
+    retrieve,
+    send,
 )
 from services.billing.outside.recording import ACTION_POLL_SECONDS
 from services.billing.payments.model import Payment, Progress
@@ -69,7 +69,7 @@ class Legs:
 
     async def _authorize(self, progress: Progress) -> str | None:
         payment, run = progress.payment, progress.run
-        match await ask(progress.calls, run, "authorize", self._charge_or_find(progress)):
+        match await send(progress.calls, run, "authorize", self._charge_or_find(progress)):
             case Authorized(intent_id) | Captured(intent_id):
                 # Captured by an earlier run. The calls below confirm it at the biller and the PSP.
                 run.note_answered()
@@ -118,7 +118,7 @@ class Legs:
         payment, run = progress.payment, progress.run
         before = run.may_have_been_sent
         if not before and payment.bill.expires_at <= run.errand.claimed_at:
-            # The bill is over; the payment waited for its payer to confirm, or for a place.
+            # The bill has expired while the payment waited for its payer to confirm, or for a place.
             progress.reason = "bill_expired" if payment.action_url else "institution_busy"
             return "void"
         match await self._apply_or_query(progress):
@@ -143,13 +143,13 @@ class Legs:
         payment, run = progress.payment, progress.run
         connector = await self._connectors.of(payment.bill.biller_id)
         if run.may_have_been_sent:
-            found = await ask(progress.calls, run, "apply", connector.query(payment.application))
+            found = await send(progress.calls, run, "apply", connector.query(payment.application))
             if not isinstance(found, NotApplied):
                 return found
-        return await ask(progress.calls, run, "apply", connector.apply(payment.application))
+        return await send(progress.calls, run, "apply", connector.apply(payment.application))
 
     async def _capture(self, progress: Progress) -> str | None:
-        match await self._capture_or_look(progress):
+        match await self._capture_or_retrieve(progress):
             case Captured():
                 progress.state = State.SUCCEEDED
             case Refused(code, _):
@@ -162,23 +162,26 @@ class Legs:
                 progress.run.note_unknown()
         return None
 
-    async def _capture_or_look(self, progress: Progress) -> ChargeOutcome | Refused:
+    async def _capture_or_retrieve(self, progress: Progress) -> ChargeOutcome | Refused:
         payment, run, intent_id = progress.payment, progress.run, progress.intent_id
         assert intent_id is not None
         if run.may_have_been_sent:
-            found = await ask(
-                progress.calls, run, "capture", look(self._psp, payment.charge, intent_id)
+            found = await send(
+                progress.calls,
+                run,
+                "capture",
+                retrieve(self._psp, payment.charge, intent_id),
             )
             if not isinstance(found, Authorized):
                 return found
         call = self._psp.capture(intent_id, payment.subject, payment.amount_minor, payment.currency)
-        return await ask(progress.calls, run, "capture", call)
+        return await send(progress.calls, run, "capture", call)
 
 
 def _institution(leg: str, progress: Progress) -> str:
     payment = progress.payment
     if leg == "void" and progress.intent_id is None:
-        return institutions.LEDGER  # the PSP has no part in it
+        return institutions.LEDGER  # the PSP has never been called
     return payment.at_biller if leg in _AT_BILLER else payment.at_psp
 
 

@@ -18,7 +18,7 @@ from services.billing.subject import Kind, Subject
 
 
 class Payment(NamedTuple):
-    """A payment with its bill, as the external calls need it. A tuple, because the hot path makes thousands."""
+    """A payment with its bill, as the external calls need it. A tuple, because the hot path creates thousands."""
 
     id: UUID
     channel: str
@@ -31,7 +31,7 @@ class Payment(NamedTuple):
     created_at: datetime
     intent_id: str | None = None
     action_url: str | None = None
-    errand: Errand = NO_ERRAND  # the external call that is still to be made
+    errand: Errand = NO_ERRAND  # the external call that is due
     reason: str | None = None
     correlation_id: str | None = None
     traceparent: str | None = None
@@ -129,11 +129,11 @@ class Progress:
     reason: str | None = None
     authorized_at: datetime | None = None
     applied_at: datetime | None = None
-    # The PSP took the money after we had given up; it has given it back, or refuses to.
+    # The PSP captured the money after the payment was undone here; it has given it back, or refuses to.
     given_back: bool = False
     kept_by_psp: bool = False
     calls: list[Call] = field(default_factory=list)
-    # A note for finance ops: no institution knows the outcome, or one refused a call that must not be refused.
+    # The note of a case: no institution knows the outcome, or one refused a call that must not be refused.
     case: str | None = None
 
     @property
@@ -141,6 +141,6 @@ class Progress:
         """The payment as external calls and cases refer to it."""
         return self.payment.subject
 
-    def learnt(self) -> str:
+    def summary(self) -> str:
         """Return a summary (see cases.Result)."""
         return in_words(self.state, self.reason, self.run, intent=self.intent_id)

@@ -1,4 +1,4 @@
-"""Pay: the one path that every payment takes, whichever door it came through.
+"""Pay: the one path that every payment takes, whether its command came by HTTP or Kafka.
 
 accept (one transaction) -> authorize, apply, capture (external calls, concurrently) -> record (one transaction). HTTP,
 Kafka and errands claimed from the table all lead here; refunds and top-ups have the same shape.
@@ -16,8 +16,8 @@ from services.billing.bills.connectors import Connectors
 from services.billing.instruction import Instruction
 from services.billing.outside import errand_handlers
 from services.billing.payments.accept import Accepted, accept
-from services.billing.payments.give_up import give_up_waiting
-from services.billing.payments.keep import LostRaceError
+from services.billing.payments.expire import expire_waiting
+from services.billing.payments.insert import LostRaceError
 from services.billing.payments.legs import Legs
 from services.billing.payments.model import Payment
 from services.billing.payments.read import read_claimed
@@ -25,14 +25,14 @@ from services.billing.payments.record import record
 from services.billing.psp import Psp
 from services.billing.subject import Kind
 
-# The loser of a race loses to a winner, so the second attempt nearly always succeeds; more than this is a defect.
+# Every lost race has a winner, so the second attempt nearly always succeeds; more attempts than this are a defect.
 MOST_TRIES = 20
 
 log = structlog.get_logger()
 
 
 class Payments:
-    """The payments of one process. A use case takes a batch; one is a batch of one."""
+    """The payments of one process. Each use case takes a batch; a single payment is a batch of one."""
 
     def __init__(
         self, engine: AsyncEngine, psp: Psp, connectors: Connectors, dispatcher: Dispatcher
@@ -52,10 +52,10 @@ class Payments:
         self._dispatcher.start(Kind.PAYMENT, accepted.held)
         return accepted.reused
 
-    async def give_up_waiting(self) -> int:
+    async def expire_waiting(self) -> int:
         """End payments that waited too long for a place and for which no call was sent; return how many there were."""
         async with self._engine.begin() as connection:
-            return await give_up_waiting(connection)
+            return await expire_waiting(connection)
 
     async def _accept(self, batch: Sequence[Instruction[PayBill]]) -> Accepted:
         for attempt in range(1, MOST_TRIES + 1):

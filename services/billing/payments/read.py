@@ -28,7 +28,9 @@ _PAID = text(f"""
 async def read_claimed(
     unclaimed: UnclaimedCache[Payment], connection: AsyncConnection, claimed: Sequence[Errand]
 ) -> list[Payment]:
-    """Return the payments of these errands that are still under way; those that this process remembers are not read."""
+    """Return the payments of these errands that are still under way; those that this process has in memory are not
+    read.
+    """
     known, others = unclaimed.pop(claimed)
     payments = [payment._replace(errand=errand) for payment, errand in known]
     return payments + await read_open(connection, others)
@@ -42,16 +44,19 @@ async def read_open(connection: AsyncConnection, claimed: Sequence[Errand]) -> l
     """
     if not claimed:
         return []
-    found = {each.subject: each for each in claimed}
-    rows = (await connection.execute(_OPEN, {"ids": list(found)})).all()
+    errands_by_payment = {each.subject: each for each in claimed}
+    rows = (await connection.execute(_OPEN, {"ids": list(errands_by_payment)})).all()
     still_open = {row.id for row in rows}
     await errands.end_all_but(connection, claimed, still_open)
     bills = await find_bills(connection, [row.bill_id for row in rows])
     lost = [Subject(Kind.PAYMENT, row.id) for row in rows if row.bill_id not in bills]
-    note = "its bill does not exist, so no call can be made: restore the bill, or void what the PSP holds"
+    note = (
+        "its bill does not exist in the database, so no institution can be called: restore the bill from a backup, or"
+        " void the hold at the PSP"
+    )
     await open_cases(connection, [NewCase(each, "bill_missing", note) for each in lost])
     return [
-        payment_of(row, bills[row.bill_id])._replace(errand=found[row.id])
+        payment_of(row, bills[row.bill_id])._replace(errand=errands_by_payment[row.id])
         for row in rows
         if row.bill_id in bills
     ]

@@ -17,7 +17,7 @@ from messaging.outbox import Outgoing, enqueue
 from services.billing import ledger, receipts
 from services.billing.outside.calls import record_calls
 from services.billing.outside.cases import NewCase, open_cases
-from services.billing.outside.recording import case_of, furthest, record_errands
+from services.billing.outside.recording import cases_of, furthest_results, record_errands
 from services.billing.payments import events
 from services.billing.payments.accept import new_receipt
 from services.billing.payments.model import Progress
@@ -27,7 +27,7 @@ from services.billing.payments.tables import OPEN, State
 _RANKS: dict[str, int] = {
     state: OPEN.index(state) if state in OPEN else len(OPEN) for state in State
 }
-_GIVEN_UP = (State.VOIDED, State.DECLINED)
+_FAILURES = (State.VOIDED, State.DECLINED)
 
 _LOCK = text("""
     SELECT id, state, version, action_url FROM payments
@@ -67,11 +67,11 @@ async def record(connection: AsyncConnection, results: Sequence[Progress]) -> in
     # Wallets before payments, as everywhere.
     wallets = {each.payment.wallet for each in results if not each.payment.by_psp}
     await ledger.lock_accounts(connection, wallets)
-    found = await connection.execute(_LOCK, {"ids": [each.payment.id for each in results]})
-    rows = found.all()
+    locked_rows = await connection.execute(_LOCK, {"ids": [each.payment.id for each in results]})
+    rows = locked_rows.all()
     locked = await errands.lock(connection, [each.payment.errand for each in results])
     still_open = [row for row in rows if row.state in OPEN]
-    superseding = furthest(results, still_open, locked, _RANKS, _GIVEN_UP)
+    superseding = furthest_results(results, still_open, locked, _RANKS, _FAILURES)
     steps = [_step(progress, row) for progress, row in superseding]
     ended = [each.progress.subject for each in steps if each.progress.state not in OPEN]
     await record_errands(connection, results, locked, ended)
@@ -81,11 +81,11 @@ async def record(connection: AsyncConnection, results: Sequence[Progress]) -> in
     await _update(connection, steps, now)
     succeeded = [each for each in steps if each.progress.state == State.SUCCEEDED]
     numbers = await _book(connection, [each.progress for each in succeeded], now)
-    await _book_late_money(connection, [each.progress for each in steps], now)
+    await _book_late_capture(connection, [each.progress for each in steps], now)
     voided = [each.progress.payment for each in steps if each.progress.state == State.VOIDED]
     await ledger.void(connection, [each.id for each in voided if not each.by_psp])
     reached = [each.progress for each in steps]
-    cases = [case_of(p, locked, p.run.leg if p.state in OPEN else "late_success") for p in reached]
+    cases = [cases_of(p, locked, p.run.leg if p.state in OPEN else "late_success") for p in reached]
     await open_cases(connection, [case for some in cases for case in some])
     outgoing = [step.event for step in steps if step.event]
     for each, number in zip(succeeded, numbers, strict=True):
@@ -95,19 +95,19 @@ async def record(connection: AsyncConnection, results: Sequence[Progress]) -> in
 
 
 def _contradictions(results: Sequence[Progress], rows: Sequence[Row[Any]]) -> list[NewCase]:
-    # Two processes ended the payment in different ways. No institution should allow that; if one does, a person must
-    # know.
+    # Two processes ended the payment in different ways. No institution should allow that, so it becomes a case.
     ended = {row.id: row.state for row in rows if row.state not in OPEN}
     return [
         NewCase(
-            now.subject,
+            result.subject,
             "contradiction",
-            f"recorded as {ended[now.payment.id]}, and a slower process found it {now.state}",
+            f"recorded as {ended[result.payment.id]}, but another process found it {result.state}. Compare the records of the PSP"
+            " and the biller with ours, and agree with them who corrects what",
         )
-        for now in results
-        if now.payment.id in ended
-        and now.state not in OPEN
-        and (now.state in _GIVEN_UP) != (ended[now.payment.id] in _GIVEN_UP)
+        for result in results
+        if result.payment.id in ended
+        and result.state not in OPEN
+        and (result.state in _FAILURES) != (ended[result.payment.id] in _FAILURES)
     ]
 
 
@@ -164,10 +164,10 @@ async def _book(
     return await receipts.issue(connection, [new_receipt(each.payment, now) for each in succeeded])
 
 
-async def _book_late_money(
+async def _book_late_capture(
     connection: AsyncConnection, results: Sequence[Progress], now: datetime
 ) -> None:
-    # The money came and went at the PSP, and the PSP's statement will show both.
+    # The PSP captured the money and, as a rule, gave it back; its statement will show both.
     transfers: list[ledger.Transfer] = []
     for each in results:
         payment = each.payment

@@ -25,7 +25,7 @@ _RESERVE = text("""
     FROM unnest(CAST(:ids AS uuid[]), CAST(:amounts AS bigint[])) AS r (id, amount) WHERE p.id = r.id
 """)
 # One row per payment, so several refunds of one payment in a batch are summed first.
-_MOVE = text(f"""
+_BOOK = text(f"""
     UPDATE payments p
     SET refund_pending_minor = p.refund_pending_minor - s.done - s.failed,
         refunded_minor = p.refunded_minor + s.done,
@@ -52,7 +52,7 @@ class Refundable(NamedTuple):
 
 
 @dataclass(slots=True)
-class Move:
+class RefundSums:
     """The sums of one payment's refunds in a batch, in minor units; `events` is their number."""
 
     done_minor: int = 0
@@ -61,7 +61,7 @@ class Move:
     reversed: bool = False
 
 
-class Moved(NamedTuple):
+class BookedPayment(NamedTuple):
     """A payment after its refunds were booked."""
 
     id: UUID
@@ -97,16 +97,18 @@ async def reserve(connection: AsyncConnection, amounts: Mapping[UUID, int]) -> N
         await connection.execute(_RESERVE, values)
 
 
-async def move(connection: AsyncConnection, moves: Mapping[UUID, Move]) -> dict[UUID, Moved]:
+async def book_refunds(
+    connection: AsyncConnection, sums: Mapping[UUID, RefundSums]
+) -> dict[UUID, BookedPayment]:
     """Book these refunds on locked payments: amounts, state, and the versions of their events."""
     rows = await connection.execute(
-        _MOVE,
+        _BOOK,
         {
-            "ids": list(moves),
-            "done": [each.done_minor for each in moves.values()],
-            "failed": [each.failed_minor for each in moves.values()],
-            "events": [each.events for each in moves.values()],
-            "reversed": [each.reversed for each in moves.values()],
+            "ids": list(sums),
+            "done": [each.done_minor for each in sums.values()],
+            "failed": [each.failed_minor for each in sums.values()],
+            "events": [each.events for each in sums.values()],
+            "reversed": [each.reversed for each in sums.values()],
         },
     )
-    return {row.id: Moved(*row) for row in rows}
+    return {row.id: BookedPayment(*row) for row in rows}

@@ -1,7 +1,7 @@
 """Payments, with their states and the transitions between them.
 
 A payment's state says what has happened to its money; its errand says which external call comes next (errands/). A
-trigger made from TRANSITIONS refuses every other change of state.
+trigger with the same TRANSITIONS refuses every other change of state.
 """
 
 from enum import StrEnum
@@ -62,7 +62,7 @@ TRANSITIONS: dict[State, tuple[State, ...]] = {
 OPEN = (State.ACCEPTED, State.AUTHORIZED, State.APPLIED)
 # Its bill is paid, and not all of the money went back.
 PAID = (State.SUCCEEDED, State.PARTIALLY_REFUNDED)
-# While a payment is in one of these, its bill can't be paid by another one.
+# While a payment is in one of these, its bill cannot be paid by another one.
 HOLDS_BILL = (*OPEN, *PAID)
 # All of the money went back.
 GIVEN_BACK = (State.REFUNDED, State.REVERSED)
@@ -76,7 +76,7 @@ IS_OPEN = one_of("state", OPEN)
 HOLDS_ITS_BILL = one_of("state", HOLDS_BILL)
 IS_PAID = one_of("state", PAID)
 
-# Relations that other rooms may use in their SQL; PostgreSQL inlines them like views.
+# Relations that other packages may use in their SQL; PostgreSQL inlines them like views.
 SHOWN = """(
     SELECT id, channel_id, payer, bill_id, amount_minor, currency, state, reason, action_url, refunded_minor,
         captured_minor - refunded_minor - refund_pending_minor AS left_minor, created_at, finished_at

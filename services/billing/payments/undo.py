@@ -13,7 +13,13 @@ from services.billing.bills.connectors import (
     NotApplied,
     Unapplied,
 )
-from services.billing.outside.ask import ChargeOutcome, NotYet, ask, look, take_mark_back
+from services.billing.outside.external_calls import (
+    ChargeOutcome,
+    NotYet,
+    retrieve,
+    send,
+    take_mark_back,
+)
 from services.billing.outside.give_back import GiveBack, Stuck
 from services.billing.payments.model import Progress
 from services.billing.payments.tables import State
@@ -49,8 +55,8 @@ class Undo:
                 run.continue_after(run.late_effect_seconds_left)
             case BillerRefused(code):
                 progress.case = (
-                    f"not paid ({progress.reason}), and the biller refuses to take its mark back: {code}."
-                    " Agree with the biller"
+                    f"the payment failed ({progress.reason}), and the biller refuses to mark its bill unpaid: {code}. Ask the"
+                    " biller to accept the unapply; it is repeated until then, and the payer's money stays held"
                 )
                 run.note_unknown()
             case _:
@@ -61,43 +67,47 @@ class Undo:
         # Release the payer's money: the biller refused, or the payer never confirmed.
         progress.action_url = None
         if not progress.payment.by_psp or progress.intent_id is None:
-            _gone(progress)
+            _end_without_money(progress)
             return None
-        match await self._void_or_look(progress, progress.intent_id):
+        match await self._void_or_retrieve(progress, progress.intent_id):
             case Voided():
-                _gone(progress)
+                _end_without_money(progress)
             case Captured() if progress.payment.by_call:
                 return "recheck"
             case Captured():
                 progress.state, progress.reason = State.SUCCEEDED, None
             case Refused(code, text):
-                progress.case = f"the PSP refuses to void {progress.intent_id}: {code} {text}. Agree with the PSP"
+                progress.case = (
+                    f"the PSP refuses to void {progress.intent_id}: {code} {text}. Ask the PSP to release the hold; the"
+                    " void is repeated until then"
+                )
                 progress.run.note_unknown()
             case _:
                 progress.run.note_unknown()
         return None
 
-    async def _void_or_look(self, progress: Progress, intent_id: str) -> ChargeOutcome | Refused:
+    async def _void_or_retrieve(
+        self, progress: Progress, intent_id: str
+    ) -> ChargeOutcome | Refused:
         payment, calls, run = progress.payment, progress.calls, progress.run
         if run.may_have_been_sent:
-            found = await ask(calls, run, "void", look(self._psp, payment.charge, intent_id))
+            found = await send(calls, run, "void", retrieve(self._psp, payment.charge, intent_id))
             if isinstance(found, Voided | Captured):
                 return found
-        answer = await ask(
+        answer = await send(
             calls, run, "void", self._psp.void(intent_id, payment.subject, payment.currency)
         )
         if not isinstance(answer, Refused):
             return answer
         # Another process may have ended the payment differently meanwhile, so the PSP's record decides.
-        found = await ask(calls, run, "void", look(self._psp, payment.charge, intent_id))
+        found = await send(calls, run, "void", retrieve(self._psp, payment.charge, intent_id))
         return found if isinstance(found, Voided | Captured) else answer
 
     async def _recheck(self, progress: Progress) -> str | None:
-        # The money was taken after we had given up. If the bill is marked, the payment succeeds; if not, the money goes
-        # back.
+        # The PSP captured the money before our void. A marked bill means success; if not, the money goes back.
         payment, run = progress.payment, progress.run
         connector = await self._connectors.of(payment.bill.biller_id)
-        match await ask(progress.calls, run, "apply", connector.query(payment.application)):
+        match await send(progress.calls, run, "apply", connector.query(payment.application)):
             case Applied():
                 progress.state, progress.reason = State.SUCCEEDED, None
             case NotApplied() | Unapplied():
@@ -119,14 +129,17 @@ class Undo:
         ):
             case Refunded(psp_refund_id):
                 progress.given_back = True
-                progress.case = f"captured after we gave up; given back as {psp_refund_id}"
+                progress.case = (
+                    f"the PSP captured the money although the payment had failed here, and gave it back as {psp_refund_id}."
+                    " Check that refund at the PSP, then close this case"
+                )
                 progress.state = State.VOIDED
             case Stuck(code, text):
-                # The PSP would refuse again. The money is owed to the payer, and a person must find another way.
+                # The PSP would refuse again, so the calls stop and a person pays the payer another way.
                 progress.kept_by_psp = True
                 progress.case = (
-                    f"captured after we gave up, and the PSP refuses to give it back: {code} {text};"
-                    " it is owed to the payer (suspense:late-captures): pay it another way"
+                    f"the PSP captured the money although the payment had failed here, and refuses to give it back: {code}"
+                    f" {text}. It is owed to the payer (suspense:late-captures): pay it another way, then close this case"
                 )
                 progress.state = State.VOIDED
             case _:
@@ -134,7 +147,7 @@ class Undo:
         return None
 
 
-def _gone(progress: Progress) -> None:
+def _end_without_money(progress: Progress) -> None:
     # A payer who never confirmed has declined; every other payment here was refused by the biller.
     unconfirmed = progress.reason in {"action_abandoned", "no_action_page"}
     declined = progress.state == State.ACCEPTED and unconfirmed

@@ -41,10 +41,11 @@ _INSERT = text(f"""
 
 @dataclass(frozen=True, slots=True)
 class AcceptedRefunds:
-    """The result of a batch: the number under way, those with a place at an institution, those refused at once, and by
-    position the reason why a command cannot be carried out at all."""
+    """The result of a batch: the number under way, those with a place at an institution, those refused immediately,
+    and by position the reason why a command cannot be carried out at all.
+    """
 
-    kept: int
+    accepted_count: int
     held: list[Refund]
     refused: list[Decided]
     wrong: dict[int, str]
@@ -65,8 +66,8 @@ async def accept_refunds(
         if each.payment_id not in payments or payments[each.payment_id].channel != each.channel
     }
     ours = [position for position in range(len(commands)) if position not in wrong]
-    prints = [_fingerprint_of(commands[n]) for n in ours]
-    fresh, reused = sort_out([commands[n].refund_id for n in ours], prints, known)
+    fingerprints = [_fingerprint_of(commands[n]) for n in ours]
+    fresh, reused = sort_out([commands[n].refund_id for n in ours], fingerprints, known)
     wrong |= {ours[n]: "refund_id_reused" for n in reused}
     left = {id: row.left_minor for id, row in payments.items()}
     decided: list[Decided] = []
@@ -76,7 +77,7 @@ async def accept_refunds(
         decided.append(_decide(instruction, payments[payment_id], left[payment_id]))
         if decided[-1].refund.reserved:
             left[payment_id] -= decided[-1].refund.amount_minor
-    await _insert(connection, decided, [prints[n] for n in fresh])
+    await _insert(connection, decided, [fingerprints[n] for n in fresh])
     accepted = [each.refund.id for each in decided if each.refund.reserved]
     refused = [each for each in decided if not each.refund.reserved]
     held = await _book_errands(connection, accepted, booking)
@@ -124,7 +125,8 @@ async def _book_errands(
 
 
 def _fingerprint_of(command: RefundPayment) -> bytes:
-    # Two commands with the same digest ask for the same refund. The reason is passed on and never acted upon.
+    # Two commands with the same digest request the same refund. The reason of the command is not part of it: it is
+    # only passed on.
     return fingerprint(command.payment_id.hex, command.channel, command.amount_minor or "")
 
 
@@ -162,7 +164,7 @@ async def _known(connection: AsyncConnection, refund_ids: Sequence[UUID]) -> dic
 async def _insert(
     connection: AsyncConnection,
     decided: Sequence[Decided],
-    prints: Sequence[bytes],
+    fingerprints: Sequence[bytes],
 ) -> None:
     if not decided:
         return
@@ -175,7 +177,7 @@ async def _insert(
             "payments": [each.payment_id for each in refunds],
             # Nothing was left and no amount was given. An amount must be positive, and this refund has failed anyway.
             "amounts": [max(each.amount_minor, 1) for each in refunds],
-            "hashes": list(prints),
+            "hashes": list(fingerprints),
             "states": [each.state for each in decided],
             "reasons": [each.reason for each in decided],
             "correlations": [each.correlation_id for each in refunds],

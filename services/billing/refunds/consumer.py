@@ -7,11 +7,12 @@ from messaging.consumer import Message, Rejected
 from services.billing.commands import instructions_of, reused, without_reserved_ids
 from services.billing.refunds.refund import Refunds
 
-# Enqueues refunds of payments that are promised and not accepted yet again, behind them; returns the others.
+# A refund may arrive before its payment is accepted. If the payment is promised, the refund is enqueued again behind
+# it; the other messages are returned as rejected.
 BringBehind = Callable[[Sequence[Message]], Awaitable[list[Rejected]]]
 
 
-async def take(
+async def handle_commands(
     refunds: Refunds, bring_behind: BringBehind, messages: Sequence[Message]
 ) -> list[Rejected]:
     """Carry out a batch of RefundPayment commands; return those that become dead letters."""

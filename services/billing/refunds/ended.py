@@ -31,11 +31,11 @@ async def read_ended(connection: AsyncConnection, ids: Sequence[UUID]) -> list[E
         return []
     rows = (await connection.execute(_READ, {"ids": list(ids)})).all()
     paid = await find_paid(connection, list({row.payment_id for row in rows}))
-    found: list[Ended] = []
+    ended_refunds: list[Ended] = []
     for row in rows:
         payment = paid.get(row.payment_id)
         if payment is not None and payment.intent_id is not None:
-            found.append(
+            ended_refunds.append(
                 Ended(
                     Subject(Kind.REFUND, row.id),
                     payment.intent_id,
@@ -45,4 +45,4 @@ async def read_ended(connection: AsyncConnection, ids: Sequence[UUID]) -> list[E
                     row.transfer_id,
                 )
             )
-    return found
+    return ended_refunds

@@ -2,13 +2,13 @@
 
 from events.payments import PaymentRefunded, PaymentReversed, RefundFailed
 from events.receipts import ReceiptVoided
-from services.billing.payments.refundable import Moved
+from services.billing.payments.refundable import BookedPayment
 from services.billing.refunds.model import Outcome
 from services.billing.refunds.tables import RefundState
 
 
 def refund_ended(
-    progress: Outcome, payment: Moved, refunded_minor: int
+    progress: Outcome, payment: BookedPayment, refunded_minor: int
 ) -> PaymentRefunded | PaymentReversed | RefundFailed:
     """Return the event of a refund's end.
 
@@ -32,7 +32,7 @@ def refund_ended(
     return RefundFailed(**about, reason=progress.reason or "refused")
 
 
-def receipt_voided(payment: Moved, number: str) -> ReceiptVoided:
+def receipt_voided(payment: BookedPayment, number: str) -> ReceiptVoided:
     """Return ReceiptVoided. `payment` is its present state, refunded or reversed."""
     return ReceiptVoided(
         payment_id=payment.id,

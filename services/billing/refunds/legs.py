@@ -6,7 +6,7 @@ refund is netted with the next remittance.
 
 from errands import ErrandRun
 from services.billing.bills.connectors import BillerRefused, Connectors, Unapplied
-from services.billing.outside.ask import NotYet, take_mark_back
+from services.billing.outside.external_calls import NotYet, take_mark_back
 from services.billing.outside.give_back import GiveBack, Stuck
 from services.billing.psp import Psp, Refunded, RefundPending
 from services.billing.refunds.model import Refund, RefundProgress

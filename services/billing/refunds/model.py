@@ -38,7 +38,7 @@ class Refund:
     reversal: bool = False  # the biller took its mark back by itself
     reserved: bool = True  # whether the amount is set aside on the payment
     to_wallet: bool = False  # the PSP could not give it back, so the payer's wallet gets it
-    transfer_id: UUID | None = None  # of the transfer that books it; set once the refund is kept
+    transfer_id: UUID | None = None  # of the transfer that books it; set once the refund is stored
 
     @property
     def subject(self) -> Subject:
@@ -59,7 +59,7 @@ class Refund:
 
 
 class Outcome(Protocol):
-    """The end of a refund."""
+    """The end of a refund: decided at acceptance, by its external calls or by an operator."""
 
     @property
     def refund(self) -> Refund: ...
@@ -98,7 +98,7 @@ class RefundProgress:
         """The refund as external calls and cases refer to it."""
         return self.refund.subject
 
-    def learnt(self) -> str:
+    def summary(self) -> str:
         """Return a summary (see cases.Result)."""
         return in_words(self.state, self.reason, self.run, refund=self.psp_refund_id)
 

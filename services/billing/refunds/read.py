@@ -17,8 +17,8 @@ from services.billing.payments.refundable import NOT_GIVEN_BACK
 from services.billing.refunds.model import Refund
 from services.billing.refunds.tables import OPEN, RefundState
 
-# A refund that completes its payment waits for those before it. `open_minor`: what those that are older come to. It is
-# one statement, because an older one may end at any moment, and then one of the two sums has its amount, never both.
+# A refund that completes its payment waits for those before it. `open_minor`: the sum of the older open refunds. One
+# statement reads both sums, because an older refund may end at any moment and must be counted in exactly one of them.
 _READ = text(f"""
     SELECT r.id, r.transfer_id, r.payment_id, r.amount_minor, r.state, r.psp_refund_id, r.correlation_id, r.reason,
         r.reversal, older.open_minor, {NOT_GIVEN_BACK} - older.open_minor = r.amount_minor AS completes
@@ -33,11 +33,11 @@ _READ = text(f"""
 
 async def read_open(connection: AsyncConnection, claimed: Sequence[Errand]) -> list[Refund]:
     """Return the refunds of these errands that are still under way; the errands of the others are deleted."""
-    found = {each.subject: each for each in claimed}
-    refunds = await read(connection, list(found))
+    errands_by_refund = {each.subject: each for each in claimed}
+    refunds = await read(connection, list(errands_by_refund))
     still_open = {each.id for each in refunds}
     await errands.end_all_but(connection, claimed, still_open)
-    return [replace(each, errand=found[each.id]) for each in refunds]
+    return [replace(each, errand=errands_by_refund[each.id]) for each in refunds]
 
 
 async def read(connection: AsyncConnection, ids: Sequence[UUID]) -> list[Refund]:

@@ -14,9 +14,9 @@ from messaging.outbox import Outgoing, enqueue
 from services.billing import ledger, receipts
 from services.billing.outside.calls import record_calls
 from services.billing.outside.cases import NewCase, open_cases
-from services.billing.outside.recording import case_of, furthest, is_held, record_errands
+from services.billing.outside.recording import cases_of, furthest_results, is_held, record_errands
 from services.billing.payments import refundable
-from services.billing.payments.refundable import Move, Moved
+from services.billing.payments.refundable import BookedPayment, RefundSums
 from services.billing.refunds import events
 from services.billing.refunds.model import Outcome, RefundProgress
 from services.billing.refunds.tables import ENDED, IS_OPEN, RefundState
@@ -42,7 +42,7 @@ _UPDATE = text("""
         CAST(:ended AS bool[])) AS n (id, state, psp_refund_id, reason, ended)
     WHERE r.id = n.id
 """)
-_KEEP_ATTEMPTS = text("""
+_STORE_ATTEMPTS = text("""
     UPDATE refunds r SET attempt = n.attempt
     FROM unnest(CAST(:ids AS uuid[]), CAST(:attempts AS int[])) AS n (id, attempt) WHERE r.id = n.id
 """)
@@ -68,12 +68,12 @@ async def record_refunds(connection: AsyncConnection, results: Sequence[RefundPr
         return 0
     await _update(connection, steps)
     await open_cases(
-        connection, [case for each in steps for case in case_of(each, locked, "refund")]
+        connection, [case for each in steps for case in cases_of(each, locked, "refund")]
     )
     stuck = [each for each in steps if each.stuck and is_held(locked, each.refund.errand)]
     await _end_stuck(connection, stuck)
-    await finish(connection, ended, now)
-    await _wake(connection, ended)
+    await finish_refunds(connection, ended, now)
+    await _make_waiting_due(connection, ended)
     return len(steps)
 
 
@@ -85,12 +85,13 @@ def _steps(
     possible = [
         each for each in results if each.state != RefundState.FAILED or each.refund.id in may_fail
     ]
-    superseding = furthest(possible, rows, locked, _RANKS, (RefundState.FAILED,))
+    superseding = furthest_results(possible, rows, locked, _RANKS, (RefundState.FAILED,))
     return [progress for progress, _ in superseding]
 
 
 async def _end_stuck(connection: AsyncConnection, stuck: Sequence[RefundProgress]) -> None:
-    # A call with a key that is used up would fail for ever. A person ends these refunds (stuck.py).
+    # The PSP repeats its refusal under the same key, so more calls are useless. An operator ends these refunds
+    # (stuck.py).
     if not stuck:
         return
     await errands.end(connection, [each.subject for each in stuck])
@@ -98,10 +99,10 @@ async def _end_stuck(connection: AsyncConnection, stuck: Sequence[RefundProgress
         "ids": [each.refund.id for each in stuck],
         "attempts": [each.run.attempt for each in stuck],
     }
-    await connection.execute(_KEEP_ATTEMPTS, attempts)
+    await connection.execute(_STORE_ATTEMPTS, attempts)
     note = (
-        "the biller has taken its mark back, and the PSP refuses to give the money back: {0}. End it by `meterhall"
-        " refunds retry {1}` (call the PSP again) or `meterhall refunds to-wallet {1}` (pay the payer's wallet)"
+        "the biller has marked the bill unpaid, and the PSP refuses to refund the money: {0}. Run `meterhall refunds retry"
+        " {1}` to call the PSP again, or `meterhall refunds to-wallet {1}` to pay the payer's wallet"
     )
     cases = [
         NewCase(each.subject, "refund_stuck", note.format(each.stuck, each.refund.id))
@@ -110,7 +111,7 @@ async def _end_stuck(connection: AsyncConnection, stuck: Sequence[RefundProgress
     await open_cases(connection, cases)
 
 
-async def _wake(connection: AsyncConnection, ended: Sequence[RefundProgress]) -> None:
+async def _make_waiting_due(connection: AsyncConnection, ended: Sequence[RefundProgress]) -> None:
     # The refund that completes a payment waits for those before it.
     if ended:
         payments = list({each.refund.payment_id for each in ended})
@@ -118,11 +119,13 @@ async def _wake(connection: AsyncConnection, ended: Sequence[RefundProgress]) ->
         await errands.make_due(connection, [(Kind.REFUND, id) for id in waiting.scalars()])
 
 
-async def finish(connection: AsyncConnection, ended: Sequence[Outcome], now: datetime) -> None:
+async def finish_refunds(
+    connection: AsyncConnection, ended: Sequence[Outcome], now: datetime
+) -> None:
     """Book refunds that have succeeded or failed on their payments, which are locked."""
     if not ended:
         return
-    payments = await _move(connection, ended)
+    payments = await _book_on_payments(connection, ended)
     succeeded = [each for each in ended if each.state == RefundState.SUCCEEDED]
     if succeeded:
         transfers = [_transfer(each, payments[each.refund.payment_id], now) for each in succeeded]
@@ -148,20 +151,22 @@ async def _update(connection: AsyncConnection, steps: Sequence[RefundProgress]) 
     )
 
 
-async def _move(connection: AsyncConnection, ended: Sequence[Outcome]) -> dict[UUID, Moved]:
-    moves: dict[UUID, Move] = {}
+async def _book_on_payments(
+    connection: AsyncConnection, ended: Sequence[Outcome]
+) -> dict[UUID, BookedPayment]:
+    sums: dict[UUID, RefundSums] = {}
     for each in ended:
-        move = moves.setdefault(each.refund.payment_id, Move())
-        move.events += 1
+        payment_sums = sums.setdefault(each.refund.payment_id, RefundSums())
+        payment_sums.events += 1
         if each.state == RefundState.SUCCEEDED:
-            move.done_minor += each.refund.amount_minor
-            move.reversed |= each.refund.reversal
+            payment_sums.done_minor += each.refund.amount_minor
+            payment_sums.reversed |= each.refund.reversal
         elif each.refund.reserved:
-            move.failed_minor += each.refund.amount_minor
-    return await refundable.move(connection, moves)
+            payment_sums.failed_minor += each.refund.amount_minor
+    return await refundable.book_refunds(connection, sums)
 
 
-def _transfer(progress: Outcome, payment: Moved, now: datetime) -> ledger.Transfer:
+def _transfer(progress: Outcome, payment: BookedPayment, now: datetime) -> ledger.Transfer:
     wallet = ledger.wallet(payment.channel, payment.payer, payment.currency)
     source = ledger.psp_clearing(payment.currency) if payment.funding == "psp" else wallet
     paid = ledger.pay_bill(
@@ -175,9 +180,10 @@ def _transfer(progress: Outcome, payment: Moved, now: datetime) -> ledger.Transf
 
 
 def _events(
-    ended: Sequence[Outcome], payments: dict[UUID, Moved], voided: dict[UUID, str]
+    ended: Sequence[Outcome], payments: dict[UUID, BookedPayment], voided: dict[UUID, str]
 ) -> list[Outgoing]:
-    # The payment's version and refunded amount include all refunds of this batch: count up to them again.
+    # The payment's version and refunded amount include all refunds of this batch: undo them, then count up event by
+    # event.
     versions = {id: row.version for id, row in payments.items()}
     refunded = {id: row.refunded_minor for id, row in payments.items()}
     for each in ended:

@@ -15,12 +15,12 @@ from services.billing.refunds.accept import accept_refunds, accept_reversals
 from services.billing.refunds.legs import RefundLegs
 from services.billing.refunds.model import Reversal
 from services.billing.refunds.read import read_open
-from services.billing.refunds.record import finish, record_refunds
+from services.billing.refunds.record import finish_refunds, record_refunds
 from services.billing.subject import Kind
 
 
 class Refunds:
-    """The refunds of one process. A use case takes a batch; one is a batch of one."""
+    """The refunds of one process. Each use case takes a batch; a single refund is a batch of one."""
 
     def __init__(
         self, engine: AsyncEngine, psp: Psp, connectors: Connectors, dispatcher: Dispatcher
@@ -34,17 +34,16 @@ class Refunds:
         """Refund these payments; return by position the reasons of commands that could not even be stored."""
         async with self._dispatcher.booking() as booking, self._engine.begin() as connection:
             accepted = await accept_refunds(connection, batch, booking)
-            await finish(connection, accepted.refused, datetime.now(UTC))
+            await finish_refunds(connection, accepted.refused, datetime.now(UTC))
         self._dispatcher.start(Kind.REFUND, accepted.held)
         return accepted.wrong
 
     async def reverse(self, batch: Sequence[Reversal]) -> int:
-        """Give back all that is left of payments whose billers took their marks back; return how many had anything
-        left.
+        """Refund the rest of payments whose billers took their marks back; return how many had anything left.
 
-        Reserved: nothing calls it until billers' lists are compared with our books by themselves.
+        No process calls it yet: it is for an automatic comparison of billers' statements with the ledger.
         """
         async with self._dispatcher.booking() as booking, self._engine.begin() as connection:
             accepted = await accept_reversals(connection, batch, booking)
         self._dispatcher.start(Kind.REFUND, accepted.held)
-        return accepted.kept
+        return accepted.accepted_count

@@ -25,7 +25,7 @@ from services.billing.payments.read import find_paid
 from services.billing.psp import Psp, Refunded, RefundPending, Unknown
 from services.billing.refunds.model import Decided
 from services.billing.refunds.read import read
-from services.billing.refunds.record import finish
+from services.billing.refunds.record import finish_refunds
 from services.billing.refunds.tables import RefundState
 from services.billing.subject import Kind, Subject
 
@@ -37,29 +37,34 @@ _END = text(f"""
 """)  # noqa: S608 - the states are our own constants
 
 
-class CannotError(Exception):
-    """Nothing was changed; the text tells the operator why and what to do."""
+_ONLY_STUCK = "only a refund with an open case refund_stuck can. See: meterhall cases list"
+
+
+class RefundCommandError(Exception):
+    """The command changed nothing; the message says why and what to do."""
 
 
 class Credited(NamedTuple):
-    """The amount that a payer's wallet got."""
+    """The amount that was paid to a payer's wallet."""
 
     amount_minor: int
     currency: str
 
 
 async def retry(connection: AsyncConnection, refund_id: UUID) -> int:
-    """Have the PSP called again with the key of the next attempt; return the attempt's number. Raises CannotError."""
+    """Have the PSP called again with a new key; return the number of the attempt. Raises RefundCommandError."""
     row = (await connection.execute(_LOCK, {"id": refund_id})).one_or_none()
     if row is None:
-        raise CannotError(f"There is no refund {refund_id}. See: meterhall cases list")
+        raise RefundCommandError(f"There is no refund {refund_id}. See: meterhall cases list")
     if row.state != RefundState.UNAPPLIED:
-        raise CannotError(f"Refund {refund_id} is not stuck: it is {row.state}.")
+        raise RefundCommandError(
+            f"Refund {refund_id} is {row.state}, so it cannot be retried: {_ONLY_STUCK}"
+        )
     attempt: int = row.attempt + 1
     new = NewErrand(Kind.REFUND, refund_id, PSP, "refund", attempt=attempt)
     if not await errands.add(connection, [new]):
-        raise CannotError(
-            f"Refund {refund_id} is under way: the PSP is called already. Wait for its answer."
+        raise RefundCommandError(
+            f"The PSP is being called about refund {refund_id}. Wait for its response: meterhall payments show {refund_id}"
         )
     why = f"the PSP is called again, attempt {attempt}"
     await close_lasting(connection, _subject(refund_id), "refund_stuck", why)
@@ -69,7 +74,7 @@ async def retry(connection: AsyncConnection, refund_id: UUID) -> int:
 async def to_wallet(engine: AsyncEngine, psp: Psp, refund_id: UUID) -> Credited:
     """Pay a refund that the PSP could not make to the payer's wallet, after the PSP has confirmed that it has not.
 
-    Raises CannotError.
+    Raises RefundCommandError.
     """
     async with engine.begin() as connection:
         row, payment = await _read(connection, refund_id)
@@ -94,11 +99,13 @@ def _subject(refund_id: UUID) -> Subject:
 async def _read(connection: AsyncConnection, refund_id: UUID) -> tuple[Row[Any], Payment]:
     row = (await connection.execute(_READ, {"id": refund_id})).one_or_none()
     if row is None:
-        raise CannotError(f"There is no refund {refund_id}. See: meterhall cases list")
+        raise RefundCommandError(f"There is no refund {refund_id}. See: meterhall cases list")
     payment = (await find_paid(connection, [row.payment_id])).get(row.payment_id)
     may_have_failed = row.state in {RefundState.UNAPPLIED, RefundState.SUCCEEDED}
     if not may_have_failed or payment is None or payment.intent_id is None:
-        raise CannotError(f"Refund {refund_id} did not fail at the PSP: it is {row.state}.")
+        raise RefundCommandError(
+            f"Refund {refund_id} is {row.state} and did not fail at the PSP: there is nothing to pay to the wallet."
+        )
     return row, payment
 
 
@@ -109,13 +116,13 @@ async def _prove_failed(psp: Psp, row: Row[Any], payment: Payment) -> None:
     )
     match found:
         case Refunded(id) | RefundPending(id):
-            raise CannotError(
-                f"The PSP has refund {row.id} as {id}, and that one has not failed. If it is stuck here, have it"
-                f" recorded: meterhall refunds retry {row.id}"
+            raise RefundCommandError(
+                f"The PSP has made refund {row.id} as {id}, so the wallet must not be paid. If it is open here, record the"
+                f" PSP's refund with: meterhall refunds retry {row.id}"
             )
         case Unknown(why):
-            raise CannotError(
-                f"The PSP gave no answer about refund {row.id} ({why}). Nothing was changed; try again later."
+            raise RefundCommandError(
+                f"The PSP did not respond about refund {row.id} ({why}). Nothing was changed; run the command again later."
             )
 
 
@@ -123,14 +130,16 @@ async def _succeed_to_wallet(connection: AsyncConnection, refund_id: UUID, state
     # The refund was never booked: it ends now, and its money goes from the biller's account to the wallet.
     refunds = await read(connection, [refund_id])
     if state != RefundState.UNAPPLIED or not refunds:
-        raise CannotError(f"Refund {refund_id} is not stuck: it is {state}.")
+        raise RefundCommandError(
+            f"Refund {refund_id} is {state}, so it cannot be paid to the wallet: {_ONLY_STUCK}"
+        )
     if await errands.exist(connection, [(Kind.REFUND, refund_id)]):
-        raise CannotError(
-            f"Refund {refund_id} is under way: the PSP is called already. Wait for its answer."
+        raise RefundCommandError(
+            f"The PSP is being called about refund {refund_id}. Wait for its response: meterhall payments show {refund_id}"
         )
     refund = replace(refunds[0], to_wallet=True)
     await connection.execute(_END, {"id": refund_id})
-    await finish(
+    await finish_refunds(
         connection, [Decided(refund, RefundState.SUCCEEDED, refund.reason)], datetime.now(UTC)
     )
     await close_lasting(
@@ -141,7 +150,7 @@ async def _succeed_to_wallet(connection: AsyncConnection, refund_id: UUID, state
 async def _credit_returned(
     connection: AsyncConnection, row: Row[Any], wallet: ledger.Account
 ) -> None:
-    # It was booked, and so was that it came back.
+    # Both the refund and its later failure at the PSP were booked.
     subject = _subject(row.id)
     returned, credited = (
         ledger.refund_returned_id(subject),
@@ -149,9 +158,13 @@ async def _credit_returned(
     )
     booked = await ledger.booked(connection, [returned, credited])
     if credited in booked:
-        raise CannotError(f"The payer's wallet has the money of refund {row.id} already.")
+        raise RefundCommandError(
+            f"Refund {row.id} was paid to the payer's wallet already. Nothing was changed; close its case."
+        )
     if returned not in booked:
-        raise CannotError(f"Refund {row.id} has succeeded, and no failure of it is booked.")
+        raise RefundCommandError(
+            f"Refund {row.id} has succeeded at the PSP, and no failure of it is booked: there is nothing to pay to the wallet."
+        )
     transfer = ledger.returned_to_wallet(
         credited, returned, wallet, row.amount_minor, datetime.now(UTC)
     )

@@ -41,7 +41,7 @@ ENDED = (RefundState.SUCCEEDED, RefundState.FAILED)
 # As SQL.
 IS_OPEN = one_of("state", OPEN)
 
-# A relation that other rooms may use in their SQL. The channel and the currency are the payment's.
+# A relation that other packages may use in their SQL. The channel and the currency are the payment's.
 SHOWN = f"""(
     SELECT f.id, p.channel_id, f.payment_id, f.amount_minor, p.currency, f.state, f.reason, f.created_at, f.finished_at
     FROM refunds f JOIN {payments.SHOWN} p ON p.id = f.payment_id)"""  # noqa: S608 - our own text

@@ -54,14 +54,14 @@ async def accept_top_ups(
     commands = [each.command for each in instructions]
     rows = await connection.execute(_KNOWN, {"ids": [each.top_up_id for each in commands]})
     known: dict[UUID, bytes] = {row.id: row.request_hash for row in rows}
-    prints = [_fingerprint_of(each) for each in commands]
-    fresh, reused = sort_out([each.top_up_id for each in commands], prints, known)
+    fingerprints = [_fingerprint_of(each) for each in commands]
+    fresh, reused = sort_out([each.top_up_id for each in commands], fingerprints, known)
     if not fresh:
         return [], reused
     limits = await payment_limits(connection)
     new = [instructions[position] for position in fresh]
     reasons = [reason_against(each.command, limits) for each in new]
-    await _insert(connection, new, [prints[n] for n in fresh], reasons)
+    await _insert(connection, new, [fingerprints[n] for n in fresh], reasons)
     refused = zip(new, reasons, strict=True)
     await enqueue(connection, [events.refused(each, reason) for each, reason in refused if reason])
     top_ups = await read(connection, [each.command.top_up_id for each in new])
@@ -76,7 +76,7 @@ async def accept_top_ups(
 async def _insert(
     connection: AsyncConnection,
     new: Sequence[Instruction[TopUpWallet]],
-    prints: Sequence[bytes],
+    fingerprints: Sequence[bytes],
     reasons: Sequence[str | None],
 ) -> None:
     commands = [each.command for each in new]
@@ -90,7 +90,7 @@ async def _insert(
             "amounts": [each.amount_minor for each in commands],
             "currencies": [each.currency for each in commands],
             "methods": [each.payment_method for each in commands],
-            "hashes": list(prints),
+            "hashes": list(fingerprints),
             "reasons": list(reasons),
             "correlations": [each.correlation_id for each in new],
         },
@@ -98,7 +98,7 @@ async def _insert(
 
 
 def _fingerprint_of(command: TopUpWallet) -> bytes:
-    # Two commands with the same digest ask for the same top-up.
+    # Two commands with the same digest request the same top-up.
     return fingerprint(
         command.channel,
         command.payer,

@@ -8,7 +8,7 @@ from services.billing.commands import instructions_of, reused, without_reserved_
 from services.billing.top_ups.top_up import TopUps
 
 
-async def take(top_ups: TopUps, messages: Sequence[Message]) -> list[Rejected]:
+async def handle_commands(top_ups: TopUps, messages: Sequence[Message]) -> list[Rejected]:
     """Carry out a batch of TopUpWallet commands; return those that become dead letters."""
     free, refused = without_reserved_ids(messages, "top_up_id")
     positions = await top_ups.top_up(instructions_of(free, TopUpWallet))

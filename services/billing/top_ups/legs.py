@@ -2,7 +2,12 @@
 
 from errands import ErrandRun
 from services.billing.institutions import LEDGER, PSP
-from services.billing.outside.ask import ACTION_WINDOW, NeverCharged, ask, charge_or_find
+from services.billing.outside.external_calls import (
+    ACTION_WINDOW,
+    NeverCharged,
+    charge_or_find,
+    send,
+)
 from services.billing.outside.recording import ACTION_POLL_SECONDS
 from services.billing.psp import ActionRequired, Captured, Declined, Psp, Voided
 from services.billing.top_ups.model import TopUp, TopUpProgress
@@ -35,7 +40,7 @@ class TopUpLegs:
         call = charge_or_find(
             self._psp, top_up.charge, self._psp.charge, top_up.intent_id, run, top_up.created_at
         )
-        match await ask(progress.calls, run, "charge", call):
+        match await send(progress.calls, run, "charge", call):
             case Captured(intent_id):
                 progress.intent_id, progress.reason = intent_id, None
                 progress.state = TopUpState.SUCCEEDED
@@ -70,7 +75,7 @@ class TopUpLegs:
         if not await run.begin("void", PSP):
             return
         call = self._psp.void(intent_id, progress.top_up.subject, progress.top_up.currency)
-        match await ask(progress.calls, run, "void", call):
+        match await send(progress.calls, run, "void", call):
             case Voided():
                 progress.state = TopUpState.DECLINED
             case _:

@@ -72,6 +72,6 @@ class TopUpProgress:
         """The top-up as external calls and cases refer to it."""
         return self.top_up.subject
 
-    def learnt(self) -> str:
+    def summary(self) -> str:
         """Return a summary (see cases.Result)."""
         return in_words(self.state, self.reason, self.run, intent=self.intent_id)

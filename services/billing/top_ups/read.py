@@ -21,11 +21,11 @@ _READ = text(f"""
 
 async def read_open(connection: AsyncConnection, claimed: Sequence[Errand]) -> list[TopUp]:
     """Return the top-ups of these errands that are still under way; the errands of the others are deleted."""
-    found = {each.subject: each for each in claimed}
-    top_ups = await read(connection, list(found))
+    errands_by_top_up = {each.subject: each for each in claimed}
+    top_ups = await read(connection, list(errands_by_top_up))
     still_open = {each.id for each in top_ups}
     await errands.end_all_but(connection, claimed, still_open)
-    return [replace(each, errand=found[each.id]) for each in top_ups]
+    return [replace(each, errand=errands_by_top_up[each.id]) for each in top_ups]
 
 
 async def read(connection: AsyncConnection, ids: Sequence[UUID]) -> list[TopUp]:

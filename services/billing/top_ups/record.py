@@ -13,7 +13,7 @@ from messaging.outbox import Outgoing, enqueue
 from services.billing import ledger
 from services.billing.outside.calls import record_calls
 from services.billing.outside.cases import open_cases
-from services.billing.outside.recording import case_of, furthest, record_errands
+from services.billing.outside.recording import cases_of, furthest_results, record_errands
 from services.billing.top_ups.events import event_of
 from services.billing.top_ups.model import TopUpProgress
 from services.billing.top_ups.tables import IS_OPEN, TopUpState
@@ -43,7 +43,7 @@ async def record_top_ups(connection: AsyncConnection, results: Sequence[TopUpPro
     await record_calls(connection, results)
     rows = await connection.execute(_LOCK, {"ids": [each.top_up.id for each in results]})
     locked = await errands.lock(connection, [each.top_up.errand for each in results])
-    superseding = furthest(results, rows.all(), locked, _RANKS, (TopUpState.DECLINED,))
+    superseding = furthest_results(results, rows.all(), locked, _RANKS, (TopUpState.DECLINED,))
     steps = [(each, row, event_of(each, row.action_url)) for each, row in superseding]
     ended = [each.subject for each, _, _ in steps if each.state != TopUpState.ACCEPTED]
     await record_errands(connection, results, locked, ended)
@@ -54,7 +54,7 @@ async def record_top_ups(connection: AsyncConnection, results: Sequence[TopUpPro
         connection, [each for each, _, _ in steps if each.state == TopUpState.SUCCEEDED], now
     )
     await open_cases(
-        connection, [case for each, _, _ in steps for case in case_of(each, locked, "top_up")]
+        connection, [case for each, _, _ in steps for case in cases_of(each, locked, "top_up")]
     )
     await enqueue(
         connection,

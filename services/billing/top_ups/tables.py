@@ -33,7 +33,7 @@ class TopUpState(StrEnum):
 # As SQL.
 IS_OPEN = one_of("state", [TopUpState.ACCEPTED])
 
-# A relation that other rooms may use in their SQL.
+# A relation that other packages may use in their SQL.
 SHOWN = """(
     SELECT id, channel_id, payer, amount_minor, currency, state, reason, action_url, created_at, finished_at
     FROM top_ups)"""

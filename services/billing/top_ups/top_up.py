@@ -15,14 +15,14 @@ from services.billing.outside import errand_handlers
 from services.billing.psp import Psp
 from services.billing.subject import Kind
 from services.billing.top_ups.accept import accept_top_ups
-from services.billing.top_ups.give_up import give_up_waiting
+from services.billing.top_ups.expire import expire_waiting
 from services.billing.top_ups.legs import TopUpLegs
 from services.billing.top_ups.read import read_open
 from services.billing.top_ups.record import record_top_ups
 
 
 class TopUps:
-    """The top-ups of one process. A use case takes a batch; one is a batch of one."""
+    """The top-ups of one process. Each use case takes a batch; a single top-up is a batch of one."""
 
     def __init__(self, engine: AsyncEngine, psp: Psp, dispatcher: Dispatcher) -> None:
         self._engine = engine
@@ -38,7 +38,7 @@ class TopUps:
         self._dispatcher.start(Kind.TOP_UP, held)
         return reused
 
-    async def give_up_waiting(self) -> int:
+    async def expire_waiting(self) -> int:
         """End top-ups that waited too long for a place and for which no call was sent; return how many there were."""
         async with self._engine.begin() as connection:
-            return await give_up_waiting(connection)
+            return await expire_waiting(connection)

@@ -45,10 +45,10 @@ async def test_one_that_finds_no_place_is_answered_after_a_while(hall: Hall) -> 
     taken = at.take_places(1_000)
     command = await hall.command(BILLER, hall.fresh(BILLER))
     await hall.lookups.look_up([Instruction(command)])
-    assert await hall.lookups.give_up_waiting() == 0
+    assert await hall.lookups.expire_waiting() == 0
     await wait(hall, PATIENCE_SECONDS + 1)
-    assert await hall.lookups.give_up_waiting() == 1
-    assert await hall.lookups.give_up_waiting() == 0
+    assert await hall.lookups.expire_waiting() == 1
+    assert await hall.lookups.expire_waiting() == 0
     assert await hall.lookups.resume() == 1
     await hall.lookups.drain()
     row = await hall.row(command.lookup_id)
@@ -65,6 +65,6 @@ async def test_one_that_is_being_asked_is_not_given_up(hall: Hall) -> None:
     hall.billers.add_fault(BILLER, "lookup", "delay", seconds=0.3)
     await hall.lookups.look_up([Instruction(command)])
     await wait(hall, PATIENCE_SECONDS + 1)
-    assert await hall.lookups.give_up_waiting() == 0
+    assert await hall.lookups.expire_waiting() == 0
     await hall.lookups.drain()
     assert (await hall.row(command.lookup_id)).state == "found"

@@ -267,12 +267,12 @@ async def test_a_lookup_of_the_http_door_whose_command_never_arrives_is_asked_fo
     command = await hall.command("hz-water", hall.fresh("hz-water"))
     async with hall.engine.begin() as connection:
         await request.request_lookup(connection, command, None, "corr-9")
-    assert await hall.lookups.give_up_waiting() == 0, "too early: its command is on its way"
+    assert await hall.lookups.expire_waiting() == 0, "too early: its command is on its way"
     async with owner_engine.begin() as connection:
         await connection.execute(
             text("UPDATE lookups SET created_at = now() - interval '21 seconds'")
         )
-    assert await hall.lookups.give_up_waiting() == 1
+    assert await hall.lookups.expire_waiting() == 1
     await hall.lookups.drain()
     lookup = await hall.row(command.lookup_id)
     assert (lookup.state, lookup.correlation_id) == ("found", "corr-9")

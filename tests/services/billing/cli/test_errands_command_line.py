@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import text
 
 from events.ids import uuid7
-from services.billing.outside.busy import PATIENCE_SECONDS
+from services.billing.outside.expire import PATIENCE_SECONDS
 from tests.services.billing.cli.test_payments_command_line import lines
 from tests.services.billing.payments import books
 from tests.services.billing.payments.city import BILLER, City
@@ -144,9 +144,9 @@ async def test_a_pause_does_not_keep_a_payers_money(city: City, database: Databa
     await city.payments.resume()
     row = await city.pay(pay_bill(bill, method="pm_card_visa"))
     assert city.held_minor(row["id"]) == row["amount_minor"]
-    assert await city.payments.give_up_waiting() == 0
+    assert await city.payments.expire_waiting() == 0
     await wait_long(city)
-    assert await city.payments.give_up_waiting() == 1
+    assert await city.payments.expire_waiting() == 1
     await city.settle()
     row = await books.payment(city.engine, row["id"])
     assert (row["state"], row["reason"]) == ("voided", "institution_busy")
@@ -161,7 +161,7 @@ async def test_what_may_have_been_sent_waits_for_as_long_as_the_pause(
     row = await city.pay(pay_bill(bill, method="pm_card_visa"))
     await meterhall(database, "errands", "pause", AT_BILLER)
     await wait_long(city)
-    assert await city.payments.give_up_waiting() == 0
+    assert await city.payments.expire_waiting() == 0
     await city.settle(rounds=2)
     assert (await books.payment(city.engine, row["id"]))["state"] == "authorized"
     await meterhall(database, "errands", "resume", AT_BILLER)
@@ -178,7 +178,7 @@ async def test_a_paused_psp_is_not_charged(city: City, database: Database) -> No
     await city.payments.drain()
     assert city.charged_minor(asked.command.top_up_id) == 0
     await wait_long(city)
-    assert await city.payments.give_up_waiting() == 1, "it ends without the PSP"
+    assert await city.payments.expire_waiting() == 1, "it ends without the PSP"
     await city.payments.resume()
     await city.payments.drain()
     assert await listed(database) == []

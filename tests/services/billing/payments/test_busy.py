@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from services.billing.institutions import of_biller
-from services.billing.outside.busy import PATIENCE_SECONDS
+from services.billing.outside.expire import PATIENCE_SECONDS
 from tests.services.billing.payments import books
 from tests.services.billing.payments.city import BILLER, City
 from tests.support.factories import fund_wallet, pay_bill, top_up_wallet
@@ -90,10 +90,10 @@ async def test_a_bill_that_could_not_be_marked_for_ten_minutes(
     row = await waiting(city, method)
     assert city.held_minor(row["id"]) == (8_850 if method else 0)
     await wait(city, row["id"], EARLY)
-    assert await city.payments.give_up_waiting() == 0
+    assert await city.payments.expire_waiting() == 0
     await wait(city, row["id"], LATE - EARLY)
-    assert await city.payments.give_up_waiting() == 1
-    assert await city.payments.give_up_waiting() == 0
+    assert await city.payments.expire_waiting() == 1
+    assert await city.payments.expire_waiting() == 0
     await let_go(city)
     await ended(city, row)
     heal(city, of_biller(BILLER))
@@ -106,7 +106,7 @@ async def test_a_bill_that_could_not_be_marked_for_ten_minutes(
 async def test_one_that_outlives_its_bill(city: City, method: str | None) -> None:
     row = await waiting(city, method)
     await expire(city, row["bill_id"])
-    assert await city.payments.give_up_waiting() == 1
+    assert await city.payments.expire_waiting() == 1
     await let_go(city)
     await ended(city, row)
 
@@ -135,7 +135,7 @@ async def test_an_apply_that_may_have_been_sent_is_never_given_up(
     break_down(city, of_biller(BILLER))
     await wait(city, row["id"], timedelta(days=2))
     await expire(city, row["bill_id"])
-    assert await city.payments.give_up_waiting() == 0
+    assert await city.payments.expire_waiting() == 0
     heal(city, of_biller(BILLER))
     await city.settle()
     assert (await books.payment(city.engine, row["id"]))["state"] == "succeeded"
@@ -152,7 +152,7 @@ async def test_one_that_a_dead_process_had_in_hand_is_never_given_up(
     payment = await city.accept(pay_bill(await city.bill(), method=method))
     await wait(city, payment.id, timedelta(days=2))
     await expire(city, payment.bill.id)
-    assert await city.payments.give_up_waiting() == 0
+    assert await city.payments.expire_waiting() == 0
     await city.settle()
     assert (await books.payment(city.engine, payment.id))["state"] == "succeeded"
     await city.agree(payment.id)
@@ -165,7 +165,7 @@ async def test_one_that_was_never_authorized_ends_without_the_psp(city: City) ->
     row = await city.pay(pay_bill(bill, method="pm_card_visa"))
     assert (row["state"], row["leg"], row["psp_intent_id"]) == ("accepted", "authorize", None)
     await wait(city, row["id"], LATE)
-    assert await city.payments.give_up_waiting() == 1
+    assert await city.payments.expire_waiting() == 1
     city.psp.add_fault("*", "refuse")
     fired = city.psp.fired()
     await let_go(city)
@@ -179,12 +179,12 @@ async def test_a_hold_is_let_go_when_the_psp_is_back(city: City) -> None:
     row = await waiting(city, "pm_card_visa")
     break_down(city, "psp")
     await wait(city, row["id"], LATE)
-    assert await city.payments.give_up_waiting() == 1
+    assert await city.payments.expire_waiting() == 1
     await let_go(city)
     after = await books.payment(city.engine, row["id"])
     assert (after["state"], after["leg"], after["institution"]) == ("authorized", "void", "psp")
     await wait(city, row["id"], timedelta(days=1))
-    assert await city.payments.give_up_waiting() == 0
+    assert await city.payments.expire_waiting() == 0
     heal(city, "psp")
     await let_go(city)
     await ended(city, row)
@@ -198,7 +198,7 @@ async def test_one_that_waits_for_its_payer_is_not_touched(city: City) -> None:
     break_down(city, "psp")
     await wait(city, row["id"], timedelta(minutes=20))
     await expire(city, row["bill_id"])
-    assert await city.payments.give_up_waiting() == 0
+    assert await city.payments.expire_waiting() == 0
     heal(city, "psp")
     await let_go(city)
     after = await books.payment(city.engine, row["id"])
@@ -219,7 +219,7 @@ async def test_one_that_waits_to_be_captured_is_not_touched(city: City) -> None:
     assert (row["state"], row["leg"], row["institution"]) == ("applied", "capture", "psp")
     await wait(city, id, timedelta(days=2))
     await expire(city, row["bill_id"])
-    assert await city.payments.give_up_waiting() == 0
+    assert await city.payments.expire_waiting() == 0
     heal(city, "psp")
     await let_go(city)
     assert (await books.payment(city.engine, id))["state"] == "succeeded"
@@ -233,9 +233,9 @@ async def test_a_top_up_that_was_never_charged_ends_without_the_psp(city: City) 
     await city.payments.top_up([asked])
     await city.payments.drain()
     await wait(city, id, EARLY)
-    assert await city.payments.give_up_waiting() == 0
+    assert await city.payments.expire_waiting() == 0
     await wait(city, id, LATE - EARLY)
-    assert await city.payments.give_up_waiting() == 1
+    assert await city.payments.expire_waiting() == 1
     await let_go(city)
     row = await books.top_up(city.engine, id)
     assert (row["state"], row["reason"], row["leg"]) == ("declined", "institution_busy", None)
@@ -254,7 +254,7 @@ async def test_a_top_up_whose_charge_may_have_been_sent_is_never_given_up(city: 
     await city.make_due()
     break_down(city, "psp")
     await wait(city, id, timedelta(days=2))
-    assert await city.payments.give_up_waiting() == 0
+    assert await city.payments.expire_waiting() == 0
     heal(city, "psp")
     await city.settle()
     assert (await books.top_up(city.engine, id))["state"] == "succeeded"
@@ -268,7 +268,7 @@ async def test_one_that_gets_a_place_while_the_timer_looks_goes_on(city: City) -
     await wait(city, row["id"], LATE)
     heal(city, of_biller(BILLER))
     await asyncio.gather(
-        city.payments.resume(), *(city.payments.give_up_waiting() for _ in range(3))
+        city.payments.resume(), *(city.payments.expire_waiting() for _ in range(3))
     )
     await city.payments.drain()
     await let_go(city)

@@ -11,7 +11,7 @@ from services.billing.payments.model import Payment
 from services.billing.payments.record import record
 from services.billing.payments.tables import State
 from services.billing.psp import Authorized, Captured, Voided
-from tests.services.billing.late import late_news as late
+from tests.services.billing.late import late_reports as late
 from tests.services.billing.payments import books
 from tests.services.billing.payments.city import BILLER, EVERYWHERE, City
 from tests.support.factories import fund_wallet, pay_bill
@@ -245,7 +245,7 @@ class TestLateSuccess:
     async def test_with_the_bill_marked_it_is_a_success(self, city: City) -> None:
         payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
         intent_id = await self.capture(city, payment, applied=True)
-        await city.give_up(payment, intent_id, reason="action_abandoned")
+        await city.undo_with_lost_void(payment, intent_id, reason="action_abandoned")
         await city.settle()
         row = await books.payment(city.engine, payment.id)
         assert (row["state"], row["reason"]) == ("succeeded", None)
@@ -254,7 +254,7 @@ class TestLateSuccess:
     async def test_without_the_mark_the_money_goes_back(self, city: City) -> None:
         payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
         intent_id = await self.capture(city, payment, applied=False)
-        await city.give_up(payment, intent_id, reason="biller_refused")
+        await city.undo_with_lost_void(payment, intent_id, reason="biller_refused")
         city.psp.add_fault("refund", "timeout_after")
         await city.settle()
         row = await books.payment(city.engine, payment.id)
@@ -262,16 +262,16 @@ class TestLateSuccess:
         assert len(city.psp.book(payment.id)["captures"]) == 1
         assert city.given_back_minor(payment.id) == payment.amount_minor
         assert await books.cases(city.engine, payment.id) == ["late_success"]
-        assert await late.kinds(city.engine) == ["late_capture", "late_return"]
+        assert await late.transfer_kinds(city.engine) == ["late_capture", "late_return"]
         # The PSP's own event about that capture comes after all this.
-        await late.tell_of_intent(city, intent_id)
+        await late.report_intent(city, intent_id)
         assert await late.errands(city.engine) == []
         await books.audit(city.engine)
 
     async def test_what_the_psp_will_not_give_back_is_owed_to_the_payer(self, city: City) -> None:
         payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
         intent_id = await self.capture(city, payment, applied=False)
-        await city.give_up(payment, intent_id, reason="biller_refused")
+        await city.undo_with_lost_void(payment, intent_id, reason="biller_refused")
         city.psp.add_fault("refund", "refuse")
         await city.settle()
         row = await books.payment(city.engine, payment.id)

@@ -20,7 +20,7 @@ from services.billing.reconciliation import (
 )
 from services.billing.reconciliation.lines import PSP
 from services.billing.refunds import stuck
-from tests.services.billing.late import late_news as late
+from tests.services.billing.late import late_reports as late
 from tests.services.billing.payments import books as of_payments
 from tests.services.billing.payments.city import BILLER, City, city_between
 from tests.services.billing.reconciliation import books
@@ -96,20 +96,20 @@ async def test_a_day_on_which_the_psp_has_the_last_word_has_no_breaks(city: City
         if taken:
             path = f"/v1/payment_intents/{declined['psp_intent_id']}/capture"
             city.psp.call("POST", path)
-        await late.tell_of_intent(city, declined["psp_intent_id"])
+        await late.report_intent(city, declined["psp_intent_id"])
     asked = top_up_wallet(5_000, method=late.DECLINES)
     await city.payments.top_up([asked])
     await city.payments.drain()
     topped = await of_payments.top_up(city.engine, asked.command.top_up_id)
     city.psp.confirm(topped["psp_intent_id"])
-    await late.tell_of_intent(city, topped["psp_intent_id"])
+    await late.report_intent(city, topped["psp_intent_id"])
     # Captured after we had given up, without a webhook (undo.py).
     payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
     held = await city.client.authorize(payment.charge)
     assert isinstance(held, Authorized)
     intent_id = held.intent_id
     await city.client.capture(intent_id, payment.subject, payment.amount_minor, "CNY")
-    await city.give_up(payment, intent_id)
+    await city.undo_with_lost_void(payment, intent_id)
     # One refund fails after it had succeeded, one twice before it succeeds, one for good.
     paid = [
         (await city.pay(pay_bill(await city.bill(), method=method)))["id"]
@@ -122,7 +122,7 @@ async def test_a_day_on_which_the_psp_has_the_last_word_has_no_breaks(city: City
     for number, id in enumerate(ids):
         row = await of_payments.refund(city.engine, id)
         city.psp.settle_refund(row["psp_refund_id"], "failed")
-        await late.tell_of_refund(city, row["psp_refund_id"])
+        await late.report_refund(city, row["psp_refund_id"])
         await city.settle(rounds=3)
         if number == 1:
             async with city.engine.begin() as connection:

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import text
 
 from services.billing.audit import audit_database
-from services.billing.refunds.stuck import CannotError, retry, to_wallet
-from tests.services.billing.late import late_news as late
+from services.billing.refunds.stuck import RefundCommandError, retry, to_wallet
+from tests.services.billing.late import late_reports as late
 from tests.services.billing.payments import books
 from tests.services.billing.payments.city import BILLER, City
 from tests.support.command_line import CommandResult, meterhall
@@ -40,7 +40,7 @@ async def stuck(city: City, why: str = "failed") -> dict[str, Any]:
     else:
         row = await refunded(city, "pm_card_pendingRefund")
         city.psp.settle_refund(row["psp_refund_id"], "failed")
-        await late.tell_of_refund(city, row["psp_refund_id"])
+        await late.report_refund(city, row["psp_refund_id"])
         await city.settle()
     return await books.refund(city.engine, row["id"])
 
@@ -69,7 +69,7 @@ class TestStuck:
         assert row["state"] == "unapplied"
         assert await late.errands(city.engine) == []
         assert await books.cases(city.engine, row["id"]) == ["refund_stuck"]
-        note = await late.note(city.engine, row["id"])
+        note = await late.case_note(city.engine, row["id"])
         for command in ("retry", "to-wallet"):
             assert f"meterhall refunds {command} {row['id']}" in note
         assert (await books.payment(city.engine, row["payment_id"]))[
@@ -79,7 +79,7 @@ class TestStuck:
         assert await audit_database(city.engine) == []
         # Another webhook about it changes nothing.
         if why == "failed":
-            await late.tell_of_refund(city, row["psp_refund_id"], "refund.updated")
+            await late.report_refund(city, row["psp_refund_id"], "refund.updated")
             assert await late.errands(city.engine) == []
 
     @pytest.mark.parametrize("why", ["failed", "refused"])
@@ -150,7 +150,7 @@ class TestStuck:
         assert (again.code, again.out) == (1, "")
         # The PSP's word about its own refund comes once more.
         if why == "failed":
-            await late.tell_of_refund(city, row["psp_refund_id"])
+            await late.report_refund(city, row["psp_refund_id"])
         assert await late.errands(city.engine) == []
 
     async def test_what_the_psp_has_is_not_paid_twice(self, city: City, database: Database) -> None:
@@ -187,7 +187,7 @@ class TestStuck:
             return await to_wallet(city.engine, city.client, row["id"])
 
         done = await asyncio.gather(*(do() for do in (pay, ask_again) * 4), return_exceptions=True)
-        assert [isinstance(each, CannotError) for each in done].count(False) == 1, done
+        assert [isinstance(each, RefundCommandError) for each in done].count(False) == 1, done
         credited = await books.balance(city.engine, WALLET) == (8_850, 0)
         assert credited != bool(await late.errands(city.engine))
         await books.audit(city.engine)
@@ -207,15 +207,15 @@ class TestFailedLate:
         row = await refunded(city, amount_minor=850)
         city.psp.settle_refund(row["psp_refund_id"], "failed")
         for type in (form, *FORMS):
-            await late.tell_of_refund(city, row["psp_refund_id"], type)
+            await late.report_refund(city, row["psp_refund_id"], type)
         assert await late.errands(city.engine) == [("late_refund", "find")]
         assert await books.cases(city.engine, row["id"]) == [], "nothing is believed yet"
         await city.settle()
         for type in FORMS:
-            await late.tell_of_refund(city, row["psp_refund_id"], type)
+            await late.report_refund(city, row["psp_refund_id"], type)
         assert await late.errands(city.engine) == []
         assert await books.cases(city.engine, row["id"]) == ["refund_failed_late"]
-        assert await late.kinds(city.engine) == ["pay_bill", "refund", "refund_returned"]
+        assert await late.transfer_kinds(city.engine) == ["pay_bill", "refund", "refund_returned"]
         assert await books.balance(city.engine, late.CLEARING) == (-8_850, 0)
         assert await books.balance(city.engine, late.FAILED) == (850, 0)
         await books.audit(city.engine)
@@ -224,17 +224,17 @@ class TestFailedLate:
     async def test_a_canceled_one_has_failed_as_well(self, city: City) -> None:
         row = await refunded(city, amount_minor=850)
         thing = city.psp.call("GET", f"/v1/refunds/{row['psp_refund_id']}")
-        await late.tell(city.engine, "refund.updated", {**thing, "status": "canceled"})
+        await late.deliver_webhook(city.engine, "refund.updated", {**thing, "status": "canceled"})
         assert await late.errands(city.engine) == [("late_refund", "find")]
 
     async def test_a_hint_is_not_believed(self, city: City) -> None:
         row = await refunded(city, amount_minor=850)
         thing = city.psp.call("GET", f"/v1/refunds/{row['psp_refund_id']}")
-        await late.tell(city.engine, "refund.failed", {**thing, "status": "failed"})
+        await late.deliver_webhook(city.engine, "refund.failed", {**thing, "status": "failed"})
         await city.settle()
         assert await late.errands(city.engine) == []
         assert await books.cases(city.engine, row["id"]) == []
-        assert await late.kinds(city.engine) == ["pay_bill", "refund"]
+        assert await late.transfer_kinds(city.engine) == ["pay_bill", "refund"]
 
     async def test_what_is_no_failed_refund_of_ours_is_left(self, city: City) -> None:
         row = await refunded(city, amount_minor=850)
@@ -248,10 +248,10 @@ class TestFailedLate:
             {"status": "failed", "metadata": {**ours, "kind": "payment"}},
             {"status": "failed", "metadata": {}},
         ):
-            await late.tell(city.engine, "refund.failed", {**thing, **changed})
+            await late.deliver_webhook(city.engine, "refund.failed", {**thing, **changed})
         assert await late.errands(city.engine) == []
         # Without a kind: made before refunds named theirs.
-        await late.tell(
+        await late.deliver_webhook(
             city.engine, "refund.failed", {**thing, "status": "failed", "metadata": ours}
         )
         assert await late.errands(city.engine) == [("late_refund", "find")]
@@ -260,7 +260,7 @@ class TestFailedLate:
     async def test_trouble_is_waited_out(self, city: City, kind: str) -> None:
         row = await refunded(city, amount_minor=850)
         city.psp.settle_refund(row["psp_refund_id"], "failed")
-        await late.tell_of_refund(city, row["psp_refund_id"])
+        await late.report_refund(city, row["psp_refund_id"])
         city.psp.add_fault("find_refund", kind)
         await city.settle()
         assert await books.cases(city.engine, row["id"]) == ["refund_failed_late"]
@@ -272,7 +272,7 @@ class TestFailedLate:
         city.psp.settle_refund(row["psp_refund_id"], "failed")
         early = await cli(city, database, "to-wallet", str(row["id"]))
         assert "no failure of it is booked" in early.err
-        await late.tell_of_refund(city, row["psp_refund_id"])
+        await late.report_refund(city, row["psp_refund_id"])
         await city.settle()
         said = await cli(city, database, "to-wallet", str(row["id"]))
         assert "8.50 CNY" in said.out

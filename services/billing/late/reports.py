@@ -21,7 +21,7 @@ from services.billing.refunds import ended as refunds
 from services.billing.subject import Kind, Subject
 from services.billing.top_ups import ended as top_ups
 
-# The kinds of their errands.
+# The kind of errand for late reports about each kind of subject.
 KINDS: Mapping[Kind, str] = {
     Kind.PAYMENT: "late_payment",
     Kind.REFUND: "late_refund",
@@ -53,24 +53,26 @@ class LateReport:
         return self.ended.subject
 
 
-async def note_money(connection: AsyncConnection, subject: Subject, intent_id: str) -> None:
+async def add_errand_for_reported_money(
+    connection: AsyncConnection, subject: Subject, intent_id: str
+) -> None:
     """Handle a report that the PSP holds or has money: if the row has ended without money, add an errand to verify
     it.
     """
-    kept = await _ROWS[subject.kind].keep_intent(connection, subject.id, intent_id)
-    if kept is None or await _is_booked(connection, kept.transfer_id, "late_capture"):
+    stored = await _ROWS[subject.kind].store_intent(connection, subject.id, intent_id)
+    if stored is None or await _is_booked(connection, stored.transfer_id, "late_capture"):
         return
-    if kept.intent_id == intent_id:
+    if stored.intent_id == intent_id:
         await _add(connection, subject, "look")
         return
     note = (
-        f"the PSP reports money under {intent_id}, but the {subject.kind.label} has ended under {kept.intent_id}:"
-        " compare both at the PSP, and give back what was taken"
+        f"the PSP reports money under {intent_id}, but the {subject.kind.label} has ended under {stored.intent_id}:"
+        " compare both at the PSP, and give back any money that was captured without a payment"
     )
     await open_cases(connection, [NewCase(subject, "late_word", note)])
 
 
-async def note_failed_refund(connection: AsyncConnection, subject: Subject) -> None:
+async def add_errand_for_failed_refund(connection: AsyncConnection, subject: Subject) -> None:
     """Handle a report that a refund has failed: if it had succeeded here, add an errand to verify it."""
     transfer_id = await _LOCK[subject.kind](connection, subject.id)
     if transfer_id is None or await _is_booked(
@@ -89,11 +91,13 @@ async def note_failed_refund(connection: AsyncConnection, subject: Subject) -> N
 async def read(
     kind: Kind, connection: AsyncConnection, claimed: Sequence[Errand]
 ) -> list[LateReport]:
-    """Return the subjects of these errands; an errand whose subject has not ended like this is deleted."""
-    found = {each.subject: each for each in claimed}
-    ended = await _READ_ENDED[kind](connection, list(found))
+    """Return the subjects of these errands; an errand whose subject has not ended without money (or, a refund, with
+    success) is deleted.
+    """
+    errands_by_subject = {each.subject: each for each in claimed}
+    ended = await _READ_ENDED[kind](connection, list(errands_by_subject))
     await errands.end_all_but(connection, claimed, {each.subject.id for each in ended})
-    return [LateReport(each, found[each.subject.id]) for each in ended]
+    return [LateReport(each, errands_by_subject[each.subject.id]) for each in ended]
 
 
 def key_of(subject: Subject) -> Key:

@@ -19,13 +19,13 @@ _COLUMNS = (
     "finished_at",
 )
 # fmt: on
-_TAKEN = ("pk_payments", "uq_payments_live_bill")
+_RACED_INDEXES = ("pk_payments", "uq_payments_live_bill")
 
 
 class LostRaceError(Exception):
     """Another worker paid one of the bills, or accepted one of the payments, after this one had read them.
 
-    Roll back and accept the batch again: everything is decided anew, with the winner's rows visible.
+    Roll back and accept the batch again: the second attempt sees the winner's rows.
     """
 
 
@@ -41,15 +41,17 @@ class Decision(NamedTuple):
         return Decision(payment, self.fingerprint)
 
 
-async def keep(connection: AsyncConnection, decided: Sequence[Decision], now: datetime) -> None:
+async def insert_payments(
+    connection: AsyncConnection, decided: Sequence[Decision], now: datetime
+) -> None:
     """Insert all of these payments in the caller's transaction. Raises LostRaceError."""
-    # In the order of the bills, so that two workers cannot wait for each other's bills in a circle.
+    # In the order of the bills, so that two workers cannot deadlock on each other's bills.
     ordered = sorted(decided, key=_bill_id)
     try:
         # Races are rare, so a violated index is cheaper than ON CONFLICT, which looks for the conflict beforehand.
         await copy(connection, "payments", _COLUMNS, [_row(each, now) for each in ordered])
     except IntegrityError as error:
-        if violated(error) not in _TAKEN:
+        if violated(error) not in _RACED_INDEXES:
             raise
         raise LostRaceError(f"one of {len(ordered)} payments") from error
 

@@ -46,10 +46,10 @@ KEY_LIFETIME = timedelta(hours=23)
 CHARGE_WINDOW = timedelta(minutes=10)
 # A charge is requested within the lifetime of its keys, and may take effect a little later.
 LONGEST_SPAN = timedelta(hours=24)
-# How long a payer may take to confirm at the PSP's page before we take the offer back.
+# How long a payer may take to confirm at the PSP's page before the payment is undone.
 ACTION_WINDOW = timedelta(minutes=30)
 # How `Unknown.why` begins when the network failed on the way to the PSP; every other unknown was a response.
-_SILENT = ("no_answer", "connection", "status")
+_NO_RESPONSE = ("no_answer", "connection", "status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +62,16 @@ class NeverCharged:
     """The call is over and the PSP has no such charge: it may be requested with a new key."""
 
 
-async def ask(calls: list[Call], run: ErrandRun, leg: str, call: Awaitable[AnswerT]) -> AnswerT:
+async def send(calls: list[Call], run: ErrandRun, leg: str, call: Awaitable[AnswerT]) -> AnswerT:
     """Await an external call, append it to `calls`, and report to the institution's breaker whether it was answered."""
     started_at, began = datetime.now(UTC), time.monotonic()
-    answer = await call
-    outcome = "NotFound" if answer is None else type(answer).__name__
-    details = (getattr(answer, name, None) for name in ("why", "code", "status"))
+    response = await call
+    outcome = "NotFound" if response is None else type(response).__name__
+    details = (getattr(response, name, None) for name in ("why", "code", "status"))
     detail = next((bounds.storable(each, LONGEST_DETAIL) for each in details if each), None)
     calls.append(Call(leg, outcome, detail, started_at, round((time.monotonic() - began) * 1000)))
-    run.report(answered=not _is_silence(answer))
-    return answer
+    run.report(answered=not _is_unanswered(response))
+    return response
 
 
 async def charge_or_find(  # noqa: PLR0917
@@ -82,21 +82,19 @@ async def charge_or_find(  # noqa: PLR0917
     run: ErrandRun,
     created_at: datetime,
 ) -> ChargeOutcome | NeverCharged:
-    """Return the outcome of the charge: as the PSP has it, or of requesting it now, with the same key as before."""
+    """Return the outcome that the PSP has recorded for the charge, or request the charge with the same key as before."""
     if intent_id:
-        return await look(psp, charge, intent_id)
+        return await retrieve(psp, charge, intent_id)
     now = run.errand.claimed_at
     if now - created_at <= KEY_LIFETIME:
         outcome = await call(charge)
         if isinstance(outcome, Authorized | Captured | ActionRequired) and run.may_have_been_sent:
             # This may be the first response, replayed by the PSP; the intent has the present state.
-            return await look(psp, charge, outcome.intent_id)
+            return await retrieve(psp, charge, outcome.intent_id)
         if not (isinstance(outcome, Unknown) and outcome.over):
             return outcome
     elif not run.earlier_calls_are_over:
-        return Unknown(
-            "not_yet: the key is too old to ask again, and the last call may take effect"
-        )
+        return Unknown("not_yet: the key has expired, and the last call may still take effect")
     # The PSP stores an error under the key, or has forgotten the key. Its list shows what was charged.
     try:
         async with asyncio.timeout(run.seconds_left):
@@ -112,11 +110,11 @@ async def _find(
     if found is not None:
         return _verified_outcome(found, charge)
     if now - created_at > CHARGE_WINDOW:
-        return Declined(None, "never_charged", "the PSP knows of no such charge")
+        return Declined(None, "never_charged", "the PSP has no such charge")
     return NeverCharged()
 
 
-async def look(psp: Psp, charge: Charge, intent_id: str) -> ChargeOutcome:
+async def retrieve(psp: Psp, charge: Charge, intent_id: str) -> ChargeOutcome:
     """Return the outcome of this intent. Unknown when the intent is not our charge's."""
     return _verified_outcome(await psp.retrieve(intent_id), charge)
 
@@ -128,11 +126,11 @@ async def take_mark_back(
 
     This also blocks a late apply, so it is done even when no apply is known.
     """
-    answer = await ask(calls, run, "unapply", connector.unapply(application))
+    answer = await send(calls, run, "unapply", connector.unapply(application))
     if not isinstance(answer, BillerRefused):
         return answer
     # A biller may refuse because it has no mark to take back; only its response to a query of the serial counts.
-    found = await ask(calls, run, "unapply", connector.query(application))
+    found = await send(calls, run, "unapply", connector.query(application))
     match found:
         case Unapplied() | BillerUnknown():
             return found
@@ -151,7 +149,7 @@ def _verified_outcome(found: Intent | Unknown, charge: Charge) -> ChargeOutcome:
     return found.outcome_for(charge.subject, charge.amount_minor, charge.currency)
 
 
-def _is_silence(answer: object) -> bool:
+def _is_unanswered(answer: object) -> bool:
     if isinstance(answer, Unknown):
-        return answer.why.startswith(_SILENT)
+        return answer.why.startswith(_NO_RESPONSE)
     return isinstance(answer, BillerUnknown)

@@ -1,4 +1,4 @@
-"""End payments that no call was sent for and that have waited for ten minutes, or until their bill was over."""
+"""End payments that no call was sent for and that have waited for ten minutes, or whose bill has expired."""
 
 from collections.abc import Mapping, Sequence
 from uuid import UUID
@@ -7,7 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.billing.bills import find_bills
-from services.billing.outside.busy import REASON, give_up
+from services.billing.outside.expire import REASON, redirect_expired
 from services.billing.payments.tables import IS_OPEN, State
 from services.billing.subject import Kind
 
@@ -24,22 +24,22 @@ _LOCK = text(f"""
 _REASON = text("UPDATE payments SET reason = :reason WHERE id = ANY(CAST(:ids AS uuid[]))")
 
 
-async def give_up_waiting(connection: AsyncConnection) -> int:
-    """Point their errands to the leg that releases the money, in the caller's transaction; return how many there
-    were.
-    """
-    moved = await give_up(connection, Kind.PAYMENT, ["authorize", "apply"], _over)
-    if moved:
-        await connection.execute(_REASON, {"ids": moved, "reason": REASON})
-    return len(moved)
+async def expire_waiting(connection: AsyncConnection) -> int:
+    """Redirect expired payments to the leg that releases the money, in the caller's transaction; return their number."""
+    expired = await redirect_expired(
+        connection, Kind.PAYMENT, ["authorize", "apply"], _lock_expired
+    )
+    if expired:
+        await connection.execute(_REASON, {"ids": expired, "reason": REASON})
+    return len(expired)
 
 
-async def _over(
+async def _lock_expired(
     connection: AsyncConnection, ids: Sequence[UUID], late: Sequence[UUID]
 ) -> Mapping[UUID, bool]:
     rows = (await connection.execute(_BILLS, {"ids": list(ids)})).all()
     bills = await find_bills(connection, list({row.bill_id for row in rows}))
     expired = {bill.id for bill in bills.values() if bill.expired}
-    over = set(late).union(row.id for row in rows if row.bill_id in expired)
-    locked = await connection.execute(_LOCK, {"ids": list(over)})
+    due = set(late).union(row.id for row in rows if row.bill_id in expired)
+    locked = await connection.execute(_LOCK, {"ids": list(due)})
     return {row.id: row.held_by_psp for row in locked}

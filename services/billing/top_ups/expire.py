@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.billing.outside.busy import REASON, give_up
+from services.billing.outside.expire import REASON, redirect_expired
 from services.billing.subject import Kind
 from services.billing.top_ups.tables import IS_OPEN
 
@@ -17,15 +17,15 @@ _OVER = text(f"""
 _REASON = text("UPDATE top_ups SET reason = :reason WHERE id = ANY(CAST(:ids AS uuid[]))")
 
 
-async def give_up_waiting(connection: AsyncConnection) -> int:
-    """Point their errands to the leg that ends them, in the caller's transaction; return how many there were."""
-    moved = await give_up(connection, Kind.TOP_UP, ["charge"], _over)
-    if moved:
-        await connection.execute(_REASON, {"ids": moved, "reason": REASON})
-    return len(moved)
+async def expire_waiting(connection: AsyncConnection) -> int:
+    """Redirect expired top-ups to the leg that ends them, in the caller's transaction; return their number."""
+    expired = await redirect_expired(connection, Kind.TOP_UP, ["charge"], _lock_expired)
+    if expired:
+        await connection.execute(_REASON, {"ids": expired, "reason": REASON})
+    return len(expired)
 
 
-async def _over(
+async def _lock_expired(
     connection: AsyncConnection, ids: Sequence[UUID], late: Sequence[UUID]
 ) -> Mapping[UUID, bool]:
     rows = await connection.execute(_OVER, {"late": list(late)})
