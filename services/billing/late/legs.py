@@ -136,7 +136,7 @@ class LateLegs:
                 progress.psp_refund_id = psp_refund_id
                 progress.end(
                     "late_success",
-                    f"{happened}; it was given back as {psp_refund_id}. Check that refund at the PSP, then close this case",
+                    f"{happened}; it was given back as {psp_refund_id}. Check the refund at the PSP; close this case",
                 )
             case Stuck(code, text):
                 progress.taken = True
@@ -192,15 +192,15 @@ class LateLegs:
 def _mismatch(report: LateReport, found: Intent, why: str) -> str:
     return (
         f"the PSP holds or has money under {report.ended.intent_id} ({found.status}) after this"
-        f" {report.subject.kind.label} had ended ({report.ended.how}), and it does not agree with ours: {why}. Look it up at"
-        " the PSP, and give back any money that it captured"
+        f" {report.subject.kind.label} had ended ({report.ended.how}), and it does not agree with ours: {why}. Look it"
+        " up at the PSP, and give back any money that it captured"
     )
 
 
 def _failed_late(report: LateReport, code: str, text: str) -> str:
     note = (
-        f"the PSP's refund was reported as succeeded and failed later: {code} {text}. It is booked and owed to the payer"
-        " (suspense:failed-refunds)"
+        f"the PSP's refund was reported as succeeded and failed later: {code} {text}. It is booked and owed to the"
+        " payer (suspense:failed-refunds)"
     )
     if report.subject.kind != Kind.REFUND:
         return f"{note}: pay it another way"

@@ -142,8 +142,8 @@ async def open_for_result(engine: AsyncEngine, result: Result, error: Exception)
     Raises the database's errors.
     """
     note = (
-        f"the institutions responded ({result.summary()}), and the database refused to record it ({type(error).__name__})."
-        " Look for record_failed in the log and remove the cause; the result is then recorded by itself and this case closes"
+        f"the institutions responded ({result.summary()}), and recording that failed ({type(error).__name__})."
+        " Look for record_failed in the log and remove the cause: the result is then recorded, and this case closes"
     )
     case = NewCase(result.subject, "unrecorded_result", note)
     try:
@@ -162,8 +162,8 @@ async def open_for_failed_call(engine: AsyncEngine, subject: Subject, error: Exc
     """Open the case of a call that raised an error in our code. Raises the database's errors."""
     note = (
         f"a call failed at {datetime.now(UTC):%F %T} UTC with an error in our code or configuration"
-        f" ({type(error).__name__}). Look for outside_call_failed in the log and remove the cause; the call is then repeated"
-        " and this case closes"
+        f" ({type(error).__name__}). Look for outside_call_failed in the log and remove the cause: the call is then"
+        " repeated, and this case closes"
     )
     async with engine.begin() as connection:
         await open_cases(connection, [NewCase(subject, "failed_call", note)])

@@ -82,7 +82,7 @@ async def charge_or_find(  # noqa: PLR0917
     run: ErrandRun,
     created_at: datetime,
 ) -> ChargeOutcome | NeverCharged:
-    """Return the outcome that the PSP has recorded for the charge, or request the charge with the same key as before."""
+    """Return the outcome that the PSP has for the charge, or request the charge with the same key as before."""
     if intent_id:
         return await retrieve(psp, charge, intent_id)
     now = run.errand.claimed_at

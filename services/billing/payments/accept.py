@@ -23,7 +23,7 @@ from services.billing.bills import Bill, find_bills
 from services.billing.channels import Limits, payment_limits
 from services.billing.instruction import Instruction, sort_out
 from services.billing.payments import events
-from services.billing.payments.insert import Decision, LostRaceError, insert_payments
+from services.billing.payments.insert import Decision, LostRaceError, insert
 from services.billing.payments.model import Payment, fingerprint_of, payment_method_of
 from services.billing.payments.tables import HOLDS_ITS_BILL, OPEN, State
 from services.billing.subject import Kind
@@ -69,17 +69,16 @@ async def accept(
     new = [(ids[position], instructions[position]) for position in fresh]
     payments = await _decide(connection, new, taken_bills, now)
     decided = [Decision(each, fingerprints[n]) for each, n in zip(payments, fresh, strict=True)]
-    accounts = await _reject_unfunded(connection, decided)
-    await insert_payments(connection, decided, now)
+    accounts = await _check_wallets(connection, decided)
+    await insert(connection, decided, now)
     payments = [each.payment for each in decided]
-    needing_calls = {each.id: each for each in payments if each.state in OPEN}
-    calls = [FirstLeg(each.id, *each.first_call) for each in needing_calls.values()]
+    unfinished = {each.id: each for each in payments if each.state in OPEN}
+    calls = [FirstLeg(each.id, *each.first_call) for each in unfinished.values()]
     booked = await errands.book(connection, booking, Kind.PAYMENT, calls)
     await _issue_receipts_and_enqueue_events(connection, payments, now)
     await _move_wallet_money(connection, payments, accounts, now)
     held, waiting = (
-        [needing_calls[id]._replace(errand=errand) for id, errand in some.items()]
-        for some in booked
+        [unfinished[id]._replace(errand=errand) for id, errand in some.items()] for some in booked
     )
     return Accepted(held, waiting, reused)
 
@@ -107,10 +106,7 @@ async def _decide(
 
 
 def reason_against(command: PayBill, bill: Bill | None, limits: Limits) -> str | None:
-    """Return the code of the reason why a payment may not begin, or None.
-
-    The amount rule comes from the stored bill, never from the caller.
-    """
+    """Return the code of the reason why a payment may not begin, or None. The stored bill sets the amount rule."""
     limit = limits.get(command.channel)
     if limit is None:
         return "channel_unknown"
@@ -167,9 +163,7 @@ def _payment(
     )
 
 
-async def _reject_unfunded(
-    connection: AsyncConnection, decided: list[Decision]
-) -> dict[ledger.Account, int]:
+async def _check_wallets(connection: AsyncConnection, decided: list[Decision]) -> ledger.AccountIds:
     # A payment that its wallet cannot pay becomes rejected in the list. Nothing is locked yet:
     # _move_wallet_money moves the money between the accounts whose ids are returned.
     paying = {
@@ -188,7 +182,9 @@ async def _reject_unfunded(
     for index, account in paying.items():
         left = available.get(account, 0) - decided[index].payment.amount_minor
         if left < 0:
-            decided[index] = decided[index].rejected("insufficient_funds")
+            payment = decided[index].payment
+            payment = payment._replace(state=State.REJECTED, reason="insufficient_funds")
+            decided[index] = decided[index]._replace(payment=payment)
         else:
             available[account] = left
     return {account: each.id for account, each in accounts.items()}
@@ -219,21 +215,16 @@ async def _move_wallet_money(
     now: datetime,
 ) -> None:
     # Last, so that wallets and billers, which other batches pay from and to as well, are locked for a moment only.
-    holds = await ledger.set_aside(
-        connection,
-        [
-            ledger.Hold(each.id, accounts[each.wallet], each.amount_minor)
-            for each in payments
-            if each.state is State.AUTHORIZED
-        ],
-    )
+    authorized = [each for each in payments if each.state is State.AUTHORIZED]
+    holds = [ledger.Hold(each.id, accounts[each.wallet], each.amount_minor) for each in authorized]
+    set_aside = await ledger.set_aside(connection, holds)
     transfers = [
         ledger.pay_bill(each.id, each.wallet, each.bill.biller_id, each.amount_minor, now)
         for each in payments
         if each.state is State.SUCCEEDED
     ]
     try:
-        await ledger.post(connection, transfers, holds, accounts)
+        await ledger.post(connection, transfers, set_aside, accounts)
     except ledger.OverdrawnError as error:
         raise LostRaceError("a wallet was spent from after its balance was read") from error
 

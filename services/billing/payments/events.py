@@ -79,8 +79,5 @@ def _unvalidated(
 
 def _of(payment: Payment, event: Any, sequence: int) -> Outgoing:
     return Outgoing.of(
-        event,
-        sequence,
-        correlation_id=payment.correlation_id,
-        traceparent=payment.traceparent,
+        event, sequence, correlation_id=payment.correlation_id, traceparent=payment.traceparent
     )

@@ -25,10 +25,9 @@ _REASON = text("UPDATE payments SET reason = :reason WHERE id = ANY(CAST(:ids AS
 
 
 async def expire_waiting(connection: AsyncConnection) -> int:
-    """Redirect expired payments to the leg that releases the money, in the caller's transaction; return their number."""
-    expired = await redirect_expired(
-        connection, Kind.PAYMENT, ["authorize", "apply"], _lock_expired
-    )
+    """Redirect expired payments to the leg that releases their money, in the caller's transaction; return how many."""
+    legs = ["authorize", "apply"]
+    expired = await redirect_expired(connection, Kind.PAYMENT, legs, _lock_expired)
     if expired:
         await connection.execute(_REASON, {"ids": expired, "reason": REASON})
     return len(expired)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
-from uuid import UUID
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -35,18 +34,11 @@ class Decision(NamedTuple):
     payment: Payment
     fingerprint: bytes
 
-    def rejected(self, reason: str) -> "Decision":
-        """Return the same payment, rejected for this reason."""
-        payment = self.payment._replace(state=State.REJECTED, reason=reason)
-        return Decision(payment, self.fingerprint)
 
-
-async def insert_payments(
-    connection: AsyncConnection, decided: Sequence[Decision], now: datetime
-) -> None:
+async def insert(connection: AsyncConnection, decided: Sequence[Decision], now: datetime) -> None:
     """Insert all of these payments in the caller's transaction. Raises LostRaceError."""
     # In the order of the bills, so that two workers cannot deadlock on each other's bills.
-    ordered = sorted(decided, key=_bill_id)
+    ordered = sorted(decided, key=lambda each: each.payment.bill.id)
     try:
         # Races are rare, so a violated index is cheaper than ON CONFLICT, which looks for the conflict beforehand.
         await copy(connection, "payments", _COLUMNS, [_row(each, now) for each in ordered])
@@ -79,7 +71,3 @@ def _row(decision: Decision, now: datetime) -> tuple[object, ...]:
         now if state is State.AUTHORIZED else None,
         None if state in OPEN else now,
     )
-
-
-def _bill_id(decision: Decision) -> UUID:
-    return decision.payment.bill.id

@@ -167,10 +167,7 @@ class Legs:
         assert intent_id is not None
         if run.may_have_been_sent:
             found = await send(
-                progress.calls,
-                run,
-                "capture",
-                retrieve(self._psp, payment.charge, intent_id),
+                progress.calls, run, "capture", retrieve(self._psp, payment.charge, intent_id)
             )
             if not isinstance(found, Authorized):
                 return found

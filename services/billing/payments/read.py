@@ -28,9 +28,7 @@ _PAID = text(f"""
 async def read_claimed(
     unclaimed: UnclaimedCache[Payment], connection: AsyncConnection, claimed: Sequence[Errand]
 ) -> list[Payment]:
-    """Return the payments of these errands that are still under way; those that this process has in memory are not
-    read.
-    """
+    """Return the payments of these errands that are still under way; those in this process's cache are not read."""
     known, others = unclaimed.pop(claimed)
     payments = [payment._replace(errand=errand) for payment, errand in known]
     return payments + await read_open(connection, others)
@@ -50,10 +48,7 @@ async def read_open(connection: AsyncConnection, claimed: Sequence[Errand]) -> l
     await errands.end_all_but(connection, claimed, still_open)
     bills = await find_bills(connection, [row.bill_id for row in rows])
     lost = [Subject(Kind.PAYMENT, row.id) for row in rows if row.bill_id not in bills]
-    note = (
-        "its bill does not exist in the database, so no institution can be called: restore the bill from a backup, or"
-        " void the hold at the PSP"
-    )
+    note = "its bill does not exist, so no call can be made: restore it from a backup, or void the hold at the PSP"
     await open_cases(connection, [NewCase(each, "bill_missing", note) for each in lost])
     return [
         payment_of(row, bills[row.bill_id])._replace(errand=errands_by_payment[row.id])

@@ -24,9 +24,7 @@ from services.billing.payments.model import Progress
 from services.billing.payments.tables import OPEN, State
 
 # A number for each state, higher for further; all ends are equally far.
-_RANKS: dict[str, int] = {
-    state: OPEN.index(state) if state in OPEN else len(OPEN) for state in State
-}
+_RANKS: dict[str, int] = {s: OPEN.index(s) if s in OPEN else len(OPEN) for s in State}
 _FAILURES = (State.VOIDED, State.DECLINED)
 
 _LOCK = text("""
@@ -67,12 +65,12 @@ async def record(connection: AsyncConnection, results: Sequence[Progress]) -> in
     # Wallets before payments, as everywhere.
     wallets = {each.payment.wallet for each in results if not each.payment.by_psp}
     await ledger.lock_accounts(connection, wallets)
-    locked_rows = await connection.execute(_LOCK, {"ids": [each.payment.id for each in results]})
-    rows = locked_rows.all()
+    ids = [each.payment.id for each in results]
+    rows = (await connection.execute(_LOCK, {"ids": ids})).all()
     locked = await errands.lock(connection, [each.payment.errand for each in results])
-    still_open = [row for row in rows if row.state in OPEN]
-    superseding = furthest_results(results, still_open, locked, _RANKS, _FAILURES)
-    steps = [_step(progress, row) for progress, row in superseding]
+    open_rows = [row for row in rows if row.state in OPEN]
+    furthest = furthest_results(results, open_rows, locked, _RANKS, _FAILURES)
+    steps = [_step(progress, row) for progress, row in furthest]
     ended = [each.progress.subject for each in steps if each.progress.state not in OPEN]
     await record_errands(connection, results, locked, ended)
     await open_cases(connection, _contradictions(results, rows))
@@ -81,10 +79,10 @@ async def record(connection: AsyncConnection, results: Sequence[Progress]) -> in
     await _update(connection, steps, now)
     succeeded = [each for each in steps if each.progress.state == State.SUCCEEDED]
     numbers = await _book(connection, [each.progress for each in succeeded], now)
-    await _book_late_capture(connection, [each.progress for each in steps], now)
+    reached = [each.progress for each in steps]
+    await _book_late_capture(connection, reached, now)
     voided = [each.progress.payment for each in steps if each.progress.state == State.VOIDED]
     await ledger.void(connection, [each.id for each in voided if not each.by_psp])
-    reached = [each.progress for each in steps]
     cases = [cases_of(p, locked, p.run.leg if p.state in OPEN else "late_success") for p in reached]
     await open_cases(connection, [case for some in cases for case in some])
     outgoing = [step.event for step in steps if step.event]
@@ -101,8 +99,8 @@ def _contradictions(results: Sequence[Progress], rows: Sequence[Row[Any]]) -> li
         NewCase(
             result.subject,
             "contradiction",
-            f"recorded as {ended[result.payment.id]}, but another process found it {result.state}. Compare the records of the PSP"
-            " and the biller with ours, and agree with them who corrects what",
+            f"recorded as {ended[result.payment.id]}, but another process found it {result.state}."
+            " Compare the PSP's and the biller's records with ours, and agree with them on a correction",
         )
         for result in results
         if result.payment.id in ended

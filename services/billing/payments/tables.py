@@ -37,9 +37,7 @@ class State(StrEnum):
     SUCCEEDED = "succeeded"  # applied -> succeeded: the money is taken, the receipt issued
     PARTIALLY_REFUNDED = "partially_refunded"  # succeeded -> partially_refunded
     REFUNDED = "refunded"  # succeeded | partially_refunded -> refunded: all of it went back
-    REVERSED = (
-        "reversed"  # succeeded | partially_refunded -> reversed: the biller took its mark back
-    )
+    REVERSED = "reversed"  # succeeded | partially_refunded -> reversed: undone by the biller
     VOIDED = "voided"  # authorized | applied -> voided: the biller refused, the hold is released
     REJECTED = "rejected"  # refused at once because of the bill, the amount or a limit
     DECLINED = "declined"  # accepted -> declined: the payer's money was refused

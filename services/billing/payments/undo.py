@@ -55,8 +55,8 @@ class Undo:
                 run.continue_after(run.late_effect_seconds_left)
             case BillerRefused(code):
                 progress.case = (
-                    f"the payment failed ({progress.reason}), and the biller refuses to mark its bill unpaid: {code}. Ask the"
-                    " biller to accept the unapply; it is repeated until then, and the payer's money stays held"
+                    f"the payment failed ({progress.reason}), and the biller refuses to mark its bill unpaid: {code}."
+                    " Ask the biller to accept the unapply; it is repeated until then, and the payer's money stays held"
                 )
                 run.note_unknown()
             case _:
@@ -69,7 +69,7 @@ class Undo:
         if not progress.payment.by_psp or progress.intent_id is None:
             _end_without_money(progress)
             return None
-        match await self._void_or_retrieve(progress, progress.intent_id):
+        match await self._try_to_void(progress, progress.intent_id):
             case Voided():
                 _end_without_money(progress)
             case Captured() if progress.payment.by_call:
@@ -86,17 +86,14 @@ class Undo:
                 progress.run.note_unknown()
         return None
 
-    async def _void_or_retrieve(
-        self, progress: Progress, intent_id: str
-    ) -> ChargeOutcome | Refused:
+    async def _try_to_void(self, progress: Progress, intent_id: str) -> ChargeOutcome | Refused:
         payment, calls, run = progress.payment, progress.calls, progress.run
         if run.may_have_been_sent:
             found = await send(calls, run, "void", retrieve(self._psp, payment.charge, intent_id))
             if isinstance(found, Voided | Captured):
                 return found
-        answer = await send(
-            calls, run, "void", self._psp.void(intent_id, payment.subject, payment.currency)
-        )
+        call = self._psp.void(intent_id, payment.subject, payment.currency)
+        answer = await send(calls, run, "void", call)
         if not isinstance(answer, Refused):
             return answer
         # Another process may have ended the payment differently meanwhile, so the PSP's record decides.
@@ -130,20 +127,18 @@ class Undo:
             case Refunded(psp_refund_id):
                 progress.given_back = True
                 progress.case = (
-                    f"the PSP captured the money although the payment had failed here, and gave it back as {psp_refund_id}."
-                    " Check that refund at the PSP, then close this case"
+                    f"the PSP captured the money of this failed payment and gave it back as {psp_refund_id}. Check that"
+                    " refund at the PSP, then close this case"
                 )
                 progress.state = State.VOIDED
             case Stuck(code, text):
                 # The PSP would refuse again, so the calls stop and a person pays the payer another way.
                 progress.kept_by_psp = True
                 progress.case = (
-                    f"the PSP captured the money although the payment had failed here, and refuses to give it back: {code}"
-                    f" {text}. It is owed to the payer (suspense:late-captures): pay it another way, then close this case"
+                    f"the PSP captured the money of this failed payment and refuses to give it back: {code} {text}."
+                    " It is owed to the payer (suspense:late-captures): pay it another way, then close this case"
                 )
                 progress.state = State.VOIDED
-            case _:
-                pass
         return None
 
 

@@ -101,8 +101,8 @@ async def _end_stuck(connection: AsyncConnection, stuck: Sequence[RefundProgress
     }
     await connection.execute(_STORE_ATTEMPTS, attempts)
     note = (
-        "the biller has marked the bill unpaid, and the PSP refuses to refund the money: {0}. Run `meterhall refunds retry"
-        " {1}` to call the PSP again, or `meterhall refunds to-wallet {1}` to pay the payer's wallet"
+        "the biller has marked the bill unpaid, and the PSP refuses to refund the money: {0}. Run `meterhall refunds"
+        " retry {1}` to call the PSP again, or `meterhall refunds to-wallet {1}` to pay the payer's wallet"
     )
     cases = [
         NewCase(each.subject, "refund_stuck", note.format(each.stuck, each.refund.id))

@@ -37,7 +37,7 @@ _END = text(f"""
 """)  # noqa: S608 - the states are our own constants
 
 
-_ONLY_STUCK = "only a refund with an open case refund_stuck can. See: meterhall cases list"
+_ONLY_STUCK = "only one with an open case refund_stuck can be ended. See: meterhall cases list"
 
 
 class RefundCommandError(Exception):
@@ -57,14 +57,13 @@ async def retry(connection: AsyncConnection, refund_id: UUID) -> int:
     if row is None:
         raise RefundCommandError(f"There is no refund {refund_id}. See: meterhall cases list")
     if row.state != RefundState.UNAPPLIED:
-        raise RefundCommandError(
-            f"Refund {refund_id} is {row.state}, so it cannot be retried: {_ONLY_STUCK}"
-        )
+        raise RefundCommandError(f"Refund {refund_id} is {row.state}: {_ONLY_STUCK}")
     attempt: int = row.attempt + 1
     new = NewErrand(Kind.REFUND, refund_id, PSP, "refund", attempt=attempt)
     if not await errands.add(connection, [new]):
         raise RefundCommandError(
-            f"The PSP is being called about refund {refund_id}. Wait for its response: meterhall payments show {refund_id}"
+            f"The PSP is being called about refund {refund_id}. Wait for the response: "
+            f"meterhall payments show {refund_id}"
         )
     why = f"the PSP is called again, attempt {attempt}"
     await close_lasting(connection, _subject(refund_id), "refund_stuck", why)
@@ -104,7 +103,7 @@ async def _read(connection: AsyncConnection, refund_id: UUID) -> tuple[Row[Any],
     may_have_failed = row.state in {RefundState.UNAPPLIED, RefundState.SUCCEEDED}
     if not may_have_failed or payment is None or payment.intent_id is None:
         raise RefundCommandError(
-            f"Refund {refund_id} is {row.state} and did not fail at the PSP: there is nothing to pay to the wallet."
+            f"Refund {refund_id} is {row.state} and did not fail at the PSP: nothing is owed."
         )
     return row, payment
 
@@ -117,12 +116,12 @@ async def _prove_failed(psp: Psp, row: Row[Any], payment: Payment) -> None:
     match found:
         case Refunded(id) | RefundPending(id):
             raise RefundCommandError(
-                f"The PSP has made refund {row.id} as {id}, so the wallet must not be paid. If it is open here, record the"
-                f" PSP's refund with: meterhall refunds retry {row.id}"
+                f"The PSP has made refund {row.id} as {id}, so the wallet must not be paid. If it is open here, record"
+                f" the PSP's refund with: meterhall refunds retry {row.id}"
             )
         case Unknown(why):
             raise RefundCommandError(
-                f"The PSP did not respond about refund {row.id} ({why}). Nothing was changed; run the command again later."
+                f"The PSP did not respond about refund {row.id} ({why}). Nothing was changed; try again later."
             )
 
 
@@ -130,12 +129,11 @@ async def _succeed_to_wallet(connection: AsyncConnection, refund_id: UUID, state
     # The refund was never booked: it ends now, and its money goes from the biller's account to the wallet.
     refunds = await read(connection, [refund_id])
     if state != RefundState.UNAPPLIED or not refunds:
-        raise RefundCommandError(
-            f"Refund {refund_id} is {state}, so it cannot be paid to the wallet: {_ONLY_STUCK}"
-        )
+        raise RefundCommandError(f"Refund {refund_id} is {state}: {_ONLY_STUCK}")
     if await errands.exist(connection, [(Kind.REFUND, refund_id)]):
         raise RefundCommandError(
-            f"The PSP is being called about refund {refund_id}. Wait for its response: meterhall payments show {refund_id}"
+            f"The PSP is being called about refund {refund_id}. Wait for the response: "
+            f"meterhall payments show {refund_id}"
         )
     refund = replace(refunds[0], to_wallet=True)
     await connection.execute(_END, {"id": refund_id})
@@ -163,7 +161,7 @@ async def _credit_returned(
         )
     if returned not in booked:
         raise RefundCommandError(
-            f"Refund {row.id} has succeeded at the PSP, and no failure of it is booked: there is nothing to pay to the wallet."
+            f"Refund {row.id} has succeeded, and no failure of it is booked: nothing is owed to the payer."
         )
     transfer = ledger.returned_to_wallet(
         credited, returned, wallet, row.amount_minor, datetime.now(UTC)

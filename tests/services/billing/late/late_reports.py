@@ -19,26 +19,26 @@ _TRANSFERS = text("SELECT kind FROM transfers ORDER BY created_at, kind")
 _ERRANDS = text("SELECT kind, leg FROM errands ORDER BY kind")
 
 
-async def tell(engine: AsyncEngine, type: str, thing: dict[str, Any]) -> None:
-    """One webhook."""
+async def deliver_webhook(engine: AsyncEngine, type: str, thing: dict[str, Any]) -> None:
+    """Deliver one webhook."""
     event = {"id": f"evt_{uuid4().hex}", "type": type, "data": {"object": thing}}
     async with engine.begin() as connection:
         assert await keep(connection, event)
 
 
-async def tell_of_intent(city: City, intent_id: str, **changes: object) -> None:
-    """The webhook about an intent as it stands, or with these changes."""
+async def report_intent(city: City, intent_id: str, **changes: object) -> None:
+    """Deliver the webhook about an intent in its present state, or with these changes."""
     thing = city.psp.call("GET", f"/v1/payment_intents/{intent_id}")
-    await tell(city.engine, "payment_intent.succeeded", {**thing, **changes})
+    await deliver_webhook(city.engine, "payment_intent.succeeded", {**thing, **changes})
 
 
-async def tell_of_refund(city: City, psp_refund_id: str, type: str = "refund.failed") -> None:
-    """The webhook about a refund as it stands."""
-    await tell(city.engine, type, city.psp.call("GET", f"/v1/refunds/{psp_refund_id}"))
+async def report_refund(city: City, psp_refund_id: str, type: str = "refund.failed") -> None:
+    """Deliver the webhook about a refund in its present state."""
+    await deliver_webhook(city.engine, type, city.psp.call("GET", f"/v1/refunds/{psp_refund_id}"))
 
 
-async def kinds(engine: AsyncEngine) -> list[str]:
-    """The kinds of all transfers."""
+async def transfer_kinds(engine: AsyncEngine) -> list[str]:
+    """Return the kinds of all transfers."""
     async with engine.connect() as connection:
         return list(await connection.scalars(_TRANSFERS))
 
@@ -49,8 +49,8 @@ async def errands(engine: AsyncEngine) -> list[tuple[str, str]]:
         return [tuple(row) for row in await connection.execute(_ERRANDS)]
 
 
-async def note(engine: AsyncEngine, id: UUID) -> str:
-    """The note of the one open case about it."""
+async def case_note(engine: AsyncEngine, id: UUID) -> str:
+    """Return the note of the one open case about this subject."""
     async with engine.connect() as connection:
         rows = await connection.scalars(
             text("SELECT note FROM cases WHERE subject = :id AND closed_at IS NULL"), {"id": id}

@@ -215,8 +215,8 @@ async def test_the_case_says_what_the_biller_has_of_a_payment_that_had_reached_i
     await late.report_intent(city, intent_id)
     await city.settle()
     assert await books.cases(city.engine, payment.id) == ["late_success"]
-    told = "the biller has marked the bill paid" if marked else "the biller has no mark for it"
-    assert told in await late.case_note(city.engine, payment.id)
+    verdict = "marked the bill paid: ask" if marked else "has not marked the bill paid"
+    assert verdict in await late.case_note(city.engine, payment.id)
     assert city.charged_minor(payment.id) == 0
 
 

@@ -224,7 +224,7 @@ class City:
         finally:
             mine.leave()
 
-    async def give_up(
+    async def undo_with_lost_void(
         self,
         payment: Payment,
         intent_id: str,

@@ -115,16 +115,16 @@ async def test_batches_of_the_same_wallets_wait_for_each_other_only_at_the_end(
     held = asyncio.Event()
     arrived: list[int] = []
 
-    async def book_later(connection: AsyncConnection, made: Sequence[Any], *rest: Any) -> None:
-        arrived.append(len(made))
+    async def move_later(connection: AsyncConnection, payments: Sequence[Any], *rest: Any) -> None:
+        arrived.append(len(payments))
         if len(arrived) == len(batches):
             held.set()
         await asyncio.wait_for(held.wait(), 20)
-        await book(connection, made, *rest)
+        await move(connection, payments, *rest)
 
-    book = accepting._book
+    move = accepting._move_wallet_money
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(accepting, "_book", book_later)
+        patch.setattr(accepting, "_move_wallet_money", move_later)
 
         async def run(batch: Sequence[Any]) -> None:
             async with engine.begin() as connection:
