@@ -1,4 +1,4 @@
-"""The PSP holds or takes money of something that has ended here: it is let go or given back, booked, and seen."""
+"""The PSP holds or captures money of a row that has ended here: it is voided or refunded, booked, with a case."""
 
 from typing import Any
 from uuid import UUID
@@ -54,7 +54,7 @@ async def agree(city: City, id: UUID, *cases: str) -> None:
     assert await audit_database(city.engine) == []
 
 
-async def test_what_is_only_held_is_let_go(city: City) -> None:
+async def test_late_held_money_is_voided(city: City) -> None:
     row = await declined(city)
     city.psp.confirm(row["psp_intent_id"])
     assert city.held_minor(row["id"]) == 8_850
@@ -66,7 +66,7 @@ async def test_what_is_only_held_is_let_go(city: City) -> None:
     assert await late.transfer_kinds(city.engine) == []
 
 
-async def test_what_was_taken_goes_back_once_is_booked_and_seen(city: City) -> None:
+async def test_late_captured_money_goes_back_once_and_is_booked_with_a_case(city: City) -> None:
     row = await captured(city)
     for _ in range(3):
         await late.report_intent(city, row["psp_intent_id"])
@@ -80,11 +80,11 @@ async def test_what_was_taken_goes_back_once_is_booked_and_seen(city: City) -> N
     assert (await books.payment(city.engine, row["id"]))["state"] == "declined"
 
 
-async def test_a_top_up_that_was_declined_goes_back_as_well(city: City) -> None:
-    asked = top_up_wallet(method=late.DECLINES)
-    await city.payments.top_up([asked])
+async def test_a_late_captured_top_up_goes_back(city: City) -> None:
+    instruction = top_up_wallet(method=late.DECLINES)
+    await city.payments.top_up([instruction])
     await city.settle()
-    row = await books.top_up(city.engine, asked.command.top_up_id)
+    row = await books.top_up(city.engine, instruction.command.top_up_id)
     assert row["state"] == "declined"
     assert city.psp.confirm(row["psp_intent_id"])["status"] == "succeeded"
     await late.report_intent(city, row["psp_intent_id"])
@@ -95,7 +95,7 @@ async def test_a_top_up_that_was_declined_goes_back_as_well(city: City) -> None:
     assert await books.balance(city.engine, "wallet:city-app:payer-1") == (0, 0)
 
 
-async def test_a_hint_is_not_believed(city: City) -> None:
+async def test_a_webhook_alone_changes_nothing(city: City) -> None:
     row = await declined(city)
     await late.report_intent(city, row["psp_intent_id"], status="succeeded")
     await city.settle()
@@ -104,7 +104,9 @@ async def test_a_hint_is_not_believed(city: City) -> None:
 
 @pytest.mark.parametrize("kind", TROUBLE)
 @pytest.mark.parametrize("operation", ["retrieve", "void", "refund", "find_refund"])
-async def test_trouble_at_the_psp_is_waited_out(city: City, operation: str, kind: str) -> None:
+async def test_faults_at_the_psp_are_retried_until_the_end(
+    city: City, operation: str, kind: str
+) -> None:
     row = await declined(city) if operation == "void" else await captured(city)
     if operation == "void":
         if kind == "error_500_before":
@@ -117,9 +119,7 @@ async def test_trouble_at_the_psp_is_waited_out(city: City, operation: str, kind
     await agree(city, row["id"], *([] if operation == "void" else ["late_success"]))
 
 
-async def test_an_intent_that_we_did_not_know_is_kept_and_looked_at(
-    city: City, owner_engine: Any
-) -> None:
+async def test_an_unknown_intent_is_stored_and_retrieved(city: City, owner_engine: Any) -> None:
     row = await captured(city)
     async with owner_engine.begin() as connection:
         await connection.execute(_FORGET, {"id": row["id"]})
@@ -130,7 +130,9 @@ async def test_an_intent_that_we_did_not_know_is_kept_and_looked_at(
 
 
 @pytest.mark.parametrize("id", ["pi/1", "", None, 7, ["pi_1"], "pi_\0", "x" * 256])
-async def test_an_id_that_is_none_is_not_kept(city: City, owner_engine: Any, id: object) -> None:
+async def test_an_invalid_intent_id_is_not_stored(
+    city: City, owner_engine: Any, id: object
+) -> None:
     row = await declined(city)
     async with owner_engine.begin() as connection:
         await connection.execute(_FORGET, {"id": row["id"]})
@@ -140,7 +142,7 @@ async def test_an_id_that_is_none_is_not_kept(city: City, owner_engine: Any, id:
 
 
 @pytest.mark.parametrize("known", [True, False])
-async def test_somebody_elses_intent_is_one_for_a_person_and_is_left_alone(
+async def test_an_intent_of_another_charge_is_a_case_and_is_not_changed(
     city: City, owner_engine: Any, known: bool
 ) -> None:
     """It names our payment, and the PSP's own book does not."""
@@ -158,12 +160,12 @@ async def test_somebody_elses_intent_is_one_for_a_person_and_is_left_alone(
     assert await late.transfer_kinds(city.engine) == []
 
 
-async def test_what_the_psp_will_not_give_back_is_owed_to_the_payer(city: City) -> None:
+async def test_money_that_the_psp_refuses_to_give_back_is_owed_to_the_payer(city: City) -> None:
     row = await captured(city)
     city.psp.add_fault("refund", "refuse")
     await late.report_intent(city, row["psp_intent_id"])
     await city.settle()
-    assert await late.errands(city.engine) == [], "it is not asked for for ever"
+    assert await late.errands(city.engine) == [], "it is not requested again"
     assert await books.cases(city.engine, row["id"]) == ["late_success"]
     assert "pay it another way" in await late.case_note(city.engine, row["id"])
     assert await books.balance(city.engine, late.CLEARING) == (-8_850, 0)
@@ -171,7 +173,7 @@ async def test_what_the_psp_will_not_give_back_is_owed_to_the_payer(city: City) 
     assert await audit_database(city.engine) == []
 
 
-async def test_a_give_back_that_is_pending_is_waited_for_and_can_fail_later(city: City) -> None:
+async def test_a_pending_return_is_awaited_and_can_fail_later(city: City) -> None:
     row = await captured(city, "pm_card_pendingRefund")
     await late.report_intent(city, row["psp_intent_id"])
     await city.settle(rounds=2)
@@ -199,7 +201,7 @@ async def test_a_give_back_that_is_pending_is_waited_for_and_can_fail_later(city
 
 
 @pytest.mark.parametrize("marked", [True, False])
-async def test_the_case_says_what_the_biller_has_of_a_payment_that_had_reached_it(
+async def test_the_case_names_the_billers_state_of_an_applied_payment(
     city: City, owner_engine: Any, marked: bool
 ) -> None:
     payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
@@ -220,7 +222,7 @@ async def test_the_case_says_what_the_biller_has_of_a_payment_that_had_reached_i
     assert city.charged_minor(payment.id) == 0
 
 
-async def test_open_and_succeeded_payments_wallets_and_strangers_are_left(city: City) -> None:
+async def test_reports_about_other_rows_are_ignored(city: City) -> None:
     paid = await city.pay(pay_bill(await city.bill(), method="pm_card_visa"))
     await late.report_intent(city, paid["psp_intent_id"])
     for subject in (Subject(Kind.REFUND, paid["id"]), Subject(Kind.TOP_UP, uuid7())):

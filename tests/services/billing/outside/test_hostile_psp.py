@@ -75,29 +75,29 @@ class Proxy:
         mark = "HERE-STANDS-WHAT-IS-HOSTILE"
         return json.dumps(self._marked(answer, mark)).replace(f'"{mark}"', self.value).encode()
 
-    def _marked(self, said: Any, mark: str) -> Any:
-        if isinstance(said, list):
-            return [self._marked(each, mark) for each in said]
-        if not isinstance(said, dict):
-            return said
-        made: dict[str, Any] = {}
-        for name, value in said.items():
+    def _marked(self, response: Any, mark: str) -> Any:
+        if isinstance(response, list):
+            return [self._marked(each, mark) for each in response]
+        if not isinstance(response, dict):
+            return response
+        changed: dict[str, Any] = {}
+        for name, value in response.items():
             if name == self.name and isinstance(value, str):
-                made[name] = mark
+                changed[name] = mark
                 self.changed += 1
             elif name == self.name and isinstance(value, dict):  # metadata
-                made[name] = dict.fromkeys(value, mark)
+                changed[name] = dict.fromkeys(value, mark)
                 self.changed += 1
             else:
-                made[name] = self._marked(value, mark)
-        return made
+                changed[name] = self._marked(value, mark)
+        return changed
 
 
 @pytest.fixture
 async def proxy(city: City) -> AsyncIterator[Proxy]:
-    made = Proxy(city.psp.url)
+    proxy = Proxy(city.psp.url)
     app = web.Application()
-    app.router.add_route("*", "/{path:.*}", made.handle)
+    app.router.add_route("*", "/{path:.*}", proxy.handle)
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -106,21 +106,19 @@ async def proxy(city: City) -> AsyncIterator[Proxy]:
     client = Psp(f"http://127.0.0.1:{port}", city.psp.api_key, return_url=RETURN_URL)
     city.client = client
     city.payments = PayingProcess(city.engine, client, city.connectors, city.institutions)
-    yield made
+    yield proxy
     await city.payments.drain()
     await client.aclose()
     await runner.cleanup()
 
 
-def test_all_texts_are_looked_at() -> None:
+def test_all_texts_of_the_psps_responses_are_covered() -> None:
     assert {"code", "decline_code", "message", "status", "id", "failure_reason", "type"} <= {*NAMES}
     assert "reporting_category" in {*texts(WireBalanceTransaction)}
 
 
 @pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE.keys())
-async def test_words_that_can_not_be_kept_hold_no_bill(
-    city: City, proxy: Proxy, value: str
-) -> None:
+async def test_unstorable_texts_do_not_block_a_bill(city: City, proxy: Proxy, value: str) -> None:
     for name in NAMES:
         # Its refund fails, and says why.
         paid = (await city.pay(pay_bill(await city.bill(), method="pm_card_refundFail")))["id"]
@@ -156,23 +154,21 @@ async def test_words_that_can_not_be_kept_hold_no_bill(
 
 # With half of a pair in it, an answer is no JSON, and says nothing.
 @pytest.mark.parametrize("kind", sorted(HOSTILE.keys() - {"half of a pair"}))
-async def test_a_page_that_can_not_be_shown_lets_the_bill_go(
+async def test_an_action_page_that_cannot_be_shown_releases_the_bill(
     city: City, proxy: Proxy, kind: str
 ) -> None:
     proxy.name, proxy.value = "url", HOSTILE[kind]
     row = await city.pay(pay_bill(await city.bill(), method=ASKS))
     assert (row["state"], row["reason"]) == ("declined", "no_action_page")
-    asked = top_up_wallet(method=ASKS)
-    await city.payments.top_up([asked])
+    instruction = top_up_wallet(method=ASKS)
+    await city.payments.top_up([instruction])
     await city.payments.drain()
-    top_up = await books.top_up(city.engine, asked.command.top_up_id)
+    top_up = await books.top_up(city.engine, instruction.command.top_up_id)
     assert (top_up["state"], top_up["reason"]) == ("declined", "no_action_page")
     await city.agree(row["id"])
 
 
-async def test_a_decline_code_that_can_not_be_kept_is_still_a_decline(
-    city: City, proxy: Proxy
-) -> None:
+async def test_an_unstorable_decline_code_is_still_a_decline(city: City, proxy: Proxy) -> None:
     for kind in sorted(HOSTILE.keys() - {"half of a pair"}):
         proxy.name, proxy.value = "decline_code", HOSTILE[kind]
         row = await city.pay(pay_bill(await city.bill(), method="pm_card_chargeDeclined"))

@@ -91,7 +91,7 @@ async def everybody_agrees(city: City) -> None:
 
 @pytest.mark.parametrize("fault", ["timeout_after", "timeout_before"])
 @pytest.mark.parametrize(("first", "second"), permutations(KINDS, 2))
-async def test_one_id_in_two_kinds_is_two_things(
+async def test_the_same_id_in_two_kinds_is_two_subjects(
     city: City, first: str, second: str, fault: str
 ) -> None:
     id = uuid7()
@@ -131,7 +131,9 @@ async def test_a_top_up_never_finds_a_payments_charge(city: City) -> None:
     await everybody_agrees(city)
 
 
-async def test_what_we_give_back_ourselves_is_not_a_refund_of_the_same_id(city: City) -> None:
+async def test_money_of_an_undone_payment_is_not_taken_for_a_refund_of_the_same_id(
+    city: City,
+) -> None:
     """A payment is captured after we gave it up, so its money goes back; a refund of another payment has its id."""
     other = await paid(city)
     lost = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
@@ -149,7 +151,7 @@ async def test_what_we_give_back_ourselves_is_not_a_refund_of_the_same_id(city: 
     await books.audit(city.engine)
 
 
-async def test_a_caller_can_not_take_the_id_of_a_reversal(city: City) -> None:
+async def test_a_caller_cannot_take_the_id_of_a_reversal(city: City) -> None:
     """Were the reversal's id free to choose, a failed refund under it would hide the reversal for ever."""
     id = await paid(city)
     reversal = Reversal(id)

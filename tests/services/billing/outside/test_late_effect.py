@@ -1,4 +1,4 @@
-"""Effects that come after their caller has gone: a refusal meanwhile proves nothing until none can come any more."""
+"""Calls that take effect after their timeout: a refusal proves nothing while such an effect is possible."""
 
 import asyncio
 from collections.abc import Callable
@@ -49,10 +49,10 @@ async def paid(city: City, method: str | None) -> UUID:
 
 
 async def refund(city: City, payment_id: UUID, amount_minor: int | None = None) -> UUID:
-    asked = refund_payment(payment_id, amount_minor)
-    assert await city.payments.refund([asked]) == {}
+    instruction = refund_payment(payment_id, amount_minor)
+    assert await city.payments.refund([instruction]) == {}
     await city.payments.drain()
-    return asked.command.refund_id
+    return instruction.command.refund_id
 
 
 class TestUnapply:
@@ -84,7 +84,7 @@ class TestUnapply:
         await city.agree(id)
 
     @METHODS
-    async def test_when_none_has_come_the_refusal_counts(
+    async def test_without_a_late_effect_the_refusal_counts(
         self, city: City, method: str | None
     ) -> None:
         id, refund_id = await self.undecided(city, method, "timeout_before")
@@ -144,7 +144,7 @@ class TestApply:
         await city.agree(id)
 
     @METHODS
-    async def test_when_none_has_come_the_money_is_let_go(
+    async def test_without_a_late_effect_the_money_is_released(
         self, city: City, method: str | None
     ) -> None:
         id = await self.watched(city, method, "timeout_before")
@@ -156,7 +156,7 @@ class TestApply:
         await city.agree(id)
 
     @METHODS
-    async def test_without_a_refusal_it_is_simply_found(
+    async def test_without_a_refusal_the_late_mark_is_found_by_a_query(
         self, city: City, method: str | None
     ) -> None:
         await fund_wallet(city.engine, 10_000)
@@ -262,9 +262,9 @@ class TestPsp:
     async def test_a_late_charge_of_a_top_up_is_found(self, city: City) -> None:
         before = done(city, "charge")
         city.psp.add_fault("charge", "late_effect", seconds=LATE_SECONDS)
-        asked = top_up_wallet(9_000)
-        id = asked.command.top_up_id
-        await city.payments.top_up([asked])
+        instruction = top_up_wallet(9_000)
+        id = instruction.command.top_up_id
+        await city.payments.top_up([instruction])
         await city.settle(rounds=1)
         assert (await books.top_up(city.engine, id))["state"] == "accepted"
         await effect_of(city, "charge", before)

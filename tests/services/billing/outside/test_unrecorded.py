@@ -1,4 +1,4 @@
-"""A result that can't be recorded, and a call that breaks, are cases at once: with what was learnt outside."""
+"""A result that cannot be recorded and a call that raises become cases immediately, with the institutions' results."""
 
 from typing import Any
 from uuid import UUID
@@ -37,7 +37,7 @@ def counted(name: str, **labels: str) -> float:
     return REGISTRY.get_sample_value(name, labels) or 0.0
 
 
-async def test_a_payment_that_was_captured_and_can_not_be_recorded(
+async def test_a_payment_that_was_captured_and_cannot_be_recorded(
     city: City, owner_engine: AsyncEngine
 ) -> None:
     before = counted("cases_opened_total", kind="unrecorded_result")
@@ -64,15 +64,15 @@ async def test_a_payment_that_was_captured_and_can_not_be_recorded(
     assert (await books.payment(city.engine, row["id"]))["state"] == "succeeded"
 
 
-async def test_a_top_up_that_was_charged_and_can_not_be_recorded(
+async def test_a_top_up_that_was_charged_and_cannot_be_recorded(
     city: City, owner_engine: AsyncEngine
 ) -> None:
     await run(owner_engine, _FORBID.format(table="transfers", condition="kind <> 'top_up'"))
-    asked = top_up_wallet()
-    await city.payments.top_up([asked])
+    instruction = top_up_wallet()
+    await city.payments.top_up([instruction])
     await city.payments.drain()
     [(subject_kind, subject, kind, note)] = await open_cases(city.engine)
-    assert (subject_kind, subject) == ("top_up", asked.command.top_up_id)
+    assert (subject_kind, subject) == ("top_up", instruction.command.top_up_id)
     assert kind == "unrecorded_result"
     assert "pi_" in note
     await run(owner_engine, _ALLOW.format(table="transfers"))
@@ -81,16 +81,16 @@ async def test_a_top_up_that_was_charged_and_can_not_be_recorded(
     await books.audit(city.engine)
 
 
-async def test_a_refund_that_was_given_back_and_can_not_be_recorded(
+async def test_a_refund_that_was_given_back_and_cannot_be_recorded(
     city: City, owner_engine: AsyncEngine
 ) -> None:
     row = await city.pay(pay_bill(await city.bill(), method="pm_card_visa"))
     await run(owner_engine, _FORBID.format(table="refunds", condition="state <> 'succeeded'"))
-    asked = refund_payment(row["id"])
-    await city.payments.refund([asked])
+    instruction = refund_payment(row["id"])
+    await city.payments.refund([instruction])
     await city.payments.drain()
     [(subject_kind, subject, kind, note)] = await open_cases(city.engine)
-    assert (subject_kind, subject) == ("refund", asked.command.refund_id)
+    assert (subject_kind, subject) == ("refund", instruction.command.refund_id)
     assert kind == "unrecorded_result"
     assert "re_" in note
     await run(owner_engine, _ALLOW.format(table="refunds"))
@@ -98,7 +98,7 @@ async def test_a_refund_that_was_given_back_and_can_not_be_recorded(
     await city.agree(row["id"])
 
 
-async def test_when_the_calls_themselves_can_not_be_written_the_case_still_is(
+async def test_when_the_calls_themselves_cannot_be_written_the_case_still_is(
     city: City, owner_engine: AsyncEngine
 ) -> None:
     await run(owner_engine, _FORBID.format(table="outside_calls", condition="leg <> 'capture'"))
@@ -108,7 +108,7 @@ async def test_when_the_calls_themselves_can_not_be_written_the_case_still_is(
     ]
 
 
-async def test_a_call_that_breaks(city: City, owner_engine: AsyncEngine) -> None:
+async def test_a_call_that_raises_is_a_case(city: City, owner_engine: AsyncEngine) -> None:
     """The catalogue's connector is none of ours: asking the biller raises before anything is sent."""
     await fund_wallet(city.engine, 10_000)
     bill = await city.bill()
@@ -121,7 +121,7 @@ async def test_a_call_that_breaks(city: City, owner_engine: AsyncEngine) -> None
     assert "UnknownBillerError" in note
 
 
-async def test_a_payment_whose_bill_is_gone_holds_up_nobody(
+async def test_a_payment_without_its_bill_does_not_stop_the_others(
     city: City, owner_engine: AsyncEngine
 ) -> None:
     """No foreign key holds the bill. The timer takes up everybody else, and the case names the one."""

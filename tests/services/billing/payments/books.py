@@ -95,7 +95,7 @@ _NO_ERRAND = dict.fromkeys(("unknown_leg", "due_at", "fence", "leg", "institutio
 
 
 async def audit(engine: AsyncEngine) -> None:
-    """Fails with whatever is wrong."""
+    """Fail with the violations of all invariants."""
     async with engine.connect() as connection:
         for promise, statement in WRONG.items():
             rows = (await connection.execute(text(statement))).all()
@@ -142,7 +142,7 @@ async def balance(engine: AsyncEngine, address: str) -> tuple[int, int]:
 
 
 async def cases(engine: AsyncEngine, subject: UUID) -> list[str]:
-    """The kinds of its open cases."""
+    """Return the kinds of its open cases."""
     async with engine.connect() as connection:
         rows = await connection.execute(
             text("SELECT kind FROM cases WHERE subject = :id AND closed_at IS NULL ORDER BY id"),

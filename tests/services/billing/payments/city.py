@@ -1,4 +1,4 @@
-"""A process of ours between a PSP and billers: it pays, dies, resumes; and all three books are compared."""
+"""A paying process between the sandbox's PSP and billers: it pays, dies and resumes; the books are compared."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -91,7 +91,7 @@ async def city_between(
 
 
 class City:
-    """`payments` is the process; `books` of the PSP and the billers are asked over their sandbox doors."""
+    """`payments` is the process; the PSP's and the billers' books are read from their control endpoints."""
 
     def __init__(  # noqa: PLR0917
         self,
@@ -140,13 +140,13 @@ class City:
         )
 
     async def accept(self, instruction: Instruction[PayBill]) -> Payment:
-        """Accept a payment, and have its worker die before it asks anybody; as that worker had it in hand."""
+        """Accept a payment as a worker that dies before its first external call; return the payment with its errand."""
         async with self.engine.begin() as connection:
             accepted = await accept(connection, [instruction], Booking(institutions()))
         return accepted.held[0]
 
     async def pay(self, instruction: Instruction[PayBill]) -> dict[str, Any]:
-        """Pay, and wait for what came of the first attempt: the payment's row."""
+        """Pay, wait for the first attempt, and return the payment's row."""
         await self.payments.pay([instruction])
         await self.payments.drain()
         return await books.payment(self.engine, instruction.command.payment_id)
@@ -184,24 +184,24 @@ class City:
             await connection.execute(text(statement), values)
 
     async def take_up(self, id: UUID) -> Payment:
-        """The payment as a timer that takes it up now would see it."""
+        """Return the payment as a timer that claims it now reads it."""
         await self.make_due()
         async with self.engine.begin() as connection:
             claimed = await read_open(connection, await claim(connection, EVERYWHERE, 60.0))
         return next(each for each in claimed if each.id == id)
 
     async def run_and_die(self, id: UUID) -> None:
-        """A timer takes the payment up, asks everybody outside, and dies before it records the answers."""
+        """Claim the payment, make its external calls, and die before recording the results."""
         await self.run(await self.take_up(id))
 
     async def run_and_record(self, payment: Payment) -> int:
-        """Ask outside and record, as the runner does."""
+        """Make the external calls and record the result, as the runner does."""
         progress = await self.run(payment)
         async with self.engine.begin() as connection:
             return await record(connection, [progress])
 
     async def run(self, payment: Payment) -> Progress:
-        """Ask outside, and record nothing."""
+        """Make the external calls and record nothing."""
         mine = errand_run(payment.errand, self.institutions)
         try:
             return await self.legs.run(payment, mine)
@@ -209,7 +209,7 @@ class City:
             mine.leave()
 
     async def run_refund(self, refund: Refund) -> RefundProgress:
-        """Ask outside, and record nothing."""
+        """Make the external calls and record nothing."""
         mine = errand_run(refund.errand, self.institutions)
         try:
             return await RefundLegs(self.client, self.connectors).run(refund, mine)
@@ -217,7 +217,7 @@ class City:
             mine.leave()
 
     async def run_top_up(self, top_up: TopUp) -> TopUpProgress:
-        """Ask outside, and record nothing."""
+        """Make the external calls and record nothing."""
         mine = errand_run(top_up.errand, self.institutions)
         try:
             return await TopUpLegs(self.client).run(top_up, mine)
@@ -232,7 +232,7 @@ class City:
         reason: str = "biller_refused",
         state: str = "accepted",
     ) -> None:
-        """As a process leaves it that gave the payment up, and whose void was not answered."""
+        """Leave the payment as a process does that undid it and got no response to its void."""
         async with self.engine.begin() as connection:
             await connection.execute(
                 _GIVEN_UP,
@@ -241,7 +241,7 @@ class City:
             await connection.execute(_VOIDING, {"id": payment.id})
 
     def new_process(self) -> None:
-        """Another process goes on; what this one had in hand is lost."""
+        """Continue as another process, without the memory of this one."""
         self.payments = PayingProcess(self.engine, self.client, self.connectors, self.institutions)
 
     def charged_minor(self, id: UUID) -> int:
@@ -273,7 +273,7 @@ class City:
         return [each["kind"] for each in self.billers.book() if each["serial"] == serial_of(id)]
 
     async def agree(self, id: UUID) -> None:
-        """The three books tell the same of this payment: paid once by everybody, or by nobody."""
+        """Assert that the three books agree on this payment: paid once in all of them, or in none."""
         row = await books.payment(self.engine, id)
         left = row["captured_minor"] - row["refunded_minor"]
         by_psp = row["funding"] == "psp"

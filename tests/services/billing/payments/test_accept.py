@@ -1,4 +1,4 @@
-"""Accept: what is checked, what is kept, what is finished at once."""
+"""Accept: the checks, the stored rows, and payments that end in this transaction."""
 
 from datetime import timedelta
 from typing import Any
@@ -32,16 +32,16 @@ async def paid(engine: AsyncEngine, payments: PayingProcess, *batch: Instruction
     return [(await books.payment(engine, each.command.payment_id))["state"] for each in batch]
 
 
-async def test_paid_from_the_wallet_to_a_biller_by_file_it_is_finished_in_one_transaction(
+async def test_a_wallet_payment_to_a_biller_by_file_ends_in_one_transaction(
     engine: AsyncEngine, payments: PayingProcess
 ) -> None:
     await make_biller(engine)
     await fund_wallet(engine, 10_000)
-    asked = pay_bill(await make_bill(engine))
+    instruction = pay_bill(await make_bill(engine))
     async with engine.begin() as connection:
-        accepted = await accept(connection, [asked], Booking(institutions()))
+        accepted = await accept(connection, [instruction], Booking(institutions()))
     assert not accepted.held
-    id = asked.command.payment_id
+    id = instruction.command.payment_id
     row = await books.payment(engine, id)
     assert (row["state"], row["captured_minor"], row["leg"]) == ("succeeded", 8_850, None)
     assert await books.events(engine, id) == ["PaymentSucceeded"]
@@ -57,12 +57,12 @@ async def test_the_same_command_again_changes_nothing(
 ) -> None:
     await make_biller(engine)
     await fund_wallet(engine, 20_000)
-    asked = pay_bill(await make_bill(engine))
-    assert await payments.pay([asked, asked]) == []
-    assert await payments.pay([asked]) == []
-    assert await payments.pay([asked, asked, asked]) == []
+    instruction = pay_bill(await make_bill(engine))
+    assert await payments.pay([instruction, instruction]) == []
+    assert await payments.pay([instruction]) == []
+    assert await payments.pay([instruction, instruction, instruction]) == []
     assert await books.balance(engine, WALLET) == (11_150, 0)
-    assert await books.events(engine, asked.command.payment_id) == ["PaymentSucceeded"]
+    assert await books.events(engine, instruction.command.payment_id) == ["PaymentSucceeded"]
     await books.audit(engine)
 
 
@@ -142,7 +142,7 @@ async def test_held_money_is_not_spent_twice(engine: AsyncEngine, payments: Payi
     ],
     ids=str,
 )
-async def test_what_is_refused_says_why_and_moves_nothing(
+async def test_a_rejected_payment_has_a_reason_and_moves_no_money(
     engine: AsyncEngine,
     payments: PayingProcess,
     bill: dict[str, Any],
@@ -154,15 +154,15 @@ async def test_what_is_refused_says_why_and_moves_nothing(
     async with engine.begin() as connection:
         await connection.execute(text("UPDATE channels SET active = false WHERE id = 'closed-app'"))
     await fund_wallet(engine, 10_000)
-    asked = pay_bill(await make_bill(engine, **bill), **command)
-    assert await paid(engine, payments, asked) == ["rejected"]
-    assert (await books.payment(engine, asked.command.payment_id))["reason"] == reason
-    assert await books.events(engine, asked.command.payment_id) == ["PaymentFailed"]
+    instruction = pay_bill(await make_bill(engine, **bill), **command)
+    assert await paid(engine, payments, instruction) == ["rejected"]
+    assert (await books.payment(engine, instruction.command.payment_id))["reason"] == reason
+    assert await books.events(engine, instruction.command.payment_id) == ["PaymentFailed"]
     assert await books.balance(engine, WALLET) == (10_000, 0)
     await books.audit(engine)
 
 
-async def test_a_flood_of_unknown_bills_spoils_nothing_for_the_one_in_its_midst(
+async def test_one_valid_payment_among_many_unknown_bills_succeeds(
     engine: AsyncEngine, payments: PayingProcess
 ) -> None:
     await make_biller(engine)
@@ -175,11 +175,11 @@ async def test_a_flood_of_unknown_bills_spoils_nothing_for_the_one_in_its_midst(
     row = await books.payment(engine, garbage[-1].command.payment_id)
     assert (row["reason"], row["biller_id"], row["account_id"]) == ("bill_unknown", None, None)
     async with engine.connect() as connection:
-        told = await connection.scalar(
+        event = await connection.scalar(
             text("SELECT convert_from(payload, 'UTF8') FROM outbox WHERE key = :key"),
             {"key": str(row["id"])},
         )
-    assert '"biller_id":null' in told
+    assert '"biller_id":null' in event
     await books.audit(engine)
 
 
@@ -211,13 +211,13 @@ async def test_a_bill_is_paid_once_within_a_batch_and_afterwards(
     await books.audit(engine)
 
 
-async def test_the_index_refuses_a_second_live_payment_of_a_bill_whoever_writes_it(
+async def test_the_index_refuses_a_second_live_payment_of_a_bill(
     engine: AsyncEngine, payments: PayingProcess
 ) -> None:
     await make_biller(engine)
     await fund_wallet(engine, 10_000)
-    asked = pay_bill(await make_bill(engine))
-    await payments.pay([asked])
+    instruction = pay_bill(await make_bill(engine))
+    await payments.pay([instruction])
     with pytest.raises(IntegrityError, match="uq_payments_live_bill"):
         async with engine.begin() as connection:
             await connection.execute(

@@ -1,4 +1,4 @@
-"""Accept: what many workers at once can't spoil."""
+"""Accept by many workers at the same time."""
 
 import asyncio
 from collections.abc import Sequence
@@ -63,7 +63,7 @@ async def test_the_same_batch_by_many_workers_at_once_is_accepted_once(
     await books.audit(engine)
 
 
-async def test_whoever_loses_a_race_is_decided_afresh_with_its_money_free(
+async def test_the_loser_of_a_race_is_decided_again_with_its_money_free(
     engine: AsyncEngine, payments: PayingProcess
 ) -> None:
     """A lost race gives its money back to the batch: the next bill of the same wallet can be paid."""
@@ -84,7 +84,7 @@ async def test_whoever_loses_a_race_is_decided_afresh_with_its_money_free(
     await books.audit(engine)
 
 
-async def test_a_wallet_that_is_spent_while_we_decide_is_not_spent_twice(
+async def test_a_wallet_spent_by_another_batch_meanwhile_is_not_overdrawn(
     engine: AsyncEngine, payments: PayingProcess
 ) -> None:
     """Wallets are locked last, so what was seen is looked at again: one of the two is refused, and nothing is lost."""
@@ -136,7 +136,7 @@ async def test_batches_of_the_same_wallets_wait_for_each_other_only_at_the_end(
 
 
 async def blocked(engine: AsyncEngine) -> None:
-    """Wait until somebody waits for a lock."""
+    """Wait until a session waits for a lock."""
     for _ in range(500):
         async with engine.connect() as connection:
             waiting = await connection.scalar(
@@ -148,4 +148,4 @@ async def blocked(engine: AsyncEngine) -> None:
         if waiting:
             return
         await asyncio.sleep(0.01)
-    raise AssertionError("nobody waits")
+    raise AssertionError("no session waits for a lock")

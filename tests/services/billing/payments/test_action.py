@@ -1,4 +1,4 @@
-"""The payer has to confirm at the PSP's page: told once, waited for, taken back when nobody comes."""
+"""The payer has to confirm at the PSP's page: one event, a wait, and an undo when the payer does not come."""
 
 from datetime import timedelta
 
@@ -15,14 +15,16 @@ async def test_an_approved_payment_goes_on(city: City) -> None:
     row = await city.pay(pay_bill(await city.bill(), method=ASKS))
     assert (row["state"], row["unknown_leg"]) == ("accepted", None)
     assert row["action_url"].startswith("http")
-    assert city.applied(row["id"]) == [], "nobody is told before the payer has confirmed"
+    assert city.applied(row["id"]) == [], "the biller is not called before the payer has confirmed"
     await city.settle(rounds=3)
-    told = ["PaymentAccepted", "PaymentActionRequired"]
-    assert await books.events(city.engine, row["id"]) == told, "once, however often we look"
+    events = ["PaymentAccepted", "PaymentActionRequired"]
+    assert await books.events(city.engine, row["id"]) == events, (
+        "one event, however often the intent is retrieved"
+    )
     city.psp.decide(row["action_url"], "approve")
     await city.settle()
     assert (await books.payment(city.engine, row["id"]))["action_url"] is None
-    assert await books.events(city.engine, row["id"]) == [*told, "PaymentSucceeded"]
+    assert await books.events(city.engine, row["id"]) == [*events, "PaymentSucceeded"]
     await city.agree(row["id"])
 
 
@@ -30,8 +32,8 @@ async def test_a_page_is_not_lost_when_the_psp_does_not_answer(city: City) -> No
     row = await city.pay(pay_bill(await city.bill(), method=ASKS))
     city.psp.add_fault("retrieve", "error_500_after")
     await city.settle(rounds=1)
-    asked = await books.payment(city.engine, row["id"])
-    assert (asked["action_url"], asked["unknown_leg"]) == (row["action_url"], "authorize")
+    after = await books.payment(city.engine, row["id"])
+    assert (after["action_url"], after["unknown_leg"]) == (row["action_url"], "authorize")
     await city.settle(rounds=1)
     assert await books.events(city.engine, row["id"]) == [
         "PaymentAccepted",
@@ -69,9 +71,9 @@ async def test_an_abandoned_payment_ends_and_frees_its_bill(city: City) -> None:
 
 @pytest.mark.parametrize("decision", ["approve", "refuse", "nothing"])
 async def test_a_top_up_that_has_to_be_confirmed(city: City, decision: str) -> None:
-    asked = top_up_wallet(method=ASKS)
-    id = asked.command.top_up_id
-    await city.payments.top_up([asked])
+    instruction = top_up_wallet(method=ASKS)
+    id = instruction.command.top_up_id
+    await city.payments.top_up([instruction])
     await city.payments.drain()
     row = await books.top_up(city.engine, id)
     assert row["action_url"]

@@ -63,7 +63,7 @@ async def waiting(city: City, method: str | None) -> dict[str, Any]:
 
 
 async def ended(city: City, row: dict[str, Any]) -> None:
-    """It has ended as busy: nobody has its money, its bill is free, and its wallet was told."""
+    """Assert that it ended as busy: no money is held, its bill is free, and its wallet got the event."""
     after = await books.payment(city.engine, row["id"])
     assert (after["state"], after["reason"]) == ("voided", "institution_busy")
     assert await books.events(city.engine, row["id"]) == ["PaymentAccepted", "PaymentFailed"]
@@ -84,7 +84,7 @@ async def failure(city: City, id: UUID) -> str:
 
 
 @METHODS
-async def test_a_bill_that_could_not_be_marked_for_ten_minutes(
+async def test_a_payment_that_waited_ten_minutes_for_its_biller_ends(
     city: City, method: str | None
 ) -> None:
     row = await waiting(city, method)
@@ -103,7 +103,7 @@ async def test_a_bill_that_could_not_be_marked_for_ten_minutes(
 
 
 @METHODS
-async def test_one_that_outlives_its_bill(city: City, method: str | None) -> None:
+async def test_a_waiting_payment_ends_when_its_bill_expires(city: City, method: str | None) -> None:
     row = await waiting(city, method)
     await expire(city, row["bill_id"])
     assert await city.payments.expire_waiting() == 1
@@ -112,7 +112,9 @@ async def test_one_that_outlives_its_bill(city: City, method: str | None) -> Non
 
 
 @METHODS
-async def test_one_whose_bill_is_over_when_its_turn_comes(city: City, method: str | None) -> None:
+async def test_an_expired_bill_is_not_applied_when_the_biller_is_back(
+    city: City, method: str | None
+) -> None:
     """The biller is back before the timer has looked: an expired bill is not marked."""
     row = await waiting(city, method)
     await expire(city, row["bill_id"])
@@ -123,7 +125,7 @@ async def test_one_whose_bill_is_over_when_its_turn_comes(city: City, method: st
 
 
 @METHODS
-async def test_an_apply_that_may_have_been_sent_is_never_given_up(
+async def test_an_apply_that_may_have_been_sent_never_expires(
     city: City, method: str | None
 ) -> None:
     await fund_wallet(city.engine, 10_000)
@@ -144,7 +146,7 @@ async def test_an_apply_that_may_have_been_sent_is_never_given_up(
 
 
 @METHODS
-async def test_one_that_a_dead_process_had_in_hand_is_never_given_up(
+async def test_a_payment_claimed_by_a_dead_process_never_expires(
     city: City, method: str | None
 ) -> None:
     """It is unknown whether the dead process has sent anything."""
@@ -158,7 +160,7 @@ async def test_one_that_a_dead_process_had_in_hand_is_never_given_up(
     await city.agree(payment.id)
 
 
-async def test_one_that_was_never_authorized_ends_without_the_psp(city: City) -> None:
+async def test_a_payment_never_authorized_ends_without_the_psp(city: City) -> None:
     await fund_wallet(city.engine, 10_000)
     bill = await city.bill()
     break_down(city, "psp")
@@ -169,12 +171,12 @@ async def test_one_that_was_never_authorized_ends_without_the_psp(city: City) ->
     city.psp.add_fault("*", "refuse")
     fired = city.psp.fired()
     await let_go(city)
-    assert city.psp.fired() == fired, "the PSP was asked nothing"
+    assert city.psp.fired() == fired, "the PSP was not called"
     await ended(city, row)
     assert city.psp.book(row["id"])["holds"] == []
 
 
-async def test_a_hold_is_let_go_when_the_psp_is_back(city: City) -> None:
+async def test_a_hold_is_released_when_the_psp_is_back(city: City) -> None:
     """Biller and PSP are both away: the payer's money waits for the PSP, and only there."""
     row = await waiting(city, "pm_card_visa")
     break_down(city, "psp")
@@ -190,7 +192,7 @@ async def test_a_hold_is_let_go_when_the_psp_is_back(city: City) -> None:
     await ended(city, row)
 
 
-async def test_one_that_waits_for_its_payer_is_not_touched(city: City) -> None:
+async def test_a_payment_that_waits_for_its_payer_never_expires(city: City) -> None:
     """Neither for its payer's confirmation, nor for a place at the PSP to look for it."""
     bill = await city.bill()
     row = await city.pay(pay_bill(bill, method="pm_card_authenticationRequired"))
@@ -209,7 +211,7 @@ async def test_one_that_waits_for_its_payer_is_not_touched(city: City) -> None:
     await city.agree(row["id"])
 
 
-async def test_one_that_waits_to_be_captured_is_not_touched(city: City) -> None:
+async def test_a_payment_that_waits_for_its_capture_never_expires(city: City) -> None:
     """Its bill is marked, so it goes on however long it takes."""
     city.billers.add_fault(BILLER, "apply", "timeout_after")
     id = (await city.pay(pay_bill(await city.bill(), method="pm_card_visa")))["id"]
@@ -228,9 +230,9 @@ async def test_one_that_waits_to_be_captured_is_not_touched(city: City) -> None:
 
 async def test_a_top_up_that_was_never_charged_ends_without_the_psp(city: City) -> None:
     break_down(city, "psp")
-    asked = top_up_wallet(9_000)
-    id = asked.command.top_up_id
-    await city.payments.top_up([asked])
+    instruction = top_up_wallet(9_000)
+    id = instruction.command.top_up_id
+    await city.payments.top_up([instruction])
     await city.payments.drain()
     await wait(city, id, EARLY)
     assert await city.payments.expire_waiting() == 0
@@ -245,11 +247,11 @@ async def test_a_top_up_that_was_never_charged_ends_without_the_psp(city: City) 
     await books.audit(city.engine)
 
 
-async def test_a_top_up_whose_charge_may_have_been_sent_is_never_given_up(city: City) -> None:
+async def test_a_top_up_whose_charge_may_have_been_sent_never_expires(city: City) -> None:
     city.psp.add_fault("charge", "timeout_after")
-    asked = top_up_wallet(9_000)
-    id = asked.command.top_up_id
-    await city.payments.top_up([asked])
+    instruction = top_up_wallet(9_000)
+    id = instruction.command.top_up_id
+    await city.payments.top_up([instruction])
     await city.payments.drain()
     await city.make_due()
     break_down(city, "psp")
@@ -262,7 +264,7 @@ async def test_a_top_up_whose_charge_may_have_been_sent_is_never_given_up(city: 
     await books.audit(city.engine)
 
 
-async def test_one_that_gets_a_place_while_the_timer_looks_goes_on(city: City) -> None:
+async def test_a_payment_claimed_while_the_timer_reads_goes_on(city: City) -> None:
     """A worker claims it between the timer's look and its redirection: it is paid, and not half of it."""
     row = await waiting(city, "pm_card_visa")
     await wait(city, row["id"], LATE)

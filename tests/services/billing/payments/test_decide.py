@@ -83,7 +83,7 @@ def test_the_rule_decides_about_the_amount(
 
 
 @pytest.mark.parametrize(
-    ("said", "terms", "reason"),
+    ("fields", "terms", "reason"),
     [
         ({}, {}, None),
         ({"channel": "closed-or-unknown"}, {}, "channel_unknown"),
@@ -96,13 +96,13 @@ def test_the_rule_decides_about_the_amount(
     ],
     ids=str,
 )
-def test_each_objection_has_its_code(
-    said: dict[str, Any], terms: dict[str, Any], reason: str | None
+def test_each_reason_for_refusal_has_its_code(
+    fields: dict[str, Any], terms: dict[str, Any], reason: str | None
 ) -> None:
-    assert reason_against(command(**said), bill(**terms), LIMITS) == reason
+    assert reason_against(command(**fields), bill(**terms), LIMITS) == reason
 
 
-def test_a_bill_that_nobody_knows() -> None:
+def test_an_unknown_bill_is_refused() -> None:
     assert reason_against(command(), None, LIMITS) == "bill_unknown"
 
 
@@ -115,7 +115,7 @@ def test_a_bill_that_nobody_knows() -> None:
     ],
 )
 def test_a_top_up_is_bounded_as_well(channel: str, amount_minor: int, reason: str | None) -> None:
-    asked = TopUpWallet(
+    instruction = TopUpWallet(
         top_up_id=uuid7(),
         channel=channel,
         payer="p",
@@ -123,4 +123,4 @@ def test_a_top_up_is_bounded_as_well(channel: str, amount_minor: int, reason: st
         currency="CNY",
         payment_method="pm_card_visa",
     )
-    assert about_top_ups.reason_against(asked, LIMITS) == reason
+    assert about_top_ups.reason_against(instruction, LIMITS) == reason

@@ -1,5 +1,5 @@
-"""Random histories: whatever is asked, refused, repeated, cut off and resumed, after every step the books are right,
-and in the end the PSP, the billers and we tell the same."""
+"""Random histories of commands, refusals, repetitions, interruptions and resumptions: the books are right after each
+step, and in the end those of the PSP, the billers and ours agree."""
 
 import asyncio
 import random

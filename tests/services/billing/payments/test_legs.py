@@ -1,4 +1,4 @@
-"""Every outside call of a payment × everything that can become of it: paid once by everybody, or by nobody."""
+"""Each external call of a payment with each fault: paid once in all three books, or in none."""
 
 from datetime import timedelta
 
@@ -8,7 +8,7 @@ from tests.services.billing.payments import books
 from tests.services.billing.payments.city import BILLER, City
 from tests.support.factories import fund_wallet, pay_bill
 
-# It happened, and nobody said so; or it did not; or the answer can't be believed.
+# The effect came without a response; or it did not come; or the response is wrong.
 PSP_TROUBLE = (
     "timeout_before",
     "timeout_after",
@@ -32,9 +32,9 @@ BILLER_TROUBLE = (
 
 
 @pytest.mark.parametrize("biller", [BILLER, "east-power", "south-power", "lz-water"])
-async def test_with_everybody_well_it_is_paid_at_once(city: City, biller: str) -> None:
-    asked = pay_bill(await city.bill(biller), method="pm_card_visa")
-    row = await city.pay(asked)
+async def test_a_payment_succeeds_at_the_first_attempt(city: City, biller: str) -> None:
+    instruction = pay_bill(await city.bill(biller), method="pm_card_visa")
+    row = await city.pay(instruction)
     assert (row["state"], row["leg"]) == ("succeeded", None)
     id = row["id"]
     assert await books.events(city.engine, id) == ["PaymentAccepted", "PaymentSucceeded"]
@@ -47,7 +47,9 @@ async def test_with_everybody_well_it_is_paid_at_once(city: City, biller: str) -
 
 @pytest.mark.parametrize("kind", PSP_TROUBLE)
 @pytest.mark.parametrize("operation", ["authorize", "capture"])
-async def test_trouble_at_the_psp_is_waited_out(city: City, operation: str, kind: str) -> None:
+async def test_faults_at_the_psp_are_retried_until_the_end(
+    city: City, operation: str, kind: str
+) -> None:
     city.psp.add_fault(operation, kind)
     row = await city.pay(pay_bill(await city.bill(), method="pm_card_visa"))
     assert row["unknown_leg"] == operation, "no answer is neither a yes nor a no"
@@ -61,7 +63,7 @@ async def test_trouble_at_the_psp_is_waited_out(city: City, operation: str, kind
 
 @pytest.mark.parametrize("kind", BILLER_TROUBLE)
 @pytest.mark.parametrize("method", ["pm_card_visa", None])
-async def test_trouble_at_the_biller_is_waited_out(
+async def test_faults_at_the_biller_are_retried_until_the_end(
     city: City, method: str | None, kind: str
 ) -> None:
     await fund_wallet(city.engine, 10_000)
@@ -77,7 +79,7 @@ async def test_trouble_at_the_biller_is_waited_out(
 
 
 @pytest.mark.parametrize("kind", ["timeout_after", "down", "garbage", "wrong_echo"])
-async def test_a_biller_that_cannot_say_is_asked_again(city: City, kind: str) -> None:
+async def test_a_biller_that_cannot_answer_a_query_is_queried_again(city: City, kind: str) -> None:
     bill = await city.bill()
     city.billers.add_fault(BILLER, "apply", "timeout_after")
     city.billers.add_fault(BILLER, "query", kind, times=2)
@@ -95,7 +97,7 @@ async def test_a_biller_that_cannot_say_is_asked_again(city: City, kind: str) ->
         ("pm_of_nobody", "resource_missing"),
     ],
 )
-async def test_a_decline_ends_it(city: City, method: str, reason: str) -> None:
+async def test_a_decline_ends_the_payment(city: City, method: str, reason: str) -> None:
     row = await city.pay(pay_bill(await city.bill(), method=method))
     assert (row["state"], row["reason"]) == ("declined", reason)
     assert await books.events(city.engine, row["id"]) == ["PaymentAccepted", "PaymentFailed"]
@@ -104,7 +106,7 @@ async def test_a_decline_ends_it(city: City, method: str, reason: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["", *PSP_TROUBLE])
-async def test_a_refusal_of_the_biller_lets_the_payers_money_go(city: City, kind: str) -> None:
+async def test_a_refusal_of_the_biller_releases_the_payers_money(city: City, kind: str) -> None:
     bill = await city.bill()
     city.billers.add_fault(BILLER, "apply", "refuse", code="closed_for_today")
     if kind:
@@ -149,7 +151,7 @@ async def test_a_refused_capture_takes_the_billers_mark_back(city: City, kind: s
     await city.agree(row["id"])
 
 
-async def test_a_mark_that_the_biller_keeps_is_a_case(city: City) -> None:
+async def test_a_biller_that_refuses_to_unapply_is_a_case(city: City) -> None:
     bill = await city.bill()
     city.psp.add_fault("capture", "refuse")
     city.billers.add_fault(BILLER, "unapply", "refuse", code="not_same_day")
@@ -160,7 +162,9 @@ async def test_a_mark_that_the_biller_keeps_is_a_case(city: City) -> None:
     await city.agree(row["id"])
 
 
-async def test_a_charge_that_failed_before_its_effect_is_made_with_a_new_key(city: City) -> None:
+async def test_a_charge_that_failed_before_its_effect_is_requested_with_a_new_key(
+    city: City,
+) -> None:
     """The PSP keeps its 500 under the key for a day. Once it repeats it, the list proves that nothing was charged."""
     city.psp.add_fault("authorize", "error_500_before")
     row = await city.pay(pay_bill(await city.bill(), method="pm_card_visa"))
@@ -182,7 +186,7 @@ async def test_a_charge_that_failed_after_its_effect_is_found(city: City) -> Non
     await city.agree(row["id"])
 
 
-async def test_a_payer_who_has_left_is_not_charged_anew(city: City) -> None:
+async def test_an_absent_charge_is_not_requested_again_after_its_window(city: City) -> None:
     city.psp.add_fault("authorize", "error_500_before")
     row = await city.pay(pay_bill(await city.bill(), method="pm_card_visa"))
     await city.age("payments", row["id"], timedelta(minutes=11))
@@ -192,13 +196,13 @@ async def test_a_payer_who_has_left_is_not_charged_anew(city: City) -> None:
     await city.agree(row["id"])
 
 
-async def test_after_the_keys_lifetime_a_charge_is_only_looked_for(city: City) -> None:
-    """The PSP may have forgotten the key, so nothing is asked for a second time."""
+async def test_after_the_keys_lifetime_a_charge_is_not_requested_again(city: City) -> None:
+    """The PSP may have forgotten the key, so the charge is not requested a second time."""
     city.psp.add_fault("authorize", "timeout_before")
     row = await city.pay(pay_bill(await city.bill(), method="pm_card_visa"))
     await city.age("payments", row["id"], timedelta(hours=24))
     before = city.psp.fired()
-    city.psp.add_fault("authorize", "refuse")  # would decline it, were it asked for again
+    city.psp.add_fault("authorize", "refuse")  # would decline a second request
     await city.settle()
     row = await books.payment(city.engine, row["id"])
     assert (row["state"], row["reason"]) == ("declined", "never_charged")
@@ -207,7 +211,7 @@ async def test_after_the_keys_lifetime_a_charge_is_only_looked_for(city: City) -
     await city.agree(row["id"])
 
 
-async def test_a_charge_that_was_made_is_found_after_the_keys_lifetime(city: City) -> None:
+async def test_a_successful_charge_is_found_after_the_keys_lifetime(city: City) -> None:
     city.psp.add_fault("authorize", "timeout_after")
     row = await city.pay(pay_bill(await city.bill(), method="pm_card_visa"))
     await city.age("payments", row["id"], timedelta(hours=23, minutes=30))
@@ -216,7 +220,7 @@ async def test_a_charge_that_was_made_is_found_after_the_keys_lifetime(city: Cit
     await city.agree(row["id"])
 
 
-async def test_what_nobody_can_say_for_a_day_is_a_case_and_is_asked_again(city: City) -> None:
+async def test_a_call_without_a_response_for_a_day_is_a_case_and_is_repeated(city: City) -> None:
     bill = await city.bill()
     city.billers.add_fault(BILLER, "*", "down", times=4)
     row = await city.pay(pay_bill(bill, method="pm_card_visa"))

@@ -37,7 +37,7 @@ async def claimed(engine: AsyncEngine, cache: UnclaimedCache[Payment]) -> Paymen
     return payment
 
 
-async def test_what_this_process_has_accepted_keeps_its_trace(
+async def test_payments_accepted_by_this_process_keep_their_trace(
     engine: AsyncEngine, payments: PayingProcess
 ) -> None:
     cache, payment = UnclaimedCache[Payment](), await waiting(engine)
@@ -51,7 +51,7 @@ async def test_what_this_process_has_accepted_keeps_its_trace(
     assert second.errand.contested
 
 
-async def test_of_too_many_the_oldest_are_read_from_the_table(
+async def test_the_oldest_payments_above_the_cache_limit_are_read_from_the_table(
     engine: AsyncEngine, payments: PayingProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(unclaimed_cache, "MOST_UNCLAIMED", 1)

@@ -82,7 +82,7 @@ async def test_continues_an_undo_from(city: City, died_after: str) -> None:
     await city.agree(payment.id)
 
 
-async def test_a_hold_that_was_let_go_while_the_bill_is_marked_takes_the_mark_back(
+async def test_a_hold_released_after_the_apply_has_the_bill_unapplied(
     city: City,
 ) -> None:
     """As after a week without us: the bill is marked, and the hold has expired."""
@@ -121,7 +121,7 @@ async def test_dying_again_and_again_changes_nothing(city: City) -> None:
     await city.agree(payment.id)
 
 
-async def test_a_timer_leaves_alone_what_another_one_has(city: City) -> None:
+async def test_a_timer_does_not_claim_errands_of_another_process(city: City) -> None:
     payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
     async with city.engine.begin() as connection:
         assert await claim(connection, EVERYWHERE, 60.0) == [], (
@@ -171,11 +171,11 @@ class TestTwoProcesses:
         timer = await city.run(await city.take_up(payment.id))
         assert timer.run.unanswered and timer.run.leg == "authorize"
         order = [timer, slow] if timer_first else [slow, timer]
-        told = []
+        recorded = []
         for each in order:
             async with city.engine.begin() as connection:
-                told.append(await record(connection, [each]))
-        assert told == ([1, 1] if timer_first else [1, 0])
+                recorded.append(await record(connection, [each]))
+        assert recorded == ([1, 1] if timer_first else [1, 0])
         row = await books.payment(city.engine, payment.id)
         assert (row["state"], row["due_at"]) == ("succeeded", None)
         await city.agree(payment.id)
@@ -194,7 +194,9 @@ class TestTwoProcesses:
         await city.settle()
         await city.agree(payment.id)
 
-    async def test_only_the_one_that_has_it_may_give_up(self, city: City) -> None:
+    async def test_only_the_process_that_holds_the_errand_may_end_the_payment(
+        self, city: City
+    ) -> None:
         """The slow one was refused by the biller; the one that took it up since decides, and comes to the same end."""
         payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
         city.billers.add_fault(BILLER, "apply", "refuse", code="closed_for_today")
@@ -221,7 +223,7 @@ class TestTwoProcesses:
         assert await books.balance(city.engine, "wallet:city-app:payer-1") == (1_150, 0)
         await city.agree(payment.id)
 
-    async def test_two_ends_that_contradict_each_other_are_a_case(self, city: City) -> None:
+    async def test_contradicting_ends_are_a_case(self, city: City) -> None:
         payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
         slow = await city.run(payment)
         await city.run_and_record(await city.take_up(payment.id))
@@ -242,7 +244,7 @@ class TestLateSuccess:
         await city.client.capture(intent_id, payment.subject, payment.amount_minor, "CNY")
         return intent_id
 
-    async def test_with_the_bill_marked_it_is_a_success(self, city: City) -> None:
+    async def test_a_late_capture_of_a_marked_bill_is_a_success(self, city: City) -> None:
         payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
         intent_id = await self.capture(city, payment, applied=True)
         await city.undo_with_lost_void(payment, intent_id, reason="action_abandoned")
@@ -251,7 +253,7 @@ class TestLateSuccess:
         assert (row["state"], row["reason"]) == ("succeeded", None)
         await city.agree(payment.id)
 
-    async def test_without_the_mark_the_money_goes_back(self, city: City) -> None:
+    async def test_a_late_capture_of_an_unmarked_bill_goes_back(self, city: City) -> None:
         payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
         intent_id = await self.capture(city, payment, applied=False)
         await city.undo_with_lost_void(payment, intent_id, reason="biller_refused")
@@ -268,7 +270,9 @@ class TestLateSuccess:
         assert await late.errands(city.engine) == []
         await books.audit(city.engine)
 
-    async def test_what_the_psp_will_not_give_back_is_owed_to_the_payer(self, city: City) -> None:
+    async def test_money_that_the_psp_refuses_to_give_back_is_owed_to_the_payer(
+        self, city: City
+    ) -> None:
         payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
         intent_id = await self.capture(city, payment, applied=False)
         await city.undo_with_lost_void(payment, intent_id, reason="biller_refused")
@@ -280,10 +284,10 @@ class TestLateSuccess:
         assert await books.balance(city.engine, "suspense:late-captures") == (8_850, 0)
         await books.audit(city.engine)
 
-    async def test_a_late_confirmation_is_let_go(self, city: City) -> None:
+    async def test_a_late_confirmation_is_voided(self, city: City) -> None:
         """The payer confirmed after the window: the hold is released, nothing is paid."""
-        asked = pay_bill(await city.bill(), method="pm_card_authenticationRequired")
-        row = await city.pay(asked)
+        instruction = pay_bill(await city.bill(), method="pm_card_authenticationRequired")
+        row = await city.pay(instruction)
         await city.age("payments", row["id"], timedelta(minutes=31))
         city.psp.add_fault("void", "timeout_before")
         await city.settle(rounds=1)

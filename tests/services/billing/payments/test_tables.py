@@ -71,7 +71,7 @@ async def test_only_declared_changes_of_state_exist(owner_engine: AsyncEngine) -
         ("accepted", "finished_at = now()", "finished_once"),
     ],
 )
-async def test_a_row_that_cannot_be_is_refused(
+async def test_impossible_rows_are_refused(
     owner_engine: AsyncEngine, state: str, change: str, constraint: str
 ) -> None:
     await plant(owner_engine, state)
@@ -99,7 +99,7 @@ async def test_a_row_that_cannot_be_is_refused(
         "DELETE FROM psp_webhooks",
     ],
 )
-async def test_the_application_may_not_rewrite_what_was_asked(
+async def test_the_application_may_not_change_a_stored_command(
     engine: AsyncEngine, statement: str
 ) -> None:
     with pytest.raises(DBAPIError, match=r"permission denied|must be owner"):

@@ -1,4 +1,4 @@
-"""Refunds that need nobody outside: never more than was taken, by whomever it is asked, however often."""
+"""Refunds that need nobody outside: never more than was taken, by whomever it is instruction, however often."""
 
 import asyncio
 from uuid import UUID
@@ -26,18 +26,18 @@ async def paid_from_wallet(engine: AsyncEngine, payments: PayingProcess) -> UUID
     """A payment from the wallet to a biller by file."""
     await make_biller(engine)
     await fund_wallet(engine, 10_000)
-    asked = pay_bill(await make_bill(engine))
-    await payments.pay([asked])
-    return asked.command.payment_id
+    instruction = pay_bill(await make_bill(engine))
+    await payments.pay([instruction])
+    return instruction.command.payment_id
 
 
-async def test_all_of_it_goes_back_to_the_wallet(
+async def test_a_full_refund_goes_back_to_the_wallet(
     engine: AsyncEngine, payments: PayingProcess
 ) -> None:
     id = await paid_from_wallet(engine, payments)
-    asked = refund_payment(id)
-    assert await payments.refund([asked, asked]) == {}
-    assert await payments.refund([asked]) == {}
+    instruction = refund_payment(id)
+    assert await payments.refund([instruction, instruction]) == {}
+    assert await payments.refund([instruction]) == {}
     await payments.drain()
     row = await books.payment(engine, id)
     assert (row["state"], row["refunded_minor"]) == ("refunded", 8_850)
@@ -62,25 +62,25 @@ async def test_parts_add_up_and_the_last_one_completes(
     await payments.drain()
     assert (await books.payment(engine, id))["state"] == "refunded"
     async with engine.connect() as connection:
-        told = await connection.execute(
+        amounts = await connection.execute(
             text("""
                 SELECT convert_from(payload, 'UTF8')::jsonb ->> 'refunded_minor' FROM outbox
                 WHERE type LIKE 'PaymentRefunded%' ORDER BY sequence
             """)
         )
-    assert [int(each) for each in told.scalars()] == [1_000, 3_000, 8_850]
+    assert [int(each) for each in amounts.scalars()] == [1_000, 3_000, 8_850]
     assert await books.balance(engine, WALLET) == (10_000, 0)
     await books.audit(engine)
 
 
 @pytest.mark.parametrize("amount_minor", [8_851, 2**53 - 1])
-async def test_more_than_was_taken_fails_and_moves_nothing(
+async def test_a_refund_above_the_captured_amount_fails_and_moves_nothing(
     engine: AsyncEngine, payments: PayingProcess, amount_minor: int
 ) -> None:
     id = await paid_from_wallet(engine, payments)
-    asked = refund_payment(id, amount_minor)
-    assert await payments.refund([asked]) == {}
-    row = await books.refund(engine, asked.command.refund_id)
+    instruction = refund_payment(id, amount_minor)
+    assert await payments.refund([instruction]) == {}
+    row = await books.refund(engine, instruction.command.refund_id)
     assert (row["state"], row["reason"]) == ("failed", "more_than_is_left")
     assert (await books.payment(engine, id))["state"] == "succeeded"
     assert await books.events(engine, id) == ["PaymentSucceeded", "RefundFailed"]
@@ -90,22 +90,22 @@ async def test_more_than_was_taken_fails_and_moves_nothing(
 @pytest.mark.parametrize(
     ("amount_minor", "reason"), [(None, "not_succeeded"), (5, "not_succeeded")]
 )
-async def test_a_payment_that_took_nothing_is_not_refunded(
+async def test_a_payment_without_captured_money_is_not_refunded(
     engine: AsyncEngine, payments: PayingProcess, amount_minor: int | None, reason: str
 ) -> None:
     await make_biller(engine)
     rejected = pay_bill(await make_bill(engine))
     await payments.pay([rejected])
     id = rejected.command.payment_id
-    asked = refund_payment(id, amount_minor)
-    assert await payments.refund([asked]) == {}
-    assert (await books.refund(engine, asked.command.refund_id))["reason"] == reason
+    instruction = refund_payment(id, amount_minor)
+    assert await payments.refund([instruction]) == {}
+    assert (await books.refund(engine, instruction.command.refund_id))["reason"] == reason
     assert (await books.payment(engine, id))["state"] == "rejected"
     assert await books.events(engine, id) == ["PaymentFailed", "RefundFailed"]
     await books.audit(engine)
 
 
-async def test_what_cannot_be_kept_says_why_at_its_position(
+async def test_commands_that_cannot_be_stored_are_returned_with_their_reason(
     engine: AsyncEngine, payments: PayingProcess
 ) -> None:
     id = await paid_from_wallet(engine, payments)
@@ -121,7 +121,7 @@ async def test_what_cannot_be_kept_says_why_at_its_position(
     await books.audit(engine)
 
 
-async def test_sixteen_at_once_never_give_back_more_than_was_taken(
+async def test_sixteen_concurrent_refunds_never_exceed_the_captured_amount(
     engine: AsyncEngine, payments: PayingProcess
 ) -> None:
     id = await paid_from_wallet(engine, payments)
@@ -136,7 +136,7 @@ async def test_sixteen_at_once_never_give_back_more_than_was_taken(
     await books.audit(engine)
 
 
-async def test_the_check_refuses_more_than_was_taken_whoever_writes_it(
+async def test_the_check_constraint_refuses_refunds_above_the_captured_amount(
     engine: AsyncEngine, payments: PayingProcess
 ) -> None:
     await paid_from_wallet(engine, payments)

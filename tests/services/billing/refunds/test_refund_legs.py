@@ -36,10 +36,10 @@ async def paid(city: City, method: str | None = "pm_card_visa") -> UUID:
 
 async def refund(city: City, payment_id: UUID, amount_minor: int | None = None) -> dict[str, Any]:
     """Refund, and wait for what came of the first attempt: the refund's row."""
-    asked = refund_payment(payment_id, amount_minor)
-    assert await city.payments.refund([asked]) == {}
+    instruction = refund_payment(payment_id, amount_minor)
+    assert await city.payments.refund([instruction]) == {}
     await city.payments.drain()
-    return await books.refund(city.engine, asked.command.refund_id)
+    return await books.refund(city.engine, instruction.command.refund_id)
 
 
 async def test_a_refund_of_an_open_payment_fails_and_the_payment_goes_on(city: City) -> None:
@@ -71,7 +71,7 @@ async def test_the_billers_mark_is_taken_back_before_the_money_goes_back(
     await city.agree(id)
 
 
-async def test_a_part_is_netted_and_the_mark_stays(city: City) -> None:
+async def test_a_partial_refund_leaves_the_billers_mark(city: City) -> None:
     id = await paid(city)
     assert (await refund(city, id, 850))["state"] == "succeeded"
     assert city.applied(id) == ["apply"]
@@ -79,7 +79,9 @@ async def test_a_part_is_netted_and_the_mark_stays(city: City) -> None:
     await city.agree(id)
 
 
-async def test_parts_at_once_complete_in_turn_and_the_last_one_asks_the_biller(city: City) -> None:
+async def test_concurrent_partial_refunds_end_in_order_and_the_last_calls_the_biller(
+    city: City,
+) -> None:
     id = await paid(city)
     batch = [refund_payment(id, 4_000), refund_payment(id, 4_850)]
     await city.payments.refund(batch)
@@ -93,7 +95,9 @@ async def test_parts_at_once_complete_in_turn_and_the_last_one_asks_the_biller(c
     await city.agree(id)
 
 
-async def test_when_the_first_part_fails_the_second_completes_nothing(city: City) -> None:
+async def test_when_the_first_part_fails_the_second_does_not_complete_the_payment(
+    city: City,
+) -> None:
     id = await paid(city)
     batch = [refund_payment(id, 4_000), refund_payment(id, 4_850)]
     city.psp.add_fault("refund", "refuse")
@@ -106,7 +110,7 @@ async def test_when_the_first_part_fails_the_second_completes_nothing(city: City
     await city.agree(id)
 
 
-async def test_a_biller_that_keeps_its_mark_keeps_the_money(city: City) -> None:
+async def test_a_refund_fails_when_the_biller_refuses_to_unapply(city: City) -> None:
     id = await paid(city)
     city.billers.add_fault(BILLER, "unapply", "refuse", code="not_same_day")
     row = await refund(city, id)
@@ -119,7 +123,7 @@ async def test_a_biller_that_keeps_its_mark_keeps_the_money(city: City) -> None:
 
 
 @pytest.mark.parametrize("kind", TROUBLE)
-async def test_trouble_at_the_psp_is_waited_out(city: City, kind: str) -> None:
+async def test_faults_at_the_psp_are_retried_until_the_end(city: City, kind: str) -> None:
     id = await paid(city)
     city.psp.add_fault("refund", kind)
     row = await refund(city, id, 850)
@@ -131,7 +135,7 @@ async def test_trouble_at_the_psp_is_waited_out(city: City, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["down", "timeout_after", "wrong_echo", "reset_before"])
-async def test_trouble_at_the_biller_is_waited_out(city: City, kind: str) -> None:
+async def test_faults_at_the_biller_are_retried_until_the_end(city: City, kind: str) -> None:
     id = await paid(city)
     city.billers.add_fault(BILLER, "unapply", kind)
     row = await refund(city, id)
@@ -152,7 +156,7 @@ async def test_a_refund_that_the_psp_refuses_fails(city: City) -> None:
 
 
 @pytest.mark.parametrize("end", ["succeeded", "failed"])
-async def test_a_pending_refund_ends_when_the_psp_says_so(city: City, end: str) -> None:
+async def test_a_pending_refund_ends_with_the_psps_result(city: City, end: str) -> None:
     id = await paid(city, "pm_card_pendingRefund")
     row = await refund(city, id, 850)
     assert (row["state"], row["unknown_leg"]) == ("accepted", "refund")
@@ -167,9 +171,9 @@ async def test_a_pending_refund_ends_when_the_psp_says_so(city: City, end: str) 
 @pytest.mark.parametrize("died_after", ["accept", "unapply", "refund"])
 async def test_continues_from(city: City, died_after: str) -> None:
     id = await paid(city)
-    asked = refund_payment(id)
+    instruction = refund_payment(id)
     async with city.engine.begin() as connection:
-        accepted = await accept_refunds(connection, [asked], Booking(institutions()))
+        accepted = await accept_refunds(connection, [instruction], Booking(institutions()))
     if died_after == "unapply":
         connector = await city.connectors.of(BILLER)
         application = accepted.held[0].application
@@ -185,9 +189,9 @@ async def test_continues_from(city: City, died_after: str) -> None:
 
 async def test_two_processes_refund_once(city: City) -> None:
     id = await paid(city)
-    asked = refund_payment(id)
+    instruction = refund_payment(id)
     async with city.engine.begin() as connection:
-        accepted = await accept_refunds(connection, [asked], Booking(institutions()))
+        accepted = await accept_refunds(connection, [instruction], Booking(institutions()))
     slow = await city.run_refund(accepted.held[0])
     await city.settle()
     async with city.engine.begin() as connection:
@@ -197,7 +201,7 @@ async def test_two_processes_refund_once(city: City) -> None:
 
 
 class TestReversal:
-    """A biller took its mark back without being asked."""
+    """A biller took its mark back by itself."""
 
     @pytest.mark.parametrize("method", ["pm_card_visa", None])
     async def test_all_of_it_goes_back_once(self, city: City, method: str | None) -> None:

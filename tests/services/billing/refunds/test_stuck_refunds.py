@@ -26,10 +26,10 @@ async def refunded(
 ) -> dict[str, Any]:
     """The refund of a payment, as the first attempt left it."""
     row = await city.pay(pay_bill(await city.bill(), method=method))
-    asked = refund_payment(row["id"], amount_minor)
-    await city.payments.refund([asked])
+    instruction = refund_payment(row["id"], amount_minor)
+    await city.payments.refund([instruction])
     await city.payments.drain()
-    return await books.refund(city.engine, asked.command.refund_id)
+    return await books.refund(city.engine, instruction.command.refund_id)
 
 
 async def stuck(city: City, why: str = "failed") -> dict[str, Any]:
@@ -62,7 +62,7 @@ async def closed_because(city: City, id: UUID) -> list[str]:
 
 class TestStuck:
     @pytest.mark.parametrize("why", ["failed", "refused"])
-    async def test_it_is_a_case_that_names_what_ends_it_and_is_not_asked_for_ever(
+    async def test_a_stuck_refund_is_a_case_with_the_commands_that_end_it(
         self, city: City, why: str
     ) -> None:
         row = await stuck(city, why)
@@ -83,13 +83,13 @@ class TestStuck:
             assert await late.errands(city.engine) == []
 
     @pytest.mark.parametrize("why", ["failed", "refused"])
-    async def test_asked_again_it_goes_back_where_it_came_from(
+    async def test_a_retried_refund_goes_back_to_the_payers_method(
         self, city: City, database: Database, why: str
     ) -> None:
         row = await stuck(city, why)
-        said = await cli(city, database, "retry", str(row["id"]))
-        assert (said.code, said.err) == (0, "")
-        assert "attempt 2" in said.out
+        result = await cli(city, database, "retry", str(row["id"]))
+        assert (result.code, result.err) == (0, "")
+        assert "attempt 2" in result.out
         assert await books.cases(city.engine, row["id"]) == []
         assert await closed_because(city, row["id"]) == ["the PSP is called again, attempt 2"]
         again = await cli(city, database, "retry", str(row["id"]))
@@ -109,7 +109,7 @@ class TestStuck:
         assert "it is succeeded" in done.err
 
     @pytest.mark.parametrize("kind", ["timeout_after", "error_500_before", "reset_before"])
-    async def test_asked_again_with_trouble_it_goes_back_once(self, city: City, kind: str) -> None:
+    async def test_a_retried_refund_with_faults_goes_back_once(self, city: City, kind: str) -> None:
         row = await stuck(city, "refused")
         city.psp.add_fault("refund", kind)
         async with city.engine.begin() as connection:
@@ -119,7 +119,7 @@ class TestStuck:
         assert city.given_back_minor(row["payment_id"]) == 8_850
         await city.agree(row["payment_id"])
 
-    async def test_asked_again_and_failed_again_it_is_a_case_again(self, city: City) -> None:
+    async def test_a_retried_refund_that_fails_again_is_a_case_again(self, city: City) -> None:
         row = await stuck(city)
         for attempt in (2, 3):
             async with city.engine.begin() as connection:
@@ -134,9 +134,9 @@ class TestStuck:
     @pytest.mark.parametrize("why", ["failed", "refused"])
     async def test_the_wallet_gets_it(self, city: City, database: Database, why: str) -> None:
         row = await stuck(city, why)
-        said = await cli(city, database, "to-wallet", str(row["id"]))
-        assert (said.code, said.err) == (0, "")
-        assert "88.50 CNY" in said.out
+        result = await cli(city, database, "to-wallet", str(row["id"]))
+        assert (result.code, result.err) == (0, "")
+        assert "88.50 CNY" in result.out
         assert (await books.refund(city.engine, row["id"]))["state"] == "succeeded"
         assert (await books.payment(city.engine, row["payment_id"]))["state"] == "refunded"
         assert await books.balance(city.engine, WALLET) == (8_850, 0)
@@ -153,7 +153,9 @@ class TestStuck:
             await late.report_refund(city, row["psp_refund_id"])
         assert await late.errands(city.engine) == []
 
-    async def test_what_the_psp_has_is_not_paid_twice(self, city: City, database: Database) -> None:
+    async def test_a_refund_that_the_psp_has_made_is_not_paid_to_the_wallet(
+        self, city: City, database: Database
+    ) -> None:
         """It went through under the next key, and nobody has recorded it yet."""
         row = await stuck(city)
         paid = await books.payment(city.engine, row["payment_id"])
@@ -161,22 +163,22 @@ class TestStuck:
         city.psp.call(
             "POST", "/v1/refunds", payment_intent=paid["psp_intent_id"], amount="8850", **about
         )
-        said = await cli(city, database, "to-wallet", str(row["id"]))
-        assert said.code == 1
-        assert f"refunds retry {row['id']}" in said.err
+        result = await cli(city, database, "to-wallet", str(row["id"]))
+        assert result.code == 1
+        assert f"refunds retry {row['id']}" in result.err
         assert await books.balance(city.engine, WALLET) == (0, 0)
 
-    async def test_a_psp_that_says_nothing_proves_nothing(
+    async def test_no_response_of_the_psp_pays_nothing(
         self, city: City, database: Database
     ) -> None:
         row = await stuck(city)
         city.psp.add_fault("find_refund", "error_500_before")
-        said = await cli(city, database, "to-wallet", str(row["id"]))
-        assert said.code == 1
-        assert "Nothing was changed" in said.err
+        result = await cli(city, database, "to-wallet", str(row["id"]))
+        assert result.code == 1
+        assert "Nothing was changed" in result.err
         assert await books.cases(city.engine, row["id"]) == ["refund_stuck"]
 
-    async def test_operators_at_once_do_it_once(self, city: City) -> None:
+    async def test_concurrent_operators_pay_a_refund_once(self, city: City) -> None:
         row = await stuck(city)
 
         async def ask_again() -> int:
@@ -192,18 +194,22 @@ class TestStuck:
         assert credited != bool(await late.errands(city.engine))
         await books.audit(city.engine)
 
-    async def test_only_what_is_stuck(self, city: City, database: Database) -> None:
+    async def test_commands_refuse_refunds_that_are_not_stuck(
+        self, city: City, database: Database
+    ) -> None:
         row = await refunded(city)
         for command in ("retry", "to-wallet"):
-            said = await cli(city, database, command, str(row["id"]))
-            assert (said.code, said.out, said.err.count("\n")) == (1, "", 1)
-            said = await cli(city, database, command, str(row["payment_id"]))
-            assert "There is no refund" in said.err
+            result = await cli(city, database, command, str(row["id"]))
+            assert (result.code, result.out, result.err.count("\n")) == (1, "", 1)
+            result = await cli(city, database, command, str(row["payment_id"]))
+            assert "There is no refund" in result.err
 
 
 class TestFailedLate:
     @pytest.mark.parametrize("form", FORMS)
-    async def test_it_is_a_case_and_booked_once_in_each_form(self, city: City, form: str) -> None:
+    async def test_a_late_failure_is_a_case_and_booked_once_in_each_form(
+        self, city: City, form: str
+    ) -> None:
         row = await refunded(city, amount_minor=850)
         city.psp.settle_refund(row["psp_refund_id"], "failed")
         for type in (form, *FORMS):
@@ -221,13 +227,13 @@ class TestFailedLate:
         await books.audit(city.engine)
         assert await audit_database(city.engine) == []
 
-    async def test_a_canceled_one_has_failed_as_well(self, city: City) -> None:
+    async def test_a_canceled_refund_counts_as_failed(self, city: City) -> None:
         row = await refunded(city, amount_minor=850)
         thing = city.psp.call("GET", f"/v1/refunds/{row['psp_refund_id']}")
         await late.deliver_webhook(city.engine, "refund.updated", {**thing, "status": "canceled"})
         assert await late.errands(city.engine) == [("late_refund", "find")]
 
-    async def test_a_hint_is_not_believed(self, city: City) -> None:
+    async def test_a_webhook_alone_changes_nothing(self, city: City) -> None:
         row = await refunded(city, amount_minor=850)
         thing = city.psp.call("GET", f"/v1/refunds/{row['psp_refund_id']}")
         await late.deliver_webhook(city.engine, "refund.failed", {**thing, "status": "failed"})
@@ -236,7 +242,7 @@ class TestFailedLate:
         assert await books.cases(city.engine, row["id"]) == []
         assert await late.transfer_kinds(city.engine) == ["pay_bill", "refund"]
 
-    async def test_what_is_no_failed_refund_of_ours_is_left(self, city: City) -> None:
+    async def test_reports_about_other_refunds_are_ignored(self, city: City) -> None:
         row = await refunded(city, amount_minor=850)
         thing = city.psp.call("GET", f"/v1/refunds/{row['psp_refund_id']}")
         ours = {"refund_id": str(row["id"])}
@@ -257,7 +263,7 @@ class TestFailedLate:
         assert await late.errands(city.engine) == [("late_refund", "find")]
 
     @pytest.mark.parametrize("kind", ["timeout_before", "error_500_after"])
-    async def test_trouble_is_waited_out(self, city: City, kind: str) -> None:
+    async def test_faults_are_retried_until_the_end(self, city: City, kind: str) -> None:
         row = await refunded(city, amount_minor=850)
         city.psp.settle_refund(row["psp_refund_id"], "failed")
         await late.report_refund(city, row["psp_refund_id"])
@@ -274,8 +280,8 @@ class TestFailedLate:
         assert "no failure of it is booked" in early.err
         await late.report_refund(city, row["psp_refund_id"])
         await city.settle()
-        said = await cli(city, database, "to-wallet", str(row["id"]))
-        assert "8.50 CNY" in said.out
+        result = await cli(city, database, "to-wallet", str(row["id"]))
+        assert "8.50 CNY" in result.out
         assert (await cli(city, database, "to-wallet", str(row["id"]))).code == 1
         assert await books.balance(city.engine, WALLET) == (850, 0)
         assert await books.balance(city.engine, late.FAILED) == (0, 0)

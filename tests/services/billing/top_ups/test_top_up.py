@@ -24,15 +24,15 @@ TROUBLE = (
 )
 
 
-async def top_up(city: City, **asked: Any) -> dict[str, Any]:
+async def top_up(city: City, **fields: Any) -> dict[str, Any]:
     """Top up, and wait for what came of the first attempt: the row."""
-    instruction = top_up_wallet(**asked)
+    instruction = top_up_wallet(**fields)
     assert await city.payments.top_up([instruction, instruction]) == []
     await city.payments.drain()
     return await books.top_up(city.engine, instruction.command.top_up_id)
 
 
-async def test_the_wallet_has_what_was_taken(city: City) -> None:
+async def test_the_charged_amount_is_in_the_wallet(city: City) -> None:
     row = await top_up(city)
     assert row["state"] == "succeeded"
     assert await books.balance(city.engine, WALLET) == (10_000, 0)
@@ -43,7 +43,7 @@ async def test_the_wallet_has_what_was_taken(city: City) -> None:
 
 
 @pytest.mark.parametrize("kind", TROUBLE)
-async def test_trouble_is_waited_out(city: City, kind: str) -> None:
+async def test_faults_are_retried_until_the_end(city: City, kind: str) -> None:
     city.psp.add_fault("charge", kind)
     row = await top_up(city)
     assert (row["state"], row["unknown_leg"]) == ("accepted", "charge")
@@ -63,13 +63,13 @@ async def test_a_decline_moves_nothing(city: City) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "reason"),
+    ("fields", "reason"),
     [({"channel": "nobody"}, "channel_unknown"), ({"amount_minor": 5_000_001}, "above_limit")],
 )
-async def test_what_the_channel_may_not_ask_for_never_reaches_the_psp(
-    city: City, asked: dict[str, Any], reason: str
+async def test_a_top_up_above_the_channels_limit_never_reaches_the_psp(
+    city: City, fields: dict[str, Any], reason: str
 ) -> None:
-    row = await top_up(city, **asked)
+    row = await top_up(city, **fields)
     assert (row["state"], row["reason"]) == ("declined", reason)
     assert await books.events(city.engine, row["id"]) == ["TopUpFailed"]
     assert city.psp.book(row["id"])["captures"] == []
@@ -88,9 +88,9 @@ async def test_an_id_with_other_content_is_reused(city: City) -> None:
 
 @pytest.mark.parametrize("died_after", ["accept", "charge"])
 async def test_continues_from(city: City, died_after: str) -> None:
-    asked = top_up_wallet()
+    instruction = top_up_wallet()
     async with city.engine.begin() as connection:
-        fresh, _ = await accept_top_ups(connection, [asked], Booking(institutions()))
+        fresh, _ = await accept_top_ups(connection, [instruction], Booking(institutions()))
     slow = await city.run_top_up(fresh[0]) if died_after == "charge" else None
     await city.settle()
     assert await books.balance(city.engine, WALLET) == (10_000, 0)
