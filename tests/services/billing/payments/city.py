@@ -44,7 +44,7 @@ _PASS_TIME = text("""
     UPDATE errands SET due_at = now(), sent_at = sent_at - greatest(due_at - now(), interval '0'),
         leg_since = leg_since - greatest(due_at - now(), interval '0')
 """)
-_GIVEN_UP = text(
+_UNDONE_WITH_LOST_VOID = text(
     "UPDATE payments SET state = :state, reason = :reason, psp_intent_id = :intent WHERE id = :id"
 )
 _VOIDING = text("""
@@ -235,7 +235,7 @@ class City:
         """Leave the payment as a process does that undid it and got no response to its void."""
         async with self.engine.begin() as connection:
             await connection.execute(
-                _GIVEN_UP,
+                _UNDONE_WITH_LOST_VOID,
                 {"id": payment.id, "intent": intent_id, "reason": reason, "state": state},
             )
             await connection.execute(_VOIDING, {"id": payment.id})

@@ -1,4 +1,4 @@
-"""Refunds that need nobody outside: never more than was taken, by whomever it is instruction, however often."""
+"""Refunds without external calls: never more than the captured amount, by any number of commands."""
 
 import asyncio
 from uuid import UUID
