@@ -81,10 +81,10 @@ async def test_what_was_taken_goes_back_once_is_booked_and_seen(city: City) -> N
 
 
 async def test_a_top_up_that_was_declined_goes_back_as_well(city: City) -> None:
-    asked = top_up_wallet(method=late.DECLINES)
-    await city.payments.top_up([asked])
+    requested = top_up_wallet(method=late.DECLINES)
+    await city.payments.top_up([requested])
     await city.settle()
-    row = await books.top_up(city.engine, asked.command.top_up_id)
+    row = await books.top_up(city.engine, requested.command.top_up_id)
     assert row["state"] == "declined"
     assert city.psp.confirm(row["psp_intent_id"])["status"] == "succeeded"
     await late.tell_of_intent(city, row["psp_intent_id"])
@@ -211,8 +211,8 @@ async def test_the_case_says_what_the_biller_has_of_a_payment_that_had_reached_i
     await late.tell_of_intent(city, intent_id)
     await city.settle()
     assert await books.cases(city.engine, payment.id) == ["late_success"]
-    told = "the biller has marked the bill paid" if marked else "the biller has no mark for it"
-    assert told in await late.note(city.engine, payment.id)
+    content = "the biller has marked the bill paid" if marked else "the biller has no mark for it"
+    assert content in await late.note(city.engine, payment.id)
     assert city.charged_minor(payment.id) == 0
 
 

@@ -162,10 +162,10 @@ async def test_a_page_that_can_not_be_shown_lets_the_bill_go(
     proxy.name, proxy.value = "url", HOSTILE[kind]
     row = await city.pay(pay_bill(await city.bill(), method=ASKS))
     assert (row["state"], row["reason"]) == ("declined", "no_action_page")
-    asked = top_up_wallet(method=ASKS)
-    await city.payments.top_up([asked])
+    requested = top_up_wallet(method=ASKS)
+    await city.payments.top_up([requested])
     await city.payments.drain()
-    top_up = await books.top_up(city.engine, asked.command.top_up_id)
+    top_up = await books.top_up(city.engine, requested.command.top_up_id)
     assert (top_up["state"], top_up["reason"]) == ("declined", "no_action_page")
     await city.agree(row["id"])
 

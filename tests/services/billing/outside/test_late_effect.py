@@ -49,10 +49,10 @@ async def paid(city: City, method: str | None) -> UUID:
 
 
 async def refund(city: City, payment_id: UUID, amount_minor: int | None = None) -> UUID:
-    asked = refund_payment(payment_id, amount_minor)
-    assert await city.payments.refund([asked]) == {}
+    requested = refund_payment(payment_id, amount_minor)
+    assert await city.payments.refund([requested]) == {}
     await city.payments.drain()
-    return asked.command.refund_id
+    return requested.command.refund_id
 
 
 class TestUnapply:
@@ -262,9 +262,9 @@ class TestPsp:
     async def test_a_late_charge_of_a_top_up_is_found(self, city: City) -> None:
         before = done(city, "charge")
         city.psp.add_fault("charge", "late_effect", seconds=LATE_SECONDS)
-        asked = top_up_wallet(9_000)
-        id = asked.command.top_up_id
-        await city.payments.top_up([asked])
+        requested = top_up_wallet(9_000)
+        id = requested.command.top_up_id
+        await city.payments.top_up([requested])
         await city.settle(rounds=1)
         assert (await books.top_up(city.engine, id))["state"] == "accepted"
         await effect_of(city, "charge", before)

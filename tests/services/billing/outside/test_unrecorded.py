@@ -68,11 +68,11 @@ async def test_a_top_up_that_was_charged_and_can_not_be_recorded(
     city: City, owner_engine: AsyncEngine
 ) -> None:
     await run(owner_engine, _FORBID.format(table="transfers", condition="kind <> 'top_up'"))
-    asked = top_up_wallet()
-    await city.payments.top_up([asked])
+    requested = top_up_wallet()
+    await city.payments.top_up([requested])
     await city.payments.drain()
     [(subject_kind, subject, kind, note)] = await open_cases(city.engine)
-    assert (subject_kind, subject) == ("top_up", asked.command.top_up_id)
+    assert (subject_kind, subject) == ("top_up", requested.command.top_up_id)
     assert kind == "unrecorded_result"
     assert "pi_" in note
     await run(owner_engine, _ALLOW.format(table="transfers"))
@@ -86,11 +86,11 @@ async def test_a_refund_that_was_given_back_and_can_not_be_recorded(
 ) -> None:
     row = await city.pay(pay_bill(await city.bill(), method="pm_card_visa"))
     await run(owner_engine, _FORBID.format(table="refunds", condition="state <> 'succeeded'"))
-    asked = refund_payment(row["id"])
-    await city.payments.refund([asked])
+    requested = refund_payment(row["id"])
+    await city.payments.refund([requested])
     await city.payments.drain()
     [(subject_kind, subject, kind, note)] = await open_cases(city.engine)
-    assert (subject_kind, subject) == ("refund", asked.command.refund_id)
+    assert (subject_kind, subject) == ("refund", requested.command.refund_id)
     assert kind == "unrecorded_result"
     assert "re_" in note
     await run(owner_engine, _ALLOW.format(table="refunds"))

@@ -37,11 +37,11 @@ async def test_paid_from_the_wallet_to_a_biller_by_file_it_is_finished_in_one_tr
 ) -> None:
     await make_biller(engine)
     await fund_wallet(engine, 10_000)
-    asked = pay_bill(await make_bill(engine))
+    requested = pay_bill(await make_bill(engine))
     async with engine.begin() as connection:
-        accepted = await accept(connection, [asked], Booking(institutions()))
+        accepted = await accept(connection, [requested], Booking(institutions()))
     assert not accepted.held
-    id = asked.command.payment_id
+    id = requested.command.payment_id
     row = await books.payment(engine, id)
     assert (row["state"], row["captured_minor"], row["leg"]) == ("succeeded", 8_850, None)
     assert await books.events(engine, id) == ["PaymentSucceeded"]
@@ -57,12 +57,12 @@ async def test_the_same_command_again_changes_nothing(
 ) -> None:
     await make_biller(engine)
     await fund_wallet(engine, 20_000)
-    asked = pay_bill(await make_bill(engine))
-    assert await payments.pay([asked, asked]) == []
-    assert await payments.pay([asked]) == []
-    assert await payments.pay([asked, asked, asked]) == []
+    requested = pay_bill(await make_bill(engine))
+    assert await payments.pay([requested, requested]) == []
+    assert await payments.pay([requested]) == []
+    assert await payments.pay([requested, requested, requested]) == []
     assert await books.balance(engine, WALLET) == (11_150, 0)
-    assert await books.events(engine, asked.command.payment_id) == ["PaymentSucceeded"]
+    assert await books.events(engine, requested.command.payment_id) == ["PaymentSucceeded"]
     await books.audit(engine)
 
 
@@ -154,10 +154,10 @@ async def test_what_is_refused_says_why_and_moves_nothing(
     async with engine.begin() as connection:
         await connection.execute(text("UPDATE channels SET active = false WHERE id = 'closed-app'"))
     await fund_wallet(engine, 10_000)
-    asked = pay_bill(await make_bill(engine, **bill), **command)
-    assert await paid(engine, payments, asked) == ["rejected"]
-    assert (await books.payment(engine, asked.command.payment_id))["reason"] == reason
-    assert await books.events(engine, asked.command.payment_id) == ["PaymentFailed"]
+    requested = pay_bill(await make_bill(engine, **bill), **command)
+    assert await paid(engine, payments, requested) == ["rejected"]
+    assert (await books.payment(engine, requested.command.payment_id))["reason"] == reason
+    assert await books.events(engine, requested.command.payment_id) == ["PaymentFailed"]
     assert await books.balance(engine, WALLET) == (10_000, 0)
     await books.audit(engine)
 
@@ -175,11 +175,11 @@ async def test_a_flood_of_unknown_bills_spoils_nothing_for_the_one_in_its_midst(
     row = await books.payment(engine, garbage[-1].command.payment_id)
     assert (row["reason"], row["biller_id"], row["account_id"]) == ("bill_unknown", None, None)
     async with engine.connect() as connection:
-        told = await connection.scalar(
+        value = await connection.scalar(
             text("SELECT convert_from(payload, 'UTF8') FROM outbox WHERE key = :key"),
             {"key": str(row["id"])},
         )
-    assert '"biller_id":null' in told
+    assert '"biller_id":null' in value
     await books.audit(engine)
 
 
@@ -216,8 +216,8 @@ async def test_the_index_refuses_a_second_live_payment_of_a_bill_whoever_writes_
 ) -> None:
     await make_biller(engine)
     await fund_wallet(engine, 10_000)
-    asked = pay_bill(await make_bill(engine))
-    await payments.pay([asked])
+    requested = pay_bill(await make_bill(engine))
+    await payments.pay([requested])
     with pytest.raises(IntegrityError, match="uq_payments_live_bill"):
         async with engine.begin() as connection:
             await connection.execute(

@@ -17,12 +17,12 @@ async def test_an_approved_payment_goes_on(city: City) -> None:
     assert row["action_url"].startswith("http")
     assert city.applied(row["id"]) == [], "nobody is told before the payer has confirmed"
     await city.settle(rounds=3)
-    told = ["PaymentAccepted", "PaymentActionRequired"]
-    assert await books.events(city.engine, row["id"]) == told, "once, however often we look"
+    expected = ["PaymentAccepted", "PaymentActionRequired"]
+    assert await books.events(city.engine, row["id"]) == expected, "once, however often we look"
     city.psp.decide(row["action_url"], "approve")
     await city.settle()
     assert (await books.payment(city.engine, row["id"]))["action_url"] is None
-    assert await books.events(city.engine, row["id"]) == [*told, "PaymentSucceeded"]
+    assert await books.events(city.engine, row["id"]) == [*expected, "PaymentSucceeded"]
     await city.agree(row["id"])
 
 
@@ -30,8 +30,8 @@ async def test_a_page_is_not_lost_when_the_psp_does_not_answer(city: City) -> No
     row = await city.pay(pay_bill(await city.bill(), method=ASKS))
     city.psp.add_fault("retrieve", "error_500_after")
     await city.settle(rounds=1)
-    asked = await books.payment(city.engine, row["id"])
-    assert (asked["action_url"], asked["unknown_leg"]) == (row["action_url"], "authorize")
+    requested = await books.payment(city.engine, row["id"])
+    assert (requested["action_url"], requested["unknown_leg"]) == (row["action_url"], "authorize")
     await city.settle(rounds=1)
     assert await books.events(city.engine, row["id"]) == [
         "PaymentAccepted",
@@ -69,9 +69,9 @@ async def test_an_abandoned_payment_ends_and_frees_its_bill(city: City) -> None:
 
 @pytest.mark.parametrize("decision", ["approve", "refuse", "nothing"])
 async def test_a_top_up_that_has_to_be_confirmed(city: City, decision: str) -> None:
-    asked = top_up_wallet(method=ASKS)
-    id = asked.command.top_up_id
-    await city.payments.top_up([asked])
+    requested = top_up_wallet(method=ASKS)
+    id = requested.command.top_up_id
+    await city.payments.top_up([requested])
     await city.payments.drain()
     row = await books.top_up(city.engine, id)
     assert row["action_url"]

@@ -228,9 +228,9 @@ async def test_one_that_waits_to_be_captured_is_not_touched(city: City) -> None:
 
 async def test_a_top_up_that_was_never_charged_ends_without_the_psp(city: City) -> None:
     break_down(city, "psp")
-    asked = top_up_wallet(9_000)
-    id = asked.command.top_up_id
-    await city.payments.top_up([asked])
+    requested = top_up_wallet(9_000)
+    id = requested.command.top_up_id
+    await city.payments.top_up([requested])
     await city.payments.drain()
     await wait(city, id, EARLY)
     assert await city.payments.give_up_waiting() == 0
@@ -247,9 +247,9 @@ async def test_a_top_up_that_was_never_charged_ends_without_the_psp(city: City) 
 
 async def test_a_top_up_whose_charge_may_have_been_sent_is_never_given_up(city: City) -> None:
     city.psp.add_fault("charge", "timeout_after")
-    asked = top_up_wallet(9_000)
-    id = asked.command.top_up_id
-    await city.payments.top_up([asked])
+    requested = top_up_wallet(9_000)
+    id = requested.command.top_up_id
+    await city.payments.top_up([requested])
     await city.payments.drain()
     await city.make_due()
     break_down(city, "psp")

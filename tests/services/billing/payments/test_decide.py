@@ -115,7 +115,7 @@ def test_a_bill_that_nobody_knows() -> None:
     ],
 )
 def test_a_top_up_is_bounded_as_well(channel: str, amount_minor: int, reason: str | None) -> None:
-    asked = TopUpWallet(
+    requested = TopUpWallet(
         top_up_id=uuid7(),
         channel=channel,
         payer="p",
@@ -123,4 +123,4 @@ def test_a_top_up_is_bounded_as_well(channel: str, amount_minor: int, reason: st
         currency="CNY",
         payment_method="pm_card_visa",
     )
-    assert about_top_ups.reason_against(asked, LIMITS) == reason
+    assert about_top_ups.reason_against(requested, LIMITS) == reason

@@ -33,8 +33,8 @@ BILLER_TROUBLE = (
 
 @pytest.mark.parametrize("biller", [BILLER, "east-power", "south-power", "lz-water"])
 async def test_with_everybody_well_it_is_paid_at_once(city: City, biller: str) -> None:
-    asked = pay_bill(await city.bill(biller), method="pm_card_visa")
-    row = await city.pay(asked)
+    requested = pay_bill(await city.bill(biller), method="pm_card_visa")
+    row = await city.pay(requested)
     assert (row["state"], row["leg"]) == ("succeeded", None)
     id = row["id"]
     assert await books.events(city.engine, id) == ["PaymentAccepted", "PaymentSucceeded"]

@@ -171,11 +171,11 @@ class TestTwoProcesses:
         timer = await city.run(await city.take_up(payment.id))
         assert timer.run.unanswered and timer.run.leg == "authorize"
         order = [timer, slow] if timer_first else [slow, timer]
-        told = []
+        expected = []
         for each in order:
             async with city.engine.begin() as connection:
-                told.append(await record(connection, [each]))
-        assert told == ([1, 1] if timer_first else [1, 0])
+                expected.append(await record(connection, [each]))
+        assert expected == ([1, 1] if timer_first else [1, 0])
         row = await books.payment(city.engine, payment.id)
         assert (row["state"], row["due_at"]) == ("succeeded", None)
         await city.agree(payment.id)
@@ -282,8 +282,8 @@ class TestLateSuccess:
 
     async def test_a_late_confirmation_is_let_go(self, city: City) -> None:
         """The payer confirmed after the window: the hold is released, nothing is paid."""
-        asked = pay_bill(await city.bill(), method="pm_card_authenticationRequired")
-        row = await city.pay(asked)
+        requested = pay_bill(await city.bill(), method="pm_card_authenticationRequired")
+        row = await city.pay(requested)
         await city.age("payments", row["id"], timedelta(minutes=31))
         city.psp.add_fault("void", "timeout_before")
         await city.settle(rounds=1)

@@ -26,18 +26,18 @@ async def paid_from_wallet(engine: AsyncEngine, payments: PayingProcess) -> UUID
     """A payment from the wallet to a biller by file."""
     await make_biller(engine)
     await fund_wallet(engine, 10_000)
-    asked = pay_bill(await make_bill(engine))
-    await payments.pay([asked])
-    return asked.command.payment_id
+    requested = pay_bill(await make_bill(engine))
+    await payments.pay([requested])
+    return requested.command.payment_id
 
 
 async def test_all_of_it_goes_back_to_the_wallet(
     engine: AsyncEngine, payments: PayingProcess
 ) -> None:
     id = await paid_from_wallet(engine, payments)
-    asked = refund_payment(id)
-    assert await payments.refund([asked, asked]) == {}
-    assert await payments.refund([asked]) == {}
+    requested = refund_payment(id)
+    assert await payments.refund([requested, requested]) == {}
+    assert await payments.refund([requested]) == {}
     await payments.drain()
     row = await books.payment(engine, id)
     assert (row["state"], row["refunded_minor"]) == ("refunded", 8_850)
@@ -62,13 +62,13 @@ async def test_parts_add_up_and_the_last_one_completes(
     await payments.drain()
     assert (await books.payment(engine, id))["state"] == "refunded"
     async with engine.connect() as connection:
-        told = await connection.execute(
+        rows = await connection.execute(
             text("""
                 SELECT convert_from(payload, 'UTF8')::jsonb ->> 'refunded_minor' FROM outbox
                 WHERE type LIKE 'PaymentRefunded%' ORDER BY sequence
             """)
         )
-    assert [int(each) for each in told.scalars()] == [1_000, 3_000, 8_850]
+    assert [int(each) for each in rows.scalars()] == [1_000, 3_000, 8_850]
     assert await books.balance(engine, WALLET) == (10_000, 0)
     await books.audit(engine)
 
@@ -78,9 +78,9 @@ async def test_more_than_was_taken_fails_and_moves_nothing(
     engine: AsyncEngine, payments: PayingProcess, amount_minor: int
 ) -> None:
     id = await paid_from_wallet(engine, payments)
-    asked = refund_payment(id, amount_minor)
-    assert await payments.refund([asked]) == {}
-    row = await books.refund(engine, asked.command.refund_id)
+    requested = refund_payment(id, amount_minor)
+    assert await payments.refund([requested]) == {}
+    row = await books.refund(engine, requested.command.refund_id)
     assert (row["state"], row["reason"]) == ("failed", "more_than_is_left")
     assert (await books.payment(engine, id))["state"] == "succeeded"
     assert await books.events(engine, id) == ["PaymentSucceeded", "RefundFailed"]
@@ -97,9 +97,9 @@ async def test_a_payment_that_took_nothing_is_not_refunded(
     rejected = pay_bill(await make_bill(engine))
     await payments.pay([rejected])
     id = rejected.command.payment_id
-    asked = refund_payment(id, amount_minor)
-    assert await payments.refund([asked]) == {}
-    assert (await books.refund(engine, asked.command.refund_id))["reason"] == reason
+    requested = refund_payment(id, amount_minor)
+    assert await payments.refund([requested]) == {}
+    assert (await books.refund(engine, requested.command.refund_id))["reason"] == reason
     assert (await books.payment(engine, id))["state"] == "rejected"
     assert await books.events(engine, id) == ["PaymentFailed", "RefundFailed"]
     await books.audit(engine)

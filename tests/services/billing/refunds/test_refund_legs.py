@@ -36,10 +36,10 @@ async def paid(city: City, method: str | None = "pm_card_visa") -> UUID:
 
 async def refund(city: City, payment_id: UUID, amount_minor: int | None = None) -> dict[str, Any]:
     """Refund, and wait for what came of the first attempt: the refund's row."""
-    asked = refund_payment(payment_id, amount_minor)
-    assert await city.payments.refund([asked]) == {}
+    requested = refund_payment(payment_id, amount_minor)
+    assert await city.payments.refund([requested]) == {}
     await city.payments.drain()
-    return await books.refund(city.engine, asked.command.refund_id)
+    return await books.refund(city.engine, requested.command.refund_id)
 
 
 async def test_a_refund_of_an_open_payment_fails_and_the_payment_goes_on(city: City) -> None:
@@ -167,9 +167,9 @@ async def test_a_pending_refund_ends_when_the_psp_says_so(city: City, end: str) 
 @pytest.mark.parametrize("died_after", ["accept", "unapply", "refund"])
 async def test_continues_from(city: City, died_after: str) -> None:
     id = await paid(city)
-    asked = refund_payment(id)
+    requested = refund_payment(id)
     async with city.engine.begin() as connection:
-        accepted = await accept_refunds(connection, [asked], Booking(institutions()))
+        accepted = await accept_refunds(connection, [requested], Booking(institutions()))
     if died_after == "unapply":
         connector = await city.connectors.of(BILLER)
         application = accepted.held[0].application
@@ -185,9 +185,9 @@ async def test_continues_from(city: City, died_after: str) -> None:
 
 async def test_two_processes_refund_once(city: City) -> None:
     id = await paid(city)
-    asked = refund_payment(id)
+    requested = refund_payment(id)
     async with city.engine.begin() as connection:
-        accepted = await accept_refunds(connection, [asked], Booking(institutions()))
+        accepted = await accept_refunds(connection, [requested], Booking(institutions()))
     slow = await city.run_refund(accepted.held[0])
     await city.settle()
     async with city.engine.begin() as connection:

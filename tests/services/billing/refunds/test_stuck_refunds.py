@@ -26,10 +26,10 @@ async def refunded(
 ) -> dict[str, Any]:
     """The refund of a payment, as the first attempt left it."""
     row = await city.pay(pay_bill(await city.bill(), method=method))
-    asked = refund_payment(row["id"], amount_minor)
-    await city.payments.refund([asked])
+    requested = refund_payment(row["id"], amount_minor)
+    await city.payments.refund([requested])
     await city.payments.drain()
-    return await books.refund(city.engine, asked.command.refund_id)
+    return await books.refund(city.engine, requested.command.refund_id)
 
 
 async def stuck(city: City, why: str = "failed") -> dict[str, Any]:
@@ -87,9 +87,9 @@ class TestStuck:
         self, city: City, database: Database, why: str
     ) -> None:
         row = await stuck(city, why)
-        said = await cli(city, database, "retry", str(row["id"]))
-        assert (said.code, said.err) == (0, "")
-        assert "attempt 2" in said.out
+        result = await cli(city, database, "retry", str(row["id"]))
+        assert (result.code, result.err) == (0, "")
+        assert "attempt 2" in result.out
         assert await books.cases(city.engine, row["id"]) == []
         assert await closed_because(city, row["id"]) == ["the PSP is called again, attempt 2"]
         again = await cli(city, database, "retry", str(row["id"]))
@@ -134,9 +134,9 @@ class TestStuck:
     @pytest.mark.parametrize("why", ["failed", "refused"])
     async def test_the_wallet_gets_it(self, city: City, database: Database, why: str) -> None:
         row = await stuck(city, why)
-        said = await cli(city, database, "to-wallet", str(row["id"]))
-        assert (said.code, said.err) == (0, "")
-        assert "88.50 CNY" in said.out
+        result = await cli(city, database, "to-wallet", str(row["id"]))
+        assert (result.code, result.err) == (0, "")
+        assert "88.50 CNY" in result.out
         assert (await books.refund(city.engine, row["id"]))["state"] == "succeeded"
         assert (await books.payment(city.engine, row["payment_id"]))["state"] == "refunded"
         assert await books.balance(city.engine, WALLET) == (8_850, 0)
@@ -161,9 +161,9 @@ class TestStuck:
         city.psp.call(
             "POST", "/v1/refunds", payment_intent=paid["psp_intent_id"], amount="8850", **about
         )
-        said = await cli(city, database, "to-wallet", str(row["id"]))
-        assert said.code == 1
-        assert f"refunds retry {row['id']}" in said.err
+        result = await cli(city, database, "to-wallet", str(row["id"]))
+        assert result.code == 1
+        assert f"refunds retry {row['id']}" in result.err
         assert await books.balance(city.engine, WALLET) == (0, 0)
 
     async def test_a_psp_that_says_nothing_proves_nothing(
@@ -171,9 +171,9 @@ class TestStuck:
     ) -> None:
         row = await stuck(city)
         city.psp.add_fault("find_refund", "error_500_before")
-        said = await cli(city, database, "to-wallet", str(row["id"]))
-        assert said.code == 1
-        assert "Nothing was changed" in said.err
+        result = await cli(city, database, "to-wallet", str(row["id"]))
+        assert result.code == 1
+        assert "Nothing was changed" in result.err
         assert await books.cases(city.engine, row["id"]) == ["refund_stuck"]
 
     async def test_operators_at_once_do_it_once(self, city: City) -> None:
@@ -195,10 +195,10 @@ class TestStuck:
     async def test_only_what_is_stuck(self, city: City, database: Database) -> None:
         row = await refunded(city)
         for command in ("retry", "to-wallet"):
-            said = await cli(city, database, command, str(row["id"]))
-            assert (said.code, said.out, said.err.count("\n")) == (1, "", 1)
-            said = await cli(city, database, command, str(row["payment_id"]))
-            assert "There is no refund" in said.err
+            result = await cli(city, database, command, str(row["id"]))
+            assert (result.code, result.out, result.err.count("\n")) == (1, "", 1)
+            result = await cli(city, database, command, str(row["payment_id"]))
+            assert "There is no refund" in result.err
 
 
 class TestFailedLate:
@@ -274,8 +274,8 @@ class TestFailedLate:
         assert "no failure of it is booked" in early.err
         await late.tell_of_refund(city, row["psp_refund_id"])
         await city.settle()
-        said = await cli(city, database, "to-wallet", str(row["id"]))
-        assert "8.50 CNY" in said.out
+        result = await cli(city, database, "to-wallet", str(row["id"]))
+        assert "8.50 CNY" in result.out
         assert (await cli(city, database, "to-wallet", str(row["id"]))).code == 1
         assert await books.balance(city.engine, WALLET) == (850, 0)
         assert await books.balance(city.engine, late.FAILED) == (0, 0)

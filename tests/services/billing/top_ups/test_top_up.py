@@ -88,9 +88,9 @@ async def test_an_id_with_other_content_is_reused(city: City) -> None:
 
 @pytest.mark.parametrize("died_after", ["accept", "charge"])
 async def test_continues_from(city: City, died_after: str) -> None:
-    asked = top_up_wallet()
+    requested = top_up_wallet()
     async with city.engine.begin() as connection:
-        fresh, _ = await accept_top_ups(connection, [asked], Booking(institutions()))
+        fresh, _ = await accept_top_ups(connection, [requested], Booking(institutions()))
     slow = await city.run_top_up(fresh[0]) if died_after == "charge" else None
     await city.settle()
     assert await books.balance(city.engine, WALLET) == (10_000, 0)
