@@ -16,7 +16,7 @@ from events.signature import SigningKey, parse
 from events.topics import PAYMENT_COMMANDS
 
 TEXT = PAGE.read_text()
-SECTION = TEXT.split("## Who commands: signatures\n")[1].split("\n## ")[0]
+SECTION = TEXT.split("## Signing commands\n")[1].split("\n## ")[0]
 KEY = "mhs_0123abcd_bm90LWEtcmVhbC1rZXktYnV0LWFuLWV4YW1wbGUtdG8tdHJ5"
 CE_ID = "019a3f52-7a11-7d80-8f24-5b1e9c0a6d33"
 COMMAND = PayBill.model_validate(

@@ -8,7 +8,6 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from messaging import rest
 from messaging.consumer import Message, Rejected
 from tests.messaging.conftest import Lane
 from tests.messaging.consumer.consuming import consuming, good
