@@ -70,7 +70,7 @@ def _fields(old: _Schema, new: _Schema, at: str) -> Iterator[str]:
     before, after = old.keywords.get("properties", {}), new.keywords.get("properties", {})
     needed_before, needed_after = (set(each.keywords.get("required", ())) for each in (old, new))
     for name in before.keys() - after.keys():
-        yield f"{at}.{name}: the field is gone"
+        yield f"{at}.{name}: the field is removed"
     for name in sorted(before.keys() & after.keys()):
         if name in needed_after - needed_before:
             yield f"{at}.{name}: the field was optional and is required"
@@ -107,7 +107,7 @@ def _topics(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
     codes = {facts["code"]: name for name, facts in old.items()}
     for name, before in old.items():
         if name not in new:
-            yield f"{name}: the topic is gone"
+            yield f"{name}: the topic is removed"
             continue
         for fact in _TOPIC_FACTS:
             if new[name][fact] != before[fact]:
@@ -120,7 +120,7 @@ def _topics(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
 def _messages(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
     for ce_type, before in old.items():
         if ce_type not in new:
-            yield f"{ce_type}: the message is gone"
+            yield f"{ce_type}: the message is removed"
             continue
         for fact in ("topic", "key"):
             if new[ce_type][fact] != before[fact]:

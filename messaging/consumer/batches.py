@@ -98,7 +98,7 @@ class BatchConsumer:
         seconds = 0.0 if self._idle.is_set() else time.monotonic() - self._began_at
         if seconds < STUCK_SECONDS:
             return self.fetch_problem()
-        return f"{self.group} has been at a batch of {self.topic.name} for {seconds:.0f} s"
+        return f"{self.group} has been handling a batch of {self.topic.name} for {seconds:.0f} s"
 
     async def bury_unread(
         self, record: Unread, error: str, attempts: int, first_failed_at: datetime

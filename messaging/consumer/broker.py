@@ -88,12 +88,12 @@ async def _handle_and_rest(batches: BatchConsumer, records: Sequence[Record]) ->
     # one or two records, and all later ones would wait for the fetch after it. So the next fetch is sent when the
     # batch is done: by then it returns everything that has arrived.
     consumer = batches.subscriber.consumer
-    held = consumer.assignment()
-    consumer.pause(*held)
+    assigned = consumer.assignment()
+    consumer.pause(*assigned)
     began = time.monotonic()
     await batches.handle_batch(records)
     await asyncio.sleep(rest_seconds(time.monotonic() - began))
-    consumer.resume(*(held & consumer.assignment()))
+    consumer.resume(*(assigned & consumer.assignment()))
 
 
 def _subscriber(broker: KafkaBroker, batches: BatchConsumer, max_records: int) -> BatchSubscriber:

@@ -74,7 +74,6 @@ TESTS_BY_TOPIC = {
         "services/notifications/test_processes.py",
     },
     "rows of a former version, migrated": {
-        "messaging/outbox/test_upgrade.py",
         "services/billing/upgrades/test_upgrade.py",
         "services/billing/upgrades/test_upgrade_errands.py",
     },
@@ -115,11 +114,6 @@ TESTS_BY_TOPIC = {
     },
     "a use case that crosses the modules of its room": {
         "errands/test_line.py",
-        "events/test_asyncapi.py",
-        "events/test_compatibility.py",
-        "events/test_reference.py",
-        "messaging/consumer/test_rest.py",
-        "messaging/control/test_dead_letters.py",
         "messaging/control/test_topics.py",
         "sandbox/psp/test_idempotency.py",
         "services/billing/door/test_dead_promises.py",
