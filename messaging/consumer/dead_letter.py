@@ -49,6 +49,7 @@ def dead_letter(
         dlq_headers["dlq-omitted"] = ",".join(omitted)
     # A record that was a dead letter before and was replayed has `dlq-` headers already: the new ones replace them.
     original_headers = [(name, raw) for name, raw in headers if not name.startswith("dlq-")]
+    written = [(name, text.encode()) for name, text in dlq_headers.items()]
     return Outgoing(
         id,
         DEAD_LETTERS[record.topic, group],
@@ -56,10 +57,7 @@ def dead_letter(
         0,
         "DeadLetter",
         value,
-        raw=pack_raw(
-            key,
-            [*original_headers, *((name, value.encode()) for name, value in dlq_headers.items())],
-        ),
+        raw=pack_raw(key, original_headers + written),
     )
 
 
