@@ -2,7 +2,7 @@
 
 Attributes travel as `ce_` headers, the model as JSON in the value, the aggregate's id as the key (cloudevents/spec,
 Kafka protocol binding §3.2). `traceparent` and `correlation_id` travel raw, as OpenTelemetry and FastStream read
-them. They are optional, so one that cannot be stored is dropped: a command must not fail for the sake of an optional
+them. They are optional, so one that cannot be stored is dropped: a record must not fail for the sake of an optional
 header.
 """
 

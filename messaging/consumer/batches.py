@@ -53,7 +53,7 @@ class BatchConsumer:
         self.group = group
         # FastStream's subscriber knows whether the process is stopping, and owns the consumer whose offsets we commit.
         self.subscriber: Any = None
-        # Returns which partition cannot be read, or None.
+        # Returns a message that names the partition which cannot be read, or None.
         self.fetch_problem: Callable[[], str | None] = lambda: None
         self._began_at = time.monotonic()
         self._handler = handler
@@ -80,7 +80,7 @@ class BatchConsumer:
             # A fault of this wrapper: errors of the work itself are handled inside. The batch comes again.
             self._log_error("batch_given_back", error)
             self._rewind(records)
-            await self._wait_unless_interrupted(1.0)
+            await self._interrupted_within(1.0)
         finally:
             self._idle.set()
 
@@ -126,7 +126,7 @@ class BatchConsumer:
                     # Transient, or a fault of ours. Skipping is never right, so the batch is handled until it works.
                     attempt += 1
                     self._log_error("batch_retry", error, attempt=attempt)
-                    if await self._wait_unless_interrupted(backoff_seconds(attempt)):
+                    if await self._interrupted_within(backoff_seconds(attempt)):
                         return False
                 else:
                     handled = len(records) - len(dead)
@@ -155,7 +155,7 @@ class BatchConsumer:
         )
         dead.attempts += 1
         if dead.attempts < ATTEMPTS:
-            if await self._wait_unless_interrupted(backoff_seconds(dead.attempts, first=0.02)):
+            if await self._interrupted_within(backoff_seconds(dead.attempts, first=0.02)):
                 raise _InterruptedBatchError
             return await self._handle([message])
         # The text of an error may quote the record's content, so only its class is recorded.
@@ -189,8 +189,8 @@ class BatchConsumer:
             except KafkaError:
                 continue  # moved away: its next owner starts at the committed offset
 
-    async def _wait_unless_interrupted(self, seconds: float) -> bool:
-        """Wait this long; return True, and at once, when the process stops or the partitions move meanwhile."""
+    async def _interrupted_within(self, seconds: float) -> bool:
+        """Wait this long; return True as soon as the process stops or the partitions move, else False."""
         until = time.monotonic() + seconds
         while self.subscriber.running and not self._revoking:
             left = until - time.monotonic()

@@ -117,11 +117,11 @@ def replay_dead_letters(
 def _check_replayable(letter: DeadLetter, again: bool) -> None:
     if letter.replayed_at and not again:
         raise ReplayRefusedError(
-            f"{letter.id} was replayed at {letter.replayed_at[-1]}; --again does it once more"
+            f"{letter.id} was replayed at {letter.replayed_at[-1]}; use --again to replay it once more"
         )
     if letter.omitted:
         raise ReplayRefusedError(
-            f"{letter.id} could not be kept whole ({', '.join(letter.omitted)} missing): the original is at"
+            f"{letter.id} was not stored whole ({', '.join(letter.omitted)} missing) and cannot be replayed: the original is at"
             f" {letter.topic}/{letter.partition}/{letter.offset}"
         )
     if letter.key is None and letter.value is None:
