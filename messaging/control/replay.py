@@ -121,8 +121,8 @@ def _check_replayable(letter: DeadLetter, again: bool) -> None:
         )
     if letter.omitted:
         raise ReplayRefusedError(
-            f"{letter.id} was not stored whole ({', '.join(letter.omitted)} missing) and cannot be replayed: the original is at"
-            f" {letter.topic}/{letter.partition}/{letter.offset}"
+            f"{letter.id} was not stored whole ({', '.join(letter.omitted)} missing) and cannot be replayed:"
+            f" the original is at {letter.topic}/{letter.partition}/{letter.offset}"
         )
     if letter.key is None and letter.value is None:
         raise ReplayRefusedError(f"{letter.id} has neither key nor value: there is nothing to send")
