@@ -53,6 +53,7 @@ def test_drift_is_reported_and_not_repaired(kafka: str, lane: Lane) -> None:
 
 def test_lag_counts_what_a_group_has_not_committed(kafka: str, lane: Lane) -> None:
     produce(kafka, lane.topic.name, [{"value": b"x", "partition": n % 3} for n in range(9)])
+    measure_lag(kafka)  # waits until a fresh broker has a coordinator for the group
     client = KafkaAdminClient(bootstrap_servers=kafka)
     client.alter_group_offsets(
         lane.group, {TopicPartition(lane.topic.name, 1): OffsetAndMetadata(2, "", -1)}
