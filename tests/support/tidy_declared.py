@@ -133,7 +133,7 @@ TESTS_BY_TOPIC = {
     },
 }
 # Modules and packages with a test file of their own. It only goes up.
-MIRRORED_MODULES = 108
+MIRRORED_MODULES = 114
 
 # Phrases of a private dialect, with the number of times they still occur in docstrings and comments.
 DIALECT = {"whoever": 0, "what is there": 0, "what was said": 0, "nobody outside": 0}
