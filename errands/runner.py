@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from errands.model import Errand
 from errands.run import ErrandRun
-from messaging.rest import rest_seconds
+from messaging.pacing import rest_seconds
 from messaging.transient import backoff_seconds, is_transient
 
 

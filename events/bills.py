@@ -42,7 +42,7 @@ class FoundBill(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    bill_id: Annotated[UUID, Field(description="what `PayBill` names")]
+    bill_id: Annotated[UUID, Field(description="the bill's id, for `PayBill`")]
     period: Annotated[
         str,
         Fitted(bounds.PERIOD),
@@ -51,13 +51,19 @@ class FoundBill(BaseModel):
     amount_minor: AmountMinorOrZero
     currency: Currency
     rule: Annotated[AmountRule, Field(description="which amounts the biller takes")]
-    min_minor: Annotated[AmountMinorOrZero | None, Field(description="no less than this")] = None
-    max_minor: Annotated[AmountMinorOrZero | None, Field(description="no more than this")] = None
-    multiple_minor: Annotated[
-        AmountMinorOrZero | None, Field(description="only multiples of this")
+    min_minor: Annotated[
+        AmountMinorOrZero | None, Field(description="the smallest amount that the biller takes")
     ] = None
-    due_on: Annotated[date | None, Field(description="late from the day after")] = None
-    expires_at: Annotated[datetime, Field(description="from then on, look it up again")]
+    max_minor: Annotated[
+        AmountMinorOrZero | None, Field(description="the largest amount that the biller takes")
+    ] = None
+    multiple_minor: Annotated[
+        AmountMinorOrZero | None, Field(description="the amount must be a multiple of this")
+    ] = None
+    due_on: Annotated[date | None, Field(description="the last day to pay in time")] = None
+    expires_at: Annotated[
+        datetime, Field(description="the end of the snapshot: look the bill up again")
+    ]
 
 
 class _LookupEvent(Event):

@@ -2,7 +2,7 @@
 
 Attributes travel as `ce_` headers, the model as JSON in the value, the aggregate's id as the key (cloudevents/spec,
 Kafka protocol binding §3.2). `traceparent` and `correlation_id` travel raw, as OpenTelemetry and FastStream read
-them. They are optional, so one that cannot be stored is dropped: a command must not fail for the sake of an optional
+them. They are optional, so one that cannot be stored is dropped: a record must not fail for the sake of an optional
 header.
 """
 
@@ -115,11 +115,11 @@ def decode(
         raise ContractError(
             "too_large", f"{len(value)} bytes; at most {LARGEST_VALUE_BYTES} are allowed"
         )
-    given = dict(raw_headers)  # only the headers used here are decoded
+    by_name = dict(raw_headers)  # only the headers used here are decoded
     try:
         # A header may exist without a value.
-        ce_type = (given.get("ce_type") or b"").decode()
-        ce_id = (given.get("ce_id") or b"").decode()
+        ce_type = (by_name.get("ce_type") or b"").decode()
+        ce_id = (by_name.get("ce_id") or b"").decode()
     except UnicodeDecodeError as error:
         raise ContractError("bad_header", "ce_type and ce_id must be UTF-8") from error
     model = EVENT_TYPES.get(ce_type)
@@ -133,13 +133,13 @@ def decode(
         event = model.model_validate_json(value)
     except ValidationError as error:
         raise ContractError("bad_value", _explain(error)) from error
-    if key is not None and not _names(key, getattr(event, model.key_field)):
+    if key is not None and not _is_key_of(key, getattr(event, model.key_field)):
         raise ContractError("bad_key", f"the record key must be {model.key_field}")
-    traceparent, correlation_id, dropped = _beside(given)
-    return Decoded(id, ce_type, event, traceparent, correlation_id, given, dropped)
+    traceparent, correlation_id, dropped = _optional_headers(by_name)
+    return Decoded(id, ce_type, event, traceparent, correlation_id, by_name, dropped)
 
 
-def _names(key: bytes, id: UUID | str) -> bool:
+def _is_key_of(key: bytes, id: UUID | str) -> bool:
     """Return True when the key is this id. A UUID may be written as in JSON: in capitals, or without hyphens."""
     if not isinstance(id, UUID):
         return key == id.encode()
@@ -149,15 +149,17 @@ def _names(key: bytes, id: UUID | str) -> bool:
         return False
 
 
-def _beside(given: Mapping[str, bytes | None]) -> tuple[str | None, str | None, tuple[str, ...]]:
+def _optional_headers(
+    by_name: Mapping[str, bytes | None],
+) -> tuple[str | None, str | None, tuple[str, ...]]:
     """Return the optional headers that can be stored, and the names of those that cannot."""
     dropped: tuple[str, ...] = ()
     traceparent = correlation_id = None
-    if raw := given.get("traceparent"):
+    if raw := by_name.get("traceparent"):
         traceparent = traceparent_in(raw)
         if traceparent is None:
             dropped = ("traceparent",)
-    if raw := given.get("correlation_id"):
+    if raw := by_name.get("correlation_id"):
         correlation_id = correlation_id_in(raw)
         if correlation_id is None:
             dropped += ("correlation_id",)

@@ -39,7 +39,7 @@ class Event(BaseModel):
 
     @classmethod
     def json_of(cls, values: dict[str, Any]) -> bytes:
-        """Return the JSON of an event with these values: every field, in the declared order, each validated before.
+        """Return the JSON of an event with these values: every field, in the declared order, validated by the caller.
 
         The output is that of model_dump_json(), without the model, at a quarter of the cost: the hot path writes tens
         of thousands of events a second.

@@ -18,5 +18,5 @@ AmountMinor = Annotated[
     ),
 ]
 AmountMinorOrZero = Annotated[
-    int, Field(ge=0, le=LARGEST_MINOR, strict=True, description="amount in minor units, or nothing")
+    int, Field(ge=0, le=LARGEST_MINOR, strict=True, description="amount in minor units; may be 0")
 ]

@@ -20,14 +20,14 @@ class _DeliveryEvent(Event):
 
 
 class NotificationDelivered(_DeliveryEvent):
-    """The recipient's server took the message."""
+    """The recipient's server accepted the message."""
 
     topic = DELIVERY_EVENTS
     key_field = "delivery_id"
 
 
 class NotificationFailed(_DeliveryEvent):
-    """Refused for good, or the last attempt failed, too; `reason` says how."""
+    """The recipient's server refused the message for good, or the last attempt failed; `reason` says why."""
 
     topic = DELIVERY_EVENTS
     key_field = "delivery_id"

@@ -97,7 +97,7 @@ class RefundPayment(Event):
     payment_id: PaymentId
     channel: ChannelId
     amount_minor: Annotated[
-        AmountMinor | None, Field(description="nothing means all that is left")
+        AmountMinor | None, Field(description="the amount to refund; without it, all that is left")
     ] = None
     reason: Reason = "requested"
 
@@ -121,7 +121,7 @@ class _PaymentEvent(Event):
     channel: ChannelId
     payer: Payer
     bill_id: Annotated[UUID, Field(description="from a lookup")]
-    biller_id: BillerId | None = None  # unknown where the bill is
+    biller_id: BillerId | None = None  # missing when the bill is unknown
     amount_minor: AmountMinor
     currency: Currency
 
@@ -159,7 +159,9 @@ class PaymentFailed(_PaymentEvent):
 
     outcome: Annotated[
         Literal["rejected", "declined", "voided"],
-        Field(description="refused by us, by the payer's side, by the biller"),
+        Field(
+            description="rejected by Meterhall, declined by the payer's side, or voided after the biller refused"
+        ),
     ]
     reason: Reason
 
@@ -180,8 +182,8 @@ class PaymentRefunded(_PaymentEvent):
     key_field = "payment_id"
 
     refund_id: RefundId
-    refund_minor: Annotated[AmountMinor, Field(description="what this refund gave back")]
-    refunded_minor: Annotated[AmountMinor, Field(description="what all refunds gave back so far")]
+    refund_minor: Annotated[AmountMinor, Field(description="the amount of this refund")]
+    refunded_minor: Annotated[AmountMinor, Field(description="the sum of all refunds so far")]
 
 
 class RefundFailed(_PaymentEvent):

@@ -39,4 +39,4 @@ class ReceiptVoided(_ReceiptEvent):
     topic = RECEIPT_EVENTS
     key_field = "payment_id"
 
-    reason: Annotated[str, Fitted(bounds.REASON), Field(description="refunded or reversed")]
+    reason: Annotated[str, Fitted(bounds.REASON), Field(description="`refunded` or `reversed`")]

@@ -30,36 +30,40 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m events.schema", description=__doc__)
     action = parser.add_mutually_exclusive_group()
     action.add_argument(
-        "--check", action="store_true", help="change nothing; 1 when it differs or breaks"
+        "--check",
+        action="store_true",
+        help="change nothing; exit with 1 when a file is stale or a change is incompatible",
     )
-    action.add_argument("--release", action="store_true", help="promise what is written now")
+    action.add_argument(
+        "--release",
+        action="store_true",
+        help="write, and store the result as the schemas of the release",
+    )
     options = parser.parse_args(arguments)
-    broken = broken_promises()
-    for line in broken:
-        print(f"against the last release: {line}", file=sys.stderr)
+    incompatible = incompatible_changes()
+    for line in incompatible:
+        print(f"incompatible with the last release: {line}", file=sys.stderr)
     if options.check:
-        stale = [path.relative_to(ROOT) for path in differences()]
+        stale = [path.relative_to(ROOT) for path in stale_files()]
         for path in stale:
-            print(
-                f"{path} is not what the models say; run python -m events.schema", file=sys.stderr
-            )
-        return 1 if stale or broken else 0
+            print(f"{path} differs from the models; run python -m events.schema", file=sys.stderr)
+        return 1 if stale or incompatible else 0
     write()
-    if options.release and not broken:
+    if options.release and not incompatible:
         release()
-    return 1 if broken else 0
+    return 1 if incompatible else 0
 
 
-def generated() -> dict[Path, str]:
+def generated_files() -> dict[Path, str]:
     """Return every generated file with its content. The same models always give the same bytes."""
-    contract = {SCHEMAS / name: as_json(content) for name, content in promises().items()}
+    contract = {SCHEMAS / name: as_json(content) for name, content in contract_files().items()}
     return contract | {
         ASYNCAPI: as_json(asyncapi.document()),
-        PAGE: reference.filled(PAGE.read_text()),
+        PAGE: reference.fill_sections(PAGE.read_text()),
     }
 
 
-def promises() -> dict[str, Any]:
+def contract_files() -> dict[str, Any]:
     """Return the contract of a release by file name: a schema per message, and the topics."""
     schemas = {
         f"{ce_type}.json": schema_of(model) for ce_type, model in sorted(EVENT_TYPES.items())
@@ -87,9 +91,9 @@ def topics() -> dict[str, Any]:
     }
 
 
-def differences() -> list[Path]:
+def stale_files() -> list[Path]:
     """Return the committed files that differ from the models: changed, missing or left over."""
-    expected = generated()
+    expected = generated_files()
     left_over = set(SCHEMAS.glob("*.json")) - expected.keys()
     changed = {
         path for path, text in expected.items() if not path.exists() or path.read_text() != text
@@ -97,24 +101,24 @@ def differences() -> list[Path]:
     return sorted(left_over | changed)
 
 
-def broken_promises() -> list[str]:
-    """Return what the models break of the last release; an empty list when nothing was released yet."""
-    now = promises()
-    found: list[str] = []
+def incompatible_changes() -> list[str]:
+    """Return the changes that break the last release, one line each; none when nothing was released yet."""
+    now = contract_files()
+    lines: list[str] = []
     for path in sorted(RELEASED.glob("*.json")):
         before = json.loads(path.read_text())
         if path.name == TOPICS:
-            found += topic_breaches(before, now[TOPICS])
+            lines += topic_breaches(before, now[TOPICS])
         elif path.name in now:
-            lines = breaches(before, now[path.name])
-            found += [f"{path.stem}: {line}" for line in lines]
-    return found  # a removed message shows in topics.json
+            changes = breaches(before, now[path.name])
+            lines += [f"{path.stem}: {line}" for line in changes]
+    return lines  # a removed message shows in topics.json
 
 
 def write() -> None:
     """Write all generated files, and delete the schemas of removed messages."""
-    for path in differences():
-        text = generated().get(path)
+    for path in stale_files():
+        text = generated_files().get(path)
         if text is None:
             path.unlink()
         else:
@@ -125,7 +129,7 @@ def write() -> None:
 def release() -> None:
     """Copy the present schemas to released/, with which later changes are compared."""
     RELEASED.mkdir(parents=True, exist_ok=True)
-    for name, content in promises().items():
+    for name, content in contract_files().items():
         (RELEASED / name).write_text(as_json(content))
 
 

@@ -20,10 +20,10 @@ class SigningKey:
 
     def __init__(self, text: str) -> None:
         """Parse a key as it was issued. Raises ValueError when it has another form."""
-        found = _KEY.fullmatch(text)
-        if found is None:
+        match = _KEY.fullmatch(text)
+        if match is None:
             raise ValueError("a signing key has the form mhs_<key id>_<secret>")
-        self.id = found[1]
+        self.id = match[1]
         self._prefix = f"k={self.id},v1=".encode()
         # A copy of this object starts with the key already hashed.
         self._keyed = hmac.new(text.encode(), digestmod="sha256")
@@ -33,7 +33,7 @@ class SigningKey:
         content = signed_content(topic, key.encode(), ce_id.encode(), ce_type.encode(), value)
         return self._header(content).decode()
 
-    def fits(self, header: bytes, content: bytes) -> bool:
+    def verifies(self, header: bytes, content: bytes) -> bool:
         """Return True when this header is this key's signature of the content. Takes the same time for a wrong one."""
         return hmac.compare_digest(header, self._header(content))
 
@@ -55,7 +55,7 @@ def signed_content(topic: str, key: bytes, ce_id: bytes, ce_type: bytes, value: 
 
 def parse(header: bytes) -> tuple[str, bytes]:
     """Return the key id and the digest of a header's value. Raises ValueError when it has another form."""
-    found = _FORM.fullmatch(header)
-    if found is None:
+    match = _FORM.fullmatch(header)
+    if match is None:
         raise ValueError("the form is k=<key id>,v1=<64 digits of lower-case hex>")
-    return found[1].decode(), bytes.fromhex(found[2].decode())
+    return match[1].decode(), bytes.fromhex(match[2].decode())

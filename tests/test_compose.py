@@ -103,14 +103,16 @@ def test_a_file_of_secrets_gives_a_shell_what_the_settings_need(tmp_path: Path) 
     entry = tmp_path / "with-secrets"
     entry.write_text(script[1])
     read = "from services.billing.settings import Settings as S; print(S().database_url.get_secret_value())"
-    said = subprocess.run(
+    result = subprocess.run(
         ["sh", entry, sys.executable, "-c", read],
         env={"METERHALL_SECRETS_FILE": str(tmp_path / "billing"), "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=True,
     ).stdout
-    assert re.fullmatch(r"postgresql\+asyncpg://billing_app:\S{32}@postgres:5432/meterhall\n", said)
+    assert re.fullmatch(
+        r"postgresql\+asyncpg://billing_app:\S{32}@postgres:5432/meterhall\n", result
+    )
     owner = (tmp_path / "migrate").read_text()
     assert (tmp_path / "postgres-password").read_text() in owner
 

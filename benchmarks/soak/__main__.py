@@ -20,8 +20,8 @@ from benchmarks.benchmark_plan import QUICK
 from benchmarks.machine.stage import Stage
 from benchmarks.soak import soak_report
 from benchmarks.soak.checkpoints.soak_topics import PROPERTIES
+from benchmarks.soak.half_hour import soak
 from benchmarks.soak.result import LATEST, SoakResult
-from benchmarks.soak.run import soak
 from benchmarks.soak.scene import Rhythm
 from benchmarks.soak.sizes import DiskError, Size, check_disk
 

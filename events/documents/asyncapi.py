@@ -83,7 +83,7 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "Meterhall",
             "version": VERSION,
-            "description": "What crosses Kafka: commands in, events out, as CloudEvents 1.0 in binary mode.",
+            "description": "Commands and events on Kafka, as CloudEvents 1.0 in binary mode.",
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": CONTENT_TYPE.decode(),
@@ -101,7 +101,7 @@ def name_of(model: type[Event]) -> str:
     return f"{model.__name__}.v{model.major}"
 
 
-def on(topic: Topic) -> list[str]:
+def messages_on(topic: Topic) -> list[str]:
     """Return the names of the messages on a topic."""
     if topic not in TOPICS:
         return [DEAD_LETTER]
@@ -119,8 +119,10 @@ def _channel(topic: Topic) -> dict[str, Any]:
         "address": topic.name,
         "description": f"The record key is {keys_of(topic)}; records of one key stay in order."
         if topic in TOPICS
-        else "Records that a consumer could not use, kept for a person.",
-        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in on(topic)},
+        else "Records that a consumer could not use, for a person to look at.",
+        "messages": {
+            name: {"$ref": f"#/components/messages/{name}"} for name in messages_on(topic)
+        },
         "bindings": {
             "kafka": {
                 "topic": topic.name,
@@ -141,7 +143,9 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "action": operation.action,
         "channel": {"$ref": channel},
         "tags": [{"name": operation.application}],
-        "messages": [{"$ref": f"{channel}/messages/{name}"} for name in on(operation.topic)],
+        "messages": [
+            {"$ref": f"{channel}/messages/{name}"} for name in messages_on(operation.topic)
+        ],
     }
     if operation.group:
         group = {"type": "string", "enum": [operation.group]}
@@ -171,10 +175,14 @@ def _headers(model: type[Event]) -> dict[str, Any]:
     text = {"type": "string"}
     headers: dict[str, dict[str, str | list[str]]] = {
         "ce_specversion": {**text, "const": "1.0"},
-        "ce_id": {**text, "format": "uuid", "description": "the same when it is sent again"},
+        "ce_id": {
+            **text,
+            "format": "uuid",
+            "description": "the same when the record is sent again",
+        },
         "ce_source": {**text, "examples": [model.topic.source]},
         "ce_type": {**text, "const": model.ce_type()},
-        "ce_subject": {**text, "description": f"the record key again: {model.key_field}"},
+        "ce_subject": {**text, "description": f"the same as the record key: {model.key_field}"},
         "ce_time": {**text, "format": "date-time"},
         "ce_sequence": {
             **text,
@@ -191,7 +199,7 @@ def _headers(model: type[Event]) -> dict[str, Any]:
         headers[SIGNATURE] = {
             **text,
             "pattern": "^k=[A-Za-z0-9-]{1,40},v1=[0-9a-f]{64}$",
-            "description": "HMAC-SHA256 of `v1`, topic, record key, ce_id and ce_type, a line each, and the value",
+            "description": "HMAC-SHA256 of `v1`, topic, record key, ce_id and ce_type, one per line, and the value",
         }
         required.append(SIGNATURE)
     else:
@@ -201,14 +209,14 @@ def _headers(model: type[Event]) -> dict[str, Any]:
 
 def _dead_letter() -> dict[str, Any]:
     headers = {
-        "dlq-id": "the same for the same record of the same group",
+        "dlq-id": "the same id for the same record of the same group",
         "dlq-topic": "the position of the record",
         "dlq-partition": "the position of the record",
         "dlq-offset": "the position of the record",
-        "dlq-timestamp": "the record's own, in milliseconds",
+        "dlq-timestamp": "the record's timestamp, in Unix milliseconds",
         "dlq-group": "the consumer group that could not use it",
         "dlq-reason": "a short code",
-        "dlq-text": "what was wrong, without the record's content",
+        "dlq-text": "the error, without the record's content",
         "dlq-attempts": "the number of attempts",
         "dlq-first-failed-at": "the time of the first failure",
         "dlq-omitted": "the parts that were too large to be stored or could not be read",
@@ -216,7 +224,7 @@ def _dead_letter() -> dict[str, Any]:
     return {
         "name": DEAD_LETTER,
         "title": DEAD_LETTER,
-        "summary": "A record as it was, its key, value and headers untouched, with headers that say what was wrong.",
+        "summary": "The original record: its key, value and headers unchanged, with headers that describe the error.",
         "headers": {
             "type": "object",
             "required": [name for name in headers if name != "dlq-omitted"],

@@ -41,7 +41,7 @@ class _Schema:
             target = document["$defs"][self.keywords.pop("$ref").rsplit("/", 1)[1]]
             self.keywords = {**target, **self.keywords}
             seen += 1
-            assert seen < 10, "a schema that refers to itself"
+            assert seen < 10, "the schema refers to itself"
 
     def part(self, schema: Any) -> "_Schema":
         return _Schema(schema, self.document)
@@ -53,7 +53,7 @@ def _compare(old: _Schema, new: _Schema, at: str) -> Iterator[str]:
         if (keyword in old.keywords) != (keyword in new.keywords) or not _same(
             keyword, before, after
         ):
-            yield f"{at}: {keyword} was {_shown(before)} and is {_shown(after)}"
+            yield f"{at}: {keyword} was {_printable(before)} and is {_printable(after)}"
     if "properties" in old.keywords or "properties" in new.keywords:
         yield from _fields(old, new, at)
     if "items" in old.keywords and "items" in new.keywords:
@@ -61,7 +61,7 @@ def _compare(old: _Schema, new: _Schema, at: str) -> Iterator[str]:
             old.part(old.keywords["items"]), new.part(new.keywords["items"]), f"{at}[]"
         )
     elif "items" in old.keywords or "items" in new.keywords:
-        yield f"{at}: what the list holds is declared only in one of the two"
+        yield f"{at}: the items of the list are declared in only one of the two"
     for keyword in ("anyOf", "oneOf"):
         yield from _alternatives(old, new, keyword, at)
 
@@ -70,7 +70,7 @@ def _fields(old: _Schema, new: _Schema, at: str) -> Iterator[str]:
     before, after = old.keywords.get("properties", {}), new.keywords.get("properties", {})
     needed_before, needed_after = (set(each.keywords.get("required", ())) for each in (old, new))
     for name in before.keys() - after.keys():
-        yield f"{at}.{name}: the field is gone"
+        yield f"{at}.{name}: the field is removed"
     for name in sorted(before.keys() & after.keys()):
         if name in needed_after - needed_before:
             yield f"{at}.{name}: the field was optional and is required"
@@ -99,7 +99,7 @@ def _same(keyword: str, before: Any, after: Any) -> bool:
     return type(before) is type(after) and bool(before == after)
 
 
-def _shown(value: Any) -> str:
+def _printable(value: Any) -> str:
     return "nothing" if value is None else repr(value)
 
 
@@ -107,7 +107,7 @@ def _topics(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
     codes = {facts["code"]: name for name, facts in old.items()}
     for name, before in old.items():
         if name not in new:
-            yield f"{name}: the topic is gone"
+            yield f"{name}: the topic is removed"
             continue
         for fact in _TOPIC_FACTS:
             if new[name][fact] != before[fact]:
@@ -120,7 +120,7 @@ def _topics(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
 def _messages(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
     for ce_type, before in old.items():
         if ce_type not in new:
-            yield f"{ce_type}: the message is gone"
+            yield f"{ce_type}: the message is removed"
             continue
         for fact in ("topic", "key"):
             if new[ce_type][fact] != before[fact]:

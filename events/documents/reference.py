@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from events import EVENT_TYPES
-from events.documents.asyncapi import OPERATIONS, keys_of, on
+from events.documents.asyncapi import OPERATIONS, keys_of, messages_on
 from events.documents.json_schema import schema_of
 from events.message import Event
 from events.topics import DAY_MS, DEAD_LETTERS, TOPICS, Topic
@@ -13,7 +13,7 @@ from events.topics import DAY_MS, DEAD_LETTERS, TOPICS, Topic
 _SECTION = re.compile(r"<!-- (\w+) -->\n.*?<!-- /\1 -->", re.DOTALL)
 
 
-def filled(page: str) -> str:
+def fill_sections(page: str) -> str:
     """Return the page with every generated section up to date. Raises KeyError for an unknown section."""
     sections = {
         "topics": _topics(),
@@ -21,7 +21,7 @@ def filled(page: str) -> str:
         "messages": _messages(),
     }
     return _SECTION.sub(
-        lambda found: f"<!-- {found[1]} -->\n{sections[found[1]]}\n<!-- /{found[1]} -->", page
+        lambda match: f"<!-- {match[1]} -->\n{sections[match[1]]}\n<!-- /{match[1]} -->", page
     )
 
 
@@ -47,12 +47,12 @@ def _topics() -> str:
             keys_of(topic),
             str(topic.partitions),
             f"{topic.retention_ms // DAY_MS} days",
-            _who("send", topic),
-            _who("receive", topic),
+            _applications("send", topic),
+            _applications("receive", topic),
         )
         for topic in TOPICS
     ]
-    return _table(("topic", "key", "partitions", "kept", "written by", "read by"), rows)
+    return _table(("topic", "key", "partitions", "retention", "written by", "read by"), rows)
 
 
 def _dead_letters() -> str:
@@ -60,10 +60,10 @@ def _dead_letters() -> str:
         (f"`{dead.name}`", f"`{topic}`", f"`{group}`", f"{dead.retention_ms // DAY_MS} days")
         for (topic, group), dead in DEAD_LETTERS.items()
     ]
-    return _table(("topic", "what lay on", "and was of no use to", "kept"), rows)
+    return _table(("dead letter topic", "of records on", "refused by group", "retention"), rows)
 
 
-def _who(action: str, topic: Topic) -> str:
+def _applications(action: str, topic: Topic) -> str:
     return ", ".join(
         each.application + (f" (group `{each.group}`)" if each.group else "")
         for each in OPERATIONS
@@ -75,7 +75,7 @@ def _messages() -> str:
     parts = []
     for topic in TOPICS:
         parts.append(f"### `{topic.name}`")
-        for name in on(topic):
+        for name in messages_on(topic):
             model = EVENT_TYPES[f"meterhall.{name}"]
             parts.append(f"#### {model.__name__}\n\n{' '.join((model.__doc__ or '').split())}")
             parts.append("\n\n".join(_fields(model)))
@@ -96,12 +96,12 @@ def _field_table(schema: dict[str, Any]) -> str:
         (
             f"`{name}`",
             type_of(field),
-            "always" if name in needed else "maybe",
+            "always" if name in needed else "optional",
             _meaning(field),
         )
         for name, field in schema["properties"].items()
     ]
-    return _table(("field", "type", "there", "meaning"), rows)
+    return _table(("field", "type", "present", "meaning"), rows)
 
 
 def _meaning(field: dict[str, Any]) -> str:

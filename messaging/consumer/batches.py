@@ -32,7 +32,7 @@ ATTEMPTS = 5
 log = structlog.get_logger()
 
 
-class _GivesWayError(Exception):
+class _InterruptedBatchError(Exception):
     """The process stops or the partitions move: the batch is rewound."""
 
 
@@ -53,8 +53,8 @@ class BatchConsumer:
         self.group = group
         # FastStream's subscriber knows whether the process is stopping, and owns the consumer whose offsets we commit.
         self.subscriber: Any = None
-        # Returns which partition cannot be read, or None.
-        self.stands_still: Callable[[], str | None] = lambda: None
+        # Returns a message that names the partition which cannot be read, or None.
+        self.fetch_problem: Callable[[], str | None] = lambda: None
         self._began_at = time.monotonic()
         self._handler = handler
         self._engine = engine
@@ -64,32 +64,32 @@ class BatchConsumer:
         self._idle.set()
         self._revoking = False
         # Records that made the handler fail, by partition and offset, until their batch is finished.
-        self._failed: dict[tuple[int, int], Dead] = {}
+        self._failed_records: dict[tuple[int, int], Dead] = {}
 
-    async def take(self, records: Sequence[Record]) -> None:
+    async def handle_batch(self, records: Sequence[Record]) -> None:
         """Finish the batch and commit its offsets, or rewind to its start. Raises nothing: FastStream would go on."""
         self._idle.clear()
         self._began_at = time.monotonic()
         try:
-            if await self._work(records):
-                self._failed.clear()
+            if await self._handle_until_done(records):
+                self._failed_records.clear()
                 await self._commit(records)
             else:
                 self._rewind(records)
         except Exception as error:
             # A fault of this wrapper: errors of the work itself are handled inside. The batch comes again.
-            self._note("batch_given_back", error)
+            self._log_error("batch_given_back", error)
             self._rewind(records)
-            await self._must_give_way(1.0)
+            await self._interrupted_within(1.0)
         finally:
             self._idle.set()
 
-    async def drain(self, seconds: float) -> None:
+    async def drain(self, timeout_seconds: float) -> None:
         """Let the batch in flight end before the partitions move, so that no other member gets it a second time."""
         metrics.REBALANCES.labels(*self._labels).inc()
         self._revoking = True
         try:
-            await asyncio.wait_for(self._idle.wait(), seconds)
+            await asyncio.wait_for(self._idle.wait(), timeout_seconds)
         except TimeoutError:
             log.warning("batch_outlived_drain", topic=self.topic.name, group=self.group)
 
@@ -97,8 +97,8 @@ class BatchConsumer:
         """For the probes: return a message when the batch in flight is stuck or a partition cannot be read."""
         seconds = 0.0 if self._idle.is_set() else time.monotonic() - self._began_at
         if seconds < STUCK_SECONDS:
-            return self.stands_still()
-        return f"{self.group} has been at a batch of {self.topic.name} for {seconds:.0f} s"
+            return self.fetch_problem()
+        return f"{self.group} has been handling a batch of {self.topic.name} for {seconds:.0f} s"
 
     async def bury_unread(
         self, record: Unread, error: str, attempts: int, first_failed_at: datetime
@@ -111,7 +111,7 @@ class BatchConsumer:
         """Go on after the partitions have moved."""
         self._revoking = False
 
-    async def _work(self, records: Sequence[Record]) -> bool:
+    async def _handle_until_done(self, records: Sequence[Record]) -> bool:
         """Handle the batch, repeatedly if necessary; return False when the batch is to be rewound."""
         messages, undecodable = _decode(records, self.topic)
         attempt = 0
@@ -120,13 +120,13 @@ class BatchConsumer:
                 try:
                     dead = [*undecodable, *(await self._handle(messages) if messages else ())]
                     await self._bury(dead)
-                except _GivesWayError:
+                except _InterruptedBatchError:
                     return False
                 except Exception as error:
                     # Transient, or a fault of ours. Skipping is never right, so the batch is handled until it works.
                     attempt += 1
-                    self._note("batch_retry", error, attempt=attempt)
-                    if await self._must_give_way(backoff_seconds(attempt)):
+                    self._log_error("batch_retry", error, attempt=attempt)
+                    if await self._interrupted_within(backoff_seconds(attempt)):
                         return False
                 else:
                     handled = len(records) - len(dead)
@@ -140,23 +140,23 @@ class BatchConsumer:
         except Exception as error:
             if is_transient(error):
                 raise
-            self._note("handler_failed", error, messages=len(messages))
+            self._log_error("handler_failed", error, messages=len(messages))
             if len(messages) == 1:
-                return await self._try_again(messages[0], error)
+                return await self._retry_single(messages[0], error)
             middle = len(messages) // 2
             first = await self._handle(messages[:middle])
             return [*first, *await self._handle(messages[middle:])]
         return [Dead(each.message.record, each.reason, each.text) for each in rejected]
 
-    async def _try_again(self, message: Message, error: Exception) -> list[Dead]:
+    async def _retry_single(self, message: Message, error: Exception) -> list[Dead]:
         record = message.record
-        dead = self._failed.setdefault(
+        dead = self._failed_records.setdefault(
             (record.partition, record.offset), Dead(record, "", "", attempts=0)
         )
         dead.attempts += 1
         if dead.attempts < ATTEMPTS:
-            if await self._must_give_way(backoff_seconds(dead.attempts, first=0.02)):
-                raise _GivesWayError
+            if await self._interrupted_within(backoff_seconds(dead.attempts, first=0.02)):
+                raise _InterruptedBatchError
             return await self._handle([message])
         # The text of an error may quote the record's content, so only its class is recorded.
         dead.reason = type(error).__name__
@@ -176,7 +176,7 @@ class BatchConsumer:
         except KafkaError as error:
             # The partitions belong to another member by now, which gets these records again.
             metrics.COMMIT_FAILURES.labels(*self._labels).inc()
-            self._note("offset_commit_failed", error)
+            self._log_error("offset_commit_failed", error)
 
     def _rewind(self, records: Sequence[Record]) -> None:
         # Without this the next batch would commit past this one.
@@ -189,8 +189,8 @@ class BatchConsumer:
             except KafkaError:
                 continue  # moved away: its next owner starts at the committed offset
 
-    async def _must_give_way(self, seconds: float) -> bool:
-        """Wait until the time is over, or the process stops or the partitions move; return True for the latter."""
+    async def _interrupted_within(self, seconds: float) -> bool:
+        """Wait this long; return True as soon as the process stops or the partitions move, else False."""
         until = time.monotonic() + seconds
         while self.subscriber.running and not self._revoking:
             left = until - time.monotonic()
@@ -199,35 +199,37 @@ class BatchConsumer:
             await asyncio.sleep(min(left, 0.1))
         return True
 
-    def _note(self, what: str, error: Exception, **more: object) -> None:
+    def _log_error(self, event_name: str, error: Exception, **more: object) -> None:
         metrics.FAILURES.labels(*self._labels, type(error).__name__).inc()
         state = getattr(getattr(error, "orig", None), "sqlstate", None)
         name = type(error).__name__
-        log.warning(what, topic=self.topic.name, group=self.group, error=name, state=state, **more)
+        log.warning(
+            event_name, topic=self.topic.name, group=self.group, error=name, state=state, **more
+        )
 
 
 def _decode(records: Sequence[Record], topic: Topic) -> tuple[list[Message], list[Dead]]:
     messages, dead = [], []
     for record in records:
         try:
-            found = decode(topic.name, record.key, record.value, record.headers)
+            decoded = decode(topic.name, record.key, record.value, record.headers)
         except ContractError as error:
             dead.append(Dead(record, error.code, error.text))
         except Exception as error:
             # An unexpected error in decoding must not hold up the partition.
             dead.append(Dead(record, "undecodable", type(error).__name__))
         else:
-            for name in found.dropped:
+            for name in decoded.dropped:
                 metrics.DROPPED_HEADERS.labels(topic.name, name).inc()
             messages.append(
                 Message(
                     record,
-                    found.id,
-                    found.type,
-                    found.event,
-                    found.traceparent,
-                    found.correlation_id,
-                    found.headers,
+                    decoded.id,
+                    decoded.type,
+                    decoded.event,
+                    decoded.traceparent,
+                    decoded.correlation_id,
+                    decoded.headers,
                 )
             )
     return messages, dead

@@ -21,10 +21,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from events.topics import Topic
 from messaging.consumer.batches import BatchConsumer
 from messaging.consumer.burial import Buried
-from messaging.consumer.fetching import Fetching
+from messaging.consumer.fetching import Fetcher
 from messaging.consumer.handler import Handler
+from messaging.pacing import rest_seconds
 from messaging.record import Record
-from messaging.rest import rest_seconds
 
 # The group waits this long for a batch in flight before the partitions move without it.
 DRAIN_SECONDS = 45.0
@@ -69,31 +69,31 @@ def subscribe(
     subscriber = _subscriber(broker, batches, max_records)
     batches.subscriber = subscriber
     # FastStream calls this method for the next records.
-    fetching = Fetching(batches, max_records)
-    subscriber.get_msg = fetching.get  # type: ignore[method-assign]
-    batches.stands_still = fetching.stands_still
+    fetcher = Fetcher(batches, max_records)
+    subscriber.get_msg = fetcher.fetch  # type: ignore[method-assign]
+    batches.fetch_problem = fetcher.fetch_problem
 
     @subscriber
-    async def take(records: Sequence[Record]) -> None:
+    async def handle(records: Sequence[Record]) -> None:
         if len(records) < max_records // 2:
-            await _take_and_rest(batches, records)
+            await _handle_and_rest(batches, records)
         else:
-            await batches.take(records)
+            await batches.handle_batch(records)
 
     return batches
 
 
-async def _take_and_rest(batches: BatchConsumer, records: Sequence[Record]) -> None:
+async def _handle_and_rest(batches: BatchConsumer, records: Sequence[Record]) -> None:
     # Kafka answers a fetch as soon as it has one record. A fetch sent while a batch is handled would therefore return
     # one or two records, and all later ones would wait for the fetch after it. So the next fetch is sent when the
     # batch is done: by then it returns everything that has arrived.
     consumer = batches.subscriber.consumer
-    held = consumer.assignment()
-    consumer.pause(*held)
+    assigned = consumer.assignment()
+    consumer.pause(*assigned)
     began = time.monotonic()
-    await batches.take(records)
+    await batches.handle_batch(records)
     await asyncio.sleep(rest_seconds(time.monotonic() - began))
-    consumer.resume(*(held & consumer.assignment()))
+    consumer.resume(*(assigned & consumer.assignment()))
 
 
 def _subscriber(broker: KafkaBroker, batches: BatchConsumer, max_records: int) -> BatchSubscriber:

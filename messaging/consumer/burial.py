@@ -109,4 +109,4 @@ async def _notify(
         # An error of the callback must neither lose the letters nor hold up the partition.
         name = type(error).__name__
         metrics.FAILURES.labels(dead[0].record.topic, group, name).inc()
-        log.exception("burial_not_told", group=group, records=len(dead))
+        log.exception("buried_callback_failed", group=group, records=len(dead))

@@ -35,8 +35,8 @@ def dead_letter(
     are left out and named in `dlq-omitted`; the original is still found by topic, partition and offset.
     """
     id = dead_letter_id(record, group)
-    key, value, headers, omitted = _what_fits(record)
-    death = {
+    key, value, headers, omitted = _storable_parts(record)
+    dlq_headers = {
         "dlq-id": str(id),
         **_origin(record),
         "dlq-group": group,
@@ -46,9 +46,10 @@ def dead_letter(
         "dlq-first-failed-at": (first_failed_at or datetime.now(UTC)).isoformat(),
     }
     if omitted:
-        death["dlq-omitted"] = ",".join(omitted)
+        dlq_headers["dlq-omitted"] = ",".join(omitted)
     # A record that was a dead letter before and was replayed has `dlq-` headers already: the new ones replace them.
-    kept = [(name, raw) for name, raw in headers if not name.startswith("dlq-")]
+    original_headers = [(name, raw) for name, raw in headers if not name.startswith("dlq-")]
+    written = [(name, text.encode()) for name, text in dlq_headers.items()]
     return Outgoing(
         id,
         DEAD_LETTERS[record.topic, group],
@@ -56,7 +57,7 @@ def dead_letter(
         0,
         "DeadLetter",
         value,
-        raw=pack_raw(key, [*kept, *((name, value.encode()) for name, value in death.items())]),
+        raw=pack_raw(key, original_headers + written),
     )
 
 
@@ -69,7 +70,7 @@ def _origin(record: Record) -> dict[str, str]:
     }
 
 
-def _what_fits(record: Record) -> tuple[bytes | None, bytes | None, list[Header], list[str]]:
+def _storable_parts(record: Record) -> tuple[bytes | None, bytes | None, list[Header], list[str]]:
     """Return the record's key, value and headers without the parts that are too large, and the names of these parts."""
     if isinstance(record, Unread):
         return None, None, [], ["key", "value", "headers"]

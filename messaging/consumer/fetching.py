@@ -34,7 +34,7 @@ log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class _Trouble:
+class _UnreadablePosition:
     """A partition that cannot be read on from `offset`."""
 
     offset: int
@@ -44,47 +44,47 @@ class _Trouble:
     first_failed_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
-class Fetching:
+class Fetcher:
     """Fetches the records of one consumer's batches."""
 
     def __init__(self, batches: BatchConsumer, max_records: int) -> None:
         self._batches = batches
         self._max_records = max_records
         self._labels = (batches.topic.name, batches.group)
-        self._trouble: dict[TopicPartition, _Trouble] = {}
+        self._unreadable: dict[TopicPartition, _UnreadablePosition] = {}
         self._must_rewind = False
         # The time since which no fetch has succeeded, and the error.
         self._failing: tuple[float, str] | None = None
         self._logged_at = float("-inf")
 
-    async def get(self, consumer: Any) -> tuple[Record, ...]:
+    async def fetch(self, consumer: Any) -> tuple[Record, ...]:
         """Return the next records of all partitions; an empty tuple when none arrive for a moment."""
         try:
             if self._must_rewind:
                 await self._rewind(consumer)
-            found = await consumer.getmany(timeout_ms=_POLL_MS, max_records=self._max_records)
+            fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=self._max_records)
         except ConsumerStoppedError:
             raise
         except Exception as error:
-            self._count(error)
+            self._count_failure(error)
             self._failing = self._failing or (time.monotonic(), type(error).__name__)
             self._must_rewind = True
-            return await self._around_the_trouble(consumer)
+            return await self._fetch_each_partition(consumer)
         self._failing = None
-        if self._trouble:
-            self._forget(consumer, found)
-        if not found:
+        if self._unreadable:
+            self._forget_readable(consumer, fetched)
+        if not fetched:
             await asyncio.sleep(_POLL_MS / 1000)
-        return tuple(chain(*found.values()))
+        return tuple(chain(*fetched.values()))
 
-    def stands_still(self) -> str | None:
+    def fetch_problem(self) -> str | None:
         """For the probes: return a message when one or all partitions have stood still for a while."""
-        for at, trouble in self._trouble.items():
-            seconds = time.monotonic() - trouble.began_at
+        for at, position in self._unreadable.items():
+            seconds = time.monotonic() - position.began_at
             if seconds >= UNFETCHABLE_SECONDS:
                 return (
-                    f"{self._batches.group} cannot read {at.topic}/{at.partition} from offset {trouble.offset} on,"
-                    f" for {seconds:.0f} s: {trouble.error}"
+                    f"{self._batches.group} cannot read {at.topic}/{at.partition} from offset {position.offset} on,"
+                    f" for {seconds:.0f} s: {position.error}"
                 )
         if self._failing is not None:
             since, error = self._failing
@@ -94,21 +94,21 @@ class Fetching:
                 return f"{group} has fetched nothing of {topic} for {seconds:.0f} s: {error}"
         return None
 
-    async def _around_the_trouble(self, consumer: Any) -> tuple[Record, ...]:
+    async def _fetch_each_partition(self, consumer: Any) -> tuple[Record, ...]:
         # The error does not say which partition it is about.
         records: list[Record] = []
-        self._forget(consumer)
+        self._forget_readable(consumer)
         try:
             for at, start in await self._rewind(consumer):
                 if start < (consumer.highwater(at) or 0) and len(records) < self._max_records:
-                    records += await self._one_by_one(
+                    records += await self._fetch_one_by_one(
                         consumer, at, self._max_records - len(records)
                     )
         except ConsumerStoppedError:
             raise
         except Exception as error:
             # Kafka or the database is away, or the partition has moved. The records read so far are returned.
-            self._count(error)
+            self._count_failure(error)
         if not records:
             await asyncio.sleep(_REST_SECONDS)
         return tuple(records)
@@ -129,60 +129,64 @@ class Fetching:
         self._must_rewind = False
         return starts
 
-    async def _one_by_one(self, consumer: Any, at: TopicPartition, most: int) -> Sequence[Record]:
+    async def _fetch_one_by_one(
+        self, consumer: Any, at: TopicPartition, most: int
+    ) -> Sequence[Record]:
         # A failed fetch keeps the records before the unreadable one; fetched one at a time, they are returned.
         records: list[Record] = []
         while len(records) < most:
             try:
-                found = await consumer.getmany(at, timeout_ms=_REFETCH_MS, max_records=1)
+                fetched = await consumer.getmany(at, timeout_ms=_REFETCH_MS, max_records=1)
             except (ConsumerStoppedError, IllegalStateError):  # it has moved
                 raise
             except Exception as error:
-                self._count(error)
+                self._count_failure(error)
                 # Records returned before it are finished first: none may be passed over.
                 if not records:
-                    await self._failed(consumer, at, error)
+                    await self._record_unreadable(consumer, at, error)
                 return records
-            if not found:
+            if not fetched:
                 break
-            records += found[at]
+            records += fetched[at]
         if records:
-            self._forget(consumer, [at])
+            self._forget_readable(consumer, [at])
         return records
 
-    async def _failed(self, consumer: Any, at: TopicPartition, error: Exception) -> None:
+    async def _record_unreadable(self, consumer: Any, at: TopicPartition, error: Exception) -> None:
         offset = await consumer.position(at)
-        trouble = self._trouble.get(at)
-        if trouble is None or trouble.offset != offset:
-            trouble = self._trouble[at] = _Trouble(offset, type(error).__name__)
+        position = self._unreadable.get(at)
+        if position is None or position.offset != offset:
+            position = self._unreadable[at] = _UnreadablePosition(offset, type(error).__name__)
             log.error(
                 "unreadable",
                 topic=at.topic,
                 partition=at.partition,
                 offset=offset,
-                error=trouble.error,
+                error=position.error,
             )
-        trouble.attempts += 1
+        position.attempts += 1
         # A KafkaError is a fault of Kafka or of the installation and can be repaired; any other error is the record's.
-        if isinstance(error, KafkaError) or trouble.attempts < ATTEMPTS:
+        if isinstance(error, KafkaError) or position.attempts < ATTEMPTS:
             return
         record = Unread(at.topic, at.partition, offset)
         await self._batches.bury_unread(
-            record, trouble.error, trouble.attempts, trouble.first_failed_at
+            record, position.error, position.attempts, position.first_failed_at
         )
         # Committed as well, because the next rewind goes back to the committed offset.
         await consumer.commit({at: offset + 1})
         consumer.seek(at, offset + 1)
-        del self._trouble[at]
+        del self._unreadable[at]
 
-    def _forget(self, consumer: Any, read: Collection[TopicPartition] = ()) -> None:
-        # Forget the trouble with partitions that can be read by now, or that belong to another member.
+    def _forget_readable(self, consumer: Any, read: Collection[TopicPartition] = ()) -> None:
+        # Forget the unreadable positions of partitions that can be read by now, or that belong to another member.
         assigned = consumer.assignment()
-        self._trouble = {
-            at: each for at, each in self._trouble.items() if at in assigned and at not in read
+        self._unreadable = {
+            at: position
+            for at, position in self._unreadable.items()
+            if at in assigned and at not in read
         }
 
-    def _count(self, error: Exception) -> None:
+    def _count_failure(self, error: Exception) -> None:
         name = type(error).__name__
         metrics.FAILURES.labels(*self._labels, name).inc()
         now = time.monotonic()

@@ -15,18 +15,18 @@ BATCH_SECONDS = Histogram(
 )
 FAILURES = Counter(
     "consumer_failures_total",
-    "Errors on the way of a batch, transient ones included.",
+    "Errors while a batch was fetched, handled or committed, transient ones included.",
     ["topic", "group", "error"],
 )
 DROPPED_HEADERS = Counter(
     "consumer_dropped_headers_total",
-    "Optional headers of records that were too long or unreadable to be kept",
+    "Optional headers dropped because they were too long or unreadable.",
     ["topic", "header"],
 )
 DEAD_LETTERS = Counter("dead_letters_total", "Dead letters written.", ["topic", "group", "reason"])
 COMMIT_FAILURES = Counter(
     "consumer_offset_commit_failures_total",
-    "Offset commits refused; the batch comes again.",
+    "Offset commits that Kafka refused; the batch is delivered again.",
     ["topic", "group"],
 )
 REBALANCES = Counter(

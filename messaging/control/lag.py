@@ -59,11 +59,11 @@ def measure_lag(bootstrap: str) -> list[Lag]:
 def _committed(client: KafkaAdminClient, group: str) -> dict[TopicPartition, int]:
     for wait_seconds in (0.2, 0.5, 1.0, 2.0, None):
         try:
-            found = client.list_group_offsets([group])[group]
+            offsets = client.list_group_offsets([group])[group]
             break
         except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError):
             # A new broker creates its offsets topic at the first request for offsets.
             if wait_seconds is None:
                 raise
             time.sleep(wait_seconds)
-    return {at: each.offset for at, each in found.items() if each.offset >= 0}
+    return {at: each.offset for at, each in offsets.items() if each.offset >= 0}

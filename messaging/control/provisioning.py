@@ -61,10 +61,10 @@ def drifts(bootstrap: str, topics: Sequence[Topic] = ALL_TOPICS) -> list[Drift]:
     """Return the differences between Kafka and the contract, missing topics included."""
     with admin_client(bootstrap) as client:
         existing = set(client.list_topics())
-        found = [
+        missing = [
             Drift(t.name, "topic", "present", "missing") for t in topics if t.name not in existing
         ]
-        return found + list(_drifts(client, [t for t in topics if t.name in existing]))
+        return missing + list(_drifts(client, [t for t in topics if t.name in existing]))
 
 
 def _configs(topic: Topic) -> dict[str, str]:

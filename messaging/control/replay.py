@@ -59,18 +59,18 @@ def read_dead_letters(
         for (read_topic, read_by), letters in DEAD_LETTERS.items()
         if topic in {None, read_topic} and group in {None, read_by}
     }
-    found: dict[str, DeadLetter] = {}
+    letters_by_id: dict[str, DeadLetter] = {}
     replays: dict[str, list[str]] = defaultdict(list)
     for record in _all_records(bootstrap, list(places)):
         headers = {name: raw.decode(errors="replace") for name, raw in record.headers}
         if "dlq-replayed" in headers:
             replays[headers["dlq-replayed"]].append(headers.get("dlq-replayed-at", "unknown"))
             continue
-        letter = _letter(places[record.topic], record, headers)
+        letter = _parse_letter(places[record.topic], record, headers)
         if letter is not None and reason in {None, letter.reason}:
             # A batch that was handled again has written its letters again: one id is one letter.
-            found.setdefault(letter.id, letter)
-    letters = [replace(each, replayed_at=replays[id]) for id, each in found.items()]
+            letters_by_id.setdefault(letter.id, letter)
+    letters = [replace(each, replayed_at=replays[id]) for id, each in letters_by_id.items()]
     return sorted(letters, key=lambda letter: letter.written_at)
 
 
@@ -83,7 +83,7 @@ def replay_dead_letters(
     is sent, for a letter that was replayed already (unless `again`) or that was not stored whole.
     """
     for letter in letters:
-        _refuse(letter, again)
+        _check_replayable(letter, again)
     producer = KafkaProducer(**_CLIENT, bootstrap_servers=bootstrap, acks="all")
     try:
         sent = [
@@ -114,21 +114,23 @@ def replay_dead_letters(
     return [f"{place.topic}/{place.partition}/{place.offset}" for place in places]
 
 
-def _refuse(letter: DeadLetter, again: bool) -> None:
+def _check_replayable(letter: DeadLetter, again: bool) -> None:
     if letter.replayed_at and not again:
         raise ReplayRefusedError(
-            f"{letter.id} was replayed at {letter.replayed_at[-1]}; --again does it once more"
+            f"{letter.id} was replayed at {letter.replayed_at[-1]}; use --again to replay it once more"
         )
     if letter.omitted:
         raise ReplayRefusedError(
-            f"{letter.id} could not be kept whole ({', '.join(letter.omitted)} missing): the original is at"
-            f" {letter.topic}/{letter.partition}/{letter.offset}"
+            f"{letter.id} was not stored whole ({', '.join(letter.omitted)} missing) and cannot be replayed:"
+            f" the original is at {letter.topic}/{letter.partition}/{letter.offset}"
         )
     if letter.key is None and letter.value is None:
         raise ReplayRefusedError(f"{letter.id} has neither key nor value: there is nothing to send")
 
 
-def _letter(place: tuple[str, str], record: Record, death: dict[str, str]) -> DeadLetter | None:
+def _parse_letter(
+    place: tuple[str, str], record: Record, dlq_headers: dict[str, str]
+) -> DeadLetter | None:
     """Return the letter in a record of a dead letter topic; None for a record that no consumer of ours wrote.
 
     `place` is the topic and the group of the dead letter topic. The letter's own headers do not decide about it,
@@ -137,17 +139,17 @@ def _letter(place: tuple[str, str], record: Record, death: dict[str, str]) -> De
     topic, group = place
     try:
         return DeadLetter(
-            id=death["dlq-id"],
+            id=dlq_headers["dlq-id"],
             topic=topic,
             group=group,
-            partition=int(death["dlq-partition"]),
-            offset=int(death["dlq-offset"]),
-            reason=death["dlq-reason"],
-            text=death["dlq-text"],
-            attempts=int(death["dlq-attempts"]),
-            first_failed_at=death["dlq-first-failed-at"],
+            partition=int(dlq_headers["dlq-partition"]),
+            offset=int(dlq_headers["dlq-offset"]),
+            reason=dlq_headers["dlq-reason"],
+            text=dlq_headers["dlq-text"],
+            attempts=int(dlq_headers["dlq-attempts"]),
+            first_failed_at=dlq_headers["dlq-first-failed-at"],
             written_at=datetime.fromtimestamp(record.timestamp / 1000, UTC),
-            omitted=[part for part in death.get("dlq-omitted", "").split(",") if part],
+            omitted=[part for part in dlq_headers.get("dlq-omitted", "").split(",") if part],
             key=record.key,
             value=record.value,
             headers=[(name, raw) for name, raw in record.headers if not name.startswith("dlq-")],

@@ -9,10 +9,10 @@ RETENTION_DAYS = 7  # events of this period can be published again; Kafka keeps 
 
 async def ensure_partitions(connection: AsyncConnection, days_ahead: int = DAYS_AHEAD) -> int:
     """Create missing partitions from today to `days_ahead`; return how many were created. Run it hourly."""
-    found = await connection.scalar(
+    created = await connection.scalar(
         text("SELECT outbox_ensure_partitions(:days)"), {"days": days_ahead}
     )
-    return int(found or 0)
+    return int(created or 0)
 
 
 async def drop_old_partitions(

@@ -31,14 +31,14 @@ async def rebase(connection: AsyncConnection) -> int:
     # Writers would draw ids and transaction ids in between.
     await connection.execute(text("LOCK TABLE outbox IN SHARE ROW EXCLUSIVE MODE"))
     await connection.execute(_RETIRE)
-    waiting = await connection.execute(_RENEW)
+    unpublished = await connection.execute(_RENEW)
     await connection.execute(_SEQUENCE)
     await connection.execute(_CURSOR)
-    return waiting.rowcount
+    return unpublished.rowcount
 
 
 # Comparing old ids with each other shows what the old cursor had not published, and is valid in any cluster.
-_WAITING = """
+_UNPUBLISHED_BEFORE = """
     NOT pg_visible_in_snapshot(xid, at.prev)
     AND NOT (id <= at.last_id AND coalesce(pg_visible_in_snapshot(xid, at.cur), false))
 """
@@ -46,12 +46,12 @@ _WAITING = """
 # An old transaction id that this cluster has not reached yet would be published again when it is reached.
 _RETIRE = text(f"""
     UPDATE outbox SET xid = '3' FROM outbox_cursor AS at
-    WHERE shard = 0 AND NOT ({_WAITING}) AND xid >= pg_snapshot_xmin(pg_current_snapshot())
+    WHERE shard = 0 AND NOT ({_UNPUBLISHED_BEFORE}) AND xid >= pg_snapshot_xmin(pg_current_snapshot())
 """)  # noqa: S608
 
 # Unpublished rows get this transaction's id: the cursor's new snapshot is taken inside of it and does not see it.
 _RENEW = text(f"""
-    UPDATE outbox SET xid = pg_current_xact_id() FROM outbox_cursor AS at WHERE shard = 0 AND {_WAITING}
+    UPDATE outbox SET xid = pg_current_xact_id() FROM outbox_cursor AS at WHERE shard = 0 AND {_UNPUBLISHED_BEFORE}
 """)  # noqa: S608
 
 # Logical replication copies rows and not sequences; new ids must be above all ids that were ever sent.
@@ -71,10 +71,10 @@ async def _main(schema: str, url: str) -> None:
     engine = connect(url, schema, pool_size=1, transaction_seconds=None)
     try:
         async with engine.begin() as connection:
-            waiting = await rebase(connection)
+            unpublished = await rebase(connection)
     finally:
         await engine.dispose()
-    print(f"{schema}: the outbox is rebased, {waiting} messages wait for the relay")
+    print(f"{schema}: the outbox is rebased, {unpublished} messages wait for the relay")
 
 
 def main() -> None:

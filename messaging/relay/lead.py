@@ -74,7 +74,7 @@ async def take_lead(connection: "asyncpg.Connection[Any]") -> Lead | None:
             " run `python -m messaging.outbox.rebase` once, then start the relay"
         )
     owner = f"{socket.gethostname()}:{os.getpid()}"
-    row = await connection.fetchrow(_TAKE, owner, cluster)
+    row = await connection.fetchrow(_TAKE_LEAD, owner, cluster)
     return Lead(connection, row["epoch"], Position(row["prev"], row["cur"], row["last_id"]))
 
 
@@ -86,7 +86,7 @@ async def backlog(connection: "asyncpg.Connection[Any]") -> tuple[int, float | N
 
 _TRY_LOCK = f"SELECT pg_try_advisory_lock({OUTBOX_LOCK})"
 
-_TAKE = """
+_TAKE_LEAD = """
     UPDATE outbox_cursor SET epoch = epoch + 1, owner = $1, cluster = $2, updated_at = now()
     WHERE shard = 0 RETURNING epoch, prev::text, cur::text, last_id
 """

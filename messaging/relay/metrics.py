@@ -9,7 +9,7 @@ OLDEST_UNPUBLISHED = Gauge(
 PENDING_ROWS = Gauge(
     "outbox_pending_rows", "Messages written and not yet published, counted up to 100,000."
 )
-PUBLISHED = Counter("outbox_publish_total", "Messages by what became of sending them.", ["result"])
+PUBLISHED = Counter("outbox_publish_total", "Messages sent, by result.", ["result"])
 WAVE_SECONDS = Histogram(
     "outbox_wave_seconds",
     "Time from sending a wave until Kafka had acknowledged all of it.",

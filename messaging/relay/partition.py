@@ -31,7 +31,7 @@ def murmur2(key: bytes) -> int:
 
 def murmur2_all(keys: Sequence[bytes]) -> list[int]:
     """Return the hashes of many keys, in their order: 0.6 µs each when many have the same length, as ids do."""
-    found = [0] * len(keys)
+    hashes_in_order = [0] * len(keys)
     by_length: dict[int, list[int]] = defaultdict(list)
     for index, key in enumerate(keys):
         by_length[len(key)].append(index)
@@ -42,8 +42,8 @@ def murmur2_all(keys: Sequence[bytes]) -> list[int]:
         else:
             hashes = _side_by_side(alike)
         for index, value in zip(indexes, hashes, strict=True):
-            found[index] = value
-    return found
+            hashes_in_order[index] = value
+    return hashes_in_order
 
 
 def _side_by_side(keys: Sequence[bytes]) -> Sequence[int]:

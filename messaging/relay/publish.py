@@ -34,7 +34,7 @@ LARGEST_BATCH_BYTES = 1_000_000
 CLOSE_SECONDS = 5.0
 
 # Refusals because of the producer's session or a fault of the broker, not because of the messages.
-_NOT_THE_MESSAGE = (
+_NOT_ABOUT_THE_MESSAGE = (
     CorruptRecordException,
     InvalidProducerEpoch,
     InvalidProducerIdMapping,
@@ -78,15 +78,15 @@ class Publisher:
         """
         try:
             for code in {row["topic"] for row in rows}:
-                await self._check(code)
-            lanes = self._fill(rows)
+                await self._check_partition_count(code)
+            lanes = self._build_batches(rows)
             while lanes:
                 # A partition's second batch waits until the first is acknowledged: if the first were refused, the
                 # second would be published before it.
                 await self._send([(lane, batches.pop(0)) for lane, batches in lanes.items()])
                 lanes = {lane: batches for lane, batches in lanes.items() if batches}
         except KafkaError as error:
-            raise _judged(error) from error
+            raise _classified(error) from error
 
     async def close(self) -> None:
         """Close the connections without waiting for unfinished batches: the cursor does not count them as published."""
@@ -95,7 +95,7 @@ class Publisher:
         except (KafkaError, TimeoutError):
             await self._producer.client.close()
 
-    async def _check(self, code: int) -> None:
+    async def _check_partition_count(self, code: int) -> None:
         """Raise HaltedError for a topic that differs from the contract: a key's messages would change partitions."""
         if code in self._checked:
             return
@@ -109,7 +109,7 @@ class Publisher:
             )
         self._checked.add(code)
 
-    def _fill(self, rows: Sequence[Row]) -> dict[Lane, list[Any]]:
+    def _build_batches(self, rows: Sequence[Row]) -> dict[Lane, list[Any]]:
         """Return the batches of each partition, in order. This is the relay's hot loop: 5 µs per row."""
         lanes: dict[Lane, list[Any]] = {}
         now_ms = int(time.time() * 1000)
@@ -120,12 +120,14 @@ class Publisher:
             batches = lanes.get(lane)
             if batches is None:
                 batches = lanes[lane] = [self._producer.create_batch()]
-            key, headers = _envelope(row, topic)
+            key, record_headers = _key_and_headers(row, topic)
             value = row["payload"]
-            added = batches[-1].append(timestamp=now_ms, key=key, value=value, headers=headers)
+            added = batches[-1].append(
+                timestamp=now_ms, key=key, value=value, headers=record_headers
+            )
             if added is None:  # full
                 batches.append(self._producer.create_batch())
-                batches[-1].append(timestamp=now_ms, key=key, value=value, headers=headers)
+                batches[-1].append(timestamp=now_ms, key=key, value=value, headers=record_headers)
         return lanes
 
     async def _send(self, batches: Sequence[tuple[Lane, Any]]) -> None:
@@ -143,7 +145,7 @@ class Publisher:
                 raise outcome
 
 
-def _envelope(row: Row, topic: Topic) -> tuple[bytes | None, list[Header]]:
+def _key_and_headers(row: Row, topic: Topic) -> tuple[bytes | None, list[Header]]:
     """Return the key and the headers of one record; a dead letter has its original ones."""
     if row["raw"] is not None:
         return unpack_raw(row["raw"])
@@ -161,9 +163,9 @@ def _envelope(row: Row, topic: Topic) -> tuple[bytes | None, list[Header]]:
     )
 
 
-def _judged(error: KafkaError) -> Exception:
+def _classified(error: KafkaError) -> Exception:
     """Return HaltedError for a refusal that would be repeated next time, StartOverError for any other error."""
     refused = isinstance(error, BrokerResponseError) and not error.retriable
-    if refused and not isinstance(error, _NOT_THE_MESSAGE):
+    if refused and not isinstance(error, _NOT_ABOUT_THE_MESSAGE):
         return HaltedError(f"Kafka refuses to publish: {type(error).__name__} {error}")
     return StartOverError(f"{type(error).__name__} {error}")

@@ -13,11 +13,11 @@ from typing import Any
 import asyncpg
 import structlog
 
+from messaging.pacing import rest_seconds
 from messaging.relay import metrics
 from messaging.relay.lead import HaltedError, Lead, backlog, connect_relay, take_lead
 from messaging.relay.publish import Publisher, StartOverError
 from messaging.relay.windows import PAGE_ROWS, OutboxPage, Position, Reader
-from messaging.rest import rest_seconds
 from messaging.transient import backoff_seconds, is_transient
 
 # Polling: at once while pages are full, and more and more slowly while there are no messages.
@@ -27,7 +27,7 @@ LONGEST_POLL_SECONDS = 0.05
 STANDBY_SECONDS = 0.25
 # While Kafka is slow the leader sends a statement to PostgreSQL this often; after IDLE_SESSION_SECONDS of silence it
 # loses the lead.
-SPEAK_SECONDS = 3.0
+KEEPALIVE_SECONDS = 3.0
 # The cursor is one row: written after each full wave, and for small ones no more often than this.
 SAVE_SECONDS = 0.05
 # Each write of the cursor makes a new snapshot and so a new position; without messages that must not become a loop.
@@ -52,9 +52,9 @@ class Relay:
         self._lead: Lead | None = None
         self._reader: Reader | None = None
         self._sending: asyncio.Task[None] | None = None
-        self._ahead: OutboxPage | None = None
+        self._next_page: OutboxPage | None = None
         # The position that is published and not yet stored in the cursor.
-        self._at: Position | None = None
+        self._published_to: Position | None = None
         self._unsaved_rows = 0
         self._highest_id = 0
         self._saved_at = 0.0
@@ -62,7 +62,7 @@ class Relay:
 
     async def run(self, stopped: Awaitable[object]) -> None:
         """Publish until `stopped` is done, then end after the wave under way. Raises HaltedError."""
-        publishing = asyncio.create_task(self._publish_on())
+        publishing = asyncio.create_task(self._publish_until_stopped())
         waiting = asyncio.ensure_future(stopped)
         try:
             await asyncio.wait({publishing, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -79,27 +79,28 @@ class Relay:
     async def run_once(self) -> int:
         """Publish one wave; return its number of messages, or 0 while another relay leads.
 
-        Raises errors of the database or Kafka (see is_transient), after which `let_go` must come before the next wave.
+        Raises errors of the database or Kafka (see is_transient), after which `release_lead` must come before the
+        next wave.
         """
         lead = self._lead or await self._take_lead()
         if lead is None:
             return 0
         assert self._reader is not None
-        page = self._ahead or await self._reader.read()
-        self._ahead = None
+        page = self._next_page or await self._reader.read()
+        self._next_page = None
         if page.rows:
             # So a crash sends no more than a page twice, even when small waves share a write of the cursor.
             if self._unsaved_rows + len(page.rows) > PAGE_ROWS:
                 await self._save(lead)
-            await self._publish(page, self._reader)
+            await self._publish_page(page, self._reader)
             self._highest_id = max(self._highest_id, page.rows[-1]["id"])
             self._unsaved_rows += len(page.rows)
-        self._at = page.end
+        self._published_to = page.end
         await self._save_when_due(lead)
         await self._export_backlog(caught_up=not page.rows)
         return len(page.rows)
 
-    async def let_go(self) -> None:
+    async def release_lead(self) -> None:
         """Give up the lead and everything that is not in the cursor; the next wave starts from the cursor."""
         metrics.ACTIVE.set(0)
         if self._sending is not None:
@@ -107,7 +108,7 @@ class Relay:
             await asyncio.wait({self._sending})
         if self._connection is not None:
             self._connection.terminate()
-        self._connection = self._lead = self._reader = self._ahead = self._sending = None
+        self._connection = self._lead = self._reader = self._next_page = self._sending = None
 
     async def close(self) -> None:
         """Store the cursor if that is possible, and close all connections."""
@@ -120,10 +121,10 @@ class Relay:
                 if not is_transient(error):
                     raise
                 log.warning("cursor_not_saved", schema=self._schema, error=type(error).__name__)
-        await self.let_go()
+        await self.release_lead()
         await self._close_publisher()
 
-    async def _publish_on(self) -> None:
+    async def _publish_until_stopped(self) -> None:
         failures, pause = 0, POLL_SECONDS
         while not self._stopping.is_set():
             began = time.monotonic()
@@ -136,25 +137,25 @@ class Relay:
                 if not is_transient(error):
                     raise
                 failures += 1
-                await self._recover(error, failures)
+                await self._start_over(error, failures)
                 continue
             failures = 0
             if self._lead is None:
                 pause = STANDBY_SECONDS
             elif sent:
-                full = self._ahead or sent > PAGE_ROWS // 4
+                full = self._next_page or sent > PAGE_ROWS // 4
                 rest = rest_seconds(time.monotonic() - began)
                 pause = 0.0 if full else max(POLL_SECONDS, rest)
             else:
                 pause = min(max(pause * 2, POLL_SECONDS), LONGEST_POLL_SECONDS)
             await self._pause(pause)
 
-    async def _recover(self, error: Exception, failures: int) -> None:
+    async def _start_over(self, error: Exception, failures: int) -> None:
         metrics.RELAY_FAILURES.labels(type(error).__name__).inc()
         log.warning(
             "relay_starts_over", schema=self._schema, error=type(error).__name__, failures=failures
         )
-        await self.let_go()
+        await self.release_lead()
         if isinstance(error, StartOverError):
             await self._close_publisher()
         await self._pause(backoff_seconds(failures))
@@ -170,22 +171,22 @@ class Relay:
         self._lead = await take_lead(self._connection)
         if self._lead is not None:
             self._reader = Reader(self._connection, self._lead.start)
-            self._at, self._unsaved_rows, self._highest_id = self._lead.start, 0, 0
+            self._published_to, self._unsaved_rows, self._highest_id = self._lead.start, 0, 0
             self._saved_at = time.monotonic()
             metrics.ACTIVE.set(1)
             metrics.TAKEOVERS.inc()
             log.info("relay_leads", schema=self._schema)
         return self._lead
 
-    async def _publish(self, page: OutboxPage, reader: Reader) -> None:
+    async def _publish_page(self, page: OutboxPage, reader: Reader) -> None:
         assert self._publisher is not None
         began = time.monotonic()
         sending = self._sending = asyncio.create_task(self._publisher.publish(page.rows))
         if page.end.cur is not None:
             # The window has more: read it while Kafka writes this page.
-            self._ahead = await reader.read()
+            self._next_page = await reader.read()
         while not sending.done():
-            await asyncio.wait({sending}, timeout=SPEAK_SECONDS)
+            await asyncio.wait({sending}, timeout=KEEPALIVE_SECONDS)
             if not sending.done():
                 await self._measure_backlog()
         self._sending = None
@@ -204,8 +205,8 @@ class Relay:
             await self._save(lead)
 
     async def _save(self, lead: Lead) -> None:
-        assert self._at is not None
-        await lead.save(self._at, self._highest_id)
+        assert self._published_to is not None
+        await lead.save(self._published_to, self._highest_id)
         self._unsaved_rows = 0
         self._saved_at = time.monotonic()
 

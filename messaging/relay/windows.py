@@ -68,27 +68,29 @@ class Reader:
         if at.cur == at.prev:
             self._at = Position(at.prev, None, 0)
             return OutboxPage([], at, self._at)
-        rows, more = await (self._sort(at) if self._walk_to is None else self._walk(at))
+        rows, more = await (
+            self._read_sorted(at) if self._walk_to is None else self._read_walked(at)
+        )
         assert at.cur is not None
         self._at = Position(at.prev, at.cur, rows[-1]["id"]) if more else Position(at.cur, None, 0)
         if more and self._walk_to is None:
-            await self._size_up(self._at)
+            await self._walk_if_large(self._at)
         return OutboxPage(rows, at, self._at)
 
-    async def _sort(self, at: Position) -> tuple[Sequence[Row], bool]:
+    async def _read_sorted(self, at: Position) -> tuple[Sequence[Row], bool]:
         """Return a page of a small window, found by transaction id, and True when there is more."""
         rows = await self._connection.fetch(
             _SORTED, *_bounds(at), at.cur, at.last_id, PAGE_ROWS, PAGE_BYTES
         )
         return rows, _is_full(rows)
 
-    async def _size_up(self, at: Position) -> None:
+    async def _walk_if_large(self, at: Position) -> None:
         # The page is full, so count the rest: sorting a large window for each page would be quadratic.
-        found = await self._connection.fetchrow(_SIZE, *_bounds(at), at.cur, at.last_id)
-        if found["rows"] > SMALL_WINDOW_ROWS:
-            self._walk_to = found["highest"]
+        rest = await self._connection.fetchrow(_SIZE, *_bounds(at), at.cur, at.last_id)
+        if rest["rows"] > SMALL_WINDOW_ROWS:
+            self._walk_to = rest["highest"]
 
-    async def _walk(self, at: Position) -> tuple[Sequence[Row], bool]:
+    async def _read_walked(self, at: Position) -> tuple[Sequence[Row], bool]:
         """Return a page of a large window, found along the primary key, and True when there is more.
 
         Each query is bounded by ids, so that no plan can make it look at the whole table.

@@ -1,4 +1,4 @@
-"""Values that a JSON Schema of ours allows, drawn by hypothesis: the subset of draft 2020-12 that the models emit."""
+"""Hypothesis strategies for the values that a JSON Schema allows: the part of draft 2020-12 that the models emit."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, timedelta, timezone
@@ -9,7 +9,7 @@ from hypothesis.strategies import SearchStrategy
 
 
 def instances(schema: Mapping[str, Any], document: Mapping[str, Any]) -> SearchStrategy[Any]:
-    """Values of `schema`, which stands in `document`."""
+    """Return a strategy for values of `schema`, a part of `document`."""
     if "$ref" in schema:
         return instances(document["$defs"][schema["$ref"].rsplit("/", 1)[1]], document)
     if "const" in schema or "enum" in schema:
@@ -17,14 +17,14 @@ def instances(schema: Mapping[str, Any], document: Mapping[str, Any]) -> SearchS
     for keyword in ("anyOf", "oneOf"):
         if keyword in schema:
             return st.one_of([instances(each, document) for each in schema[keyword]])
-    made: dict[str, Callable[[], SearchStrategy[Any]]] = {
+    strategies: dict[str, Callable[[], SearchStrategy[Any]]] = {
         "object": lambda: _objects(schema, document),
         "array": lambda: st.lists(instances(schema["items"], document), max_size=3),
         "integer": lambda: _integers(schema),
         "string": lambda: _strings(schema),
         "null": st.none,
     }
-    return made[schema["type"]]()
+    return strategies[schema["type"]]()
 
 
 def _objects(schema: Mapping[str, Any], document: Mapping[str, Any]) -> SearchStrategy[Any]:
@@ -58,6 +58,6 @@ def _strings(schema: Mapping[str, Any]) -> SearchStrategy[str]:
     if "pattern" in schema:
         # Python's $ also matches before a last line break, JSON Schema's does not.
         return st.from_regex(schema["pattern"].replace("$", r"\Z"), fullmatch=True)
-    # PostgreSQL stores no NUL, so it is never sent.
+    # Without NUL, which PostgreSQL cannot store.
     alphabet = st.characters(codec="utf-8", exclude_characters="\0")
     return st.text(alphabet, max_size=schema.get("maxLength", 20))

@@ -1,4 +1,4 @@
-"""The envelope: CloudEvents' own library reads what we write, we read what it writes, nothing hostile gets through."""
+"""The envelope: compatible in both directions with the CloudEvents library, and safe against hostile records."""
 
 import json
 from collections.abc import Callable
@@ -24,8 +24,8 @@ VALUE = REFUND.model_dump_json().encode()
 NAMED = [("ce_id", str(uuid7()).encode()), ("ce_type", REFUND.ce_type().encode())]
 
 
-def refused(**changed: Any) -> str:
-    said = {
+def refusal_code(**changed: Any) -> str:
+    record = {
         "topic": PAYMENT_COMMANDS.name,
         "key": REFUND.key.encode(),
         "value": VALUE,
@@ -33,12 +33,12 @@ def refused(**changed: Any) -> str:
         **changed,
     }
     with pytest.raises(ContractError) as error:
-        decode(**said)
+        decode(**record)
     assert "secret-of-the-sender" not in error.value.text
     return error.value.code
 
 
-def test_the_cloudevents_library_reads_what_we_write() -> None:
+def test_the_cloudevents_library_reads_our_records() -> None:
     id = uuid7()
     written = headers(
         id, REFUND.ce_type(), PAYMENT_COMMANDS.source, REFUND.key, NOW, 7, "00-1-2-01", "c-1"
@@ -55,7 +55,7 @@ def test_the_cloudevents_library_reads_what_we_write() -> None:
     assert read.get_data() == json.loads(VALUE)
 
 
-def test_we_read_what_the_cloudevents_library_writes() -> None:
+def test_records_of_the_cloudevents_library_are_read() -> None:
     id = uuid7()
     attributes = {
         "id": str(id),
@@ -71,14 +71,14 @@ def test_we_read_what_the_cloudevents_library_writes() -> None:
     assert (read.id, read.event) == (id, REFUND)
 
 
-def test_what_travels_beside_the_event_arrives() -> None:
-    beside: list[Header] = [("traceparent", TRACE.encode()), ("correlation_id", b"c-1")]
-    read = decode(PAYMENT_COMMANDS.name, None, VALUE, NAMED + beside)
+def test_traceparent_and_correlation_id_are_read() -> None:
+    optional: list[Header] = [("traceparent", TRACE.encode()), ("correlation_id", b"c-1")]
+    read = decode(PAYMENT_COMMANDS.name, None, VALUE, NAMED + optional)
     assert (read.traceparent, read.correlation_id, read.dropped) == (TRACE, "c-1", ())
 
 
 @pytest.mark.parametrize(
-    ("raw", "kept"),
+    ("raw", "is_valid"),
     [
         (b"x" * bounds.CORRELATION_ID, True),
         ("𠮷".encode() * bounds.CORRELATION_ID, True),
@@ -93,34 +93,36 @@ def test_what_travels_beside_the_event_arrives() -> None:
         (b"\xed\xa0\x80", False),
     ],
 )
-def test_a_correlation_id_that_can_not_be_kept_is_dropped_and_the_record_is_not(
-    raw: bytes, kept: bool
+def test_an_invalid_correlation_id_is_dropped_and_its_record_is_read(
+    raw: bytes, is_valid: bool
 ) -> None:
     read = decode(PAYMENT_COMMANDS.name, None, VALUE, [*NAMED, ("correlation_id", raw)])
     assert read.event == REFUND
-    assert read.correlation_id == (raw.decode() if kept else None)
-    assert read.dropped == (() if kept else ("correlation_id",))
+    assert read.correlation_id == (raw.decode() if is_valid else None)
+    assert read.dropped == (() if is_valid else ("correlation_id",))
 
 
 @pytest.mark.parametrize("raw", [b"00-1-2-01", TRACE.encode() + b"0", b"x" * 9_000, b"\xff"])
-def test_a_traceparent_that_is_none_is_dropped(raw: bytes) -> None:
+def test_an_invalid_traceparent_is_dropped(raw: bytes) -> None:
     read = decode(PAYMENT_COMMANDS.name, None, VALUE, [*NAMED, ("traceparent", raw)])
     assert (read.traceparent, read.dropped) == (None, ("traceparent",))
 
 
 @pytest.mark.parametrize(
-    "spell",
+    "write_id",
     [str, str.upper, lambda id: id.replace("-", ""), "urn:uuid:{}".format, "{{{}}}".format],
     ids=["plain", "capitals", "no hyphens", "urn", "braces"],
 )
-def test_a_key_may_spell_its_id_as_the_value_may(spell: Callable[[str], str]) -> None:
-    spelled = spell(REFUND.key)
-    value = json.dumps({**json.loads(VALUE), "payment_id": spelled}).encode()
+def test_a_key_may_use_every_uuid_notation_that_the_value_may(
+    write_id: Callable[[str], str],
+) -> None:
+    written = write_id(REFUND.key)
+    value = json.dumps({**json.loads(VALUE), "payment_id": written}).encode()
     assert decode(PAYMENT_COMMANDS.name, REFUND.key.encode(), value, NAMED).event == REFUND
-    assert decode(PAYMENT_COMMANDS.name, spelled.encode(), VALUE, NAMED).event == REFUND
+    assert decode(PAYMENT_COMMANDS.name, written.encode(), VALUE, NAMED).event == REFUND
 
 
-def test_fields_of_tomorrow_are_ignored() -> None:
+def test_unknown_fields_are_ignored() -> None:
     value = json.dumps({**json.loads(VALUE), "loyalty": 7}).encode()
     assert decode(PAYMENT_COMMANDS.name, None, value, NAMED).event == REFUND
 
@@ -148,10 +150,10 @@ def test_fields_of_tomorrow_are_ignored() -> None:
         ({"topic": PAYMENT_EVENTS.name}, "unknown_type"),
     ],
 )
-def test_what_is_against_the_contract_is_refused_by_a_stable_code(
+def test_records_against_the_contract_are_refused_with_a_stable_code(
     changed: dict[str, Any], code: str
 ) -> None:
-    assert refused(**changed) == code
+    assert refusal_code(**changed) == code
 
 
 @given(
@@ -159,7 +161,7 @@ def test_what_is_against_the_contract_is_refused_by_a_stable_code(
     st.one_of(st.none(), st.binary(max_size=300)),
     st.lists(st.tuples(st.sampled_from(["ce_id", "ce_type", "x"]), st.binary(max_size=40))),
 )
-def test_no_bytes_lead_to_anything_but_a_contract_error(
+def test_arbitrary_bytes_raise_only_contract_errors(
     key: bytes | None, value: bytes | None, raw_headers: list[Header]
 ) -> None:
     for known in ([], NAMED):
@@ -167,14 +169,14 @@ def test_no_bytes_lead_to_anything_but_a_contract_error(
             decode(PAYMENT_COMMANDS.name, key, value, [*raw_headers, *known])
 
 
-def test_an_amount_is_a_positive_integer_that_every_reader_keeps_exact() -> None:
-    about = {"top_up_id": str(uuid7()), "channel": "c", "payer": "p", "currency": "CNY"}
+def test_an_amount_is_a_positive_integer_below_2_to_the_53() -> None:
+    top_up = {"top_up_id": str(uuid7()), "channel": "c", "payer": "p", "currency": "CNY"}
     for bad in (0, -1, 1.5, "100", True, 2**53, None):
         with pytest.raises(ValueError, match="amount_minor"):
-            WalletToppedUp.model_validate_json(json.dumps({**about, "amount_minor": bad}))
+            WalletToppedUp.model_validate_json(json.dumps({**top_up, "amount_minor": bad}))
 
 
-def test_ids_sort_by_the_time_at_which_they_were_made() -> None:
+def test_ids_sort_by_creation_time() -> None:
     ids = [uuid7() for _ in range(1_000)]
     assert len(set(ids)) == len(ids)
     assert [milliseconds_of(each) for each in ids] == sorted(milliseconds_of(each) for each in ids)

@@ -1,4 +1,4 @@
-"""Events that are written without their models are what their models would write."""
+"""Event.json_of() writes the same JSON as the model would."""
 
 import json
 
@@ -16,7 +16,7 @@ from tests.events.instances import instances
 @pytest.mark.parametrize("ce_type", sorted(EVENT_TYPES))
 @given(data=st.data())
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
-def test_the_json_of_values_is_the_json_of_their_model(ce_type: str, data: st.DataObject) -> None:
+def test_json_of_values_equals_the_json_of_the_model(ce_type: str, data: st.DataObject) -> None:
     model = EVENT_TYPES[ce_type]
     schema = json.loads((contract.SCHEMAS / f"{ce_type}.json").read_text())
     event: Event = model.model_validate_json(json.dumps(data.draw(instances(schema, schema))))

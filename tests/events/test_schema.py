@@ -1,4 +1,4 @@
-"""The committed contract is what the models say, and keeps what the last release promised."""
+"""The committed contract agrees with the models and is compatible with the last release."""
 
 import json
 from pathlib import Path
@@ -16,30 +16,30 @@ from events.ids import uuid7
 from tests.events.instances import instances
 
 CE_TYPES = sorted(EVENT_TYPES)
-# The examples of one test run over every message: enough of each, and still a second or two in all.
+# Each test runs for every message, so few examples of each keep it below two seconds.
 FEW = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-def test_the_committed_files_are_what_the_models_say() -> None:
-    assert contract.differences() == [], "run python -m events.schema and commit what it writes"
+def test_committed_files_agree_with_the_models() -> None:
+    assert contract.stale_files() == [], "run python -m events.schema and commit the files"
 
 
-def test_nothing_that_was_released_is_broken() -> None:
-    assert contract.broken_promises() == []
+def test_the_models_are_compatible_with_the_last_release() -> None:
+    assert contract.incompatible_changes() == []
 
 
-def test_the_last_release_is_there_to_be_held_against() -> None:
+def test_the_schemas_of_the_last_release_exist() -> None:
     released = {path.name for path in contract.RELEASED.glob("*.json")}
     assert contract.TOPICS in released
     assert len(released) > 20
 
 
 def test_generating_again_gives_the_same_bytes() -> None:
-    assert contract.generated() == contract.generated()
+    assert contract.generated_files() == contract.generated_files()
 
 
 @pytest.mark.parametrize("ce_type", CE_TYPES)
-def test_the_schema_is_one_and_knows_no_other_document(ce_type: str) -> None:
+def test_every_schema_is_valid_and_self_contained(ce_type: str) -> None:
     schema = _committed(ce_type)
     Draft202012Validator.check_schema(schema)
     assert all(each.startswith("#/$defs/") for each in _references(schema))
@@ -48,16 +48,18 @@ def test_the_schema_is_one_and_knows_no_other_document(ce_type: str) -> None:
 @pytest.mark.parametrize("ce_type", CE_TYPES)
 @FEW
 @given(data=st.data())
-def test_what_the_schema_allows_the_reader_reads(ce_type: str, data: st.DataObject) -> None:
-    """And what the reader read is within the schema again when it is written."""
+def test_the_reader_reads_every_value_that_the_schema_allows(
+    ce_type: str, data: st.DataObject
+) -> None:
+    """The value that was read also conforms to the schema when it is written again."""
     schema, model = _committed(ce_type), EVENT_TYPES[ce_type]
-    said = data.draw(instances(schema, schema))
-    record = json.dumps(said).encode()
+    value = data.draw(instances(schema, schema))
+    record = json.dumps(value).encode()
     headers = [("ce_type", ce_type.encode()), ("ce_id", str(uuid7()).encode())]
-    read = decode(model.topic.name, said[model.key_field].encode(), record, headers)
+    read = decode(model.topic.name, value[model.key_field].encode(), record, headers)
     written = json.loads(read.event.model_dump_json())
     assert not list(Draft202012Validator(schema).iter_errors(written))
-    assert said.keys() <= written.keys()
+    assert value.keys() <= written.keys()
     assert len(record) < LARGEST_VALUE_BYTES
 
 
@@ -76,13 +78,13 @@ def test_the_last_release_and_the_models_read_each_other(ce_type: str, data: st.
 
 
 @pytest.mark.parametrize("ce_type", CE_TYPES)
-def test_every_message_says_what_it_means(ce_type: str) -> None:
+def test_every_message_has_a_description(ce_type: str) -> None:
     schema = _committed(ce_type)
     assert schema["description"].endswith("."), "the model's docstring is its documentation"
     assert schema["title"] == ce_type.split(".")[1]
 
 
-def test_check_tells_each_file_that_is_stale(
+def test_check_names_each_stale_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _copy_to(tmp_path, monkeypatch)
@@ -91,32 +93,32 @@ def test_check_tells_each_file_that_is_stale(
     (contract.SCHEMAS / "meterhall.Gone.v1.json").write_text("{}")
     contract.ASYNCAPI.unlink()
     assert contract.main(["--check"]) == 1
-    told = capsys.readouterr().err
+    errors = capsys.readouterr().err
     assert all(
-        name in told for name in ("meterhall.PayBill.v1", "meterhall.Gone.v1", "asyncapi.json")
+        name in errors for name in ("meterhall.PayBill.v1", "meterhall.Gone.v1", "asyncapi.json")
     )
-    assert contract.main([]) == 0, "writing puts all of it right"
+    assert contract.main([]) == 0, "writing repairs all files"
     assert contract.main(["--check"]) == 0
     assert not (contract.SCHEMAS / "meterhall.Gone.v1.json").exists()
 
 
-def test_a_broken_promise_can_be_neither_checked_nor_released(
+def test_an_incompatible_change_fails_check_and_release(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _copy_to(tmp_path, monkeypatch)
     assert contract.main(["--release"]) == 0
     path = contract.RELEASED / "meterhall.PayBill.v1.json"
-    promised = json.loads(path.read_text())
-    promised["properties"]["coupon"] = {"type": "string"}
-    path.write_text(json.dumps(promised))
+    released = json.loads(path.read_text())
+    released["properties"]["coupon"] = {"type": "string"}
+    path.write_text(json.dumps(released))
     for arguments in (["--check"], ["--release"], []):
         assert contract.main(arguments) == 1
-        assert "PayBill.v1: value.coupon: the field is gone" in capsys.readouterr().err
-    assert json.loads(path.read_text()) == promised, "the promise stands"
+        assert "PayBill.v1: value.coupon: the field is removed" in capsys.readouterr().err
+    assert json.loads(path.read_text()) == released, "the released schema is unchanged"
 
 
 def _copy_to(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The generator on a copy of what it writes.
+    # Let the generator work on copies of its files.
     monkeypatch.setattr(contract, "ROOT", folder)
     page = folder / "events.md"
     page.write_text(contract.PAGE.read_text())

@@ -1,4 +1,4 @@
-"""A signature covers what decides about a command, unambiguously, and Python's own HMAC says the same."""
+"""A signature covers the deciding parts of a command unambiguously, and equals Python's own HMAC."""
 
 import ast
 import hashlib
@@ -17,21 +17,23 @@ PARTS = ("billing.payment.commands.v1", b"key", b"id", b"type", b"value\nwith li
 
 
 @given(secret=st.text("abcXYZ019-_", min_size=1, max_size=90), value=st.binary(max_size=200))
-def test_it_is_hmac_sha256_of_the_content_with_the_whole_key(secret: str, value: bytes) -> None:
+def test_a_signature_is_hmac_sha256_of_the_content_with_the_whole_key(
+    secret: str, value: bytes
+) -> None:
     key = f"mhs_k1_{secret}"
     content = b"v1\ntopic\nkey\nid\ntype\n" + value
     expected = hmac.new(key.encode(), content, hashlib.sha256).hexdigest()
     assert SigningKey(key).sign("topic", "key", "id", "type", value) == f"k=k1,v1={expected}"
 
 
-def test_what_was_signed_fits_and_nothing_else_does() -> None:
+def test_a_signature_verifies_only_the_signed_content() -> None:
     key = SigningKey(KEY)
     header = key.sign("topic", "key", "id", "type", b"value").encode()
     id, digest = parse(header)
     assert id == key.id == "0123abcd"
     assert len(digest) == 32 and header.decode().endswith(digest.hex())
-    assert key.fits(header, signed_content("topic", b"key", b"id", b"type", b"value"))
-    assert not SigningKey(KEY[:-1]).fits(
+    assert key.verifies(header, signed_content("topic", b"key", b"id", b"type", b"value"))
+    assert not SigningKey(KEY[:-1]).verifies(
         header, signed_content("topic", b"key", b"id", b"type", b"value")
     )
     others = [
@@ -41,7 +43,7 @@ def test_what_was_signed_fits_and_nothing_else_does() -> None:
         ("topic", b"key", b"id", b"typ", b"evalue"),
         ("topic", b"key", b"id", b"type", b"value "),
     ]
-    assert not any(key.fits(header, signed_content(*each)) for each in others)
+    assert not any(key.verifies(header, signed_content(*each)) for each in others)
 
 
 @pytest.mark.parametrize("position", range(4))
@@ -70,7 +72,7 @@ def test_a_line_feed_before_the_value_is_refused(position: int) -> None:
         b"x" * 900_000,
     ],
 )
-def test_another_form_is_refused(header: bytes) -> None:
+def test_a_malformed_signature_is_refused(header: bytes) -> None:
     with pytest.raises(ValueError, match="form"):
         parse(header)
 
@@ -78,12 +80,12 @@ def test_another_form_is_refused(header: bytes) -> None:
 @pytest.mark.parametrize(
     "key", ["", "mhs_", "mhs_a", "mhs_a_", "mhs__a", "mh_a_b", "mhs_a,b_c", "mhs_a_b\n"]
 )
-def test_what_is_no_signing_key_is_refused(key: str) -> None:
+def test_a_malformed_signing_key_is_refused(key: str) -> None:
     with pytest.raises(ValueError, match="mhs_<key id>_<secret>"):
         SigningKey(key)
 
 
-def test_a_wallet_may_copy_the_file() -> None:
+def test_signature_py_needs_only_the_standard_library() -> None:
     tree = ast.parse(Path(signature.__file__).read_text())
     imported = {
         name.name for each in ast.walk(tree) if isinstance(each, ast.Import) for name in each.names

@@ -1,4 +1,4 @@
-"""The Python and the Go of docs/events.md sign as events/signature.py does."""
+"""The Python and Go examples of docs/events.md sign as events/signature.py does."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from events.signature import SigningKey, parse
 from events.topics import PAYMENT_COMMANDS
 
 TEXT = PAGE.read_text()
-SECTION = TEXT.split("## Who commands: signatures\n")[1].split("\n## ")[0]
+SECTION = TEXT.split("## Signing commands\n")[1].split("\n## ")[0]
 KEY = "mhs_0123abcd_bm90LWEtcmVhbC1rZXktYnV0LWFuLWV4YW1wbGUtdG8tdHJ5"
 CE_ID = "019a3f52-7a11-7d80-8f24-5b1e9c0a6d33"
 COMMAND = PayBill.model_validate(
@@ -33,19 +33,19 @@ COMMAND = PayBill.model_validate(
 
 
 def block(language: str) -> str:
-    """The one block of code in this language."""
-    (found,) = re.findall(rf"```{language}\n(.*?)```", SECTION, re.DOTALL)
-    return str(found)
+    """Return the only block of code in this language."""
+    (code,) = re.findall(rf"```{language}\n(.*?)```", SECTION, re.DOTALL)
+    return str(code)
 
 
 @pytest.fixture
 def expected() -> str:
-    """The header that our own code makes of the page's record."""
+    """Return our own code's signature of the record on the page."""
     value = json.dumps(COMMAND.model_dump(mode="json"), separators=(",", ":")).encode()
     return SigningKey(KEY).sign(PAYMENT_COMMANDS.name, COMMAND.key, CE_ID, PayBill.ce_type(), value)
 
 
-def test_the_page_shows_what_our_own_code_says(expected: str) -> None:
+def test_the_page_shows_the_signature_of_our_own_code(expected: str) -> None:
     assert f"\n```\n{expected}\n```\n" in SECTION
     assert parse(expected.encode())[0] == "0123abcd"
     for part in (KEY, PAYMENT_COMMANDS.name, COMMAND.key, CE_ID, PayBill.ce_type()):
@@ -55,7 +55,7 @@ def test_the_page_shows_what_our_own_code_says(expected: str) -> None:
 def test_the_python_of_the_page_signs_as_we_do(expected: str, tmp_path: Path) -> None:
     script = tmp_path / "sign.py"
     script.write_text(block("python"))
-    # Isolated: the standard library is all that it may use.
+    # Isolated, so that it can use only the standard library.
     done = subprocess.run(
         [sys.executable, "-I", "-S", script], capture_output=True, text=True, check=True
     )
@@ -66,7 +66,7 @@ def test_the_go_of_the_page_signs_as_we_do(expected: str, tmp_path: Path) -> Non
     script = tmp_path / "sign.go"
     script.write_text(block("go"))
     go = Path(sysconfig.get_path("scripts")) / "go"
-    # Nothing is fetched: the standard library is all that it may use.
+    # Nothing is downloaded, so it can use only the standard library.
     environment = {
         **os.environ,
         "GOCACHE": str(tmp_path / "build"),

@@ -19,7 +19,7 @@ _codes = itertools.count(9000)
 
 @dataclass(frozen=True)
 class Lane:
-    """A topic of its own, who reads it, and its events."""
+    """A topic of the test's own, with its consumer group, its dead letter topic and its kind of event."""
 
     topic: Topic
     group: str
@@ -35,33 +35,33 @@ class Lane:
 def lane(kafka: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lane]:
     unique = uuid.uuid4().hex[:8]
     group = f"group-{unique}"
-    made = Topic(next(_codes), f"test.{unique}.v1", 3, "name", "meterhall/test")
-    dead = Topic(next(_codes), f"{made.name}.{group}.dlq", 1, "name", "meterhall/test")
+    own_topic = Topic(next(_codes), f"test.{unique}.v1", 3, "name", "meterhall/test")
+    dead = Topic(next(_codes), f"{own_topic.name}.{group}.dlq", 1, "name", "meterhall/test")
 
     class Tested(Event):
-        topic: ClassVar[Topic] = made
+        topic: ClassVar[Topic] = own_topic
         key_field: ClassVar[str] = "name"
 
         name: str
         number: int
 
-    monkeypatch.setitem(DEAD_LETTERS, (made.name, group), dead)
-    for topic in (made, dead):
+    monkeypatch.setitem(DEAD_LETTERS, (own_topic.name, group), dead)
+    for topic in (own_topic, dead):
         monkeypatch.setitem(BY_CODE, topic.code, topic)
-    provision(kafka, [made, dead])
-    yield Lane(made, group, dead, Tested)
+    provision(kafka, [own_topic, dead])
+    yield Lane(own_topic, group, dead, Tested)
     EVENT_TYPES.pop(Tested.ce_type())
 
 
 @pytest.fixture
 async def relays(database: Database, kafka: str) -> AsyncIterator[Callable[[], Relay]]:
-    """Makes relays of this database, and closes them."""
-    made: list[Relay] = []
+    """Return a function that creates relays of this database; close them afterwards."""
+    created: list[Relay] = []
 
-    def make() -> Relay:
-        made.append(Relay(database.billing_url, "billing", kafka))
-        return made[-1]
+    def create() -> Relay:
+        created.append(Relay(database.billing_url, "billing", kafka))
+        return created[-1]
 
-    yield make
-    for relay in made:
+    yield create
+    for relay in created:
         await relay.close()

@@ -1,4 +1,4 @@
-"""Writers as the services are: each holds its aggregates' rows before it draws the outbox's ids."""
+"""Concurrent writers that, like the services, lock their aggregates' rows before they draw the outbox's ids."""
 
 import asyncio
 import random
@@ -19,7 +19,7 @@ _NEXT = text("""
 
 
 class Writers:
-    """Aggregates whose sequence counts their events, written by many at a time and committed in any order."""
+    """Writers of events about aggregates, many at a time; their transactions commit in any order."""
 
     def __init__(self, engine: AsyncEngine, topic: Topic, keys: int) -> None:
         self._engine = engine
@@ -42,19 +42,19 @@ class Writers:
             )
 
     async def write(self, tasks: int, transactions: int) -> None:
-        """So many transactions, shared by so many tasks."""
+        """Run this many transactions, shared by this many tasks."""
         left = iter(range(transactions))
 
         async def work() -> None:
             for _ in left:
-                await self._one()
+                await self._run_transaction()
 
         await asyncio.gather(*(work() for _ in range(tasks)))
 
     async def write_until(self, tasks: int, done: asyncio.Event) -> None:
         async def work() -> None:
             while not done.is_set():
-                await self._one()
+                await self._run_transaction()
 
         await asyncio.gather(*(work() for _ in range(tasks)))
 
@@ -63,11 +63,11 @@ class Writers:
             rows = await connection.execute(text("SELECT key, sequence FROM aggregates"))
             return {row.key: row.sequence for row in rows}
 
-    async def _one(self) -> None:
+    async def _run_transaction(self) -> None:
         try:
             async with self._engine.connect() as connection:
                 if random.random() < 0.5:
-                    # A low transaction id that then waits for a row behind a higher one.
+                    # Get a low transaction id first, and then wait for a row that a transaction with a higher id holds.
                     await connection.execute(text("SELECT pg_current_xact_id()::text"))
                 chosen = random.sample(self.keys, random.randint(1, 3))
                 rows = (await connection.execute(_NEXT, {"keys": chosen})).all()

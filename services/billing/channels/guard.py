@@ -167,7 +167,7 @@ def _fault(message: Message, valid: Mapping[bytes, _Valid]) -> Fault | None:
         headers["ce_type"] or b"",
         record.value or b"",
     )
-    if not known.key.fits(header, content):
+    if not known.key.verifies(header, content):
         return OTHER_CONTENT if _has_the_form(header) else MALFORMED
     own = known.channel is None or known.channel == getattr(message.event, "channel", None)
     return None if own else WRONG_CHANNEL

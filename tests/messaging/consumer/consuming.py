@@ -1,4 +1,4 @@
-"""Consumers for tests: records that keep the contract, a handler that remembers, and the offsets of a group."""
+"""Consumers for tests: valid records, a handler that records its calls, and a group's committed offsets."""
 
 import asyncio
 import uuid
@@ -16,12 +16,12 @@ from messaging.consumer.broker import make_broker, subscribe
 from messaging.control import DeadLetter, read_dead_letters
 from messaging.relay import Relay
 from tests.messaging.conftest import Lane
-from tests.messaging.witness import as_json, drain
+from tests.messaging.witness import as_json, publish_all
 from tests.support.databases import Database
 
 
-def good(lane: Lane, number: int, key: str = "k", partition: int = 0) -> dict[str, Any]:
-    """A record that keeps the contract."""
+def valid_record(lane: Lane, number: int, key: str = "k", partition: int = 0) -> dict[str, Any]:
+    """Return a record that conforms to the contract."""
     return {
         "key": key.encode(),
         "value": as_json({"name": key, "number": number}),
@@ -30,8 +30,8 @@ def good(lane: Lane, number: int, key: str = "k", partition: int = 0) -> dict[st
     }
 
 
-class Handled:
-    """A handler that remembers, and does what a test wants with each message first."""
+class RecordingHandler:
+    """A handler that records the numbers of its messages, after calling `before` with each."""
 
     def __init__(self, before: Callable[[Message], None] = lambda message: None) -> None:
         self.numbers: list[int] = []
@@ -56,40 +56,40 @@ async def consuming(  # noqa: PLR0917
     buried: Buried | None = None,
 ) -> AsyncIterator[BatchConsumer]:
     broker = make_broker(kafka, f"test-{uuid.uuid4().hex[:6]}")
-    made = subscribe(
+    batches = subscribe(
         broker, lane.topic, lane.group, handler, engine, max_records=max_records, buried=buried
     )
     await broker.start()
     try:
-        yield made
+        yield batches
     finally:
         await broker.stop()
 
 
-async def committed(kafka: str, lane: Lane) -> int:
-    """How many records the group has finished, by its offsets."""
+async def committed_count(kafka: str, lane: Lane) -> int:
+    """Return the number of records that the group has finished, from its committed offsets."""
 
-    def ask() -> int:
+    def sum_offsets() -> int:
         client = KafkaAdminClient(bootstrap_servers=kafka)
         try:
-            found = client.list_group_offsets([lane.group])[lane.group]
+            offsets = client.list_group_offsets([lane.group])[lane.group]
         finally:
             client.close()
-        return sum(at.offset for at in found.values() if at.offset > 0)
+        return sum(at.offset for at in offsets.values() if at.offset > 0)
 
-    return await asyncio.to_thread(ask)
+    return await asyncio.to_thread(sum_offsets)
 
 
-def commits(kafka: str, lane: Lane, count: int) -> Callable[[], Awaitable[bool]]:
+def has_committed(kafka: str, lane: Lane, count: int) -> Callable[[], Awaitable[bool]]:
     async def check() -> bool:
-        return await committed(kafka, lane) == count
+        return await committed_count(kafka, lane) == count
 
     return check
 
 
-async def letters(database: Database, kafka: str, lane: Lane) -> list[DeadLetter]:
-    """The dead letters, after a relay has published them."""
+async def published_dead_letters(database: Database, kafka: str, lane: Lane) -> list[DeadLetter]:
+    """Publish the outbox and return the dead letters in Kafka."""
     relay = Relay(database.billing_url, "billing", kafka)
-    await drain(relay)
+    await publish_all(relay)
     await relay.close()
     return read_dead_letters(kafka, lane.topic.name)

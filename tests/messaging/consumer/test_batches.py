@@ -1,4 +1,4 @@
-"""Consumers on the real Kafka: nothing is skipped, nothing holds up its neighbours, offsets follow the database."""
+"""Consumers on a real Kafka: no record is skipped or stops others, and offsets are committed after the database."""
 
 import asyncio
 from collections import Counter
@@ -15,15 +15,22 @@ from messaging.consumer import Message, Rejected
 from messaging.consumer.batches import ATTEMPTS
 from messaging.consumer.broker import make_broker, subscribe
 from tests.messaging.conftest import Lane
-from tests.messaging.consumer.consuming import Handled, commits, committed, consuming, good, letters
-from tests.messaging.witness import as_json, read_all, until, write
+from tests.messaging.consumer.consuming import (
+    RecordingHandler,
+    committed_count,
+    consuming,
+    has_committed,
+    published_dead_letters,
+    valid_record,
+)
+from tests.messaging.witness import as_json, produce, read_all, wait_until
 from tests.support.databases import Database
 
 
-async def test_bad_records_become_dead_letters_and_their_neighbours_are_handled(
+async def test_invalid_records_become_dead_letters_and_the_others_are_handled(
     lane: Lane, kafka: str, engine: AsyncEngine, database: Database
 ) -> None:
-    ok = good(lane, 0)
+    ok = valid_record(lane, 0)
     bad = {
         "bad_header": ok | {"headers": [*ok["headers"], ("ce_id", b"\xff\xfe")]},
         "bad_value": ok | {"value": b"{not json"},
@@ -33,65 +40,65 @@ async def test_bad_records_become_dead_letters_and_their_neighbours_are_handled(
         "too_large": ok | {"value": as_json({"name": "k" * 900_100, "number": 1})},
         "bad_id": ok | {"headers": [("ce_type", lane.ce_type.encode())]},
     }
-    amid: list[dict[str, Any]] = []
+    all_records: list[dict[str, Any]] = []
     for number, record in enumerate(bad.values()):
-        amid += [good(lane, number), record]
-    amid.append(good(lane, len(bad)))
-    write(kafka, lane.topic.name, amid)
+        all_records += [valid_record(lane, number), record]
+    all_records.append(valid_record(lane, len(bad)))
+    produce(kafka, lane.topic.name, all_records)
 
-    handler = Handled()
+    handler = RecordingHandler()
     async with consuming(lane, kafka, engine, handler):
-        await until(commits(kafka, lane, len(amid)), "all offsets are committed")
-    dead = await letters(database, kafka, lane)
+        await wait_until(has_committed(kafka, lane, len(all_records)), "all offsets are committed")
+    dead = await published_dead_letters(database, kafka, lane)
 
     assert handler.numbers == list(range(len(bad) + 1))
     assert [letter.reason for letter in sorted(dead, key=lambda d: d.offset)] == list(bad)
-    lying = {record.offset: record for record in read_all(kafka, lane.topic.name)}
+    originals = {record.offset: record for record in read_all(kafka, lane.topic.name)}
     for letter in dead:
-        kept_value = None if "value" in letter.omitted else lying[letter.offset].value
-        assert (letter.key, letter.value) == (lying[letter.offset].key, kept_value)
+        expected_value = None if "value" in letter.omitted else originals[letter.offset].value
+        assert (letter.key, letter.value) == (originals[letter.offset].key, expected_value)
     assert [letter.omitted for letter in dead if letter.omitted] == [["value"]]
 
 
-async def test_an_optional_header_without_a_value_is_as_if_it_were_not_there(
+async def test_an_optional_header_without_a_value_is_ignored(
     lane: Lane, kafka: str, engine: AsyncEngine, database: Database
 ) -> None:
-    odd = good(lane, 1)
+    odd = valid_record(lane, 1)
     async with AIOKafkaProducer(bootstrap_servers=kafka) as producer:  # kafka-python cannot send it
         await producer.send_and_wait(
             lane.topic.name, **(odd | {"headers": [*odd["headers"], ("correlation_id", None)]})
         )
-    write(kafka, lane.topic.name, [good(lane, 2)])
+    produce(kafka, lane.topic.name, [valid_record(lane, 2)])
 
-    handler = Handled()
+    handler = RecordingHandler()
     async with consuming(lane, kafka, engine, handler):
-        await until(commits(kafka, lane, 2), "all offsets are committed")
+        await wait_until(has_committed(kafka, lane, 2), "all offsets are committed")
 
     assert handler.numbers == [1, 2]
-    assert await letters(database, kafka, lane) == []
+    assert await published_dead_letters(database, kafka, lane) == []
 
 
 async def test_a_record_with_very_many_headers_can_be_buried(
     lane: Lane, kafka: str, engine: AsyncEngine, database: Database
 ) -> None:
-    """Each header costs a dead letter more than its bytes; together with the largest value it must still fit."""
+    """Each header adds overhead to a dead letter; together with the largest value it must still fit."""
     many = [(f"{number:x}", b"") for number in range(15_000)]
     largest = as_json({"name": "k" * 899_000, "number": "none"})
-    write(kafka, lane.topic.name, [{"value": largest, "headers": many}, good(lane, 2)])
+    produce(kafka, lane.topic.name, [{"value": largest, "headers": many}, valid_record(lane, 2)])
 
-    handler = Handled()
+    handler = RecordingHandler()
     async with consuming(lane, kafka, engine, handler):
-        await until(commits(kafka, lane, 2), "all offsets are committed")
-    (dead,) = await letters(database, kafka, lane)
+        await wait_until(has_committed(kafka, lane, 2), "all offsets are committed")
+    (dead,) = await published_dead_letters(database, kafka, lane)
 
     assert handler.numbers == [2]
     assert (dead.offset, dead.omitted) == (0, ["headers"])
 
 
-async def test_what_the_handler_rejects_is_dead(
+async def test_rejected_messages_become_dead_letters(
     lane: Lane, kafka: str, engine: AsyncEngine, database: Database
 ) -> None:
-    write(kafka, lane.topic.name, [good(lane, number) for number in range(5)])
+    produce(kafka, lane.topic.name, [valid_record(lane, number) for number in range(5)])
 
     async def rejecting(messages: Sequence[Message]) -> Sequence[Rejected]:
         return [
@@ -101,10 +108,11 @@ async def test_what_the_handler_rejects_is_dead(
         ]
 
     async with consuming(lane, kafka, engine, rejecting):
-        await until(commits(kafka, lane, 5), "all offsets are committed")
+        await wait_until(has_committed(kafka, lane, 5), "all offsets are committed")
 
     assert [
-        (each.offset, each.reason, each.text) for each in await letters(database, kafka, lane)
+        (each.offset, each.reason, each.text)
+        for each in await published_dead_letters(database, kafka, lane)
     ] == [
         (1, "odd_number", "odd numbers are refused"),
         (3, "odd_number", "odd numbers are refused"),
@@ -122,11 +130,11 @@ async def test_the_record_that_breaks_the_handler_is_found_by_halving(
             tries[13] += 1
             raise ZeroDivisionError("the text may quote the record")
 
-    write(kafka, lane.topic.name, [good(lane, number) for number in range(40)])
-    handler = Handled(break_at_13)
+    produce(kafka, lane.topic.name, [valid_record(lane, number) for number in range(40)])
+    handler = RecordingHandler(break_at_13)
     async with consuming(lane, kafka, engine, handler):
-        await until(commits(kafka, lane, 40), "all offsets are committed")
-    (dead,) = await letters(database, kafka, lane)
+        await wait_until(has_committed(kafka, lane, 40), "all offsets are committed")
+    (dead,) = await published_dead_letters(database, kafka, lane)
 
     assert sorted(set(handler.numbers)) == [number for number in range(40) if number != 13]
     assert (dead.offset, dead.reason, dead.attempts) == (13, "ZeroDivisionError", ATTEMPTS)
@@ -134,7 +142,7 @@ async def test_the_record_that_breaks_the_handler_is_found_by_halving(
     assert tries[13] < 20
 
 
-async def test_an_error_that_heals_leaves_no_dead_letter(
+async def test_a_handler_error_that_goes_away_leaves_no_dead_letter(
     lane: Lane, kafka: str, engine: AsyncEngine, database: Database
 ) -> None:
     left = iter(range(4))
@@ -143,23 +151,23 @@ async def test_an_error_that_heals_leaves_no_dead_letter(
         if message.event.number == 1 and next(left, None) is not None:  # type: ignore[attr-defined]
             raise LookupError
 
-    write(kafka, lane.topic.name, [good(lane, number) for number in range(3)])
-    handler = Handled(break_twice)
+    produce(kafka, lane.topic.name, [valid_record(lane, number) for number in range(3)])
+    handler = RecordingHandler(break_twice)
     async with consuming(lane, kafka, engine, handler):
-        await until(commits(kafka, lane, 3), "all offsets are committed")
+        await wait_until(has_committed(kafka, lane, 3), "all offsets are committed")
 
     assert sorted(set(handler.numbers)) == [0, 1, 2]
-    assert await letters(database, kafka, lane) == []
+    assert await published_dead_letters(database, kafka, lane) == []
 
 
-async def test_a_failing_database_is_waited_out_and_nothing_is_skipped(
+async def test_lost_database_connections_are_retried_and_nothing_is_skipped(
     lane: Lane, kafka: str, engine: AsyncEngine, database: Database
 ) -> None:
-    write(kafka, lane.topic.name, [good(lane, n, partition=n % 3) for n in range(30)])
+    produce(kafka, lane.topic.name, [valid_record(lane, n, partition=n % 3) for n in range(30)])
     cut = 0
     seen: set[int] = set()
 
-    async def through_the_database(messages: Sequence[Message]) -> Sequence[Rejected]:
+    async def query_the_database(messages: Sequence[Message]) -> Sequence[Rejected]:
         nonlocal cut
         async with engine.begin() as connection:
             if cut < 3:
@@ -169,18 +177,18 @@ async def test_a_failing_database_is_waited_out_and_nothing_is_skipped(
         seen.update(each.event.number for each in messages)  # type: ignore[attr-defined]
         return []
 
-    async with consuming(lane, kafka, engine, through_the_database, max_records=7):
-        await until(commits(kafka, lane, 30), "all offsets are committed")
+    async with consuming(lane, kafka, engine, query_the_database, max_records=7):
+        await wait_until(has_committed(kafka, lane, 30), "all offsets are committed")
 
     assert cut == 3
     assert seen == set(range(30))
-    assert await letters(database, kafka, lane) == []
+    assert await published_dead_letters(database, kafka, lane) == []
 
 
-async def test_a_batch_that_cannot_be_finished_is_given_back_at_the_end(
+async def test_an_unfinished_batch_is_left_to_the_next_process(
     lane: Lane, kafka: str, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(kafka, lane.topic.name, [good(lane, number) for number in range(10)])
+    produce(kafka, lane.topic.name, [valid_record(lane, number) for number in range(10)])
     tried = asyncio.Event()
 
     async def database_is_away(messages: Sequence[Message]) -> Sequence[Rejected]:
@@ -191,38 +199,40 @@ async def test_a_batch_that_cannot_be_finished_is_given_back_at_the_end(
         await asyncio.wait_for(tried.wait(), 20)
         assert await batches.progress() is None
         monkeypatch.setattr("messaging.consumer.batches.STUCK_SECONDS", 0.0)
-        assert f"at a batch of {lane.topic.name}" in str(await batches.progress())
-    assert await committed(kafka, lane) == 0
+        assert f"handling a batch of {lane.topic.name}" in str(await batches.progress())
+    assert await committed_count(kafka, lane) == 0
 
-    handler = Handled()
+    handler = RecordingHandler()
     async with consuming(lane, kafka, engine, handler):
-        await until(commits(kafka, lane, 10), "the next process finishes it")
+        await wait_until(has_committed(kafka, lane, 10), "the next process finishes it")
     assert handler.numbers == list(range(10))
 
 
-async def test_partitions_move_without_losing_or_doubling_a_record(
+async def test_a_rebalance_neither_loses_nor_repeats_a_record(
     lane: Lane, kafka: str, engine: AsyncEngine
 ) -> None:
-    write(kafka, lane.topic.name, [good(lane, n, partition=n % 3) for n in range(600)])
+    produce(kafka, lane.topic.name, [valid_record(lane, n, partition=n % 3) for n in range(600)])
     counts: Counter[int] = Counter()
 
-    async def slowly(messages: Sequence[Message]) -> Sequence[Rejected]:
+    async def handle_slowly(messages: Sequence[Message]) -> Sequence[Rejected]:
         await asyncio.sleep(0.02)
         counts.update(each.event.number for each in messages)  # type: ignore[attr-defined]
         return []
 
-    async def some(count: int) -> bool:
+    async def handled(count: int) -> bool:
         return len(counts) >= count
 
-    async with consuming(lane, kafka, engine, slowly, max_records=10):
-        await until(lambda: some(50), "the first member works")
-        async with consuming(lane, kafka, engine, slowly, max_records=10):
-            await until(lambda: some(200), "both work")
-        await until(commits(kafka, lane, 600), "all offsets are committed")
+    async with consuming(lane, kafka, engine, handle_slowly, max_records=10):
+        await wait_until(lambda: handled(50), "the first member works")
+        async with consuming(lane, kafka, engine, handle_slowly, max_records=10):
+            await wait_until(lambda: handled(200), "both work")
+        await wait_until(has_committed(kafka, lane, 600), "all offsets are committed")
 
     assert counts == Counter(dict.fromkeys(range(600), 1)), "drained batches are not handled twice"
 
 
 def test_a_group_without_a_dead_letter_topic_is_refused(lane: Lane, engine: AsyncEngine) -> None:
     with pytest.raises(ValueError, match="no dead letter topic"):
-        subscribe(make_broker("127.0.0.1:1", "x"), lane.topic, "unknown", Handled(), engine)
+        subscribe(
+            make_broker("127.0.0.1:1", "x"), lane.topic, "unknown", RecordingHandler(), engine
+        )

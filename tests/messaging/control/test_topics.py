@@ -1,4 +1,4 @@
-"""Topics: provisioning does nothing twice, drift is found and left alone, lag is told."""
+"""Topics: provisioning is idempotent, drift is reported and not repaired, lag is measured."""
 
 import json
 from dataclasses import replace
@@ -16,7 +16,7 @@ from messaging.control import drifts, measure_lag, provision
 from services.billing.cli import topics as cli
 from services.billing.cli.session import settings
 from tests.messaging.conftest import Lane
-from tests.messaging.witness import write
+from tests.messaging.witness import produce
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def meterhall(kafka: str, monkeypatch: pytest.MonkeyPatch) -> typer.Typer:
     return cli.commands
 
 
-def test_provisioning_again_changes_nothing(kafka: str, lane: Lane) -> None:
+def test_provisioning_twice_changes_nothing(kafka: str, lane: Lane) -> None:
     new = replace(lane.topic, name=f"{lane.topic.name}.new")
 
     assert list(provision(kafka, [new, lane.topic]).created) == [new.name]
@@ -36,7 +36,7 @@ def test_provisioning_again_changes_nothing(kafka: str, lane: Lane) -> None:
     assert drifts(kafka, ALL_TOPICS) == []
 
 
-def test_drift_is_found_and_not_mended(kafka: str, lane: Lane) -> None:
+def test_drift_is_reported_and_not_repaired(kafka: str, lane: Lane) -> None:
     set_retention(kafka, lane.topic, 1000)
     more = replace(lane.topic, partitions=4)
     missing = replace(lane.topic, name=f"{lane.topic.name}.missing")
@@ -48,11 +48,12 @@ def test_drift_is_found_and_not_mended(kafka: str, lane: Lane) -> None:
         (more.name, "retention.ms"): (str(7 * 86_400_000), "1000"),
     }
     assert len(provision(kafka, [more]).drifts) == len(found) - 1
-    assert drifts(kafka, [more]), "provisioning left it as it was"
+    assert drifts(kafka, [more]), "provisioning does not repair drift"
 
 
 def test_lag_counts_what_a_group_has_not_committed(kafka: str, lane: Lane) -> None:
-    write(kafka, lane.topic.name, [{"value": b"x", "partition": n % 3} for n in range(9)])
+    produce(kafka, lane.topic.name, [{"value": b"x", "partition": n % 3} for n in range(9)])
+    measure_lag(kafka)  # waits until a fresh broker has a coordinator for the group
     client = KafkaAdminClient(bootstrap_servers=kafka)
     client.alter_group_offsets(
         lane.group, {TopicPartition(lane.topic.name, 1): OffsetAndMetadata(2, "", -1)}
@@ -68,9 +69,9 @@ def test_lag_counts_what_a_group_has_not_committed(kafka: str, lane: Lane) -> No
 
 
 def test_the_command_line_agrees_with_the_contract(meterhall: typer.Typer) -> None:
-    said = CliRunner().invoke(meterhall, ["topics", "--check"])
-    assert said.exit_code == 0
-    assert f"All {len(ALL_TOPICS)} topics" in said.output
+    result = CliRunner().invoke(meterhall, ["topics", "--check"])
+    assert result.exit_code == 0
+    assert f"All {len(ALL_TOPICS)} topics" in result.output
 
 
 def test_the_command_line_fails_on_drift(meterhall: typer.Typer, kafka: str) -> None:
@@ -78,17 +79,17 @@ def test_the_command_line_fails_on_drift(meterhall: typer.Typer, kafka: str) -> 
     set_retention(kafka, topic, 2 * topic.retention_ms)
     try:
         for arguments in (["topics"], ["topics", "--check"]):
-            said = CliRunner().invoke(meterhall, arguments)
-            assert said.exit_code == 1
-            assert "retention.ms" in said.output
-        told = CliRunner().invoke(meterhall, ["topics", "--check", "--json"])
-        assert told.exit_code == 1
+            result = CliRunner().invoke(meterhall, arguments)
+            assert result.exit_code == 1
+            assert "retention.ms" in result.output
+        result = CliRunner().invoke(meterhall, ["topics", "--check", "--json"])
+        assert result.exit_code == 1
     finally:
         set_retention(kafka, topic, topic.retention_ms)
 
 
-def test_the_command_line_tells_the_lag(meterhall: typer.Typer, lane: Lane, kafka: str) -> None:
-    write(kafka, lane.topic.name, [{"value": b"x", "partition": 0} for _ in range(4)])
+def test_the_command_line_prints_the_lag(meterhall: typer.Typer, lane: Lane, kafka: str) -> None:
+    produce(kafka, lane.topic.name, [{"value": b"x", "partition": 0} for _ in range(4)])
 
     rows = json.loads(CliRunner().invoke(meterhall, ["lag", "--json"]).output)
     assert {
@@ -101,7 +102,7 @@ def test_the_command_line_tells_the_lag(meterhall: typer.Typer, lane: Lane, kafk
     assert "Lag, in records" in CliRunner().invoke(meterhall, ["lag"]).output
 
 
-def test_codes_are_never_shared() -> None:
+def test_topic_codes_are_unique() -> None:
     every: list[Topic] = list(contract.ALL_TOPICS)
     assert len({topic.code for topic in every}) == len({t.name for t in every}) == len(every)
 

@@ -1,4 +1,4 @@
-"""What the outbox takes, what it refuses, and how its partitions come and go."""
+"""The outbox: accepted and refused messages, and the creation and removal of partitions."""
 
 import pytest
 from sqlalchemy import text
@@ -7,19 +7,21 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.topics import PAYMENT_EVENTS
 from messaging.outbox import drop_old_partitions, enqueue, ensure_partitions
-from tests.messaging.witness import message, waiting
+from tests.messaging.witness import count_unpublished, message
 
 LARGEST = 900_000
 
 
-async def test_takes_the_largest_and_refuses_more(engine: AsyncEngine) -> None:
+async def test_the_largest_payload_is_accepted_and_a_larger_one_refused(
+    engine: AsyncEngine,
+) -> None:
     async with engine.begin() as connection:
         await enqueue(connection, [message(PAYMENT_EVENTS, "k", 1, b"x" * LARGEST)])
     with pytest.raises(IntegrityError, match="ck_outbox_size"):
         async with engine.begin() as connection:
             await enqueue(connection, [message(PAYMENT_EVENTS, "k", 2, b"x" * (LARGEST + 1))])
 
-    assert await waiting(engine) == 1
+    assert await count_unpublished(engine) == 1
 
 
 async def test_a_rollback_leaves_nothing(engine: AsyncEngine) -> None:
@@ -31,7 +33,7 @@ async def test_a_rollback_leaves_nothing(engine: AsyncEngine) -> None:
             connection, [message(PAYMENT_EVENTS, "k", 1), message(PAYMENT_EVENTS, "k", 2)]
         )
 
-    assert await waiting(engine) == 2
+    assert await count_unpublished(engine) == 2
 
 
 @pytest.mark.parametrize(
@@ -44,32 +46,32 @@ async def test_a_rollback_leaves_nothing(engine: AsyncEngine) -> None:
         " VALUES (1, gen_random_uuid(), 1, 'k', 1, 't')",
     ],
 )
-async def test_the_application_may_only_add(engine: AsyncEngine, statement: str) -> None:
+async def test_the_application_role_may_only_insert(engine: AsyncEngine, statement: str) -> None:
     with pytest.raises(DBAPIError, match="permission denied"):
         async with engine.begin() as connection:
             await connection.execute(text(statement))
 
 
-async def test_partitions_come_ahead_of_time(engine: AsyncEngine) -> None:
+async def test_partitions_are_created_ahead_of_time(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
         assert await ensure_partitions(connection, 7) == 0
         assert await ensure_partitions(connection, 9) == 2
 
 
-async def test_old_partitions_go_once_they_are_published(
+async def test_old_partitions_are_dropped_once_they_are_published(
     engine: AsyncEngine, owner_engine: AsyncEngine
 ) -> None:
-    await old_partition(owner_engine, "20240101")
+    await add_old_partition(owner_engine, "20240101")
     async with owner_engine.begin() as owner:
         await owner.execute(text("UPDATE billing.outbox_cursor SET prev = pg_current_snapshot()"))
-    await old_partition(owner_engine, "20240102")
+    await add_old_partition(owner_engine, "20240102")
 
     async with engine.begin() as connection:
         assert await drop_old_partitions(connection) == ["outbox_p20240101"]
-    assert await waiting(engine) == 1
+    assert await count_unpublished(engine) == 1
 
 
-async def old_partition(owner_engine: AsyncEngine, day: str) -> None:
+async def add_old_partition(owner_engine: AsyncEngine, day: str) -> None:
     async with owner_engine.begin() as owner:
         await owner.execute(
             text(

@@ -1,4 +1,4 @@
-"""A copy restored into another cluster, whose transaction ids mean nothing here."""
+"""A copy restored into another cluster, in which the old transaction ids have no meaning."""
 
 import pytest
 from sqlalchemy import text
@@ -8,15 +8,15 @@ from messaging.outbox import enqueue
 from messaging.outbox.rebase import RelayRunsError, rebase
 from messaging.relay import HaltedError, Relay
 from tests.messaging.conftest import Lane
-from tests.messaging.witness import message, read_all, sequences, waiting
+from tests.messaging.witness import count_unpublished, message, read_all, sequences_by_key
 from tests.support.databases import Database
 
-# What a restore does to ids that another cluster gave: here they are far in the future, or long past.
+# After a restore the other cluster's transaction ids are far in the future here, or long past.
 AHEAD, BEHIND = 4_000_000, -600
 
 
 @pytest.mark.parametrize("shift", [AHEAD, BEHIND])
-async def test_what_waited_is_published_and_the_rest_is_not(  # noqa: PLR0917
+async def test_after_a_rebase_only_unpublished_messages_are_published(  # noqa: PLR0917
     engine: AsyncEngine,
     owner_engine: AsyncEngine,
     database: Database,
@@ -25,28 +25,28 @@ async def test_what_waited_is_published_and_the_rest_is_not(  # noqa: PLR0917
     shift: int,
 ) -> None:
     relay = Relay(database.billing_url, "billing", kafka)
-    await write(engine, lane, 1, 50)
+    await enqueue_range(engine, lane, 1, 50)
     assert await relay.run_once() == 50
     await relay.close()
-    await write(engine, lane, 51, 80)
+    await enqueue_range(engine, lane, 51, 80)
     await restore(owner_engine, shift)
 
     with pytest.raises(HaltedError, match=r"messaging\.outbox\.rebase"):
         await Relay(database.billing_url, "billing", kafka).run_once()
     async with owner_engine.begin() as owner:
         assert await rebase(owner) == 30
-    await write(engine, lane, 81, 90)
+    await enqueue_range(engine, lane, 81, 90)
 
     after = Relay(database.billing_url, "billing", kafka)
     assert [await after.run_once(), await after.run_once()] == [40, 0]
     await after.close()
-    assert await waiting(engine) == 0
+    assert await count_unpublished(engine) == 0
     records = read_all(kafka, lane.topic.name)
-    assert sequences(records) == {"k": list(range(1, 91))}
+    assert sequences_by_key(records) == {"k": list(range(1, 91))}
     assert len(records) == 90
 
 
-async def test_a_relay_that_runs_is_in_the_way(
+async def test_rebase_is_refused_while_a_relay_runs(
     engine: AsyncEngine, owner_engine: AsyncEngine, database: Database, kafka: str
 ) -> None:
     relay = Relay(database.billing_url, "billing", kafka)
@@ -57,13 +57,13 @@ async def test_a_relay_that_runs_is_in_the_way(
     await relay.close()
 
 
-async def write(engine: AsyncEngine, lane: Lane, first: int, last: int) -> None:
+async def enqueue_range(engine: AsyncEngine, lane: Lane, first: int, last: int) -> None:
     async with engine.begin() as connection:
         await enqueue(connection, [message(lane.topic, "k", n) for n in range(first, last + 1)])
 
 
 async def restore(owner_engine: AsyncEngine, shift: int) -> None:
-    """Make the rows and the cursor those of a cluster that is so many transactions from this one."""
+    """Shift the transaction ids of rows and cursor, as if they came from another cluster."""
     async with owner_engine.begin() as owner:
         await owner.execute(
             text(f"UPDATE outbox SET xid = (xid::text::bigint + {shift})::text::xid8")

@@ -1,4 +1,4 @@
-"""Our murmur2 against kafka-python's: a key that two writers put on two partitions has no order."""
+"""Our murmur2 equals kafka-python's: if two writers put a key on two partitions, its records would have no order."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,18 +9,18 @@ from messaging.relay.partition import murmur2, murmur2_all
 
 
 @given(st.binary(max_size=80))
-def test_one_key(key: bytes) -> None:
+def test_murmur2_of_one_key(key: bytes) -> None:
     assert murmur2(key) == theirs(key) & 0xFFFFFFFF
 
 
 @given(
     st.lists(st.one_of(st.binary(max_size=41), st.binary(min_size=36, max_size=36)), max_size=60)
 )
-def test_many_keys(keys: list[bytes]) -> None:
+def test_murmur2_of_many_keys(keys: list[bytes]) -> None:
     assert murmur2_all(keys) == [theirs(key) & 0xFFFFFFFF for key in keys]
 
 
-def test_many_ids_side_by_side() -> None:
+def test_murmur2_of_many_keys_of_one_length() -> None:
     keys = [str(uuid7()).encode() for _ in range(2000)]
 
     assert list(murmur2_all(keys)) == [murmur2(key) for key in keys]

@@ -1,4 +1,4 @@
-"""Where the relay must not go on: it stops, says why, and the cursor stays."""
+"""Errors at which the relay must halt: it stops with the reason, and the cursor does not move."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,10 +12,17 @@ from events.topics import BY_CODE, Topic
 from messaging.outbox import enqueue
 from messaging.relay import HaltedError, Relay
 from tests.messaging.conftest import Lane
-from tests.messaging.witness import drain, enqueue_all, message, read_all, sequences, waiting
+from tests.messaging.witness import (
+    count_unpublished,
+    enqueue_all,
+    message,
+    publish_all,
+    read_all,
+    sequences_by_key,
+)
 
 
-async def test_halts_at_a_topic_that_it_does_not_know(
+async def test_halts_at_an_unknown_topic(
     engine: AsyncEngine, lane: Lane, kafka: str, relays: Callable[[], Relay]
 ) -> None:
     newer = Topic(8999, "of.tomorrow.v1", 3, "k", "meterhall/test")
@@ -24,7 +31,7 @@ async def test_halts_at_a_topic_that_it_does_not_know(
 
     with pytest.raises(HaltedError, match="topic 8999"):
         await relays().run(asyncio.Event().wait())
-    assert await waiting(engine) == 2
+    assert await count_unpublished(engine) == 2
     assert read_all(kafka, lane.topic.name) == []
 
 
@@ -40,10 +47,10 @@ async def test_halts_at_a_topic_with_another_number_of_partitions(
 
     with pytest.raises(HaltedError, match="has 3 partitions, and the contract says 4"):
         await relays().run_once()
-    assert await waiting(engine) == 1
+    assert await count_unpublished(engine) == 1
 
 
-async def test_halts_when_kafka_refuses_and_goes_on_when_it_does_not(
+async def test_halts_when_kafka_refuses_a_message_and_goes_on_once_it_is_accepted(
     engine: AsyncEngine, lane: Lane, kafka: str, relays: Callable[[], Relay]
 ) -> None:
     configure(kafka, lane.topic, {"max.message.bytes": "5000"})
@@ -56,11 +63,11 @@ async def test_halts_when_kafka_refuses_and_goes_on_when_it_does_not(
     with pytest.raises(HaltedError, match="MessageSizeTooLarge"):
         await relay.run_once()
     await relay.close()
-    assert await waiting(engine) == 2
+    assert await count_unpublished(engine) == 2
 
     configure(kafka, lane.topic, {"max.message.bytes": "1048588"})
-    assert await drain(relays()) == 2
-    assert sequences(read_all(kafka, lane.topic.name)) == {"k": [1, 2]}
+    assert await publish_all(relays()) == 2
+    assert sequences_by_key(read_all(kafka, lane.topic.name)) == {"k": [1, 2]}
 
 
 def configure(kafka: str, topic: Topic, configs: dict[str, str]) -> None:

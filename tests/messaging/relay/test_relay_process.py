@@ -1,4 +1,4 @@
-"""`python -m services.billing.relay` as it is deployed, killed and frozen while writers write."""
+"""The deployed process `python -m services.billing.relay`, killed and frozen while writers write."""
 
 import asyncio
 import os
@@ -17,11 +17,18 @@ from messaging.outbox import enqueue
 from sandbox.local.children import with_parent
 from sandbox.local.ports import free_port
 from tests.messaging.conftest import Lane
-from tests.messaging.witness import leader_pid, message, read_all, sequences, until, waiting
+from tests.messaging.witness import (
+    count_unpublished,
+    leader_pid,
+    message,
+    read_all,
+    sequences_by_key,
+    wait_until,
+)
 from tests.messaging.writers import Writers
 from tests.support.databases import Database
 
-# The process knows the contract's topics only, so the test's own topic is added to it; all else is as deployed.
+# The process knows only the contract's topics, so the test's topic is added; everything else is as deployed.
 PROGRAM = """
 import sys
 from events.topics import BY_CODE, Topic
@@ -38,13 +45,13 @@ Start = Callable[..., subprocess.Popen[bytes]]
 
 @pytest.fixture
 async def start(database: Database, kafka: str, lane: Lane, tmp_path: Path) -> AsyncIterator[Start]:
-    """Starts relay processes and ends those that are left."""
-    made: list[subprocess.Popen[bytes]] = []
+    """Return a function that starts relay processes; kill them afterwards."""
+    started: list[subprocess.Popen[bytes]] = []
     log = (tmp_path / "relay.log").open("ab")
 
     def start_one(idle_session_seconds: int = 15, metrics_port: int = 0) -> subprocess.Popen[bytes]:
         topic = (str(lane.topic.code), lane.topic.name)
-        made.append(
+        started.append(
             subprocess.Popen(
                 [sys.executable, "-c", PROGRAM, *topic, str(idle_session_seconds)],
                 env=os.environ
@@ -57,16 +64,16 @@ async def start(database: Database, kafka: str, lane: Lane, tmp_path: Path) -> A
                 preexec_fn=with_parent(signal.SIGKILL),
             )
         )
-        return made[-1]
+        return started[-1]
 
     yield start_one
-    for process in made:
+    for process in started:
         process.kill()
         process.wait()
     log.close()
 
 
-async def test_nothing_is_lost_when_relays_are_killed(
+async def test_killed_relays_lose_no_message(
     engine: AsyncEngine, owner_engine: AsyncEngine, lane: Lane, kafka: str, start: Start
 ) -> None:
     writers = Writers(engine, lane.topic, keys=12)
@@ -75,61 +82,63 @@ async def test_nothing_is_lost_when_relays_are_killed(
     writing = asyncio.create_task(writers.write_until(4, done))
     running = {process.pid: process for process in (start(), start())}
     for _ in range(5):
-        await until(lambda: leads(engine), "a relay leads")
-        await publishes(engine)
-        leader = running.pop(await owner(engine))
+        await wait_until(lambda: leads(engine), "a relay leads")
+        await wait_until_published(engine)
+        leader = running.pop(await leading_process(engine))
         leader.kill()
         leader.wait()
         replacement = start()
         running[replacement.pid] = replacement
     done.set()
     await writing
-    await until(lambda: caught_up(engine), "everything is published")
-    leader = running[await owner(engine)]
+    await wait_until(lambda: caught_up(engine), "everything is published")
+    leader = running[await leading_process(engine)]
     leader.terminate()
 
-    assert leader.wait(timeout=15) == 0, "SIGTERM is a clean end"
+    assert leader.wait(timeout=15) == 0, "SIGTERM ends the relay cleanly"
     written = await writers.written()
     assert sum(written.values()) > 500
     records = read_all(kafka, lane.topic.name)
-    assert sequences(records) == {key: list(range(1, n + 1)) for key, n in written.items() if n}
+    assert sequences_by_key(records) == {
+        key: list(range(1, n + 1)) for key, n in written.items() if n
+    }
 
 
-async def test_a_frozen_leader_is_deposed_and_does_no_harm_when_it_wakes(
+async def test_a_frozen_leader_loses_the_lead_and_stands_by_when_it_wakes(
     engine: AsyncEngine, lane: Lane, kafka: str, start: Start
 ) -> None:
     frozen = start(idle_session_seconds=1)
-    await until(lambda: leads(engine), "the first leads")
+    await wait_until(lambda: leads(engine), "the first leads")
     before = await leader_pid(engine)
     standby = start(idle_session_seconds=1)
     await write(engine, lane, 1, 200)
     frozen.send_signal(signal.SIGSTOP)
     await write(engine, lane, 201, 400)
-    await until(lambda: caught_up(engine), "the standby publishes")
+    await wait_until(lambda: caught_up(engine), "the standby publishes")
 
     assert await leader_pid(engine) not in {before, None}
     frozen.send_signal(signal.SIGCONT)
     await write(engine, lane, 401, 500)
-    await until(lambda: caught_up(engine), "the new leader publishes on")
+    await wait_until(lambda: caught_up(engine), "the new leader publishes on")
     assert standby.poll() is None
     assert frozen.poll() is None, "it has become the standby"
-    assert sequences(read_all(kafka, lane.topic.name)) == {"k": list(range(1, 501))}
+    assert sequences_by_key(read_all(kafka, lane.topic.name)) == {"k": list(range(1, 501))}
 
 
-async def test_a_halted_relay_ends_with_an_error(engine: AsyncEngine, start: Start) -> None:
+async def test_a_halted_relay_exits_with_1(engine: AsyncEngine, start: Start) -> None:
     newer = Topic(8999, "of.tomorrow.v1", 3, "k", "meterhall/test")
     async with engine.begin() as connection:
         await enqueue(connection, [message(newer, "k", 1)])
     process = start()
 
     assert await asyncio.to_thread(process.wait, 20) == 1
-    assert await waiting(engine) == 1
+    assert await count_unpublished(engine) == 1
 
 
-async def test_probes_tell_of_the_process(engine: AsyncEngine, start: Start) -> None:
+async def test_probes_and_metrics_are_served(engine: AsyncEngine, start: Start) -> None:
     port = free_port()
     start(metrics_port=port)
-    await until(lambda: leads(engine), "the relay leads")
+    await wait_until(lambda: leads(engine), "the relay leads")
 
     assert await get(port, "/livez") == (200, "alive\n")
     assert await get(port, "/readyz") == (200, "ready\n")
@@ -159,19 +168,19 @@ async def leads(engine: AsyncEngine) -> bool:
     return await leader_pid(engine) is not None
 
 
-async def owner(engine: AsyncEngine) -> int:
-    """The process that leads."""
+async def leading_process(engine: AsyncEngine) -> int:
+    """Return the process id of the leading relay."""
     async with engine.connect() as connection:
-        named = await connection.scalar(text("SELECT owner FROM outbox_cursor"))
-        return int(str(named).rsplit(":", 1)[1])
+        owner_name = await connection.scalar(text("SELECT owner FROM outbox_cursor"))
+        return int(str(owner_name).rsplit(":", 1)[1])
 
 
 async def caught_up(engine: AsyncEngine) -> bool:
-    return await waiting(engine) == 0
+    return await count_unpublished(engine) == 0
 
 
-async def publishes(engine: AsyncEngine) -> None:
-    """Until the cursor has moved, so that the kill meets a relay at work."""
+async def wait_until_published(engine: AsyncEngine) -> None:
+    """Wait until the cursor has moved, so that the relay is publishing when it is killed."""
 
     async def position() -> str:
         async with engine.connect() as connection:
@@ -182,4 +191,4 @@ async def publishes(engine: AsyncEngine) -> None:
     async def moved() -> bool:
         return await position() != at
 
-    await until(moved, "the cursor moves")
+    await wait_until(moved, "the cursor moves")

@@ -1,4 +1,4 @@
-"""The relay on the real PostgreSQL and Kafka: what it publishes, and what becomes of it when something breaks."""
+"""The relay on a real PostgreSQL and Kafka: published records, and recovery from crashes and lost connections."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,35 +17,35 @@ from messaging.relay.lead import connect_relay, take_lead
 from messaging.transient import is_transient
 from tests.messaging.conftest import Lane
 from tests.messaging.witness import (
-    drain,
+    count_unpublished,
     enqueue_all,
     leader_pid,
     message,
+    produce,
+    publish_all,
     read_all,
-    sequences,
-    until,
-    waiting,
-    write,
+    sequences_by_key,
+    wait_until,
 )
 from tests.messaging.writers import Writers
 from tests.support.databases import Database
 
 
-async def test_publishes_every_row_where_its_key_belongs(
+async def test_every_row_is_published_on_the_partition_of_its_key(
     engine: AsyncEngine, lane: Lane, kafka: str, relays: Callable[[], Relay]
 ) -> None:
     for number in range(30):
         await enqueue_all(engine, lane.topic, f"key-{number}", 150)
 
-    assert await drain(relays()) == 4500
+    assert await publish_all(relays()) == 4500
 
     records = read_all(kafka, lane.topic.name)
-    assert sequences(records) == {f"key-{n}": list(range(1, 151)) for n in range(30)}
+    assert sequences_by_key(records) == {f"key-{n}": list(range(1, 151)) for n in range(30)}
     assert len(records) == 4500
     assert all(record.partition == (murmur2(record.key) & 0x7FFFFFFF) % 3 for record in records)
 
 
-async def test_headers_are_the_envelope_of_the_row(
+async def test_a_records_headers_are_the_envelope_of_its_row(
     engine: AsyncEngine, lane: Lane, kafka: str, relays: Callable[[], Relay]
 ) -> None:
     sent = message(lane.topic, "the-key", 7, b'{"a": 1}')._replace(
@@ -54,7 +54,7 @@ async def test_headers_are_the_envelope_of_the_row(
     async with engine.begin() as connection:
         await enqueue(connection, [sent])
         written_at = await connection.scalar(text("SELECT now()"))
-    await drain(relays())
+    await publish_all(relays())
 
     (record,) = read_all(kafka, lane.topic.name)
     assert record.value == b'{"a": 1}'
@@ -72,7 +72,7 @@ async def test_headers_are_the_envelope_of_the_row(
     }
 
 
-async def test_a_dead_letter_keeps_key_value_and_headers(
+async def test_a_dead_letter_has_its_records_key_value_and_headers(
     engine: AsyncEngine, lane: Lane, kafka: str, relays: Callable[[], Relay]
 ) -> None:
     odd: list[dict[str, Any]] = [
@@ -80,20 +80,23 @@ async def test_a_dead_letter_keeps_key_value_and_headers(
         {"key": None, "value": b"no key", "headers": []},
         {"key": b"tombstone", "value": None, "headers": [("ce_id", b"x")]},
     ]
-    write(kafka, lane.topic.name, odd)
-    lying = read_all(kafka, lane.topic.name)
+    produce(kafka, lane.topic.name, odd)
+    originals = read_all(kafka, lane.topic.name)
     async with engine.begin() as connection:
-        letters = [dead_letter(record, lane.group, "bad", "it is bad") for record in lying]
+        letters = [dead_letter(record, lane.group, "bad", "it is bad") for record in originals]
         await enqueue(connection, letters)
-    await drain(relays())
+    await publish_all(relays())
 
-    found = read_all(kafka, lane.dead_letters.name)
-    as_it_was = [
-        (r.key, r.value, [h for h in r.headers if not h[0].startswith("dlq-")]) for r in found
+    published = read_all(kafka, lane.dead_letters.name)
+    restored = [
+        (r.key, r.value, [h for h in r.headers if not h[0].startswith("dlq-")]) for r in published
     ]
-    assert as_it_was == [(r.key, r.value, list(r.headers)) for r in lying]
-    told = dict(found[0].headers)
-    assert (told["dlq-topic"], told["dlq-reason"]) == (lane.topic.name.encode(), b"bad")
+    assert restored == [(r.key, r.value, list(r.headers)) for r in originals]
+    dlq_headers = dict(published[0].headers)
+    assert (dlq_headers["dlq-topic"], dlq_headers["dlq-reason"]) == (
+        lane.topic.name.encode(),
+        b"bad",
+    )
 
 
 async def test_messages_beyond_one_batch_keep_their_order(
@@ -107,7 +110,7 @@ async def test_messages_beyond_one_batch_keep_their_order(
         )
 
     assert await relays().run_once() == 7
-    assert sequences(read_all(kafka, lane.topic.name)) == {"k": [1, 2, 3, 4, 5, 6, 7]}
+    assert sequences_by_key(read_all(kafka, lane.topic.name)) == {"k": [1, 2, 3, 4, 5, 6, 7]}
 
 
 async def test_a_crash_between_ack_and_cursor_repeats_one_wave_and_loses_none(
@@ -119,23 +122,23 @@ async def test_a_crash_between_ack_and_cursor_repeats_one_wave_and_loses_none(
 ) -> None:
     await enqueue_all(engine, lane.topic, "k", 2000)
     relay = relays()
-    assert await drain(relay) == 2000
+    assert await publish_all(relay) == 2000
     await enqueue_all(engine, lane.topic, "k", 2500, first=2001)
-    # Somebody holds the cursor's row, so the relay hangs exactly between Kafka's answer and the cursor.
+    # A lock on the cursor's row stops the relay between Kafka's acknowledgement and the write of the cursor.
     async with owner_engine.connect() as holder:
         await holder.execute(text("SELECT * FROM billing.outbox_cursor FOR UPDATE"))
-        wave = asyncio.create_task(drain(relay))
-        await until(lambda: holds(kafka, lane, 4000), "the second wave is in Kafka")
+        wave = asyncio.create_task(publish_all(relay))
+        await wait_until(lambda: topic_has(kafka, lane, 4000), "the second wave is in Kafka")
         await end_leader(engine)
         with pytest.raises(Exception) as caught:
             await wave
         assert is_transient(caught.value)
-    await relay.let_go()
-    assert await drain(relay) == 2500
+    await relay.release_lead()
+    assert await publish_all(relay) == 2500
 
     records = read_all(kafka, lane.topic.name)
     assert len(records) == 2000 + 2000 + 2500, "one wave was sent twice, and only that one"
-    assert sequences(records) == {"k": list(range(1, 4501))}
+    assert sequences_by_key(records) == {"k": list(range(1, 4501))}
 
 
 async def test_concurrent_writers_through_cut_connections(
@@ -155,17 +158,17 @@ async def test_concurrent_writers_through_cut_connections(
         await asyncio.sleep(0.25)
         cuts += await end_leader(engine)
     await writing
-    await until(lambda: published(engine), "everything is published")
+    await wait_until(lambda: published(engine), "everything is published")
     stop.set()
     await asyncio.gather(*running)
 
     written = await writers.written()
-    found = sequences(read_all(kafka, lane.topic.name))
+    found = sequences_by_key(read_all(kafka, lane.topic.name))
     assert cuts >= 2
     assert found == {key: list(range(1, count + 1)) for key, count in written.items() if count}
 
 
-async def test_the_standby_leads_when_the_leaders_connection_is_gone(
+async def test_the_standby_leads_when_the_leader_loses_its_connection(
     engine: AsyncEngine, lane: Lane, relays: Callable[[], Relay]
 ) -> None:
     leader, standby = relays(), relays()
@@ -179,11 +182,11 @@ async def test_the_standby_leads_when_the_leaders_connection_is_gone(
     with pytest.raises(Exception) as caught:
         await leader.run_once()
     assert is_transient(caught.value)
-    await leader.let_go()
-    assert await leader.run_once() == 0, "it stands by now"
+    await leader.release_lead()
+    assert await leader.run_once() == 0, "the former leader stands by"
 
 
-async def test_a_deposed_leader_cannot_move_the_cursor(
+async def test_a_former_leader_cannot_move_the_cursor(
     engine: AsyncEngine, database: Database, lane: Lane
 ) -> None:
     first, second = [await connect_relay(database.billing_url, "billing") for _ in range(2)]
@@ -211,25 +214,25 @@ async def test_stops_after_the_wave_with_the_cursor_stored(
     while total < 300:
         total += 30
         await enqueue_all(engine, lane.topic, "k", 30, first=total - 29)
-    await until(lambda: holds(kafka, lane, 30), "it publishes")
+    await wait_until(lambda: topic_has(kafka, lane, 30), "the relay publishes")
     stop.set()
     await running
-    rest = await waiting(engine)
+    rest = await count_unpublished(engine)
 
-    assert await drain(relays()) == rest
+    assert await publish_all(relays()) == rest
     assert len(read_all(kafka, lane.topic.name)) == 300, "nothing is sent twice after a clean stop"
 
 
-async def holds(kafka: str, lane: Lane, count: int) -> bool:
+async def topic_has(kafka: str, lane: Lane, count: int) -> bool:
     return len(await asyncio.to_thread(read_all, kafka, lane.topic.name)) >= count
 
 
 async def published(engine: AsyncEngine) -> bool:
-    return await waiting(engine) == 0
+    return await count_unpublished(engine) == 0
 
 
 async def end_leader(engine: AsyncEngine) -> bool:
-    """Cut the leading relay's connection, as a failing network or an administrator would."""
+    """Terminate the leading relay's session; return False when no relay leads."""
     pid = await leader_pid(engine)
     if pid is None:
         return False
@@ -239,7 +242,7 @@ async def end_leader(engine: AsyncEngine) -> bool:
         )
 
 
-async def test_the_backlog_is_counted_without_reading_what_is_published(
+async def test_the_backlog_is_counted_without_reading_published_rows(
     engine: AsyncEngine,
     owner_engine: AsyncEngine,
     lane: Lane,
@@ -250,7 +253,7 @@ async def test_the_backlog_is_counted_without_reading_what_is_published(
     for first in range(1, published, 2_000):
         await enqueue_all(engine, lane.topic, "the-key", 2_000, first)
     relay = relays()
-    assert await drain(relay) == published
+    assert await publish_all(relay) == published
     await relay.close()
     async with owner_engine.begin() as owner:
         await owner.execute(text("ANALYZE outbox"))
@@ -264,7 +267,7 @@ async def test_the_backlog_is_counted_without_reading_what_is_published(
 
 
 async def _rows_read_in_sequence(connection: "asyncpg.Connection[Any]") -> int:
-    # Of all partitions, by scans that look at every row. A session's own counts are flushed when it is idle.
+    # Rows that sequential scans have read, over all partitions. A session flushes its own counts when it is idle.
     await connection.execute("SELECT pg_stat_force_next_flush()")
     found = await connection.fetchval(
         "SELECT sum(seq_tup_read)::bigint FROM pg_stat_user_tables WHERE relname LIKE 'outbox%'"

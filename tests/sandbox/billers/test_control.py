@@ -39,8 +39,8 @@ def test_faults_are_listed_and_cleared_by_biller(
 ) -> None:
     billers.add_fault("hz-water", "lookup", "down", times=2)
     billers.add_fault("*", "*", "refuse", probability=0.5, code="maintenance")
-    asked = http.get("/sandbox/faults").json()["faults"]
-    assert [(each["biller"], each["times"], each["probability"]) for each in asked] == [
+    body = http.get("/sandbox/faults").json()["faults"]
+    assert [(each["biller"], each["times"], each["probability"]) for each in body] == [
         ("hz-water", 2, None),
         ("*", None, 0.5),
     ]
@@ -142,7 +142,7 @@ def test_a_day_file_that_makes_no_sense_is_not_booked(
     if content is not None:
         (folder / "outgoing").mkdir(exist_ok=True)
         (folder / "outgoing" / "20260101.txt").write_text(content)
-    told = billers.answer_day_files("20260101")["ty-heating"]
-    assert error in told["error"]
+    lines = billers.answer_day_files("20260101")["ty-heating"]
+    assert error in lines["error"]
     assert not (folder / "incoming" / "20260101.txt").exists()
     assert billers.book("ty-heating") == []

@@ -91,5 +91,5 @@ def test_an_unapply_blocks_the_late_apply(json_biller: JsonBiller, billers: Sand
 
 
 def test_only_what_has_an_effect_has_a_late_one(billers: SandboxBillers) -> None:
-    asked = {"operation": "query", "kind": "late_effect"}
-    assert billers.http.post("/sandbox/faults", json=asked).status_code == 422
+    fields = {"operation": "query", "kind": "late_effect"}
+    assert billers.http.post("/sandbox/faults", json=fields).status_code == 422

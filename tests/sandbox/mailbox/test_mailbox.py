@@ -38,9 +38,9 @@ async def send(box: MailBox, to: str, raw: bytes) -> None:
 async def test_a_mail_is_told_as_json_and_shown_as_a_page(box: MailBox) -> None:
     page = "<p onclick=x()>您好<script>alert(1)</script></p>"
     await send(box, "a@example.org", mail("a@example.org", "<i>缴费</i>", page))
-    told = box.http.get("/messages").json()
-    assert told["count"] == 1
-    [message] = told["messages"]
+    body = box.http.get("/messages").json()
+    assert body["count"] == 1
+    [message] = body["messages"]
     assert message["to"] == "a@example.org"
     assert message["id"] == "<1@hall.example>"
     assert message["subject"] == "<i>缴费</i>"

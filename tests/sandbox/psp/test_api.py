@@ -79,10 +79,10 @@ async def test_step_by_step(api: Api) -> None:
         path, {"payment_method": "pm_card_chargeDeclined", "return_url": RETURN_URL}
     )
     assert declined.status_code == 402
-    told = declined.json()["error"]
-    assert (told["type"], told["code"]) == ("card_error", "card_declined")
-    assert told["payment_intent"]["status"] == "requires_payment_method"
-    assert told["payment_intent"]["last_payment_error"]["decline_code"] == "generic_decline"
+    body = declined.json()["error"]
+    assert (body["type"], body["code"]) == ("card_error", "card_declined")
+    assert body["payment_intent"]["status"] == "requires_payment_method"
+    assert body["payment_intent"]["last_payment_error"]["decline_code"] == "generic_decline"
     paid = await api.post(path, {"payment_method": "pm_card_visa", "return_url": RETURN_URL})
     assert (paid.json()["status"], paid.json()["amount_received"]) == ("succeeded", 500)
     again = await api.post(path, {"payment_method": "pm_card_visa", "return_url": RETURN_URL})
@@ -117,15 +117,15 @@ async def test_a_method_that_redirects_can_be_shut_out(api: Api) -> None:
 
 async def test_the_page_tells_the_amount_and_sends_the_payer_back(api: Api) -> None:
     for decision, paid in (("approve", "succeeded"), ("refuse", "failed")):
-        asked = await api.pay(payment_method="pm_alipay", amount="8805")
-        url = asked["next_action"]["alipay_handle_redirect"]["url"]
+        requested = await api.pay(payment_method="pm_alipay", amount="8805")
+        url = requested["next_action"]["alipay_handle_redirect"]["url"]
         page = await api.http.get(url)
         assert "CNY 88.05" in page.text
         assert "default-src 'none'" in page.headers["content-security-policy"]
         sent = await api.http.post(url, data={"decision": decision})
         assert sent.status_code == 303
         assert sent.headers["location"] == (
-            f"{RETURN_URL}?payment_intent={asked['id']}&redirect_status={paid}"
+            f"{RETURN_URL}?payment_intent={requested['id']}&redirect_status={paid}"
         )
         assert "<form" not in (await api.http.get(url)).text
     assert (await api.http.get(f"{url}x")).status_code == 404

@@ -74,8 +74,8 @@ async def test_a_key_in_use_is_a_conflict(api: Api, psp: SandboxPsp) -> None:
     answers = await asyncio.gather(*(api.post(PATH, form, key) for _ in range(8)))
     statuses = sorted(answer.status_code for answer in answers)
     assert statuses == [200] + [409] * 7
-    told = next(answer for answer in answers if answer.status_code == 409).json()["error"]
-    assert (told["type"], told["code"]) == ("idempotency_error", "idempotency_key_in_use")
+    body = next(answer for answer in answers if answer.status_code == 409).json()["error"]
+    assert (body["type"], body["code"]) == ("idempotency_error", "idempotency_key_in_use")
     assert len(psp.book(key)["captures"]) == 1
 
 

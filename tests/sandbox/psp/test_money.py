@@ -63,8 +63,8 @@ async def test_lines_by_time(own_psp: SandboxPsp, own_api: Api) -> None:
     first = await own_api.pay()
     own_psp.advance_clock(86_400)
     second = await own_api.pay()
-    told = await lines(own_api)
-    times = [line["created"] for line in told]
+    result = await lines(own_api)
+    times = [line["created"] for line in result]
     assert times[0] - times[1] >= 86_400
     assert (second["created"], first["created"]) == (times[0], times[1])
     day = {"created[gte]": str(times[1]), "created[lt]": str(times[0])}
@@ -82,8 +82,8 @@ async def test_a_refund_that_fails_gives_the_money_back_to_us(
     own_psp.settle_refund(refund["id"], "failed")
     own_psp.settle_refund(refund["id"], "failed")
     assert await available(own_api) == {"cny": 994}
-    told = await own_api.get(f"/v1/refunds/{refund['id']}")
-    assert (told["status"], told["failure_reason"]) == ("failed", "declined")
+    response = await own_api.get(f"/v1/refunds/{refund['id']}")
+    assert (response["status"], response["failure_reason"]) == ("failed", "declined")
     again = await own_api.post("/v1/refunds", form)
     assert again.json()["status"] == "succeeded"
 

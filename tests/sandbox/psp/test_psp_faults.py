@@ -35,8 +35,8 @@ async def test_by_chance(own_psp: SandboxPsp, own_api: Api) -> None:
 
 async def test_by_metadata(api: Api, psp: SandboxPsp) -> None:
     charge_id = str(uuid.uuid4())
-    asked = {"metadata[charge_id]": charge_id, "metadata[sandbox_fault]": "timeout_after:charge:0"}
-    form = a_payment(**asked)
+    fields = {"metadata[charge_id]": charge_id, "metadata[sandbox_fault]": "timeout_after:charge:0"}
+    form = a_payment(**fields)
     with pytest.raises(httpx.TransportError):
         await api.post("/v1/payment_intents", form, charge_id)
     assert len(psp.book(charge_id)["captures"]) == 1
@@ -98,7 +98,7 @@ async def test_a_list_of_payments_has_its_own_fault(own_psp: SandboxPsp, own_api
 
 async def test_a_fault_that_makes_no_sense_is_refused(own_psp: SandboxPsp) -> None:
     async with httpx.AsyncClient(base_url=own_psp.url) as http:
-        for asked in (
+        for requested in (
             {"operation": "charge", "kind": "explode"},
             {"operation": "sing", "kind": "delay"},
             {"operation": "charge"},
@@ -108,7 +108,7 @@ async def test_a_fault_that_makes_no_sense_is_refused(own_psp: SandboxPsp) -> No
             {"operation": "charge", "kind": "delay", "often": 1},
             {"operation": "retrieve", "kind": "late_effect"},
         ):
-            answer = await http.post("/sandbox/faults", json=asked)
+            answer = await http.post("/sandbox/faults", json=requested)
             assert answer.status_code == 400
             assert answer.json()["error"]["message"]
         assert (await http.get("/sandbox/faults")).json()["faults"] == []

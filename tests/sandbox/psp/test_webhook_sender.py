@@ -65,9 +65,9 @@ async def test_an_event_tells_of_its_object_and_is_signed(
     await receiver.until(lambda: len(receiver.came) >= 3)
     events = {event["type"]: event for event in receiver.events(own_psp.webhook_secret)}
     assert set(events) == {"payment_intent.succeeded", "refund.created", "charge.refunded"}
-    told = events["payment_intent.succeeded"]
-    assert told["data"]["object"] == paid
-    assert await own_api.get(f"/v1/events/{told['id']}") == told
+    reported = events["payment_intent.succeeded"]
+    assert reported["data"]["object"] == paid
+    assert await own_api.get(f"/v1/events/{reported['id']}") == reported
     with pytest.raises(BadSignature):
         receiver.events("whsec_other")
 
@@ -83,9 +83,11 @@ async def test_a_refund_that_fails_late_is_told_in_each_of_stripes_ways(
     await receiver.until(
         lambda: any(type == event["type"] for event in receiver.events(own_psp.webhook_secret))
     )
-    [told] = [event for event in receiver.events(own_psp.webhook_secret) if event["type"] == type]
-    assert told["data"]["object"]["id"] == refund["id"]
-    assert told["data"]["object"]["status"] == "failed"
+    [expected] = [
+        event for event in receiver.events(own_psp.webhook_secret) if event["type"] == type
+    ]
+    assert expected["data"]["object"]["id"] == refund["id"]
+    assert expected["data"]["object"]["status"] == "failed"
 
 
 async def test_what_is_not_taken_is_sent_again(

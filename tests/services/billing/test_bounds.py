@@ -86,11 +86,11 @@ def columns() -> list[Column[Any]]:
 
 def checks_bound(column: Column[Any]) -> bool:
     """Return True when a CHECK lists the column's values or bounds its length."""
-    said = " ".join(
+    content = " ".join(
         str(each.sqltext) for each in column.table.constraints if isinstance(each, CheckConstraint)
     )
     listed = rf"\b{column.name} IN \(|\blength\({column.name}\) =|octet_length\({column.name}\)"
-    return re.search(listed, said) is not None
+    return re.search(listed, content) is not None
 
 
 def test_there_is_something_to_look_at() -> None:
@@ -175,12 +175,12 @@ def taken(adapter: TypeAdapter[Any], said: str) -> str | None:
 def sample(adapter: TypeAdapter[Any], longest: int) -> str:
     """The longest value that the type takes."""
     for each in ("刘", "a", "A", "https://a"):
-        said = (each * longest)[:longest]
+        result = (each * longest)[:longest]
         try:
-            adapter.validate_python(said)
+            adapter.validate_python(result)
         except ValidationError:
             continue
-        return said
+        return result
     raise AssertionError(f"no example of {longest} characters")
 
 

@@ -180,10 +180,10 @@ async def test_a_frozen_web_process_lets_go_of_its_keys(
         )
         for each in webs
     ]
-    asked: list[asyncio.Task[httpx.Response]] = []
+    lines: list[asyncio.Task[httpx.Response]] = []
 
     async def ask_the_first() -> None:
-        asked.append(asyncio.create_task(clients[0].post("/v1/payments", json=body)))
+        lines.append(asyncio.create_task(clients[0].post("/v1/payments", json=body)))
 
     answers: list[httpx.Response] = []
 
@@ -196,7 +196,7 @@ async def test_a_frozen_web_process_lets_go_of_its_keys(
     async with frozen_at(engine, owner_engine, lock, {webs[0].name: webs[0].pid}, ask_the_first):
         took = await seconds_until(accepted_by_the_second, MOST_SECONDS + LOOK_SECONDS)
     print(f"the same key was accepted elsewhere after {took:.1f} s")
-    for refused in [*answers[:-1], await asked[0]]:
+    for refused in [*answers[:-1], await lines[0]]:
         assert refused.status_code == 503
         assert refused.headers["Retry-After"] == "1"
 

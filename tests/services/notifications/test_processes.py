@@ -98,8 +98,8 @@ async def test_every_event_is_told_once_though_worker_and_sender_are_killed(
     assert len({each["id"] for each in mails}) == EVENTS
     # At least once: only what was in the dead sender's hands may have come twice.
     assert len(ids) - 2 * EVENTS + len(mails) - EVENTS <= in_hand
-    told = await published(kafka, channel)
-    assert len(told) == 3 * EVENTS
+    events = await published(kafka, channel)
+    assert len(events) == 3 * EVENTS
     assert [each.stop() for each in (worker, sender, relay)] == [0, 0, 0]
 
 

@@ -87,8 +87,8 @@ class Hall:
 async def hall(
     engine: AsyncEngine, database: Database, billers: SandboxBillers
 ) -> AsyncIterator[Hall]:
-    said = [json.dumps(row).encode() for row in billers.rows]
-    catalogue, errors = read_lines(said)
+    lines = [json.dumps(row).encode() for row in billers.rows]
+    catalogue, errors = read_lines(lines)
     assert not errors, errors
     async with engine.begin() as connection:
         await import_catalogue(connection, catalogue)

@@ -193,9 +193,9 @@ async def test_on_the_command_line(
         database, "bills", "import", BILLER, str(file), "--skip-bad", "--json"
     )
     assert skipped.code == 1
-    said = json.loads(skipped.out)
-    assert said["imported"] == {"new": 1, "changed": 0, "unchanged": 0}
-    assert [(each["line"], each["field"]) for each in said["errors"]] == [
+    output = json.loads(skipped.out)
+    assert output["imported"] == {"new": 1, "changed": 0, "unchanged": 0}
+    assert [(each["line"], each["field"]) for each in output["errors"]] == [
         (3, "amount_minor"),
         (4, "rule"),
     ]

@@ -32,13 +32,13 @@ async def test_bills_are_found_kept_and_told(hall: Hall, biller: str) -> None:
     mine = next(row for row in bills.values() if row.period == "2026-03")
     assert (mine.amount_minor, mine.currency, mine.closed_at) == (7_654, "CNY", None)
     assert mine.expires_at > datetime.now(UTC)
-    ((kind, sequence, said),) = await hall.events(command.lookup_id)
+    ((kind, sequence, result),) = await hall.events(command.lookup_id)
     assert (kind, sequence) == ("BillsFound.v1", 1)
-    assert said["biller_id"] == biller and said["channel"] == CHANNEL
-    told = {bill["bill_id"]: bill for bill in said["bills"]}
-    assert set(told) == {str(id) for id in bills}
-    assert told[str(mine.id)]["amount_minor"] == 7_654
-    assert number not in str(said), "an account number must not leave the database"
+    assert result["biller_id"] == biller and result["channel"] == CHANNEL
+    expected = {bill["bill_id"]: bill for bill in result["bills"]}
+    assert set(expected) == {str(id) for id in bills}
+    assert expected[str(mine.id)]["amount_minor"] == 7_654
+    assert number not in str(result), "an account number must not leave the database"
 
 
 async def test_nothing_owed_and_no_such_account_are_told_apart(hall: Hall) -> None:
@@ -63,8 +63,8 @@ async def test_a_biller_that_is_down_says_nothing_about_the_account(hall: Hall, 
     await hall.look_up(command)
     lookup = await hall.row(command.lookup_id)
     assert (lookup.state, lookup.reason, lookup.bill_ids) == ("failed", "biller_down", None)
-    ((event, _, said),) = await hall.events(command.lookup_id)
-    assert (event, said["reason"]) == ("LookupFailed.v1", "biller_down")
+    ((event, _, result),) = await hall.events(command.lookup_id)
+    assert (event, result["reason"]) == ("LookupFailed.v1", "biller_down")
     assert await hall.bills(known.account_id) == before
     again = await hall.command("cd-water", number)
     await hall.look_up(again)
@@ -76,8 +76,8 @@ async def test_bills_that_make_no_sense_are_not_kept(hall: Hall) -> None:
     bill = {"period": "2026-11", "amount_minor": 5, "currency": "CNY", "rule": "exact"}
     bill["expires_at"] = "2099-12-31T23:59:59+08:00"
     bills = [{**bill, "bill_number": "B1"}, {**bill, "bill_number": "B2", "currency": "USD"}]
-    said = {"status": "OK", "account_number": "1234567890", "bills": bills}
-    content = json.dumps(said).encode()
+    fields = {"status": "OK", "account_number": "1234567890", "bills": bills}
+    content = json.dumps(fields).encode()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -100,7 +100,7 @@ async def test_bills_that_make_no_sense_are_not_kept(hall: Hall) -> None:
         assert (await hall.row(command.lookup_id)).state == "failed"
         assert await hall.bills(command.account_id) == []
         bills[1]["currency"] = "CNY"
-        content = json.dumps(said).encode()
+        content = json.dumps(fields).encode()
         again = await hall.command("hz-water", "1234567890")
         await hall.look_up(again)
         assert (await hall.row(again.lookup_id)).state == "found"

@@ -144,14 +144,14 @@ async def test_what_answered_for_a_biller_by_file_closes_nothing(
     engine: AsyncEngine, account: UUID
 ) -> None:
     await record(engine, await answer(engine, account, Found([bill("B1"), bill("B2")]), 1))
-    asked = await answer(engine, account, Found([bill("B1")]), 2)
-    by_file = replace(asked, lookup=replace(asked.lookup, by_file=True))
+    requested = await answer(engine, account, Found([bill("B1")]), 2)
+    by_file = replace(requested, lookup=replace(requested.lookup, by_file=True))
     await record(engine, by_file)
     assert await open_bills(engine) == {"B1": 100, "B2": 100}
     async with engine.connect() as connection:
         found = await connection.scalar(
             text("SELECT cardinality(bill_ids) FROM lookups WHERE id = :id"),
-            {"id": asked.lookup.id},
+            {"id": requested.lookup.id},
         )
     assert found == 1
 

@@ -84,9 +84,9 @@ async def test_a_lookup_is_promised_carried_out_and_followed(hall: Hall, wallet:
     hall.billers.issue_bill("bj-heating", number, 60_000)
     promised = await wallet.look_up("bj-heating", number)
     assert promised.status_code == 202, promised.text
-    said = promised.json()
-    assert (said["status"], said["bills"]) == ("processing", [])
-    assert promised.headers["location"] == f"/v1/lookups/{said['id']}"
+    body = promised.json()
+    assert (body["status"], body["bills"]) == ("processing", [])
+    assert promised.headers["location"] == f"/v1/lookups/{body['id']}"
     assert await wallet.work() == 1
     answer = await wallet.http.get(promised.headers["location"])
     assert answer.status_code == 200
@@ -146,7 +146,7 @@ async def test_waiting_ends_when_the_time_is_over(hall: Hall, wallet: Wallet) ->
 
 
 def test_what_a_prefer_header_means() -> None:
-    said = [
+    lines = [
         "wait=5",
         "respond-async, wait=5",
         "WAIT = 5",
@@ -156,7 +156,7 @@ def test_what_a_prefer_header_means() -> None:
         None,
         "nowait=5",
     ]
-    assert [wait_seconds(each) for each in said] == [5, 5, 5, 10, 0, 0, 0, 0]
+    assert [wait_seconds(each) for each in lines] == [5, 5, 5, 10, 0, 0, 0, 0]
 
 
 async def test_an_account_number_of_another_form_is_refused_in_two_languages(
@@ -164,11 +164,11 @@ async def test_an_account_number_of_another_form_is_refused_in_two_languages(
 ) -> None:
     for number in ("123", "12345678901", "1234567890\n", "' OR 1=1 --"):
         answer = await wallet.look_up("hz-water", number)
-        said = answer.json()
+        body = answer.json()
         assert answer.status_code == 422, number
-        assert said["type"] == "/problems/account-number-invalid"
-        assert said["hint_en"] == "10 digits, on the water bill"
-        assert said["hint_zh"] in said["detail"] and said["hint_en"] in said["detail"]
+        assert body["type"] == "/problems/account-number-invalid"
+        assert body["hint_en"] == "10 digits, on the water bill"
+        assert body["hint_zh"] in body["detail"] and body["hint_en"] in body["detail"]
         assert number not in answer.text
     assert await hall.rows("SELECT id FROM accounts") == []
     assert await hall.rows("SELECT key FROM idempotency_keys") == []

@@ -38,8 +38,8 @@ def lines(*rows: Row | str | bytes) -> list[bytes]:
     """The lines of a file; a string stands for a line as it is."""
     made = []
     for row in rows:
-        said = row if isinstance(row, str | bytes) else json.dumps(row, ensure_ascii=False)
-        made.append(said if isinstance(said, bytes) else said.encode())
+        text = row if isinstance(row, str | bytes) else json.dumps(row, ensure_ascii=False)
+        made.append(text if isinstance(text, bytes) else text.encode())
     return [each + b"\n" for each in made]
 
 

@@ -19,8 +19,8 @@ async def test_import_and_show(database: Database, engine: AsyncEngine, tmp_path
     first = await meterhall(database, "catalog", "import", str(file))
     assert (first.code, first.err) == (0, "")
     again = await meterhall(database, "catalog", "import", str(file), "--prune", "--json")
-    said = json.loads(again.out)
-    assert (again.code, said["changed_nothing"], said["errors"]) == (0, True, [])
+    output = json.loads(again.out)
+    assert (again.code, output["changed_nothing"], output["errors"]) == (0, True, [])
     shown = json.loads((await meterhall(database, "catalog", "show", "--json")).out)
     billers = [row for row in rows if row["kind"] == "biller"]
     assert shown["totals"]["billers"] == len(billers)

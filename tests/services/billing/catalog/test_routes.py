@@ -91,8 +91,8 @@ async def test_pages(client: httpx.AsyncClient) -> None:
 
 async def test_one_biller_without_its_connector(client: httpx.AsyncClient) -> None:
     answer = await client.get("/v1/billers/power")
-    said = answer.json()
-    assert said["services"] == [
+    body = answer.json()
+    assert body["services"] == [
         {
             "id": "power-zj",
             "category": "electricity",
@@ -101,7 +101,7 @@ async def test_one_biller_without_its_connector(client: httpx.AsyncClient) -> No
             "coverage": {"provinces": 1, "prefectures": 11},
         }
     ]
-    assert (said["account_number_pattern"], said["account_number_hint_zh"]) == (
+    assert (body["account_number_pattern"], body["account_number_hint_zh"]) == (
         "^[0-9]{10}$",
         "10 位数字",
     )

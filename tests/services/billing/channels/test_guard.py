@@ -33,14 +33,14 @@ async def test_the_keys_are_read_once_for_two_seconds_of_batches(
     await make_channel(engine)
     key = await make_signing_key(engine, CHANNEL)
     made = Guard(engine, TRUST)
-    with statements(engine) as said:
+    with statements(engine) as text:
         for _ in range(5):
             messages = [command(key) for _ in range(20)]
             assert await made.judge(messages) == (messages, [])
-        assert len(said) == 1
+        assert len(text) == 1
         monkeypatch.setattr(guard, "CACHE_SECONDS", -1.0)
         await made.judge([command(key)])
-        assert len(said) == 2, "what was read is too old"
+        assert len(text) == 2, "what was read is too old"
 
 
 async def test_a_key_that_was_issued_just_now_opens_and_strangers_cost_a_query_a_batch(
@@ -50,13 +50,13 @@ async def test_a_key_that_was_issued_just_now_opens_and_strangers_cost_a_query_a
     made = Guard(engine, TRUST)
     await made.judge([command(None)])
     key = await make_signing_key(engine, CHANNEL)
-    with statements(engine) as said:
+    with statements(engine) as text:
         unknown, good = [command(UNKNOWN) for _ in range(10)], command(key)
         signed, refused = await made.judge([*unknown, good])
         assert signed == [good]
         assert [each.message for each in refused] == unknown
         assert {each.reason for each in refused} == {"bad_signature"}
-        assert len(said) == 1
+        assert len(text) == 1
 
 
 async def test_the_door_signs_for_every_channel_and_a_channel_for_itself(

@@ -175,19 +175,19 @@ async def test_on_the_command_line(database: Database, engine: AsyncEngine) -> N
         assert "Traceback" not in ran.err
         return ran.code, ran.out + ran.err
 
-    code, said = await run("issue-signing-key", "app")
-    key = said.strip()
+    code, result = await run("issue-signing-key", "app")
+    key = result.strip()
     assert code == 0 and key == derive(SECRET, "app", prefix_of(key))
-    code, said = await run("list")
-    assert code == 0 and prefix_of(key) in said and key not in said
-    code, said = await run("revoke-signing-key", key)
-    assert code == 0 and "app" in said and key not in said
+    code, result = await run("list")
+    assert code == 0 and prefix_of(key) in result and key not in result
+    code, result = await run("revoke-signing-key", key)
+    assert code == 0 and "app" in result and key not in result
     wrong = {
         ("revoke-signing-key", key): "No valid signing key",
         ("issue-signing-key", "nobody"): "channels create nobody",
     }
     for arguments, says in wrong.items():
-        code, said = await run(*arguments)
-        assert code == 1 and says in said and key not in said
-    code, said = await run("issue-signing-key", "app", command_secret="short")
-    assert code == 1 and "METERHALL_COMMAND_SECRET" in said
+        code, result = await run(*arguments)
+        assert code == 1 and says in result and key not in result
+    code, result = await run("issue-signing-key", "app", command_secret="short")
+    assert code == 1 and "METERHALL_COMMAND_SECRET" in result

@@ -173,10 +173,10 @@ async def test_what_may_have_been_sent_waits_for_as_long_as_the_pause(
 async def test_a_paused_psp_is_not_charged(city: City, database: Database) -> None:
     await meterhall(database, "errands", "pause", "psp")
     await city.payments.resume()
-    asked = top_up_wallet()
-    await city.payments.top_up([asked])
+    requested = top_up_wallet()
+    await city.payments.top_up([requested])
     await city.payments.drain()
-    assert city.charged_minor(asked.command.top_up_id) == 0
+    assert city.charged_minor(requested.command.top_up_id) == 0
     await wait_long(city)
     assert await city.payments.expire_waiting() == 1, "it ends without the PSP"
     await city.payments.resume()

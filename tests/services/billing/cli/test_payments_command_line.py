@@ -35,13 +35,15 @@ async def test_one_payment_is_shown_in_order_of_time(city: City, database: Datab
     assert shown.code == 0, shown.err
     assert lines(shown.out)
     assert PAYER not in shown.out
-    told = json.loads((await meterhall(database, "payments", "show", str(row["id"]), "--json")).out)
+    result = json.loads(
+        (await meterhall(database, "payments", "show", str(row["id"]), "--json")).out
+    )
     told_of_refund = await meterhall(
         database, "payments", "show", str(refund.command.refund_id), "--json"
     )
-    assert json.loads(told_of_refund.out) == told
-    assert [each["at"] for each in told] == sorted(each["at"] for each in told)
-    what = [(each["what"], each["text"].split(" (")[0]) for each in told]
+    assert json.loads(told_of_refund.out) == result
+    assert [each["at"] for each in result] == sorted(each["at"] for each in result)
+    what = [(each["what"], each["text"].split(" (")[0]) for each in result]
     short = str(refund.command.refund_id)[:8]
     for wanted in (
         ("state", "taken in, funded by the wallet"),
@@ -69,10 +71,10 @@ async def test_one_payment_is_shown_in_order_of_time(city: City, database: Datab
 
 
 async def test_a_top_up_is_shown_as_well(city: City, database: Database) -> None:
-    asked = top_up_wallet()
-    await city.payments.top_up([asked])
+    requested = top_up_wallet()
+    await city.payments.top_up([requested])
     await city.settle()
-    shown = await meterhall(database, "payments", "show", str(asked.command.top_up_id))
+    shown = await meterhall(database, "payments", "show", str(requested.command.top_up_id))
     assert "top-up succeeded" in shown.out
     assert "100.00 CNY" in shown.out
 
@@ -92,9 +94,9 @@ async def test_what_is_open_and_its_case(city: City, database: Database) -> None
     assert lines(shown.out)
     assert "Under way" in shown.out
     assert f"payment:{row['id']}" in shown.out, "an id in one piece, as `errands retry` takes it"
-    told = " ".join(shown.out.replace("│", " ").split())
-    assert f"applied, at biller:{BILLER}" in told
-    assert "no answer for" in told
+    content = " ".join(shown.out.replace("│", " ").split())
+    assert f"applied, at biller:{BILLER}" in content
+    assert "no answer for" in content
     (found,) = json.loads((await meterhall(database, "payments", "open", "--json")).out)
     assert (found["id"], found["state"], found["institution"], found["leg"]) == (
         str(row["id"]),
@@ -124,10 +126,10 @@ async def test_what_is_open_and_its_case(city: City, database: Database) -> None
     await city.settle()
     listed = await meterhall(database, "cases", "list", "--all")
     assert lines(listed.out)
-    told = " ".join(listed.out.replace("│", " ").split())
-    assert "unapply (closed)" in told
-    assert ": closed by hand" in told
-    assert ": it has ended" in told
+    content = " ".join(listed.out.replace("│", " ").split())
+    assert "unapply (closed)" in content
+    assert ": closed by hand" in content
+    assert ": it has ended" in content
     assert (await meterhall(database, "cases", "list")).out.startswith("0 cases")
 
 

@@ -145,9 +145,9 @@ async def test_payments_refunds_and_top_ups_share_a_transaction(
         asked_top_up("top-up"),
         asked_refund(before, "all of it and more", 8_851),
     ]
-    with statements(engine) as said:
+    with statements(engine) as result:
         answers = await ask_all(door, batch)
-    assert sum("INSERT INTO idempotency_keys" in each for each in said) == 1
+    assert sum("INSERT INTO idempotency_keys" in each for each in result) == 1
     refused = {
         position: each.body["type"]
         for position, each in enumerate(answers)
@@ -285,9 +285,9 @@ async def test_a_caller_who_goes_leaves_a_whole_payment_or_none(
 
 async def test_without_a_database_everybody_hears_so_at_once(bill: UUID) -> None:
     away = connect(f"postgresql+asyncpg://billing_app:x@{HOST}:{free_port()}/none")
-    with statements(away) as said:
+    with statements(away) as result:
         answers = await ask_all(Door(away, DOOR_KEY), [asked(bill, f"key-{n}") for n in range(50)])
     assert all(isinstance(each, OSError) for each in answers)
     assert len({id(each) for each in answers}) == 1, "asked once, not once for each of them"
-    assert said == []
+    assert result == []
     await away.dispose()

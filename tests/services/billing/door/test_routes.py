@@ -126,9 +126,9 @@ async def test_each_objection_has_its_problem(
     asked: dict[str, Any],
 ) -> None:
     answer = await wallet.pay(await make_bill(engine, **bill), **asked)
-    said = problem(answer, OBJECTIONS[reason].status, reason.replace("_", "-"))
-    assert said["detail"] == f"{OBJECTIONS[reason].means} {OBJECTIONS[reason].do}"
-    assert said["reason"] == reason
+    body = problem(answer, OBJECTIONS[reason].status, reason.replace("_", "-"))
+    assert body["detail"] == f"{OBJECTIONS[reason].means} {OBJECTIONS[reason].do}"
+    assert body["reason"] == reason
     async with engine.connect() as connection:
         assert await connection.scalar(text("SELECT count(*) FROM payment_requests")) == 0
         assert await connection.scalar(text("SELECT count(*) FROM outbox")) == 0
@@ -165,8 +165,8 @@ async def test_what_is_against_the_contract_is_named_and_not_repeated(
     engine: AsyncEngine, wallet: Wallet, asked: dict[str, Any]
 ) -> None:
     answer = await wallet.pay(await make_bill(engine), **asked)
-    said = problem(answer, 422, "invalid-request")
-    assert next(iter(asked)) in said["errors"][0]["field"]
+    body = problem(answer, 422, "invalid-request")
+    assert next(iter(asked)) in body["errors"][0]["field"]
     assert "138 0000" not in answer.text
 
 
@@ -202,8 +202,8 @@ async def test_pages_hold_every_payment_once_newest_first(
     ):
         seen, cursor = [], None
         while True:
-            asked = {**params, "limit": 2} | ({"cursor": cursor} if cursor else {})
-            page = (await wallet.get("/v1/payments", **asked)).json()
+            fields = {**params, "limit": 2} | ({"cursor": cursor} if cursor else {})
+            page = (await wallet.get("/v1/payments", **fields)).json()
             assert len(page["items"]) <= 2
             seen += page["items"]
             cursor = page["next_cursor"]

@@ -61,8 +61,8 @@ async def test_a_payment_that_took_nothing_is_not_refundable(
     await deliver(engine, payments)
     seen = (await wallet.get(f"/v1/payments/{id}")).json()
     assert (seen["status"], seen["reason"]) == ("failed", "insufficient_funds")
-    said = problem(await wallet.post(f"/v1/payments/{id}/refunds", {}), 409, "not-refundable")
-    assert "succeeded" in said["detail"]
+    body = problem(await wallet.post(f"/v1/payments/{id}/refunds", {}), 409, "not-refundable")
+    assert "succeeded" in body["detail"]
 
 
 async def test_a_top_up_is_promised_and_seen_by_its_channel(

@@ -55,9 +55,9 @@ class CommandWorker:
         await until(all_dead, "every record is a dead letter")
         letters = await self.dead()
         for record, id in zip(records, ids, strict=True):
-            said = letters[id][1]
-            assert said and len(said) < 300
-            assert record.key.decode() not in said, "the text holds nothing of the record"
+            result = letters[id][1]
+            assert result and len(result) < 300
+            assert record.key.decode() not in result, "the text holds nothing of the record"
         return [letters[id][0] for id in ids]
 
     async def states(self) -> dict[UUID, str]:
@@ -122,14 +122,14 @@ def copied(record: CommandRecord, own: SigningKey, **signed_as: str) -> CommandR
     """This record, under a ce_id of its own, with a signature of what `signed_as` says instead of what it is."""
     record = fresh(record)
     given = dict(record.headers)
-    said = {
+    fields = {
         "topic": record.topic,
         "key": record.key.decode(),
         "ce_id": given["ce_id"].decode(),
         "ce_type": given["ce_type"].decode(),
     }
     return record.with_header(
-        HEADER, own.sign(**{**said, **signed_as}, value=record.value).encode()
+        HEADER, own.sign(**{**fields, **signed_as}, value=record.value).encode()
     )
 
 

@@ -42,11 +42,11 @@ async def test_the_trial_balance_is_zero_in_every_currency(books: AsyncEngine) -
     async with books.connect() as connection:
         found = await ledger.trial_balance(connection)
     assert found.balanced
-    told = {
+    expected = {
         (row.currency, row.account): (row.accounts, row.debits_minor, row.credits_minor)
         for row in found.rows
     }
-    assert told == {
+    assert expected == {
         ("CNY", "wallet:*"): (2, 600, 1_500),
         ("CNY", "psp:stripe:clearing"): (1, 1_500, 0),
         ("CNY", "biller:power:payable"): (1, 0, 300),
@@ -62,8 +62,8 @@ async def test_wallets_are_listed_on_request_and_the_past_stays_as_it_was(
     async with books.connect() as connection:
         listed = await ledger.trial_balance(connection, NOON + 1.5 * DAY, list_wallets=True)
     assert listed.balanced
-    told = {row.account: row.balance_minor for row in listed.rows if row.currency == "CNY"}
-    assert told == {
+    expected = {row.account: row.balance_minor for row in listed.rows if row.currency == "CNY"}
+    assert expected == {
         "wallet:app:anne": 700,
         "wallet:app:bo": 500,
         "psp:stripe:clearing": -1_500,
@@ -120,12 +120,16 @@ async def test_the_command_line_prints_the_books_in_80_columns(
     assert "wallet:* (2)" in shown.out
     assert "-15.00 CNY" in shown.out
     assert max(map(len, shown.out.splitlines())) <= 80
-    said = await meterhall(
+    result = await meterhall(
         database, "ledger", "statement", "wallet:app:anne", "--from", "2026-11-24", "--json",
         "--to", "2026-11-25",
     )  # fmt: skip
-    told = json.loads(said.out)
-    assert (told["opening_minor"], told["closing_minor"], len(told["lines"])) == (1_000, 500, 2)
+    output = json.loads(result.out)
+    assert (output["opening_minor"], output["closing_minor"], len(output["lines"])) == (
+        1_000,
+        500,
+        2,
+    )
     table = await meterhall(
         database, "ledger", "statement", "wallet:app:anne", "--to", "2026-11-25"
     )

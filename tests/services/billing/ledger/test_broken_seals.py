@@ -130,5 +130,5 @@ async def test_the_command_line_verifies_and_knows_an_anchor(
     wrong = await meterhall(database, "ledger", "verify", "--anchor", anchor, "--json")
     assert wrong.code == 1
     assert "there are 0" in wrong.err
-    (told,) = json.loads(wrong.out)["broken"]
-    assert datetime.fromisoformat(told["since"]) == START + 2 * SPAN
+    (output,) = json.loads(wrong.out)["broken"]
+    assert datetime.fromisoformat(output["since"]) == START + 2 * SPAN

@@ -73,7 +73,7 @@ async def test_a_page_that_no_payer_can_be_shown_is_none(
 )
 async def test_a_refund_that_is_not_ours(liar: Liar, lied_to: Psp, changed: Json) -> None:
     refund = a_refund()
-    told = {
+    expected = {
         "id": "re_1",
         "object": "refund",
         "amount": 5,
@@ -83,9 +83,9 @@ async def test_a_refund_that_is_not_ours(liar: Liar, lied_to: Psp, changed: Json
         "metadata": {"refund_id": str(refund.id), "kind": "refund"},
         **changed,
     }
-    liar.answers(told)
+    liar.answers(expected)
     assert isinstance(await lied_to.refund(refund, "pi_1", 5, "CNY"), Unknown)
-    liar.answers({"object": "list", "data": [told], "has_more": False})
+    liar.answers({"object": "list", "data": [expected], "has_more": False})
     found = await lied_to.find_refund(refund, "pi_1", 5, "CNY")
     assert found is None or isinstance(found, Unknown)
 

@@ -69,8 +69,8 @@ async def test_an_authorization_that_is_not_ours(liar: Liar, lied_to: Psp, chang
     ],
 )
 async def test_a_capture_that_is_not_ours(liar: Liar, lied_to: Psp, changed: Json) -> None:
-    told = an_intent(**{"status": "succeeded", "amount_capturable": 0, **changed})
-    liar.answers(told)
+    reported = an_intent(**{"status": "succeeded", "amount_capturable": 0, **changed})
+    liar.answers(reported)
     assert isinstance(await lied_to.capture("pi_1", CHARGE.subject, 8850, "CNY"), Unknown)
 
 

@@ -100,24 +100,24 @@ async def test_declined(client: Psp, till: Till, psp: SandboxPsp, method: str, c
 @pytest.mark.parametrize("method", REDIRECTS)
 async def test_the_payer_approves(client: Psp, till: Till, psp: SandboxPsp, method: str) -> None:
     charge = till.charge(method)
-    asked = await client.authorize(charge)
-    assert isinstance(asked, ActionRequired)
+    requested = await client.authorize(charge)
+    assert isinstance(requested, ActionRequired)
     assert psp.book(charge.subject)["holds"] == []
-    psp.decide(str(asked.url), "approve")
-    found = await client.retrieve(asked.intent_id)
+    psp.decide(str(requested.url), "approve")
+    found = await client.retrieve(requested.intent_id)
     assert isinstance(found, Intent)
-    assert found.outcome_for(charge.subject, 8850, "CNY") == Authorized(asked.intent_id)
+    assert found.outcome_for(charge.subject, 8850, "CNY") == Authorized(requested.intent_id)
     assert [hold["status"] for hold in psp.book(charge.subject)["holds"]] == ["held"]
 
 
 @pytest.mark.parametrize("method", REDIRECTS)
 async def test_the_payer_refuses(client: Psp, till: Till, psp: SandboxPsp, method: str) -> None:
     charge = till.charge(method)
-    asked = await client.charge(charge)
-    assert isinstance(asked, ActionRequired)
-    psp.decide(str(asked.url), "refuse")
-    psp.decide(str(asked.url), "approve")  # too late
-    found = await client.retrieve(asked.intent_id)
+    requested = await client.charge(charge)
+    assert isinstance(requested, ActionRequired)
+    psp.decide(str(requested.url), "refuse")
+    psp.decide(str(requested.url), "approve")  # too late
+    found = await client.retrieve(requested.intent_id)
     assert isinstance(found, Intent)
     assert isinstance(found.outcome, Declined)
     assert found.outcome.code == "payment_intent_authentication_failure"
@@ -128,10 +128,12 @@ async def test_a_payer_who_never_came_back_pays_nothing(
     client: Psp, till: Till, psp: SandboxPsp
 ) -> None:
     charge = till.charge("pm_alipay")
-    asked = await client.charge(charge)
-    assert isinstance(asked, ActionRequired)
-    assert await client.void(asked.intent_id, charge.subject, "CNY") == Voided(asked.intent_id)
-    psp.decide(str(asked.url), "approve")
+    requested = await client.charge(charge)
+    assert isinstance(requested, ActionRequired)
+    assert await client.void(requested.intent_id, charge.subject, "CNY") == Voided(
+        requested.intent_id
+    )
+    psp.decide(str(requested.url), "approve")
     assert psp.book(charge.subject)["captures"] == []
 
 

@@ -217,9 +217,9 @@ async def test_a_wrong_amount_in_a_state_is_not_believed(
 ) -> None:
     charge_id, intent_id = await till.taken()
     psp.add_fault("retrieve", "wrong_amount")
-    told = await client.retrieve(intent_id)
-    assert isinstance(told, Intent)
-    assert isinstance(told.outcome_for(charge_id, 8850, "CNY"), Unknown)
+    response = await client.retrieve(intent_id)
+    assert isinstance(response, Intent)
+    assert isinstance(response.outcome_for(charge_id, 8850, "CNY"), Unknown)
 
 
 async def test_a_late_effect_is_found_and_not_made_twice(

@@ -119,8 +119,8 @@ async def test_a_wrong_request_is_refused(
     request = Request("wrong", "GET" if method == "GET" else "POST", path, params)
     answer = await transport.send(request, WireIntent)
     assert isinstance(answer, WireError | Unknown)
-    said = answer.why if isinstance(answer, Unknown) else answer.message or ""
-    assert "validation error" in said or "Unrecognized request URL" in said
+    text = answer.why if isinstance(answer, Unknown) else answer.message or ""
+    assert "validation error" in text or "Unrecognized request URL" in text
 
 
 async def test_another_version_of_the_api_is_refused(official: str) -> None:
@@ -148,10 +148,10 @@ async def test_the_sandbox_tells_nothing_that_stripe_does_not(
     async with httpx.AsyncClient(headers={"Authorization": f"Bearer {psp.api_key}"}) as ours:
         if path == "charges":
             intent = (await ours.get(f"{psp.url}/v1/payment_intents/{intent_id}")).json()
-            told = (await ours.get(f"{psp.url}/v1/charges/{intent['latest_charge']}")).json()
+            body = (await ours.get(f"{psp.url}/v1/charges/{intent['latest_charge']}")).json()
         else:
-            told = (await ours.get(f"{psp.url}/v1/{path}")).json()["data"][0]
+            body = (await ours.get(f"{psp.url}/v1/{path}")).json()["data"][0]
     async with httpx.AsyncClient(headers={"Authorization": f"Bearer {API_KEY}"}) as theirs:
-        fixture = (await theirs.get(f"{official}/v1/{path}/{told['id']}")).json()
-    assert set(told) <= set(fixture)
-    assert told["object"] == fixture["object"]
+        fixture = (await theirs.get(f"{official}/v1/{path}/{body['id']}")).json()
+    assert set(body) <= set(fixture)
+    assert body["object"] == fixture["object"]

@@ -47,10 +47,10 @@ class Paid:
 async def plant(connection: AsyncConnection, *payments: Paid) -> list[str]:
     """Write all of it; the receipts' numbers."""
     for each in payments:
-        said: dict[str, Any] = {**each.__dict__}
-        await connection.execute(_BILLER, said)
-        await connection.execute(_ACCOUNT, said)
-        await connection.execute(_PAYMENT, said)
+        fields: dict[str, Any] = {**each.__dict__}
+        await connection.execute(_BILLER, fields)
+        await connection.execute(_ACCOUNT, fields)
+        await connection.execute(_PAYMENT, fields)
     return await receipts.issue(connection, [each.receipt for each in payments])
 
 

@@ -33,11 +33,11 @@ def test_an_amount_as_the_rules_write_it(fen: int, said: str) -> None:
 
 @given(st.integers(1, LARGEST_MINOR))
 def test_every_amount_can_be_read_back(fen: int) -> None:
-    said = capitals(fen)
-    assert read_back(said.removeprefix("人民币")) == fen
-    assert "零零" not in said
-    assert said.endswith("分") == bool(fen % 10)
-    assert said.endswith("整") == (not fen % 10)
+    text = capitals(fen)
+    assert read_back(text.removeprefix("人民币")) == fen
+    assert "零零" not in text
+    assert text.endswith("分") == bool(fen % 10)
+    assert text.endswith("整") == (not fen % 10)
 
 
 def read_back(said: str) -> int:

@@ -65,13 +65,13 @@ async def hall(engine: AsyncEngine) -> AsyncIterator[Hall]:
 async def test_the_page_says_what_was_paid_to_whom_and_when(hall: Hall) -> None:
     (number,) = await hall.issue(Paid())
     page = await hall.page(number)
-    for said in (number, "Hangzhou Water Group", "•••• 4417", "2026-10", "CN¥88.50", "Valid"):
-        assert said in page
+    for text in (number, "Hangzhou Water Group", "•••• 4417", "2026-10", "CN¥88.50", "Valid"):
+        assert text in page
     assert "23 November 2026, 10:30:05" in page, "the clock of payers and billers"
     assert "330106" not in page, "of the account number its ending only"
     chinese = await hall.page(number, "zh-CN")
-    for said in ("电子缴费回单", "杭州水务集团有限公司", "¥88.50", "人民币捌拾捌元伍角整", "有效"):
-        assert said in chinese
+    for text in ("电子缴费回单", "杭州水务集团有限公司", "¥88.50", "人民币捌拾捌元伍角整", "有效"):
+        assert text in chinese
     assert "2026年11月23日 10:30:05" in chinese
 
 
@@ -123,9 +123,9 @@ async def test_a_receipt_says_what_it_is_still_worth(hall: Hall) -> None:
     assert "Valid" not in page
     assert "This receipt proves no payment any more." in await hall.page(other)
     assert "已冲正" in await hall.page(other, "zh-CN")
-    said = (await hall.client.get(f"/r/{number}", headers=JSON)).json()
-    assert (said["state"], said["refunded_minor"]) == ("refunded", 30_000)
-    assert said["voided_at"]
+    body = (await hall.client.get(f"/r/{number}", headers=JSON)).json()
+    assert (body["state"], body["refunded_minor"]) == ("refunded", 30_000)
+    assert body["voided_at"]
 
 
 async def test_names_that_a_biller_chose_are_text_and_nothing_else(hall: Hall) -> None:
@@ -223,8 +223,8 @@ async def test_a_page_or_json_by_what_is_accepted(hall: Hall, wanted: str, given
 
 async def test_the_public_learns_no_more_from_json_than_from_the_page(hall: Hall) -> None:
     (number,) = await hall.issue(Paid())
-    said = (await hall.client.get(f"/r/{number}", headers=JSON)).json()
-    assert said == {
+    body = (await hall.client.get(f"/r/{number}", headers=JSON)).json()
+    assert body == {
         "number": number,
         "state": "valid",
         "biller_id": "hz-water",

@@ -97,10 +97,10 @@ async def test_a_day_on_which_the_psp_has_the_last_word_has_no_breaks(city: City
             path = f"/v1/payment_intents/{declined['psp_intent_id']}/capture"
             city.psp.call("POST", path)
         await late.report_intent(city, declined["psp_intent_id"])
-    asked = top_up_wallet(5_000, method=late.DECLINES)
-    await city.payments.top_up([asked])
+    requested = top_up_wallet(5_000, method=late.DECLINES)
+    await city.payments.top_up([requested])
     await city.payments.drain()
-    topped = await of_payments.top_up(city.engine, asked.command.top_up_id)
+    topped = await of_payments.top_up(city.engine, requested.command.top_up_id)
     city.psp.confirm(topped["psp_intent_id"])
     await late.report_intent(city, topped["psp_intent_id"])
     # Captured after we had given up, without a webhook (undo.py).

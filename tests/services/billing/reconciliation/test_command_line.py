@@ -53,8 +53,8 @@ async def test_a_day_from_files_to_agreement(
     listed_breaks = await meterhall(database, "breaks", "list")
     assert max(map(len, listed_breaks.out.splitlines())) <= 80
     assert str(paid[1]) in listed_breaks.out
-    told = json.loads((await meterhall(database, "breaks", "list", "--json")).out)
-    assert {(each["type"], each["reference"], each["ours_minor"]) for each in told} == {
+    result = json.loads((await meterhall(database, "breaks", "list", "--json")).out)
+    assert {(each["type"], each["reference"], each["ours_minor"]) for each in result} == {
         ("missing_external", str(paid[1]), 100),
         ("missing_external", serial_of(paid[1]), 100),
     }

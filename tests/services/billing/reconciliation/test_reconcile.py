@@ -27,8 +27,10 @@ async def test_a_day_that_agrees_has_no_break(engine: AsyncEngine) -> None:
     await books.keep(engine, [*applies, unapply(paid[2], 300)], source=WATER)
     found = await reconcile(engine, DAY)
     assert found.agrees
-    told = {str(each.source): (each.lines, each.transfers, each.matched) for each in found.sources}
-    assert told == {"psp:stripe": (5, 5, 5), "hz-water": (4, 4, 4)}
+    expected = {
+        str(each.source): (each.lines, each.transfers, each.matched) for each in found.sources
+    }
+    assert expected == {"psp:stripe": (5, 5, 5), "hz-water": (4, 4, 4)}
 
 
 async def test_what_they_lack_is_a_break_that_their_next_statement_resolves(
@@ -112,7 +114,7 @@ async def test_another_amount_or_currency_is_one_break_with_both_sides(
     await reconcile(engine, DAY)
     async with engine.connect() as connection:
         found = await list_breaks(connection)
-    told = {
+    expected = {
         each.type: (
             each.theirs_minor,
             each.theirs_currency,
@@ -122,7 +124,7 @@ async def test_another_amount_or_currency_is_one_break_with_both_sides(
         )
         for each in found
     }
-    assert told == {
+    assert expected == {
         "amount": (99, "CNY", 100, "CNY", first),
         "currency": (200, "HKD", 200, "CNY", second),
     }

@@ -221,8 +221,8 @@ async def test_a_biller_by_file_gets_our_day_file_and_its_answer_matches(
     await books.refund(engine, whole, 100, at=noon)
     await books.refund(engine, whole, 200, at=noon + timedelta(hours=1))
     await books.refund(engine, yesterdays, 400, at=noon + timedelta(days=1))
-    said = await read_lines(engine, biller, day)
-    assert sorted((each.kind, each.serial, each.amount_minor) for each in said) == sorted(
+    lines = await read_lines(engine, biller, day)
+    assert sorted((each.kind, each.serial, each.amount_minor) for each in lines) == sorted(
         [
             ("apply", serial_of(kept_), 100),
             ("apply", serial_of(part), 200),
@@ -239,8 +239,8 @@ async def test_a_biller_by_file_gets_our_day_file_and_its_answer_matches(
     assert reported[biller].path.read_bytes() == content, "again, it says the same"
     (early,) = await import_billers(engine, connectors, day, [biller])
     assert isinstance(early, Unavailable), "the biller has not answered yet"
-    told = billers.answer_day_files(f"{day:%Y%m%d}")[biller]
-    assert [each["serial"] for each in told["refused"]] == [serial_of(unheard_of)]
+    result = billers.answer_day_files(f"{day:%Y%m%d}")[biller]
+    assert [each["serial"] for each in result["refused"]] == [serial_of(unheard_of)]
     (answered,) = await import_billers(engine, connectors, day, [biller])
     assert isinstance(answered, StatementImported)
     found = {each.source: each for each in (await reconcile(engine, day)).sources}[source]

@@ -177,9 +177,9 @@ class Former:
         city = self.city
         row = await city.pay(pay_bill(await city.bill(), method=method))
         assert row["state"] == "succeeded"
-        asked = refund_payment(row["id"], amount_minor)
+        requested = refund_payment(row["id"], amount_minor)
         async with city.engine.begin() as connection:
-            accepted = await accept_refunds(connection, [asked], Booking(institutions()))
+            accepted = await accept_refunds(connection, [requested], Booking(institutions()))
         [refund] = accepted.held
         for each in [*done, *([lost] if lost and self.happened else [])]:
             await self._do_for(refund, each)

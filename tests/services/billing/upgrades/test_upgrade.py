@@ -194,11 +194,11 @@ async def test_lines_of_failed_refunds_name_the_transfer_that_books_the_failure(
 ) -> None:
     """And a refund that nobody asks for any more is asked for again by the version before."""
     id = await paid(city)
-    asked = refund_payment(id)
+    requested = refund_payment(id)
     city.psp.add_fault("refund", "refuse")
-    await city.payments.refund([asked])
+    await city.payments.refund([requested])
     await city.payments.drain()
-    refund = Subject(Kind.REFUND, asked.command.refund_id)
+    refund = Subject(Kind.REFUND, requested.command.refund_id)
     await before(database, "0014")
     errands = await run(owner_engine, "SELECT kind, subject, leg, contested FROM errands")
     assert [tuple(row) for row in errands] == [("refund", refund.id, "refund", True)]

@@ -113,8 +113,8 @@ async def test_one_poison_among_many_deliveries_of_three_channels(
     assert sent.count(POISON) == refusal.sent
     assert len(sent) == DELIVERIES + refusal.sent  # 49, the late one, and the poison
     published = [(type, json.loads(payload)) for type, payload in await hall.published()]
-    assert len({told["delivery_id"] for _, told in published} - {str(poison)}) == DELIVERIES
-    about_it = [type for type, told in published if told["delivery_id"] == str(poison)]
+    assert len({reported["delivery_id"] for _, reported in published} - {str(poison)}) == DELIVERIES
+    about_it = [type for type, reported in published if reported["delivery_id"] == str(poison)]
     assert about_it == ([refusal.event] if refusal.event else [])
     assert count_buried(refusal.label) == buried + 1
     assert str(poison) in str(logs)

@@ -41,9 +41,9 @@ async def test_mail_and_webhook_arrive_once_and_are_published(
     assert json.loads(request.body)["id"] == str(message.id)
     published = await hall.published()
     assert [type for type, _ in published] == ["NotificationDelivered.v1"] * 2
-    told = [json.loads(payload) for _, payload in published]
-    assert {each["medium"] for each in told} == {"mail", "webhook"}
-    assert all(each["event_id"] == str(message.id) and each["attempts"] == 1 for each in told)
+    output = [json.loads(payload) for _, payload in published]
+    assert {each["medium"] for each in output} == {"mail", "webhook"}
+    assert all(each["event_id"] == str(message.id) and each["attempts"] == 1 for each in output)
     assert email not in str(published)
 
 

@@ -36,10 +36,10 @@ LINK = f"https://hall.example/r/{GROUPED}"
 @pytest.fixture
 async def catalogue() -> AsyncIterator[str]:
     """Billing's public catalogue, as far as mails need it, over TCP."""
-    asked: list[str] = []
+    lines: list[str] = []
 
     async def biller(http: web.Request) -> web.Response:
-        asked.append(http.match_info["id"])
+        lines.append(http.match_info["id"])
         if http.match_info["id"] != "hz-water":
             return web.json_response({}, status=404)
         return web.json_response(
@@ -53,7 +53,7 @@ async def catalogue() -> AsyncIterator[str]:
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     await runner.cleanup()
-    assert asked.count("hz-water") <= 1, "names are cached"
+    assert lines.count("hz-water") <= 1, "names are cached"
 
 
 async def test_a_receipt_is_told_in_the_payers_language(hall: Hall, catalogue: str) -> None:
@@ -109,9 +109,9 @@ def test_every_mail_says_the_same_in_text_and_page(event: Event, language: Langu
     assert all(len(line) <= 998 for line in raw.split(b"\r\n"))
     message = message_from_bytes(raw, policy=default)
     text, page = (str(part.get_content()) for part in message.iter_parts())
-    said = words.words_of(event, language, biller or "", "https://hall.example")
-    assert message["Subject"] == said.subject
-    for piece in (said.title, *said.lines, *(part for fact in said.facts for part in fact)):
+    result = words.words_of(event, language, biller or "", "https://hall.example")
+    assert message["Subject"] == result.subject
+    for piece in (result.title, *result.lines, *(part for fact in result.facts for part in fact)):
         assert piece
         assert piece in text
         assert piece in page
@@ -120,7 +120,7 @@ def test_every_mail_says_the_same_in_text_and_page(event: Event, language: Langu
 
 
 def test_everything_that_mails_say_is_translated() -> None:
-    said = {
+    fields = {
         node.args[0].value
         for node in ast.walk(ast.parse(getsource(words)))
         if isinstance(node, ast.Call)
@@ -131,8 +131,8 @@ def test_everything_that_mails_say_is_translated() -> None:
     path = Path(words.__file__).parent / "translations" / "zh-CN.po"
     with path.open("rb") as file:
         catalogue = {each.id: each.string for each in read_po(file) if each.id}
-    assert said == set(catalogue)
-    assert len(said) > 20
+    assert fields == set(catalogue)
+    assert len(fields) > 20
     for english, chinese in catalogue.items():
         assert chinese
         assert placeholders(str(english)) == placeholders(str(chinese))

@@ -49,9 +49,9 @@ def test_windows_line_ends_are_read() -> None:
 def test_gbk_and_yuan_are_read_as_the_dialect_writes_them() -> None:
     connector = GbkXml(HttpClient(), BillerEndpoint("x", "http://x", "secret", "CNY", 1.0))
     line = DayFileLine("s-1", "账单-1", 8_850, "CNY", "unapply", datetime(2026, 11, 23, tzinfo=UTC))
-    said = day_file.write([line], yuan)
-    assert said.startswith("1|-88.50\n")
-    assert connector.parse_day_file(said.encode("gbk")) == [line]
+    lines = day_file.write([line], yuan)
+    assert lines.startswith("1|-88.50\n")
+    assert connector.parse_day_file(lines.encode("gbk")) == [line]
     with pytest.raises(DayFileError, match="line 1"):
         connector.parse_day_file(b"1|-8850\n")
 
@@ -103,8 +103,8 @@ def test_lines_of_a_whole_day_are_summed_without_loss() -> None:
         DayFileLine(str(n), str(n), LARGEST_MINOR, "CNY", "apply", at + timedelta(seconds=n))
         for n in range(9)
     ]
-    said = day_file.write(many)
-    assert said.startswith(f"9|{9 * LARGEST_MINOR}\n")
+    lines = day_file.write(many)
+    assert lines.startswith(f"9|{9 * LARGEST_MINOR}\n")
     with pytest.raises(DayFileError, match="line 1"):
-        day_file.parse(said.replace("9|", "9|99999", 1).encode(), "CNY")
-    assert day_file.parse(said.encode(), "CNY") == many
+        day_file.parse(lines.replace("9|", "9|99999", 1).encode(), "CNY")
+    assert day_file.parse(lines.encode(), "CNY") == many

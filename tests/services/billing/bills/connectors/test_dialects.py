@@ -151,11 +151,11 @@ async def test_the_day_file_says_what_the_book_says(
     book = billers.book(who.biller)
     day = datetime.fromisoformat(book[-1]["at"]).date()
     lines = who.dialect.parse_day_file(await who.dialect.day_file(day))
-    said = [
+    result = [
         (e.serial, e.bill_number, e.amount_minor, e.kind, e.occurred_at.isoformat()) for e in lines
     ]
     today = [each for each in book if each["at"].startswith(day.isoformat())]
-    assert said == [
+    assert result == [
         (e["serial"], e["bill_number"], e["amount_minor"], e["kind"], e["at"]) for e in today
     ]
     ours = [(each.serial, each.kind) for each in lines if each.bill_number == who.bill.bill_number]

@@ -89,8 +89,8 @@ async def test_apply(dialect: str, kind: str, billers: SandboxBillers, struck: S
     happened = kind in AFTER
     assert booked(billers, application.serial) == (["apply"] if happened else [])
     # The truth comes out by asking, and asking for it once more settles it.
-    asked = await who.dialect.query(application)
-    assert isinstance(asked, Applied if happened else NotApplied)
+    requested = await who.dialect.query(application)
+    assert isinstance(requested, Applied if happened else NotApplied)
     assert isinstance(await who.dialect.apply(application), Applied)
     assert booked(billers, application.serial) == ["apply"]
 

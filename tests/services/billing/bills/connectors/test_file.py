@@ -107,8 +107,8 @@ async def test_the_biller_answers_our_day_file_with_its_own(
     assert path.read_text(encoding="utf-8").startswith("5|")
     assert list(path.parent.glob("*.partial")) == []
     for _ in range(2):
-        told = billers.answer_day_files(f"{today:%Y%m%d}")[BILLER]
-        assert told["booked"] == 4
-        assert told["refused"] == [{"serial": strange.serial, "code": "bill_not_found"}]
+        result = billers.answer_day_files(f"{today:%Y%m%d}")[BILLER]
+        assert result["booked"] == 4
+        assert result["refused"] == [{"serial": strange.serial, "code": "bill_not_found"}]
         theirs = connector.parse_day_file(await connector.day_file(today.date()))
         assert theirs == [*lines, taken_back]

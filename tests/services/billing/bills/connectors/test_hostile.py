@@ -77,12 +77,12 @@ def as_json(said: dict[str, object]) -> bytes:
 
 
 def as_form(said: dict[str, object]) -> bytes:
-    told = {
+    expected = {
         name: json.dumps(value) if name == "bills" else str(value)
         for name, value in said.items()
         if str(value).isprintable() and str(value)
     }
-    return urlencode({**told, "sign": sign(told, SECRET)}).encode()
+    return urlencode({**expected, "sign": sign(expected, SECRET)}).encode()
 
 
 def as_xml(said: dict[str, object]) -> bytes:
@@ -132,8 +132,8 @@ async def judge(connector: Dialect, answer: bytes) -> None:
     looked_up = await connector.lookup("1000000001")
     assert isinstance(looked_up, Found | NothingOwed | NoSuchAccount | BillerDown)
     assert isinstance(await connector.apply(APPLICATION), BillerRefused | BillerUnknown)
-    asked = await connector.query(APPLICATION)
-    assert isinstance(asked, NotApplied | Unapplied | BillerUnknown)
+    requested = await connector.query(APPLICATION)
+    assert isinstance(requested, NotApplied | Unapplied | BillerUnknown)
     taken_back = await connector.unapply(APPLICATION)
     assert isinstance(taken_back, Unapplied | BillerRefused | BillerUnknown)
     with contextlib.suppress(DayFileError):
@@ -154,11 +154,14 @@ _RET_CODES = {
 
 def right(dialect: str, status: str = "OK", named: Answer | None = None) -> Answer:
     """The answer to our application, in the fields that `WRITERS` take; `named` is added or another."""
-    said: Answer = {"status": status, "serial": SERIAL, "reference": "R1", "code": "no"}
-    said |= {"amount_minor": AMOUNT_MINOR, **(named or {})}
+    fields: Answer = {"status": status, "serial": SERIAL, "reference": "R1", "code": "no"}
+    fields |= {"amount_minor": AMOUNT_MINOR, **(named or {})}
     if dialect == "gbk-xml":
-        said |= {"status": _RET_CODES[status], "amount_minor": yuan(int(str(said["amount_minor"])))}
-    return said
+        fields |= {
+            "status": _RET_CODES[status],
+            "amount_minor": yuan(int(str(fields["amount_minor"]))),
+        }
+    return fields
 
 
 @pytest.fixture
@@ -226,9 +229,9 @@ async def test_an_answer_about_another_application_is_unknown(
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 async def test_a_mark_without_an_amount_is_unknown(dialect: str, customer_of: Speaking) -> None:
-    said = right(dialect, named=OURS)
-    del said["amount_minor"]
-    connector = customer_of(dialect, said)
+    text = right(dialect, named=OURS)
+    del text["amount_minor"]
+    connector = customer_of(dialect, text)
     for ask in (connector.apply, connector.query):
         assert await ask(APPLICATION) == BillerUnknown("the answer does not name our amount")
     assert await connector.unapply(APPLICATION) == Unapplied()
@@ -238,6 +241,6 @@ async def test_a_mark_without_an_amount_is_unknown(dialect: str, customer_of: Sp
 async def test_a_status_that_we_do_not_know_is_no_refusal(
     dialect: str, client: HttpClient, stranger: Stranger
 ) -> None:
-    said: dict[str, object] = {"status": "E999999", "serial": SERIAL, "code": "paid"}
-    connector = speaking(dialect, client, stranger, WRITERS[dialect](said))
+    fields: dict[str, object] = {"status": "E999999", "serial": SERIAL, "code": "paid"}
+    connector = speaking(dialect, client, stranger, WRITERS[dialect](fields))
     assert isinstance(await connector.apply(APPLICATION), BillerUnknown)

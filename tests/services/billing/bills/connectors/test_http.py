@@ -108,8 +108,8 @@ async def test_a_document_type_is_refused_whatever_it_says(
 ) -> None:
     connector = GbkXml(client, BillerEndpoint("stranger", stranger.url, "secret", "CNY", 5.0))
     head = "<Head><RetCode>{}</RetCode></Head><Body><BillKey>1</BillKey></Body>"
-    told = f'<?xml version="1.0" encoding="GBK"?><Response>{head}</Response>'
-    stranger.answer = response(told.format("E000001").encode("gbk"))
+    content = f'<?xml version="1.0" encoding="GBK"?><Response>{head}</Response>'
+    stranger.answer = response(content.format("E000001").encode("gbk"))
     assert await connector.lookup("1") == NoSuchAccount()
     laughs = "".join(f'<!ENTITY l{i} "{f"&l{i - 1};" * 10}">' for i in range(1, 10))
     for declared in (

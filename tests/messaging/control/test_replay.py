@@ -1,4 +1,4 @@
-"""Dead letters for the person they wait for: list, show, and send back once the cause is mended."""
+"""Dead letters for operators: list them, show one, and replay it once the cause is removed."""
 
 import json
 from typing import Any
@@ -16,7 +16,7 @@ from messaging.relay import Relay
 from services.billing.cli import dead_letters as cli
 from services.billing.cli.session import settings
 from tests.messaging.conftest import Lane
-from tests.messaging.witness import read_all, write
+from tests.messaging.witness import produce, read_all
 from tests.support.databases import Database
 
 RECORDS: list[dict[str, Any]] = [
@@ -35,12 +35,12 @@ RECORDS: list[dict[str, Any]] = [
 async def letters(
     lane: Lane, kafka: str, engine: AsyncEngine, database: Database
 ) -> list[DeadLetter]:
-    """The records above as dead letters in Kafka, in their order."""
-    write(kafka, lane.topic.name, RECORDS)
+    """Write the records above as dead letters to Kafka and return them, in their order."""
+    produce(kafka, lane.topic.name, RECORDS)
     async with engine.begin() as connection:
-        for reason, record in zip(("a", "b", "c"), by_value(kafka, lane), strict=True):
+        for reason, record in zip(("a", "b", "c"), records_in_kafka(kafka, lane), strict=True):
             letter = dead_letter(record, lane.group, reason, f"it is {reason}")
-            # A batch that was done again writes its letters again.
+            # A batch that is handled again writes its letters again.
             await enqueue(connection, [letter, letter])
     relay = Relay(database.billing_url, "billing", kafka)
     assert await relay.run_once() == 6
@@ -48,12 +48,12 @@ async def letters(
     return read_dead_letters(kafka, lane.topic.name)
 
 
-def by_value(kafka: str, lane: Lane) -> list[Any]:
-    found = {record.value: record for record in read_all(kafka, lane.topic.name)}
-    return [found[record["value"]] for record in RECORDS]
+def records_in_kafka(kafka: str, lane: Lane) -> list[Any]:
+    by_value = {record.value: record for record in read_all(kafka, lane.topic.name)}
+    return [by_value[record["value"]] for record in RECORDS]
 
 
-def test_each_is_listed_once_with_its_record_as_it_was(
+def test_each_letter_is_listed_once_with_its_original_record(
     letters: list[DeadLetter], lane: Lane, kafka: str
 ) -> None:
     assert [(each.reason, each.text, each.partition) for each in letters] == [
@@ -72,7 +72,7 @@ def test_each_is_listed_once_with_its_record_as_it_was(
     assert read_dead_letters(kafka, group="another") == []
 
 
-def test_a_replay_brings_the_record_back_once(
+def test_a_replay_sends_the_record_back_once(
     letters: list[DeadLetter], lane: Lane, kafka: str
 ) -> None:
     places = replay_dead_letters(kafka, letters[:2])
@@ -102,7 +102,7 @@ def test_a_replay_brings_the_record_back_once(
     ]
 
 
-def test_what_was_not_kept_whole_is_not_sent_back(
+def test_a_letter_without_its_whole_record_is_not_replayed(
     letters: list[DeadLetter], lane: Lane, kafka: str
 ) -> None:
     with pytest.raises(ReplayRefusedError, match=f"the original is at {lane.topic.name}/0/0"):
@@ -110,12 +110,12 @@ def test_what_was_not_kept_whole_is_not_sent_back(
     assert len(read_all(kafka, lane.topic.name)) == len(RECORDS), "refused before any is sent"
 
 
-def test_a_letter_is_of_the_topic_that_it_lies_on_whatever_it_says(
+def test_forged_headers_cannot_change_a_letters_topic(
     letters: list[DeadLetter], lane: Lane, kafka: str
 ) -> None:
-    """Who can write a dead letter topic must not have an operator write an event for him."""
-    lies = [
-        ("dlq-id", b"lying"),
+    """A writer of a dead letter topic must not be able to redirect an operator's replay to another topic."""
+    forged_headers = [
+        ("dlq-id", b"forged"),
         ("dlq-topic", PAYMENT_EVENTS.name.encode()),
         ("dlq-partition", b"0"),
         ("dlq-offset", b"0"),
@@ -126,12 +126,14 @@ def test_a_letter_is_of_the_topic_that_it_lies_on_whatever_it_says(
         ("dlq-first-failed-at", b"now"),
     ]
     name = DEAD_LETTERS[lane.topic.name, lane.group].name
-    strange = [{"value": b"x", "headers": headers} for headers in ([], lies[:3], lies)]
-    write(kafka, name, strange)
+    forged = [
+        {"value": b"x", "headers": headers} for headers in ([], forged_headers[:3], forged_headers)
+    ]
+    produce(kafka, name, forged)
     found = read_dead_letters(kafka, lane.topic.name)
-    assert {each.id for each in found} == {*(each.id for each in letters), "lying"}
-    lying = next(each for each in found if each.id == "lying")
-    assert (lying.topic, lying.group) == (lane.topic.name, lane.group)
+    assert {each.id for each in found} == {*(each.id for each in letters), "forged"}
+    forged_letter = next(each for each in found if each.id == "forged")
+    assert (forged_letter.topic, forged_letter.group) == (lane.topic.name, lane.group)
 
 
 class Terminal:
@@ -167,7 +169,7 @@ def test_the_command_line_lists_shows_and_replays(
     shown = json.loads(meterhall("show", first[:8]))
     assert shown["headers"] == [["ce_id", "1"], ["h", "hex:ff"]]
     assert shown["value_bytes"] == 9
-    assert "value" not in shown, "content is printed only when it is asked for"
+    assert "value" not in shown, "content is printed only with --value"
     assert json.loads(meterhall("show", second, "--value"))["value"] == "hex:feff"
 
     assert "1 replayed" in meterhall("replay", first[:8])
@@ -177,16 +179,16 @@ def test_the_command_line_lists_shows_and_replays(
     assert "1 replayed" in meterhall("replay", "--again", first)
     assert "the original is at" in meterhall("replay", big, code=1)
 
-    told = json.loads(meterhall("list", "--json", "--topic", lane.topic.name))
-    assert [len(each["replayed_at"]) for each in told] == [2, 1, 0]
+    listed_letters = json.loads(meterhall("list", "--json", "--topic", lane.topic.name))
+    assert [len(each["replayed_at"]) for each in listed_letters] == [2, 1, 0]
 
 
-def test_the_command_line_says_what_to_do(meterhall: Terminal) -> None:
+def test_command_line_errors_say_what_to_do(meterhall: Terminal) -> None:
     assert "Name the ids" in meterhall("replay", code=1)
     assert "No dead letter begins with nope" in meterhall("show", "nope", code=1)
 
 
-def test_the_command_line_says_when_kafka_is_away(
+def test_the_command_line_names_the_setting_when_kafka_is_unreachable(
     meterhall: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("METERHALL_KAFKA", "127.0.0.1:1")

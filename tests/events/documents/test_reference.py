@@ -1,4 +1,4 @@
-"""The page about events says of every topic and every message what the models say."""
+"""docs/events.md agrees with the models about every topic and every message."""
 
 import re
 
@@ -14,7 +14,7 @@ BY_HAND = re.sub(r"<!-- (\w+) -->\n.*?<!-- /\1 -->", "", TEXT, flags=re.DOTALL)
 
 
 @pytest.mark.parametrize("ce_type", sorted(EVENT_TYPES))
-def test_every_message_has_its_part_with_every_field(ce_type: str) -> None:
+def test_every_message_has_a_section_with_every_field(ce_type: str) -> None:
     model = EVENT_TYPES[ce_type]
     part = TEXT.split(f"#### {model.__name__}\n")[1].split("\n#### ")[0].split("\n### ")[0]
     assert all(f"| `{name}` |" in part for name in model.model_fields)
@@ -27,12 +27,12 @@ def test_every_topic_is_in_the_tables() -> None:
         assert f"| `{dead.name}` | `{name}` | `{group}` |" in TEXT
 
 
-def test_what_is_written_by_hand_names_only_messages_that_exist() -> None:
+def test_handwritten_text_names_exactly_the_existing_messages() -> None:
     names = {model.__name__ for model in EVENT_TYPES.values()}
-    told = set(re.findall(r"\b(?:[A-Z][a-z]+){2,}\b", BY_HAND)) - {"CloudEvents", "ValueError"}
-    assert told == names, "the page tells when each of them is sent"
+    named = set(re.findall(r"\b(?:[A-Z][a-z]+){2,}\b", BY_HAND)) - {"CloudEvents", "ValueError"}
+    assert named == names, "the page must describe when each message is sent"
 
 
-def test_a_section_that_nobody_writes_is_an_error() -> None:
+def test_an_unknown_section_is_an_error() -> None:
     with pytest.raises(KeyError, match="gossip"):
-        reference.filled("<!-- gossip -->\n<!-- /gossip -->")
+        reference.fill_sections("<!-- gossip -->\n<!-- /gossip -->")

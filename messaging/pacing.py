@@ -8,6 +8,6 @@ records one by one.
 LONGEST_SECONDS = 0.015
 
 
-def rest_seconds(worked: float) -> float:
-    """Return the rest after this many seconds of work, in seconds."""
-    return min(worked, LONGEST_SECONDS)
+def rest_seconds(worked_seconds: float) -> float:
+    """Return the length of the rest after a batch that took `worked_seconds`."""
+    return min(worked_seconds, LONGEST_SECONDS)

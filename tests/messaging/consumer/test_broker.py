@@ -1,4 +1,4 @@
-"""After a small batch a consumer rests, and then takes at once what came meanwhile."""
+"""After a small batch a consumer rests, and then handles all records that arrived meanwhile as one batch."""
 
 import asyncio
 import time
@@ -8,15 +8,15 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from messaging import rest
+from messaging import pacing
 from messaging.consumer import Message, Rejected
 from tests.messaging.conftest import Lane
-from tests.messaging.consumer.consuming import consuming, good
-from tests.messaging.witness import until
+from tests.messaging.consumer.consuming import consuming, valid_record
+from tests.messaging.witness import wait_until
 
 
-class Gate:
-    """A handler that holds its first batch until it is opened."""
+class GatedHandler:
+    """A handler that blocks until `open` is set."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
@@ -29,48 +29,48 @@ class Gate:
         await self.open.wait()
         return []
 
-    async def batches(self, count: int) -> None:
-        async def there() -> bool:
+    async def wait_for_batches(self, count: int) -> None:
+        async def enough() -> bool:
             return len(self.sizes) >= count
 
-        await until(there, f"{count} batches")
+        await wait_until(enough, f"{count} batches")
 
 
-async def test_what_comes_while_a_small_batch_is_handled_is_one_batch(
+async def test_records_that_arrive_during_a_small_batch_form_one_batch(
     lane: Lane, kafka: str, engine: AsyncEngine
 ) -> None:
-    gate = Gate()
+    gate = GatedHandler()
     async with (
         AIOKafkaProducer(bootstrap_servers=kafka) as producer,
         consuming(lane, kafka, engine, gate),
     ):
-        await producer.send_and_wait(lane.topic.name, **good(lane, 0))
-        await gate.batches(1)
+        await producer.send_and_wait(lane.topic.name, **valid_record(lane, 0))
+        await gate.wait_for_batches(1)
         for number in range(
             1, 31
         ):  # one after the other, so that a fetch under way would bring the first alone
             await producer.send_and_wait(
-                lane.topic.name, **good(lane, number, partition=number % 3)
+                lane.topic.name, **valid_record(lane, number, partition=number % 3)
             )
         gate.open.set()
-        await gate.batches(2)
-        await producer.send_and_wait(lane.topic.name, **good(lane, 31))
-        await gate.batches(3)
+        await gate.wait_for_batches(2)
+        await producer.send_and_wait(lane.topic.name, **valid_record(lane, 31))
+        await gate.wait_for_batches(3)
 
     assert gate.sizes == [1, 30, 1]
-    assert gate.began_at[2] - gate.began_at[0] > rest.LONGEST_SECONDS
+    assert gate.began_at[2] - gate.began_at[0] > pacing.LONGEST_SECONDS
 
 
-async def test_a_large_batch_is_followed_at_once(
+async def test_there_is_no_rest_after_a_large_batch(
     lane: Lane, kafka: str, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rest, "LONGEST_SECONDS", 60.0)
-    gate = Gate()
+    monkeypatch.setattr(pacing, "LONGEST_SECONDS", 60.0)
+    gate = GatedHandler()
     gate.open.set()
     async with AIOKafkaProducer(bootstrap_servers=kafka) as producer:
         for number in range(8):
-            await producer.send_and_wait(lane.topic.name, **good(lane, number))
+            await producer.send_and_wait(lane.topic.name, **valid_record(lane, number))
     async with consuming(lane, kafka, engine, gate, max_records=4):
-        await gate.batches(2)
+        await gate.wait_for_batches(2)
 
     assert gate.sizes == [4, 4]

@@ -1,4 +1,4 @@
-"""The AsyncAPI document is sound in itself, is one for FastStream's reader, too, and leaves nothing out."""
+"""The AsyncAPI document is consistent and complete, and FastStream can read it."""
 
 import json
 import re
@@ -20,22 +20,22 @@ from events.topics import ALL_TOPICS, COMMAND_TOPICS, DEAD_LETTERS, TOPICS
 from tests.events.instances import instances
 
 DOCUMENT = asyncapi.document()
-# AsyncAPI 3.0.0, "Components Object": what a name may be made of.
+# AsyncAPI 3.0.0, "Components Object": the characters of a name.
 NAME = re.compile(r"^[a-zA-Z0-9.\-_]+$")
 
 
-def test_another_reader_of_the_standard_takes_it() -> None:
+def test_faststream_can_read_the_document() -> None:
     ApplicationSchema.model_validate(DOCUMENT)
 
 
-def test_every_reference_leads_somewhere() -> None:
+def test_every_reference_resolves() -> None:
     references = list(_references(DOCUMENT))
     assert len(references) > 100
     for each in references:
         assert _follow(each) is not None
 
 
-def test_names_are_what_the_standard_allows() -> None:
+def test_names_conform_to_the_standard() -> None:
     for part in (
         DOCUMENT["channels"],
         DOCUMENT["operations"],
@@ -46,7 +46,7 @@ def test_names_are_what_the_standard_allows() -> None:
         assert all(NAME.match(name) for name in part)
 
 
-def test_every_topic_is_a_channel_as_it_is_provisioned() -> None:
+def test_every_topic_is_a_channel_with_its_provisioned_settings() -> None:
     assert {each["address"] for each in DOCUMENT["channels"].values()} == {
         topic.name for topic in ALL_TOPICS
     }
@@ -76,16 +76,16 @@ def test_operations_name_messages_of_their_own_channel_only() -> None:
         )
 
 
-def test_every_topic_is_written_and_read_by_somebody() -> None:
+def test_every_topic_has_a_writer_and_a_reader() -> None:
     for topic in TOPICS:
         actions = {each.action for each in asyncapi.OPERATIONS if each.topic == topic}
         assert actions == {"send", "receive"}, topic.name
     groups = {(each.topic.name, each.group) for each in asyncapi.OPERATIONS if each.group}
-    assert groups == DEAD_LETTERS.keys(), "who reads with a group of ours has a dead letter topic"
+    assert groups == DEAD_LETTERS.keys(), "each consumer group of ours has a dead letter topic"
 
 
 @pytest.mark.parametrize("ce_type", sorted(EVENT_TYPES))
-def test_the_headers_that_we_write_are_those_that_we_describe(ce_type: str) -> None:
+def test_written_headers_conform_to_the_document(ce_type: str) -> None:
     model = EVENT_TYPES[ce_type]
     described = DOCUMENT["components"]["messages"][asyncapi.name_of(model)]["headers"]
     Draft7Validator.check_schema(described)
@@ -94,9 +94,9 @@ def test_the_headers_that_we_write_are_those_that_we_describe(ce_type: str) -> N
         *(uuid7(), ce_type, model.topic.source, "key", datetime.now(UTC), 1, "00-1-2-01", "mine"),
         signature=signature,
     )
-    said = {name: value.decode() for name, value in written}
-    Draft7Validator(described).validate(said)
-    assert said.keys() == described["properties"].keys()
+    decoded = {name: value.decode() for name, value in written}
+    Draft7Validator(described).validate(decoded)
+    assert decoded.keys() == described["properties"].keys()
 
 
 @pytest.mark.parametrize("ce_type", sorted(EVENT_TYPES))
@@ -112,15 +112,17 @@ def test_the_payload_is_the_committed_schema_in_the_dialect_of_asyncapi(
         "components": {"schemas": DOCUMENT["components"]["schemas"]},
     }
     Draft7Validator.check_schema(DOCUMENT["components"]["schemas"][name])
-    said = data.draw(instances(schema, schema))
-    assert not list(Draft202012Validator(payload).iter_errors(said))
-    said.pop(EVENT_TYPES[ce_type].key_field)
-    assert list(Draft202012Validator(payload).iter_errors(said))
+    value = data.draw(instances(schema, schema))
+    assert not list(Draft202012Validator(payload).iter_errors(value))
+    value.pop(EVENT_TYPES[ce_type].key_field)
+    assert list(Draft202012Validator(payload).iter_errors(value))
 
 
-def test_nothing_in_it_is_of_this_machine_or_a_secret() -> None:
+def test_the_document_has_no_hosts_and_no_secrets() -> None:
     text = json.dumps(DOCUMENT)
-    assert "servers" not in DOCUMENT, "where Kafka is, is the deployment's business"
+    assert "servers" not in DOCUMENT, (
+        "the address of Kafka belongs to a deployment, not to the contract"
+    )
     assert not re.search(r"https?://|127\.0\.0\.1|localhost|password|secret", text)
 
 
@@ -134,7 +136,7 @@ def _references(part: Any) -> list[str]:
 
 
 def _follow(reference: str) -> Any:
-    found: Any = DOCUMENT
+    target: Any = DOCUMENT
     for step in reference.removeprefix("#/").split("/"):
-        found = found[step]
-    return found
+        target = target[step]
+    return target
