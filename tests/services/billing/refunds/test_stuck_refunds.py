@@ -94,7 +94,7 @@ class TestStuck:
         assert await closed_because(city, row["id"]) == ["the PSP is called again, attempt 2"]
         again = await cli(city, database, "retry", str(row["id"]))
         assert (again.code, again.out) == (1, "")
-        assert "under way" in again.err
+        assert "The PSP is being called" in again.err
         await city.settle(rounds=2)
         if why == "failed":  # its method decides refunds later
             (pending,) = [
