@@ -274,7 +274,7 @@ class TestFailedLate:
     async def test_the_wallet_gets_it_once(self, city: City, database: Database) -> None:
         row = await refunded(city, amount_minor=850)
         early = await cli(city, database, "to-wallet", str(row["id"]))
-        assert "has not failed" in early.err
+        assert "the wallet must not be paid" in early.err
         city.psp.settle_refund(row["psp_refund_id"], "failed")
         early = await cli(city, database, "to-wallet", str(row["id"]))
         assert "no failure of it is booked" in early.err
