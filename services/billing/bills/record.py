@@ -148,7 +148,7 @@ async def _keep_bills(
 ) -> dict[BillKey, UUID]:
     # Stores the listed bills, closes the others, and returns the ids of the listed ones.
     stated: dict[BillKey, tuple[BillerBill, datetime]] = {}
-    asked: dict[UUID, datetime] = {}
+    asked_at_by_account: dict[UUID, datetime] = {}
     listed: set[BillKey] = set()
     for each in sorted(answered, key=lambda each: each.asked_at):
         if isinstance(each.answer, BillerDown):
@@ -156,18 +156,19 @@ async def _keep_bills(
         account = each.lookup.account_id
         found = each.answer.bills if isinstance(each.answer, Found) else ()
         listed |= {(account, bill.bill_number) for bill in found}
-        if (
-            not each.lookup.by_file
-        ):  # for a biller that works by file the response came from our own table
-            asked[account] = each.asked_at
+        # The response of a biller that works by file was read from our own table.
+        if not each.lookup.by_file:
+            asked_at_by_account[account] = each.asked_at
             stated |= {(account, bill.bill_number): (bill, each.asked_at) for bill in found}
-    if asked:
-        for row in await connection.execute(_LOCK_ACCOUNTS, {"accounts": list(asked)}):
+    if asked_at_by_account:
+        accounts = list(asked_at_by_account)
+        for row in await connection.execute(_LOCK_ACCOUNTS, {"accounts": accounts}):
             # A bill that a later response did not list stays closed, whatever an older response lists.
-            asked[row.id] = max(asked[row.id], row.looked_up_at or asked[row.id])
+            asked_at = asked_at_by_account[row.id]
+            asked_at_by_account[row.id] = max(asked_at, row.looked_up_at or asked_at)
         if stated:
             await connection.execute(_KEEP_BILLS, columns_of(stated))
-        parameters = {"accounts": list(asked), "asked": list(asked.values())}
+        parameters = {"accounts": accounts, "asked": list(asked_at_by_account.values())}
         await connection.execute(_CLOSE_BILLS, {**parameters, "now": now})
         await connection.execute(_NOTE, parameters)
     if not listed:

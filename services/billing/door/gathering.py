@@ -22,7 +22,7 @@ from services.billing.door.promise import Command, Promise, write_promises
 
 # A key that another process has locked is free again after milliseconds, or that process hangs: then the requests that
 # share a transaction with this key must not hang as well.
-_PATIENCE = "500ms"
+_LOCK_TIMEOUT = "500ms"
 _LOCK_NOT_AVAILABLE = "55P03"
 
 # By type of command: the function that returns an objection or a promise for each command.
@@ -53,7 +53,7 @@ class Door:
         self._batcher = Batcher(self._promise, concerns_all=_concerns_all)
 
     async def promise(self, request: DoorRequest) -> Claim:
-        """Promise the request, or find what its key stands for. Raises a Problem, or the database's errors."""
+        """Promise the request, or return the earlier claim of its key. Raises a Problem, or the database's errors."""
         return await self._batcher.submit(request, request.use[:2])
 
     async def drain(self) -> None:
@@ -68,9 +68,11 @@ class Door:
 async def promise_batch(
     connection: AsyncConnection, batch: Sequence[DoorRequest], key: SigningKey | None
 ) -> list[Claim | Exception]:
-    """Promise these requests in the caller's transaction; return the result of each, in their order. No key may occur
-    twice."""
-    claims = await claim_keys(connection, [each.use for each in batch], _PATIENCE)
+    """Promise these requests in the caller's transaction; return their results in the same order.
+
+    No key may occur twice.
+    """
+    claims = await claim_keys(connection, [each.use for each in batch], _LOCK_TIMEOUT)
     outcomes: list[Claim | Exception] = [*claims]
     new = {
         position: batch[position].command
@@ -79,13 +81,13 @@ async def promise_batch(
     }
     promises: list[tuple[Promise, str | None]] = []
     unused: list[KeyUse] = []
-    for position, found in (await _examine(connection, new)).items():
+    for position, result in (await _examine(connection, new)).items():
         request = batch[position]
-        if isinstance(found, Problem):
-            outcomes[position] = found
+        if isinstance(result, Problem):
+            outcomes[position] = result
             unused.append(request.use)
         else:
-            promises.append((found, request.correlation_id))
+            promises.append((result, request.correlation_id))
     # An objection leaves the key free: a corrected request may use the same key.
     await release_keys(connection, unused)
     await write_promises(connection, promises, key)
@@ -96,13 +98,13 @@ async def _examine(
     connection: AsyncConnection, commands: Mapping[int, Command]
 ) -> dict[int, Promise | Problem]:
     # By position in the batch; each type of command is examined as one set.
-    found: dict[int, Promise | Problem] = {}
+    results: dict[int, Promise | Problem] = {}
     for kind, examine in _EXAMINE.items():
-        some = {position: each for position, each in commands.items() if isinstance(each, kind)}
-        if some:
-            examined = await examine(connection, list(some.values()))
-            found.update(zip(some, examined, strict=True))
-    return found
+        of_kind = {i: command for i, command in commands.items() if isinstance(command, kind)}
+        if of_kind:
+            examined = await examine(connection, list(of_kind.values()))
+            results.update(zip(of_kind, examined, strict=True))
+    return results
 
 
 def _concerns_all(error: Exception) -> bool:

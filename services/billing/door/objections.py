@@ -1,4 +1,4 @@
-"""Objections: why a payment or top-up cannot begin, as a problem for the wallet. The worker decides again, finally."""
+"""Objections: reasons against a payment or top-up, as problems for the wallet. The worker's later decision is final."""
 
 from collections.abc import Mapping
 
@@ -22,10 +22,10 @@ OBJECTIONS: Mapping[str, ProblemType] = {
 
 
 def objection(reason: str) -> Problem:
-    """Return the problem that says why a payment or a top-up cannot begin, and what to do."""
+    """Return the problem for this reason against a payment or a top-up."""
     return Problem(OBJECTIONS[reason], reason=reason)
 
 
-def not_found(what: str) -> Problem:
-    """Return the problem of an id under which the channel has nothing of this kind."""
-    return Problem(NOT_FOUND, f"This channel has no {what} with that id.")
+def not_found(noun: str) -> Problem:
+    """Return the problem for an id that is unknown in this channel; `noun` is used in the message."""
+    return Problem(NOT_FOUND, f"This channel has no {noun} with that id.")

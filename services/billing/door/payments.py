@@ -14,7 +14,9 @@ from services.billing.door.promise import Promise
 from services.billing.payments.accept import reason_against
 from services.billing.subject import Kind
 
-_HELD = text("SELECT bill_id FROM live_bills WHERE bill_id = ANY(CAST(:bill_ids AS uuid[]))")
+_BILLS_BEING_PAID = text(
+    "SELECT bill_id FROM live_bills WHERE bill_id = ANY(CAST(:bill_ids AS uuid[]))"
+)
 
 
 async def examine(
@@ -24,14 +26,14 @@ async def examine(
     ids = [each.bill_id for each in commands]
     bills = await find_bills(connection, ids)
     limits = await payment_limits(connection)
-    held = set((await connection.execute(_HELD, {"bill_ids": ids})).scalars())
-    found: list[Promise | Problem] = []
-    for each in commands:
-        reason = reason_against(each, bills.get(each.bill_id), limits)
-        if reason is None and each.bill_id in held:
+    being_paid = set((await connection.execute(_BILLS_BEING_PAID, {"bill_ids": ids})).scalars())
+    results: list[Promise | Problem] = []
+    for command in commands:
+        reason = reason_against(command, bills.get(command.bill_id), limits)
+        if reason is None and command.bill_id in being_paid:
             reason = "bill_already_paid"
-        found.append(objection(reason) if reason else _promise(each))
-    return found
+        results.append(objection(reason) if reason else _promise(command))
+    return results
 
 
 def _promise(command: PayBill) -> Promise:

@@ -1,4 +1,4 @@
-"""Promises that are not kept yet, for the worker: their command is under way, or has become a dead letter.
+"""Promises that are not kept yet, for the worker: their command is still to be handled or has become a dead letter.
 
 A promise's command is in the outbox or in Kafka. A refund that arrives before its payment's command is enqueued again,
 behind it. A promise whose command becomes a dead letter ends as failed, in the transaction of the dead letter.
@@ -20,14 +20,14 @@ from services.billing.door.promise import KEPT
 from services.billing.subject import Kind
 
 # The ce_sequence of a command counts how often it was enqueued. The door writes 1, and channels usually, too.
-_WRITTEN_AGAIN = 2
+_SEQUENCE_WHEN_ENQUEUED_AGAIN = 2
 
 _FIND = text(f"""
     SELECT id, channel_id, failed_at IS NOT NULL AS failed FROM payment_requests
     WHERE id = ANY(CAST(:ids AS uuid[])) AND kind = '{Kind.PAYMENT}'
 """)  # noqa: S608 - our own word
-# The latest dead letter has the reason. The command's own id must match, so that somebody who only knows a promise's id
-# cannot end it.
+# The latest dead letter has the reason. The command's own id must match: knowing the id of a promise is not enough to
+# end it.
 _FAIL = text("""
     UPDATE payment_requests r SET failed_at = coalesce(r.failed_at, now()), reason = d.reason
     FROM unnest(CAST(:ids AS uuid[]), CAST(:commands AS uuid[]), CAST(:reasons AS text[])) AS d (id, command_id, reason)
@@ -41,7 +41,7 @@ _GIVE_UP = text(f"""
 """)  # noqa: S608 - our own text
 
 
-class _Death(NamedTuple):
+class _FailedPromise(NamedTuple):
     id: UUID
     command_id: UUID
     reason: str
@@ -66,30 +66,33 @@ class Promises:
         rejected: list[Rejected] = []
         again: list[Outgoing] = []
         async with self._engine.begin() as connection:
-            open_ones = await _find(connection, refunds)
+            may_arrive = await _payments_that_may_arrive(connection, refunds)
             for message in refunds:
-                promised_open = open_ones.get(_payment(message))
-                if promised_open is None:
+                payment_may_arrive = may_arrive.get(_payment_key(message))
+                if payment_may_arrive is None:
                     rejected.append(Rejected(message, "payment_unknown", _UNKNOWN))
-                elif not promised_open or _was_written_again(message):
+                elif not payment_may_arrive or _was_enqueued_again(message):
                     rejected.append(Rejected(message, "payment_not_accepted", _NOT_ACCEPTED))
                 else:
-                    again.append(self._written_again(message))
+                    again.append(self._enqueued_again(message))
             await enqueue(connection, again)
         return rejected
 
     async def fail(self, connection: AsyncConnection, dead: Sequence[Dead]) -> None:
         """End the promises of these commands as failed, in the transaction that writes their dead letters."""
-        deaths = [death for each in dead for death in _deaths(each)]
-        if deaths:
-            columns = zip(*deaths, strict=True)
+        failures = [failure for letter in dead for failure in _failed_promises(letter)]
+        if failures:
+            columns = zip(*failures, strict=True)
             await connection.execute(
                 _FAIL, dict(zip(("ids", "commands", "reasons"), map(list, columns), strict=True))
             )
 
-    def _written_again(self, message: Message) -> Outgoing:
+    def _enqueued_again(self, message: Message) -> Outgoing:
         outgoing = Outgoing.of(
-            message.event, _WRITTEN_AGAIN, message.correlation_id, message.traceparent
+            message.event,
+            _SEQUENCE_WHEN_ENQUEUED_AGAIN,
+            message.correlation_id,
+            message.traceparent,
         )
         return outgoing._replace(event_id=message.id).signed(self._key)
 
@@ -103,39 +106,39 @@ async def give_up(connection: AsyncConnection, id: UUID) -> str | None:
     return kind
 
 
-_UNKNOWN = "this channel has no payment with this payment_id; the refund was not kept"
+_UNKNOWN = "this channel has no payment with this payment_id; the refund was not accepted"
 _NOT_ACCEPTED = (
-    "the payment was promised and its command has not become a payment: see the dead letters with its key, replay the"
-    " payment's first and then this one; the refund was not kept"
+    "the payment was promised, but its command has not been accepted: find the dead letters with its key, replay the"
+    " payment's first and then this one; the refund was not accepted"
 )
 
 
-async def _find(
+async def _payments_that_may_arrive(
     connection: AsyncConnection, refunds: Sequence[Message]
 ) -> dict[tuple[UUID, str], bool]:
-    # For the promised payments that these refunds name, by id and channel: True when the command may still arrive.
-    ids = {_payment(each)[0] for each in refunds}
+    # The promised payments of these refunds, by id and channel; False when the promise has failed.
+    ids = {_payment_key(each)[0] for each in refunds}
     rows = await connection.execute(_FIND, {"ids": list(ids)})
     return {(row.id, row.channel_id): not row.failed for row in rows}
 
 
-def _payment(message: Message) -> tuple[UUID, str]:
+def _payment_key(message: Message) -> tuple[UUID, str]:
     assert isinstance(message.event, RefundPayment)
     return message.event.payment_id, message.event.channel
 
 
-def _was_written_again(message: Message) -> bool:
-    # This header is not signed and need not be: a forged one has the forger's own refund refused.
-    return message.headers.get("ce_sequence") == b"%d" % _WRITTEN_AGAIN
+def _was_enqueued_again(message: Message) -> bool:
+    # This header needs no signature: a forged one only has the forger's own refund rejected.
+    return message.headers.get("ce_sequence") == b"%d" % _SEQUENCE_WHEN_ENQUEUED_AGAIN
 
 
-def _deaths(dead: Dead) -> list[_Death]:
+def _failed_promises(dead: Dead) -> list[_FailedPromise]:
     command_id = dead.message_id
     if command_id is None:
         return []
     # The key of a command is the id of the payment or top-up; a refund's id is in its value.
     ids = (dead.key_id, _refund_in(dead.record.value))
-    return [_Death(id, command_id, dead.public_reason) for id in ids if id]
+    return [_FailedPromise(id, command_id, dead.public_reason) for id in ids if id]
 
 
 def _refund_in(value: bytes | None) -> UUID | None:

@@ -64,24 +64,24 @@ class FileConnector:
         return Found(found) if found else NothingOwed()
 
     async def apply(self, application: Application) -> ApplyAnswer:
-        """Return BillerUnknown: these billers are told by the day file."""
+        """Return Applied without a call: the biller learns of it from our day file."""
         return Applied(application.serial)
 
     async def query(self, application: Application) -> QueryAnswer:
-        """Return BillerUnknown: these billers are told by the day file."""
+        """Return Applied without a call: the biller learns of it from our day file."""
         return Applied(application.serial)
 
     async def unapply(self, application: Application) -> UnapplyAnswer:
-        """Return BillerUnknown: these billers are told by the day file."""
+        """Return Unapplied without a call: the biller learns of it from our day file."""
         return Unapplied()
 
     async def day_file(self, day: date) -> bytes:
-        """Return the biller's answer to our day file. Raises OSError while there is none."""
+        """Return the biller's response to our day file. Raises OSError while the file is missing."""
         path = self.folder / "incoming" / f"{day:%Y%m%d}.txt"
         return await asyncio.to_thread(path.read_bytes)
 
     def parse_day_file(self, content: bytes) -> list[DayFileLine]:
-        """UTF-8, amounts in fen."""
+        """Return the lines of a day file: UTF-8, amounts in fen."""
         return day_file.parse(content, self._currency)
 
     def report(self, day: date, lines: list[DayFileLine]) -> Path:

@@ -49,7 +49,7 @@ class NoSuchAccount:
 
 @dataclass(frozen=True, slots=True)
 class BillerDown:
-    """The biller could not be reached, or its response made no sense."""
+    """The biller could not be reached, or its response could not be read."""
 
     why: str
 

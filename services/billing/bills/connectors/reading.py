@@ -3,7 +3,7 @@
 import re
 from datetime import datetime
 
-# What a biller names: bills, periods, references, codes.
+# Names that a biller chooses: bills, periods, references, codes.
 LONGEST_TEXT = 64
 
 

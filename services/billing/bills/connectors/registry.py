@@ -38,7 +38,7 @@ from services.billing.institutions import of_biller
 from services.billing.settings import Settings
 
 DIALECTS: dict[str, type[Dialect]] = {"json": JsonHttp, "form": SignedForm, "gbk-xml": GbkXml}
-# How long a biller's row of the catalogue is cached.
+# A biller's row of the catalogue is cached for this time.
 REFRESH_SECONDS = 30.0
 LOOKUP_TRIES = 2
 

@@ -157,7 +157,9 @@ async def test_a_closed_bill_opens_unless_it_is_expired_or_being_paid(
         (line(), "bill_number", "line 2"),
     ],
 )
-def test_a_bad_row_is_told_with_line_and_field(file: Path, bad: str, field: str, says: str) -> None:
+def test_the_error_of_a_bad_row_names_line_and_field(
+    file: Path, bad: str, field: str, says: str
+) -> None:
     found = list(read_bills(write(file, line(), bad, line(bill_number="B9")), EXPECTED))
     assert [type(each) for each in found] == [BillLine, BadLine, BillLine]
     wrong = found[1]

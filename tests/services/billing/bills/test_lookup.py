@@ -41,7 +41,7 @@ async def test_bills_are_found_kept_and_told(hall: Hall, biller: str) -> None:
     assert number not in str(result), "an account number must not leave the database"
 
 
-async def test_nothing_owed_and_no_such_account_are_told_apart(hall: Hall) -> None:
+async def test_nothing_owed_and_no_such_account_are_different_results(hall: Hall) -> None:
     nothing = await hall.command("hz-water", hall.fresh("hz-water", owing=False))
     nobody = await hall.command("hz-water", "0000000000")
     await hall.look_up(nothing, nobody)
@@ -71,7 +71,7 @@ async def test_a_biller_that_is_down_says_nothing_about_the_account(hall: Hall, 
     assert (await hall.row(again.lookup_id)).state == "found"
 
 
-async def test_bills_that_make_no_sense_are_not_kept(hall: Hall) -> None:
+async def test_invalid_bills_are_not_stored(hall: Hall) -> None:
     """A biller that bills in another currency than its own is not believed, and neither are its other bills."""
     bill = {"period": "2026-11", "amount_minor": 5, "currency": "CNY", "rule": "exact"}
     bill["expires_at"] = "2099-12-31T23:59:59+08:00"
@@ -107,7 +107,7 @@ async def test_bills_that_make_no_sense_are_not_kept(hall: Hall) -> None:
         assert [each.bill_number for each in await hall.bills(again.account_id)] == ["B1", "B2"]
 
 
-async def test_a_slow_biller_holds_up_nobody_else(hall: Hall) -> None:
+async def test_a_slow_biller_holds_up_no_other_biller(hall: Hall) -> None:
     hall.billers.add_fault("sh-gas", "lookup", "timeout_before", times=20)
     slow = [await hall.command("sh-gas", hall.fresh("sh-gas")) for _ in range(10)]
     quick = [await hall.command("hz-water", hall.fresh("hz-water")) for _ in range(10)]
@@ -168,7 +168,7 @@ async def test_what_can_not_be_kept_is_refused_and_its_neighbours_go_on(hall: Ha
     assert (await hall.row(good.lookup_id)).account_id == good.account_id
 
 
-async def test_a_biller_that_is_not_active_is_not_asked(hall: Hall) -> None:
+async def test_an_inactive_biller_is_not_called(hall: Hall) -> None:
     command = await hall.command("wh-water", hall.fresh("wh-water"))
     async with hall.engine.begin() as connection:
         await connection.execute(text("UPDATE billers SET active = false WHERE id = 'wh-water'"))
@@ -180,7 +180,7 @@ async def test_a_biller_that_is_not_active_is_not_asked(hall: Hall) -> None:
     assert hall.billers.fired() == fired
 
 
-async def test_a_paused_biller_is_not_asked_and_the_answer_comes_at_once(hall: Hall) -> None:
+async def test_lookups_at_a_paused_biller_end_at_once_without_a_call(hall: Hall) -> None:
     async with hall.engine.begin() as connection:
         await pause(connection, of_biller("hz-water"))
     assert await hall.lookups.resume() == 0, "a look at the table finds the pause"

@@ -225,13 +225,13 @@ async def test_accounts_are_opened_once_whoever_asks_beside(engine: AsyncEngine)
         ({"expires_at": datetime(2026, 11, 25)}, "expires_at"),  # noqa: DTZ001 - that is what is wrong
     ],
 )
-def test_a_bill_that_makes_no_sense_is_not_kept(different: dict[str, Any], field: str) -> None:
+def test_an_invalid_bill_is_not_stored(different: dict[str, Any], field: str) -> None:
     assert list(faults_of(bill(), "CNY")) == []
     assert [name for name, _ in faults_of(bill(**different), "CNY")] == [field]
     assert fault_of_list([bill("B0"), bill(**different)], "CNY")
 
 
-def test_a_list_that_makes_no_sense_is_not_kept() -> None:
+def test_an_invalid_list_of_bills_is_not_stored() -> None:
     many = [bill(f"B{n}") for n in range(MOST_BILLS + 1)]
     assert fault_of_list(many[:-1], "CNY") is None
     assert fault_of_list(many, "CNY") == f"more than {MOST_BILLS} bills"

@@ -145,7 +145,7 @@ async def test_waiting_ends_when_the_time_is_over(hall: Hall, wallet: Wallet) ->
     assert (await wallet.http.get(answer.headers["location"])).json()["status"] == "found"
 
 
-def test_what_a_prefer_header_means() -> None:
+def test_meaning_of_the_prefer_header() -> None:
     lines = [
         "wait=5",
         "respond-async, wait=5",

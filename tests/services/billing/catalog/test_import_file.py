@@ -47,7 +47,7 @@ async def test_importing_twice_changes_nothing_and_says_so(engine: AsyncEngine) 
     assert await rows(engine, state) == before, "rows were written again"
 
 
-async def test_a_new_file_updates_and_takes_away_what_it_no_longer_says(
+async def test_a_new_file_updates_rows_and_deletes_those_it_no_longer_lists(
     engine: AsyncEngine,
 ) -> None:
     await import_(engine, good(*CITY, service("hz-water-inquiry"), coverage("hz-water-inquiry")))

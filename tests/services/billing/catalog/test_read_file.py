@@ -103,7 +103,7 @@ def test_a_bad_row_among_good_ones(rows: tuple[Any, ...], line: int, field: str,
     assert says in errors[0].text
 
 
-def test_what_belongs_to_a_bad_row_is_left_out_and_not_blamed() -> None:
+def test_rows_that_refer_to_a_bad_row_are_left_out_without_an_error() -> None:
     catalogue, errors = read_rows(
         biller("good"),
         service("good-bill", "good"),

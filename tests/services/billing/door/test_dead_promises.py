@@ -173,7 +173,7 @@ async def test_a_command_that_the_worker_can_not_verify(
     assert seen["reason"] == "bad_signature"
 
 
-async def test_a_strangers_dead_letter_ends_nobodys_promise(
+async def test_a_dead_letter_of_another_command_ends_no_promise(
     street: Street, engine: AsyncEngine
 ) -> None:
     """Somebody who knows a payment's id, but not the id of its command, cannot end its promise."""

@@ -68,7 +68,7 @@ async def due(engine: AsyncEngine) -> int:
     ],
     ids=["another secret", "too old", "from the future", "changed on its way"],
 )
-async def test_what_is_not_surely_from_the_psp_is_refused(
+async def test_unsigned_stale_or_altered_webhooks_are_refused(
     door: httpx.AsyncClient, engine: AsyncEngine, trouble: dict[str, Any]
 ) -> None:
     answer = await send(door, event(), **trouble)
@@ -83,7 +83,9 @@ async def test_without_a_signature_it_is_refused(door: httpx.AsyncClient) -> Non
     assert (await door.post("/v1/psp/webhooks", content=b"{}")).status_code == 400
 
 
-async def test_duplicates_are_kept_once(door: httpx.AsyncClient, engine: AsyncEngine) -> None:
+async def test_duplicate_webhooks_are_stored_once(
+    door: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
     one = event()
     answers = await asyncio.gather(*(send(door, one) for _ in range(8)))
     assert {each.status_code for each in answers} == {200}

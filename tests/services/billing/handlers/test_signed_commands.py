@@ -202,7 +202,7 @@ async def test_the_keys_of_a_closed_channel_open_nothing(
     await stops(worker, key)
 
 
-async def test_a_trusted_topic_takes_what_is_not_signed_and_the_other_topic_does_not(
+async def test_only_a_trusted_topic_accepts_unsigned_commands(
     kafka: str, engine: AsyncEngine, payments: PayingProcess, tmp_path: Path
 ) -> None:
     await make_biller(engine)
@@ -217,7 +217,7 @@ async def test_a_trusted_topic_takes_what_is_not_signed_and_the_other_topic_does
         assert await worker.refusals(signed(lookup, None)) == ["unsigned"]
 
 
-async def test_what_the_http_door_promises_is_carried_out(
+async def test_promises_of_the_http_door_are_carried_out(
     worker: CommandWorker, engine: AsyncEngine, database: Database
 ) -> None:
     key = await make_channel(engine, "third-app")

@@ -71,7 +71,7 @@ async def test_an_answer_that_drips_does_not_outlast_its_time(
     assert 0.4 < time.monotonic() - began < 3
 
 
-async def test_nobody_there_is_unknown_for_an_apply_and_down_for_a_lookup(
+async def test_an_unreachable_biller_is_unknown_for_an_apply_and_down_for_a_lookup(
     client: HttpClient,
 ) -> None:
     for url in ("http://127.0.0.1:1", "http://127.0.0.1:99999", "http://[", "nonsense"):
@@ -132,7 +132,7 @@ async def test_a_question_that_the_dialect_cannot_write_is_not_sent(
     assert stranger.requests == 0
 
 
-async def test_a_call_that_nobody_waits_for_any_more_is_given_up(
+async def test_a_call_without_a_waiting_caller_is_abandoned(
     connector: Dialect, stranger: Stranger
 ) -> None:
     stranger.hold = asyncio.Event()

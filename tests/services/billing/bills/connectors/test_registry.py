@@ -88,7 +88,7 @@ async def test_every_biller_of_the_catalogue_answers(
         )
 
 
-async def test_a_dead_biller_holds_up_nobody_else(
+async def test_a_dead_biller_holds_up_no_other_biller(
     connectors: Connectors, billers: SandboxBillers
 ) -> None:
     billers.add_fault(DEAD, "*", "timeout_before", probability=1.0)
