@@ -108,6 +108,6 @@ def near(sought: Iterable[Sought]) -> list[list[Sought]]:
     for search in sorted(sought, key=lambda search: search.since):
         if not groups or search.since > reached + NEAR_SECONDS:
             groups.append([])
-        groups[-1].append(one)
+        groups[-1].append(search)
         reached = max(reached, search.until)
     return groups
