@@ -88,7 +88,7 @@ def set_(
         secret = asyncio.run(work())
     except IntegrityError:
         fail(f"there is no channel {channel!r}: `meterhall notifications channel add {channel}`")
-    print(secret or "set; the secret is the one it was")
+    print(secret or "set; the secret is unchanged")
 
 
 @commands.command()
@@ -108,11 +108,11 @@ def deliveries(
                 connection, limit=limit, status="failed" if failed else None
             )
 
-    found = asyncio.run(work())
+    rows = asyncio.run(work())
     if as_json:
-        output.as_json([asdict(each) for each in found])
+        output.as_json([asdict(row) for row in rows])
     else:
-        _table(found)
+        _print_table(rows)
 
 
 @commands.command()
@@ -140,20 +140,20 @@ def _check_channel(channel: str) -> None:
         fail(str(error))
 
 
-def _table(found: Sequence["Followed"]) -> None:
+def _print_table(rows: Sequence["Followed"]) -> None:
     table(
         "Deliveries, the newest first",
         ("delivery!", "event", "by", "status", "tries>", "reason"),
         (
             (
-                each.id,
-                each.event_type.removeprefix("meterhall.").rpartition(".")[0],
-                each.medium,
-                each.status,
-                each.attempts,
-                each.reason,
+                row.id,
+                row.event_type.removeprefix("meterhall.").rpartition(".")[0],
+                row.medium,
+                row.status,
+                row.attempts,
+                row.reason,
             )
-            for each in found
+            for row in rows
         ),
     )
 

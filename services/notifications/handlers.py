@@ -1,7 +1,7 @@
-"""Which events are told to whom: the one table from which the worker's consumers are registered.
+"""The table of notified events and their recipients, from which the worker's consumers are registered.
 
-The channel's endpoint gets a webhook of every event; the payer gets one mail per happening, in the inbox where it
-matters later.
+The channel's endpoint gets a webhook for every event. The payer gets one mail per outcome, not one per event: of the
+events that report the same outcome, only one is sent by mail.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ from services.notifications.deliveries import consumer
 
 
 class Notified(NamedTuple):
-    """Events of one type: each becomes a webhook, and if `by_mail` says so of it, a mail to the payer as well."""
+    """An event type. Each event becomes a webhook, and a mail to the payer as well if `by_mail(event)` is true."""
 
     event: type[Event]
     by_mail: Callable[[Any], bool]
@@ -52,30 +52,30 @@ def _unless_refunded(event: ReceiptVoided) -> bool:
 
 NOTIFIED = (
     Notified(PaymentAccepted, _never),
-    Notified(PaymentActionRequired, _never),  # the wallet app asks at the screen
-    Notified(PaymentSucceeded, _never),  # the receipt's mail says it
+    Notified(PaymentActionRequired, _never),  # the wallet app prompts the payer on its screen
+    Notified(PaymentSucceeded, _never),  # the receipt's mail reports it
     Notified(PaymentFailed, _always),
-    Notified(PaymentReversed, _never),  # the mail about the receipt that is void says it
+    Notified(PaymentReversed, _never),  # the mail about the voided receipt reports it
     Notified(PaymentRefunded, _always),
     Notified(RefundFailed, _never),
-    Notified(WalletToppedUp, _never),  # seen at the screen, like what becomes of every top-up
+    Notified(WalletToppedUp, _never),  # the payer sees a top-up's outcome on the screen
     Notified(TopUpActionRequired, _never),
     Notified(TopUpFailed, _never),
     Notified(ReceiptIssued, _always),
-    Notified(ReceiptVoided, _unless_refunded),  # the refund's mail says it
+    Notified(ReceiptVoided, _unless_refunded),  # the refund's mail reports it
 )
-_BY_MAIL = {each.event: each.by_mail for each in NOTIFIED}
+_BY_MAIL = {notified.event: notified.by_mail for notified in NOTIFIED}
 
 
 def consume_events(broker: KafkaBroker, engine: AsyncEngine) -> None:
-    """Have the broker hand the events of this table to their handler, from every topic that has some of them."""
-    for topic in dict.fromkeys(each.event.topic for each in NOTIFIED):
+    """Subscribe the handler to every topic that carries an event of the table."""
+    for topic in dict.fromkeys(notified.event.topic for notified in NOTIFIED):
         subscribe(broker, topic, NOTIFICATIONS_GROUP, handler(engine), engine)
 
 
 def handler(engine: AsyncEngine) -> Handler:
-    """A handler of mixed batches: whatever the types are, a batch is one statement."""
-    return partial(consumer.take, engine, gets_mail)
+    """Return the handler of batches; a batch is one SQL statement, even with events of several types."""
+    return partial(consumer.plan_batch, engine, gets_mail)
 
 
 def gets_mail(event: Event) -> bool:

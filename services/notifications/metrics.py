@@ -4,7 +4,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 ATTEMPTS = Counter(
     "notification_attempts_total",
-    "Attempts to deliver, by what became of them.",
+    "Attempts to deliver, by outcome.",
     ["medium", "outcome"],
 )
 ATTEMPT_SECONDS = Histogram(

@@ -39,7 +39,7 @@ UNSIGNED = Fault(
 MALFORMED = Fault(
     "bad_signature", f"the header {HEADER} must be k=<key id>,v1=<64 digits of lower-case hex>"
 )
-TWICE = Fault("bad_signature", f"the headers {', '.join(_DECISIVE)} may be there once each")
+TWICE = Fault("bad_signature", f"the headers {', '.join(_DECISIVE)} may each occur only once")
 UNKNOWN_KEY = Fault(
     "bad_signature",
     "the signing key is unknown or revoked, or its channel is closed: sign with a valid key of the channel",
@@ -60,7 +60,7 @@ class KeysUnreadableError(ConnectionError):
 
 
 class _Valid(NamedTuple):
-    """A valid key; the door's has no channel and signs for each."""
+    """A valid key; the key of the door has no channel and signs for all channels."""
 
     key: SigningKey
     channel: str | None
@@ -134,16 +134,16 @@ class Guard:
         assert secret is not None and door is not None, (
             "a guard without a secret trusts every topic"
         )
-        valid = {_beginning(door.id): _Valid(door, None)}
+        valid = {_header_prefix(door.id): _Valid(door, None)}
         for id, channel in channels.items():
             # A key's channel never changes, so a derived key stays valid.
-            known = self._valid.get(_beginning(id))
+            known = self._valid.get(_header_prefix(id))
             key = known.key if known else SigningKey(derive(secret, channel, id))
-            valid[_beginning(id)] = _Valid(key, channel)
+            valid[_header_prefix(id)] = _Valid(key, channel)
         return valid
 
 
-def _beginning(key_id: str) -> bytes:
+def _header_prefix(key_id: str) -> bytes:
     return f"k={key_id}".encode()
 
 
@@ -154,11 +154,11 @@ def _fault(message: Message, valid: Mapping[bytes, _Valid]) -> Fault | None:
     header = headers.get(HEADER)
     if header is None:
         return UNSIGNED
-    if len(headers) != len(record.headers) and _says_two_things(record.headers):
+    if len(headers) != len(record.headers) and _repeats_decisive_header(record.headers):
         return TWICE
     known = valid.get(header.partition(b",")[0])
     if known is None:
-        return UNKNOWN_KEY if _has_the_form(header) else MALFORMED
+        return UNKNOWN_KEY if _is_well_formed(header) else MALFORMED
     # By the contract none of them can contain a line feed.
     content = signed_content(
         record.topic,
@@ -168,12 +168,12 @@ def _fault(message: Message, valid: Mapping[bytes, _Valid]) -> Fault | None:
         record.value or b"",
     )
     if not known.key.verifies(header, content):
-        return OTHER_CONTENT if _has_the_form(header) else MALFORMED
+        return OTHER_CONTENT if _is_well_formed(header) else MALFORMED
     own = known.channel is None or known.channel == getattr(message.event, "channel", None)
     return None if own else WRONG_CHANNEL
 
 
-def _has_the_form(header: bytes) -> bool:
+def _is_well_formed(header: bytes) -> bool:
     try:
         parse(header)
     except ValueError:
@@ -181,6 +181,6 @@ def _has_the_form(header: bytes) -> bool:
     return True
 
 
-def _says_two_things(headers: Sequence[Header]) -> bool:
+def _repeats_decisive_header(headers: Sequence[Header]) -> bool:
     names = [name for name, _ in headers]
     return any(names.count(name) > 1 for name in _DECISIVE)

@@ -166,8 +166,8 @@ BAD_SIGNATURE = ProblemType(
 
 # In the order of the page that lists them.
 PROBLEM_TYPES: dict[str, ProblemType] = {
-    each.slug: each
-    for each in (
+    problem.slug: problem
+    for problem in (
         NOT_FOUND,
         METHOD_NOT_ALLOWED,
         HTTP_ERROR,

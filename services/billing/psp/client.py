@@ -42,7 +42,7 @@ from services.billing.subject import Subject
 _INTENTS = "/v1/payment_intents"
 # A PSP stores even its own 500 under a key for a day. An intent's state allows capture and void only once anyway, so
 # their keys change at this interval, and a stored error blocks them no longer.
-_KEPT_ERROR_SECONDS = 60
+_STATE_KEY_SECONDS = 60
 
 
 class Psp:
@@ -72,12 +72,12 @@ class Psp:
     async def authorize(self, charge: Charge) -> Authorized | ActionRequired | Declined | Unknown:
         """Hold the payer's money; it stays held for about 7 days."""
         outcome = await self._pay("authorize", charge, "manual")
-        return _odd(outcome) if isinstance(outcome, Captured) else outcome
+        return _contradictory(outcome) if isinstance(outcome, Captured) else outcome
 
     async def charge(self, charge: Charge) -> Captured | ActionRequired | Declined | Unknown:
         """Take the payer's money at once."""
         outcome = await self._pay("charge", charge, "automatic")
-        return _odd(outcome) if isinstance(outcome, Authorized) else outcome
+        return _contradictory(outcome) if isinstance(outcome, Authorized) else outcome
 
     async def capture(
         self, intent_id: str, subject: Subject, amount_minor: int, currency: str
@@ -85,24 +85,24 @@ class Psp:
         """Take the held money. Captured also when the same amount was captured before."""
         path = f"{_INTENTS}/{intent_id}/capture"
         params = [("amount_to_capture", str(amount_minor))]
-        answer = await self._post("capture", path, params, self._state_key(subject, "capture"))
-        intent = _mine(answer, intent_id, subject, currency)
+        response = await self._post("capture", path, params, self._state_key(subject, "capture"))
+        intent = _verified_intent(response, intent_id, subject, currency)
         if isinstance(intent, Intent) and isinstance(intent.outcome, Captured):
             if intent.captured_minor == amount_minor:
                 return intent.outcome
             return Unknown(f"wrong_amount: {intent.captured_minor} captured, not {amount_minor}")
-        return _refused_or_odd(answer, intent)
+        return _refused_or_contradictory(response, intent)
 
     async def void(
         self, intent_id: str, subject: Subject, currency: str
     ) -> Voided | Refused | Unknown:
         """Release the held money. Voided also when it was voided before or has expired."""
         path = f"{_INTENTS}/{intent_id}/cancel"
-        answer = await self._post("void", path, [], self._state_key(subject, "void"))
-        intent = _mine(answer, intent_id, subject, currency)
+        response = await self._post("void", path, [], self._state_key(subject, "void"))
+        intent = _verified_intent(response, intent_id, subject, currency)
         if isinstance(intent, Intent) and isinstance(intent.outcome, Voided):
             return intent.outcome
-        return _refused_or_odd(answer, intent)
+        return _refused_or_contradictory(response, intent)
 
     async def refund(
         self,
@@ -123,14 +123,14 @@ class Psp:
         ]
         key = _key(str(subject), "refund", attempt)
         request = Request("refund", "POST", "/v1/refunds", params, key)
-        answer = await self._transport.send(request, WireRefund)
-        if isinstance(answer, WireError):
-            return _refused(answer)
-        if isinstance(answer, Unknown):
-            return answer
-        if not answer.is_of(subject) or answer.payment_intent != intent_id:
-            return Unknown(f"not_ours: {answer.id} does not name our refund")
-        return answer.difference(amount_minor, currency) or answer.outcome()
+        response = await self._transport.send(request, WireRefund)
+        if isinstance(response, WireError):
+            return _refused(response)
+        if isinstance(response, Unknown):
+            return response
+        if not response.is_of(subject) or response.payment_intent != intent_id:
+            return Unknown(f"not_ours: {response.id} does not name our refund")
+        return response.difference(amount_minor, currency) or response.outcome()
 
     async def find(
         self, charge: Charge, since: datetime, until: datetime
@@ -141,7 +141,7 @@ class Psp:
         found = await self._sweep.find(charge.subject, since, until)
         if isinstance(found, Unknown):
             return found
-        live = [one for one in found if not isinstance(one.outcome, Declined | Voided)]
+        live = [intent for intent in found if not isinstance(intent.outcome, Declined | Voided)]
         if len(live) > 1:
             return Unknown(f"doubled: {', '.join(intent.id for intent in live)} are one charge")
         return next(iter(live or found), None)
@@ -149,14 +149,14 @@ class Psp:
     async def retrieve(self, intent_id: str) -> Intent | Unknown:
         """Return the charge in its present state at the PSP."""
         request = Request("retrieve", "GET", f"{_INTENTS}/{intent_id}")
-        answer = await self._transport.send(request, WireIntent)
-        if isinstance(answer, WireError):
-            return no_state(answer)
-        if isinstance(answer, Unknown):
-            return answer
-        if answer.id != intent_id:
-            return Unknown(f"not_ours: requested {intent_id}, got {answer.id}")
-        return answer.intent()
+        response = await self._transport.send(request, WireIntent)
+        if isinstance(response, WireError):
+            return no_state(response)
+        if isinstance(response, Unknown):
+            return response
+        if response.id != intent_id:
+            return Unknown(f"not_ours: requested {intent_id}, got {response.id}")
+        return response.intent()
 
     async def find_refund(
         self,
@@ -176,7 +176,7 @@ class Psp:
         )
         if isinstance(refunds, Unknown):
             return refunds
-        found = choose([one for one in refunds if one.is_of(subject)], intent_id, attempt)
+        found = choose([refund for refund in refunds if refund.is_of(subject)], intent_id, attempt)
         if found is None or isinstance(found, Unknown):
             return found
         return found.difference(amount_minor, currency) or found.outcome()
@@ -218,14 +218,14 @@ class Psp:
         # Only a first attempt can have used the former key.
         former = charge.former_key and charge.attempt == 1
         key = _key(str(subject.id if former else subject), operation, charge.attempt)
-        answer = await self._post(operation, _INTENTS, params, key)
-        if isinstance(answer, WireError):
-            return _turned_down(answer, charge)
-        if isinstance(answer, Unknown):
-            return answer
-        outcome = answer.intent().outcome_for(subject, charge.amount_minor, charge.currency)
+        response = await self._post(operation, _INTENTS, params, key)
+        if isinstance(response, WireError):
+            return _declined_or_unknown(response, charge)
+        if isinstance(response, Unknown):
+            return response
+        outcome = response.intent().outcome_for(subject, charge.amount_minor, charge.currency)
         if isinstance(outcome, Voided):
-            return Declined(answer.id, "canceled", "The payment was cancelled at the PSP.")
+            return Declined(response.id, "canceled", "The payment was cancelled at the PSP.")
         return outcome
 
     async def _post(
@@ -241,14 +241,14 @@ class Psp:
         )
 
     def _state_key(self, subject: Subject, operation: str) -> str:
-        return f"{subject}:{operation}:{int(self._clock()) // _KEPT_ERROR_SECONDS}"
+        return f"{subject}:{operation}:{int(self._clock()) // _STATE_KEY_SECONDS}"
 
 
 def _key(named: str, operation: str, attempt: int) -> str:
     return f"{named}:{operation}" if attempt == 1 else f"{named}:{operation}:{attempt}"
 
 
-def _turned_down(error: WireError, charge: Charge) -> Declined | Unknown:
+def _declined_or_unknown(error: WireError, charge: Charge) -> Declined | Unknown:
     """Return Declined for a 400 or 402: nothing was taken, and the same request would be refused again."""
     if error.payment_intent is None:
         return declined(None, error)
@@ -257,17 +257,17 @@ def _turned_down(error: WireError, charge: Charge) -> Declined | Unknown:
     if isinstance(outcome, Unknown):
         return outcome
     if not isinstance(outcome, Declined | Voided):
-        return _odd(intent)
+        return _contradictory(intent)
     return declined(intent.id, error)
 
 
-def _mine(
-    answer: WireIntent | WireError | Unknown, intent_id: str, subject: Subject, currency: str
+def _verified_intent(
+    response: WireIntent | WireError | Unknown, intent_id: str, subject: Subject, currency: str
 ) -> Intent | Unknown | None:
     """Return the intent in a response; a rejection may contain it, too, with the state that caused the rejection."""
-    if isinstance(answer, Unknown):
-        return answer
-    wire = answer.payment_intent if isinstance(answer, WireError) else answer
+    if isinstance(response, Unknown):
+        return response
+    wire = response.payment_intent if isinstance(response, WireError) else response
     if wire is None:
         return None
     intent = wire.intent()
@@ -278,23 +278,23 @@ def _mine(
     return intent
 
 
-def _refused_or_odd(
-    answer: WireIntent | WireError | Unknown, intent: Intent | Unknown | None
+def _refused_or_contradictory(
+    response: WireIntent | WireError | Unknown, intent: Intent | Unknown | None
 ) -> Refused | Unknown:
     if isinstance(intent, Unknown):
         return intent
     if isinstance(intent, Intent) and isinstance(intent.outcome, Unknown):
         return intent.outcome
-    if isinstance(answer, WireError):
-        return _refused(answer)
+    if isinstance(response, WireError):
+        return _refused(response)
     assert isinstance(intent, Intent)
-    return _odd(intent)
+    return _contradictory(intent)
 
 
 def _refused(error: WireError) -> Refused:
     return Refused(error.code or error.type, error.message or "The PSP refused.")
 
 
-def _odd(intent: Intent | Authorized | Captured) -> Unknown:
+def _contradictory(intent: Intent | Authorized | Captured) -> Unknown:
     state = intent.status if isinstance(intent, Intent) else type(intent).__name__.lower()
     return Unknown(f"odd: the PSP reports {state}, which this call cannot lead to")

@@ -14,10 +14,12 @@ def choose(
     A refund that is pending or has succeeded takes precedence over failed ones, whatever its attempt. Of the failed
     ones only that of this attempt counts, or the newest when no attempt is given.
     """
-    if any(one.payment_intent != intent_id for one in refunds):
+    if any(refund.payment_intent != intent_id for refund in refunds):
         return Unknown("not_ours: the list has a refund of another charge")
-    live = [one for one in refunds if not one.has_failed]
+    live = [refund for refund in refunds if not refund.has_failed]
     if len(live) > 1:
-        return Unknown(f"doubled: {', '.join(one.id for one in live)} are one refund")
-    failed = (one for one in refunds if one.has_failed and attempt in {None, one.attempt})
+        return Unknown(f"doubled: {', '.join(refund.id for refund in live)} are one refund")
+    failed = (
+        refund for refund in refunds if refund.has_failed and attempt in {None, refund.attempt}
+    )
     return live[0] if live else next(failed, None)

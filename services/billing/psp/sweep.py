@@ -71,26 +71,26 @@ class Sweep:
             # A key of its own: the same charge may be searched for twice at the same time.
             return await self._batcher.submit(Sought(subject, first, last), key=object())
         except LostBatchError:
-            return Unknown("cut_short: the sweep ended before it had looked at everything")
+            return Unknown("cut_short: the sweep ended before it had read the whole list")
 
     async def _run(self, sought: Sequence[Sought]) -> list[list[Intent] | Unknown]:
         places = asyncio.Semaphore(LISTS_AT_ONCE)
         groups = near(sought)
         swept = await asyncio.gather(*(self._sweep(group, places) for group in groups))
         found = {
-            one: intents if isinstance(intents, Unknown) else intents[one.subject]
+            search: intents if isinstance(intents, Unknown) else intents[search.subject]
             for group, intents in zip(groups, swept, strict=True)
-            for one in group
+            for search in group
         }
-        return [found[one] for one in sought]
+        return [found[search] for search in sought]
 
     async def _sweep(
         self, group: Sequence[Sought], places: asyncio.Semaphore
     ) -> dict[Subject, list[Intent]] | Unknown:
-        found: dict[Subject | None, list[Intent]] = {one.subject: [] for one in group}
+        found: dict[Subject | None, list[Intent]] = {search.subject: [] for search in group}
         span = [
-            ("created[gte]", str(min(one.since for one in group))),
-            ("created[lte]", str(max(one.until for one in group))),
+            ("created[gte]", str(min(search.since for search in group))),
+            ("created[lte]", str(max(search.until for search in group))),
         ]
         async with places:
             wires = await self._list_intents(span, lambda wire: wire.subject in found)
@@ -105,9 +105,9 @@ def near(sought: Iterable[Sought]) -> list[list[Sought]]:
     """Return the searches in groups whose spans overlap or nearly do, the earliest first."""
     groups: list[list[Sought]] = []
     reached = -math.inf
-    for one in sorted(sought, key=lambda one: one.since):
-        if not groups or one.since > reached + NEAR_SECONDS:
+    for search in sorted(sought, key=lambda search: search.since):
+        if not groups or search.since > reached + NEAR_SECONDS:
             groups.append([])
-        groups[-1].append(one)
-        reached = max(reached, one.until)
+        groups[-1].append(search)
+        reached = max(reached, search.until)
     return groups

@@ -47,7 +47,7 @@ _parsed = lru_cache(256)(httpx.URL)
 
 REQUEST_SECONDS = Histogram(
     "psp_request_seconds",
-    "Calls to the PSP until they were answered or given up",
+    "Duration of calls to the PSP, until the response or the failure",
     ["op", "outcome"],
 )
 
@@ -64,7 +64,7 @@ class Request:
 
 
 class Transport:
-    """Connections to one PSP, kept open, each request bounded in time and its answer in size."""
+    """Connections to one PSP, kept open, each request bounded in time and its response in size."""
 
     def __init__(self, url: str, api_key: str, timeout_seconds: float) -> None:
         self._timeout_seconds = timeout_seconds
@@ -96,17 +96,17 @@ class Transport:
         started = time.perf_counter()
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                answer = await self._send_within_limit(request, shape)
+                response = await self._send_within_limit(request, shape)
         except (TimeoutError, httpx.TimeoutException) as error:
             # The transport reports a reset connection as a time-out, too; only its text shows the difference.
             details = str(error) or f"none within {self._timeout_seconds:g} s"
-            answer = Unknown(f"no_answer: {details}")
+            response = Unknown(f"no_answer: {details}")
         except (httpx.HTTPError, ClientError, OSError) as error:
-            answer = Unknown(f"connection: {type(error).__name__}: {error}")
-        REQUEST_SECONDS.labels(request.operation, _label(answer)).observe(
+            response = Unknown(f"connection: {type(error).__name__}: {error}")
+        REQUEST_SECONDS.labels(request.operation, _label(response)).observe(
             time.perf_counter() - started
         )
-        return answer
+        return response
 
     async def _send_within_limit(
         self, request: Request, shape: type[Shape]
@@ -117,7 +117,7 @@ class Transport:
                 break
             await asyncio.sleep(_pause_seconds(headers.get("Retry-After"), tries))
         replayed = headers.get("Idempotent-Replayed", "").lower() == "true"
-        return _believe(status, body, shape, replayed)
+        return _verified_response(status, body, shape, replayed)
 
     async def _exchange(self, request: Request) -> tuple[int, httpx.Headers, bytes]:
         query = urlencode(request.params)
@@ -144,7 +144,7 @@ class Transport:
             await response.aclose()
 
 
-def _believe(
+def _verified_response(
     status: int, body: bytes, shape: type[Shape], replayed: bool
 ) -> Shape | WireError | Unknown:
     try:
@@ -178,7 +178,7 @@ def _pause_seconds(retry_after: str | None, tries: int) -> float:
     return min(seconds, LONGEST_WAIT_SECONDS) * random.uniform(0.75, 1.25)
 
 
-def _label(answer: BaseModel | Unknown) -> str:
-    if isinstance(answer, Unknown):
+def _label(response: BaseModel | Unknown) -> str:
+    if isinstance(response, Unknown):
         return "ambiguous"
-    return "declined" if isinstance(answer, WireError) else "ok"
+    return "declined" if isinstance(response, WireError) else "ok"

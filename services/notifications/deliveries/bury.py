@@ -64,13 +64,13 @@ async def bury(engine: AsyncEngine, burial: Burial, cause: Exception) -> bool:
     """
     for end in ("published", "unpublished"):
         try:
-            found = await _end(engine, burial, publishing=end == "published")
+            ended = await _end(engine, burial, publishing=end == "published")
         except Exception as error:
             if not is_of_a_row(error):
                 raise
             cause = error
         else:
-            if found:
+            if ended:
                 _report(burial, end, cause)
             return True
     _report(burial, "stuck", cause)

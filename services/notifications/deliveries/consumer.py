@@ -1,4 +1,4 @@
-"""Kafka in: events about payments, top-ups and receipts, a batch at a time, each batch one statement."""
+"""Plan the deliveries of a batch of events about payments, top-ups and receipts, in one SQL statement."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,7 +9,7 @@ from messaging.consumer import Message, Rejected
 from services.notifications.deliveries.plan import DoesNotFitError, plan, planned_event
 
 
-async def take(
+async def plan_batch(
     engine: AsyncEngine, by_mail: Callable[[Event], bool], messages: Sequence[Message]
 ) -> list[Rejected]:
     """Plan the deliveries of a batch; return the messages that cannot be stored, which do not affect the others.

@@ -1,4 +1,4 @@
-"""The message: multipart/alternative of text and HTML, with headers that nobody can add a line to."""
+"""The mail message: multipart/alternative of text and HTML. Names and texts cannot add lines to its headers."""
 
 import unicodedata
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from events.message import Event
 from services.notifications.mail.words import Language, Words, words_of
 
 _HERE = Path(__file__).parent
-# RFC 5322 §2.1.1 limits lines, not subjects; what is longer than this no list shows.
+# RFC 5322 §2.1.1 limits lines, not subjects; mail clients show no more than this in a list.
 _LONGEST_SUBJECT = 200
 
 
@@ -34,7 +34,7 @@ class Letter:
 
 
 def compose(letter: Letter, sender: str, public_url: str) -> EmailMessage:
-    """The mail. The same letter gives the same message, Message-ID and boundary included.
+    """Return the mail. The same letter gives the same message, Message-ID and boundary included.
 
     Raises ValueError for an address that does not fit into a header.
     """

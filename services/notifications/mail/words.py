@@ -140,7 +140,7 @@ def _refunded(event: PaymentRefunded, language: Language, biller: str) -> Words:
             _("The whole amount has been given back, so the receipt proves no payment any more.")
             if whole
             else _(
-                "A part of your payment has been given back. The receipt stays valid and tells so."
+                "A part of your payment has been given back. The receipt stays valid and shows the refund."
             )
         ],
         facts=[
