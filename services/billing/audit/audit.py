@@ -1,7 +1,7 @@
 """Audit: prove the invariants from the rows. The timer runs it every five minutes; an operator runs `meterhall
 audit`.
 
-A violation means that money, proof and state disagree, and somebody has to be woken.
+A violation means that money, proof and state disagree: an operator must look at once, so it raises an alarm.
 
 The timer's audit judges rows that are not sealed yet and rows that were sealed since the last audit, whatever the
 size of the ledger. Each time it also judges some older seals again, so that each has its turn within a week (decision

@@ -79,7 +79,7 @@ BY_SPAN: dict[str, tuple[str, ...]] = {
         """
         SELECT CAST(p.id AS text) AS subject, p.state || ' with ' || coalesce(r.receipts, 0) || ' receipts, of which '
             || coalesce(r.void, 0) || ' void' AS what
-        FROM {made} p LEFT JOIN (
+        FROM {new_payments} p LEFT JOIN (
             SELECT payment_id, count(*) AS receipts, count(voided_at) AS void, max(amount_minor) AS amount_minor
             FROM {their_receipts} AS theirs GROUP BY payment_id
         ) AS r ON r.payment_id = p.id
@@ -91,7 +91,7 @@ BY_SPAN: dict[str, tuple[str, ...]] = {
     ),
     "one_live_payment_per_bill": (
         """
-        SELECT CAST(bill_id AS text) AS subject, count(*) || ' live payments' AS what FROM {made} AS made
+        SELECT CAST(bill_id AS text) AS subject, count(*) || ' live payments' AS what FROM {new_payments} AS p
         WHERE state IN ('accepted', 'authorized', 'applied', 'succeeded', 'partially_refunded')
         GROUP BY bill_id HAVING count(*) > 1
         """,
@@ -115,7 +115,7 @@ BY_SPAN: dict[str, tuple[str, ...]] = {
         """
         SELECT kind || ' ' || id AS subject, state || ' since ' || created_at || ', without an errand or a case' AS what
         FROM (
-            SELECT 'payment' AS kind, id, state, created_at FROM {made} AS made
+            SELECT 'payment' AS kind, id, state, created_at FROM {new_payments} AS p
             WHERE state IN ('accepted', 'authorized', 'applied')
             UNION ALL
             SELECT 'refund', id, state, created_at FROM {refunds} AS refunds WHERE state IN ('accepted', 'unapplied')
@@ -160,7 +160,7 @@ BY_SPAN: dict[str, tuple[str, ...]] = {
     "no_orphan_rows": (
         """
         SELECT 'payment ' || p.id AS subject, 'its bill, account or biller does not exist' AS what
-        FROM {made} p LEFT JOIN bills b ON b.id = p.bill_id LEFT JOIN accounts a ON a.id = p.account_id
+        FROM {new_payments} p LEFT JOIN bills b ON b.id = p.bill_id LEFT JOIN accounts a ON a.id = p.account_id
             LEFT JOIN billers r ON r.id = p.biller_id
         WHERE (b.id IS NULL OR a.id IS NULL OR r.id IS NULL) AND p.state <> 'rejected'
         """,

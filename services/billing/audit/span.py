@@ -9,29 +9,29 @@ from typing import NamedTuple
 
 from sqlalchemy import TextClause, text
 
-# Enough to see the fault; nobody reads a million rows.
+# Enough to see the fault: a person does not read a million rows.
 MOST_PER_STATEMENT = 1_000
 
 _IN_SPAN = "{} >= CAST(:since AS timestamptz) AND {} < CAST(:until AS timestamptz)"
-_MADE = _IN_SPAN.format("created_at", "created_at")
+_WRITTEN = _IN_SPAN.format("created_at", "created_at")
 _OF_SPAN = {
-    name: f"(SELECT * FROM {name} WHERE {_MADE})"  # noqa: S608 - our own names
+    name: f"(SELECT * FROM {name} WHERE {_WRITTEN})"  # noqa: S608 - our own names
     for name in ("transfers", "holds", "refunds", "top_ups", "payment_requests", "outbox")
 }
 _OF_SPAN |= {
-    "made": f"(SELECT * FROM payments WHERE {_MADE})",  # noqa: S608
+    "new_payments": f"(SELECT * FROM payments WHERE {_WRITTEN})",  # noqa: S608
     # Written in the span, or refunded in it.
-    "payments": f"""(SELECT * FROM payments WHERE {_MADE}
+    "payments": f"""(SELECT * FROM payments WHERE {_WRITTEN}
         UNION ALL SELECT * FROM payments WHERE created_at < CAST(:since AS timestamptz)
-            AND id IN (SELECT payment_id FROM refunds WHERE {_MADE}))""",  # noqa: S608
+            AND id IN (SELECT payment_id FROM refunds WHERE {_WRITTEN}))""",  # noqa: S608
     "receipts": f"(SELECT * FROM receipts WHERE {_IN_SPAN.format('issued_at', 'issued_at')})",  # noqa: S608
     # Receipts of the payments written in the span: a receipt is issued at the moment in which its payment finishes.
     "their_receipts": f"""(SELECT * FROM receipts
-        WHERE issued_at >= (SELECT min(finished_at) FROM payments WHERE {_MADE})
-        AND issued_at <= (SELECT max(finished_at) FROM payments WHERE {_MADE}))""",  # noqa: S608
+        WHERE issued_at >= (SELECT min(finished_at) FROM payments WHERE {_WRITTEN})
+        AND issued_at <= (SELECT max(finished_at) FROM payments WHERE {_WRITTEN}))""",  # noqa: S608
 }
 _ALL = {name: name for name in _OF_SPAN} | {
-    "made": "payments",
+    "new_payments": "payments",
     "their_receipts": "receipts",
 }
 

@@ -1,7 +1,7 @@
 """Seal the ledger: each minute of transfers, once it is over, gets a digest that is chained to the one before.
 
 An auditor who keeps one digest outside of the database (each is logged) can prove later that no transfer up to there
-was changed, added or taken away, even by somebody with all rights. And an audit need not add up sealed transfers:
+was changed, added or taken away, even by a database superuser. And an audit need not add up sealed transfers:
 their sums are stored in `sealed_sums`, for a thousandth of the accounts together, because a sum for each wallet would
 cost every payment as much as the wallet's balance does.
 

@@ -93,7 +93,7 @@ def checks_bound(column: Column[Any]) -> bool:
     return re.search(listed, content) is not None
 
 
-def test_there_is_something_to_look_at() -> None:
+def test_the_lists_of_columns_and_fields_are_not_empty() -> None:
     assert len(texts()) > 80
     assert len(columns()) > 80
 
@@ -141,7 +141,7 @@ def test_a_correlation_id_fits_wherever_it_is_kept() -> None:
     assert all(each.type.length >= bounds.CORRELATION_ID for each in homes)  # type: ignore[attr-defined]
 
 
-def test_the_longest_is_taken_and_whatever_is_more_is_refused_or_made_to_fit() -> None:
+def test_the_longest_text_is_accepted_and_a_longer_one_is_refused_or_shortened() -> None:
     tried = 0
     for model in (*EVENT_TYPES.values(), *BODIES):
         if not model.__module__.startswith(("events.", "services.")):
@@ -163,10 +163,10 @@ def test_the_longest_is_taken_and_whatever_is_more_is_refused_or_made_to_fit() -
     assert tried > 60
 
 
-def taken(adapter: TypeAdapter[Any], said: str) -> str | None:
+def taken(adapter: TypeAdapter[Any], document: str) -> str | None:
     """Return the value that the type parses from this JSON; None when it refuses."""
     try:
-        kept: str = adapter.validate_json(said)
+        kept: str = adapter.validate_json(document)
     except ValidationError:
         return None
     return kept

@@ -1,4 +1,4 @@
-"""A process of billing that is stopped inside a transaction stops nobody, and does no harm when it wakes."""
+"""A process that freezes inside a transaction does not stop other processes, and does no harm when it wakes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -47,7 +47,7 @@ Start = Callable[..., LocalProcess]
 @pytest.fixture
 async def start(database: Database, tmp_path: Path) -> AsyncIterator[Start]:
     """Starts processes of billing and waits until they are ready; ends those that are left."""
-    made: list[LocalProcess] = []
+    processes: list[LocalProcess] = []
 
     def start_one(name: str, **environment: str) -> LocalProcess:
         port = free_port()
@@ -57,21 +57,21 @@ async def start(database: Database, tmp_path: Path) -> AsyncIterator[Start]:
             "METERHALL_DATA_DIR": str(tmp_path),
             "METERHALL_WEB_PORT" if name == "web" else "METERHALL_METRICS_PORT": str(port),
         }
-        made.append(
+        processes.append(
             LocalProcess(
-                name=f"{name}-{len(made)}",
+                name=f"{name}-{len(processes)}",
                 module=f"services.billing.{name}",
                 environment={**common, **environment},
-                log=tmp_path / f"{name}-{len(made)}.log",
+                log=tmp_path / f"{name}-{len(processes)}.log",
                 ready_url=f"http://{HOST}:{port}/readyz",
             )
         )
-        made[-1].launch()
-        return made[-1]
+        processes[-1].launch()
+        return processes[-1]
 
     yield start_one
-    for each in made:
-        each.kill()
+    for process in processes:
+        process.kill()
 
 
 async def test_a_frozen_worker_lets_go_of_wallets_and_the_others_go_on(

@@ -38,8 +38,8 @@ async def test_a_view_is_as_it_is_declared(owner_engine: AsyncEngine, view: View
     definition = text("SELECT pg_get_viewdef(CAST(:name AS regclass))")
     async with owner_engine.connect() as connection:
         await connection.execute(text(f"CREATE TEMP VIEW as_declared AS {view.query}"))
-        made = await connection.scalar(definition, {"name": f"billing.{view.name}"})
-        assert made == await connection.scalar(definition, {"name": "as_declared"})
+        migrated = await connection.scalar(definition, {"name": f"billing.{view.name}"})
+        assert migrated == await connection.scalar(definition, {"name": "as_declared"})
 
 
 @pytest.mark.parametrize("name", VIEWS)
@@ -83,7 +83,7 @@ async def test_the_application_may_only_read_it(engine: AsyncEngine, name: str) 
         ("SELECT id FROM open_channels WHERE id = 'x'", "pk_channels"),
     ],
 )
-async def test_the_planner_sees_through_it(engine: AsyncEngine, query: str, index: str) -> None:
+async def test_the_planner_inlines_a_view(engine: AsyncEngine, query: str, index: str) -> None:
     async with engine.connect() as connection:
         # Of empty tables it would read all.
         await connection.execute(text("SET LOCAL enable_seqscan = off"))

@@ -1,4 +1,4 @@
-"""The auditor: books made by the use cases hold every invariant, and each planted fault is found and named."""
+"""The auditor: books written by the use cases hold every invariant, and each planted fault is found and named."""
 
 import time
 
@@ -161,20 +161,20 @@ async def test_a_planted_fault_is_found(
     assert all(each.subject and each.what for each in found)
 
 
-async def test_the_job_tells_metrics_and_does_not_ask_to_run_again(
+async def test_the_job_sets_metrics_and_does_not_run_again_at_once(
     city: AsyncEngine, owner_engine: AsyncEngine
 ) -> None:
-    def told() -> float | None:
+    def metric_value() -> float | None:
         return REGISTRY.get_sample_value(
             "invariant_violations", {"id": "balances_sum_to_zero", "of": "unsealed"}
         )
 
     assert await audit_job(city) == 0
-    assert told() == 0
+    assert metric_value() == 0
     async with owner_engine.begin() as connection:
         await connection.execute(text(FAULTS["balances_sum_to_zero"][0]))
     assert await audit_job(city) == 0
-    assert told() == 1
+    assert metric_value() == 1
 
 
 @pytest.mark.alone

@@ -29,7 +29,7 @@ async def city(engine: AsyncEngine) -> AsyncEngine:
 
 
 async def make_older(owner_engine: AsyncEngine, minutes: int) -> None:
-    """Let everything have been made so long before."""
+    """Move all rows this far into the past."""
     async with owner_engine.begin() as connection:
         for table in TABLES:
             await connection.execute(
@@ -40,7 +40,7 @@ async def make_older(owner_engine: AsyncEngine, minutes: int) -> None:
             )
 
 
-def told(id: str, of: str) -> float | None:
+def metric_value(id: str, of: str) -> float | None:
     return REGISTRY.get_sample_value("invariant_violations", {"id": id, "of": of})
 
 
@@ -68,7 +68,7 @@ async def test_a_fault_is_found_in_its_span(
     assert elsewhere - {"balances_match_transfers"} <= CURRENT.keys()
 
 
-async def test_balances_are_compared_with_what_is_sealed_and_what_is_not(
+async def test_balances_are_compared_with_sealed_and_unsealed_transfers(
     city: AsyncEngine, owner_engine: AsyncEngine
 ) -> None:
     await make_older(owner_engine, 20)
@@ -82,7 +82,7 @@ async def test_balances_are_compared_with_what_is_sealed_and_what_is_not(
     assert await audit_database(city) == [], "who reads everything takes nothing for granted"
 
 
-async def test_who_looks_at_the_unsealed_does_not_read_what_is_sealed(
+async def test_an_audit_of_unsealed_rows_does_not_read_sealed_rows(
     city: AsyncEngine, owner_engine: AsyncEngine
 ) -> None:
     await make_older(owner_engine, 20)
@@ -97,7 +97,7 @@ async def test_who_looks_at_the_unsealed_does_not_read_what_is_sealed(
     } <= found
 
 
-async def test_an_old_payment_that_is_refunded_now_is_looked_at(
+async def test_an_old_payment_that_is_refunded_now_is_judged(
     city: AsyncEngine, owner_engine: AsyncEngine
 ) -> None:
     (paid,) = await books.pay(city, [700])
@@ -151,7 +151,7 @@ async def test_the_job_judges_every_sealed_span_in_its_turn(
     assert len(judged) == spans > 5
 
 
-async def test_an_alarm_about_what_is_sealed_lasts_until_it_is_mended(
+async def test_an_alarm_about_sealed_rows_lasts_until_they_are_mended(
     city: AsyncEngine, owner_engine: AsyncEngine
 ) -> None:
     await make_older(owner_engine, 10)
@@ -163,16 +163,16 @@ async def test_an_alarm_about_what_is_sealed_lasts_until_it_is_mended(
         spans = await connection.scalar(text("SELECT count(*) FROM seals"))
     for _ in range(spans):
         await audit_job(city, rest=0.0)
-    assert told("sealed_transfers_unchanged", "sealed") == 1
-    assert told("state_matches_money", "sealed") == 1
+    assert metric_value("sealed_transfers_unchanged", "sealed") == 1
+    assert metric_value("state_matches_money", "sealed") == 1
     await audit_job(city, rest=0.0)
-    assert told("sealed_transfers_unchanged", "sealed") == 1
+    assert metric_value("sealed_transfers_unchanged", "sealed") == 1
     await execute(
         owner_engine, "UPDATE transfers SET amount_minor = amount_minor - 1 WHERE kind = 'top_up'"
     )
     await audit_job(city, rest=0.0)
-    assert told("sealed_transfers_unchanged", "sealed") == 0
-    assert told("state_matches_money", "sealed") == 0
+    assert metric_value("sealed_transfers_unchanged", "sealed") == 0
+    assert metric_value("state_matches_money", "sealed") == 0
 
 
 async def test_spans_that_follow_each_other_are_judged_together(
@@ -220,7 +220,10 @@ async def test_a_sealed_span_is_judged_again_when_its_promises_are_due(
     await all_sealed(city)
     await execute(owner_engine, "UPDATE seals SET judged_at = until + interval '2 minutes'")
     await audit_job(city, rest=0.0)
-    assert (told("promises_are_kept", "sealed"), told("promises_are_kept", "unsealed")) == (1, 0)
+    assert (
+        metric_value("promises_are_kept", "sealed"),
+        metric_value("promises_are_kept", "unsealed"),
+    ) == (1, 0)
     async with city.connect() as connection:
         late = (
             "SELECT count(*) FROM seals WHERE until < now() - interval '15 minutes'"
@@ -228,10 +231,10 @@ async def test_a_sealed_span_is_judged_again_when_its_promises_are_due(
         )
         assert await connection.scalar(text(late)) == 0, "each of them once"
     await audit_job(city, rest=0.0)
-    assert told("promises_are_kept", "sealed") == 1
+    assert metric_value("promises_are_kept", "sealed") == 1
     await execute(
         owner_engine,
         "UPDATE payment_requests SET failed_at = now(), reason = 'x' WHERE payer = 'p'",
     )
     await audit_job(city, rest=0.0)
-    assert told("promises_are_kept", "sealed") == 0
+    assert metric_value("promises_are_kept", "sealed") == 0

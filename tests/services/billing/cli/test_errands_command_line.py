@@ -42,7 +42,7 @@ async def wait_long(city: City) -> None:
     await change_due(city, -PATIENCE_SECONDS - 1)
 
 
-async def test_what_waits_is_listed(city: City, database: Database) -> None:
+async def test_waiting_errands_are_listed(city: City, database: Database) -> None:
     assert (await meterhall(database, "errands", "list")).out == "Errands: none\n"
     bill = await city.bill()
     city.billers.add_fault(BILLER, "apply", "timeout_before")
@@ -68,7 +68,7 @@ async def test_what_waits_is_listed(city: City, database: Database) -> None:
     await city.agree(row["id"])
 
 
-async def test_retry_asks_at_once(city: City, database: Database) -> None:
+async def test_retry_makes_errands_due_at_once(city: City, database: Database) -> None:
     bill = await city.bill()
     city.billers.add_fault(BILLER, "apply", "timeout_before")
     row = await city.pay(pay_bill(bill, method="pm_card_visa"))
@@ -92,7 +92,7 @@ async def test_retry_asks_at_once(city: City, database: Database) -> None:
         assert advice in wrong.err
 
 
-async def test_what_is_under_way_is_not_asked_for_twice(city: City, database: Database) -> None:
+async def test_an_errand_under_way_is_not_called_twice(city: City, database: Database) -> None:
     payment = await city.accept(pay_bill(await city.bill(), method="pm_card_visa"))
     ran = await meterhall(database, "errands", "retry", "psp")
     assert ran.out == "0 made due; 0 were due, 1 are under way.\n"
@@ -103,7 +103,7 @@ async def test_what_is_under_way_is_not_asked_for_twice(city: City, database: Da
     await city.settle()
 
 
-async def test_a_paused_biller_is_not_asked_and_its_payments_wait(
+async def test_a_paused_biller_is_not_called_and_its_payments_wait(
     city: City, database: Database
 ) -> None:
     paused = await meterhall(database, "errands", "pause", AT_BILLER, "--note", "they move house")
@@ -153,7 +153,7 @@ async def test_a_pause_does_not_keep_a_payers_money(city: City, database: Databa
     await city.agree(row["id"])
 
 
-async def test_what_may_have_been_sent_waits_for_as_long_as_the_pause(
+async def test_a_call_that_may_have_been_sent_waits_until_the_pause_ends(
     city: City, database: Database
 ) -> None:
     bill = await city.bill()
@@ -187,7 +187,7 @@ async def test_a_paused_psp_is_not_charged(city: City, database: Database) -> No
         assert tuple((await connection.execute(query)).one()) == ("declined", "institution_busy")
 
 
-async def test_names_are_checked(city: City, database: Database) -> None:
+async def test_unknown_institutions_are_refused(city: City, database: Database) -> None:
     await make_biller(city.engine, "hz-water", settled_by="call", dialect="json", url="http://b")
     await make_biller(city.engine, "by-file")
     for command in ("pause", "resume", "retry"):

@@ -79,13 +79,13 @@ async def test_a_top_up_is_shown_as_well(city: City, database: Database) -> None
     assert "100.00 CNY" in shown.out
 
 
-async def test_what_nobody_knows_is_said_in_one_line(database: Database) -> None:
+async def test_an_unknown_payment_is_an_error_of_one_line(database: Database) -> None:
     shown = await meterhall(database, "payments", "show", str(uuid7()))
     assert (shown.code, shown.out, shown.err.count("\n")) == (1, "", 1)
     assert "There is no payment" in shown.err
 
 
-async def test_what_is_open_and_its_case(city: City, database: Database) -> None:
+async def test_an_open_payment_is_shown_with_its_case(city: City, database: Database) -> None:
     bill = await city.bill()
     city.psp.add_fault("capture", "refuse")
     city.billers.add_fault(BILLER, "unapply", "refuse", code="not_same_day")
@@ -113,7 +113,7 @@ async def test_what_is_open_and_its_case(city: City, database: Database) -> None
     again = await meterhall(database, "cases", "close", str(case["id"]))
     assert again.code == 1
     assert "cases list" in again.err
-    # What goes on after its case was closed is told again, once no former call can still take effect.
+    # A payment that goes on after its case was closed is reported again, once no former call can still take effect.
     await city.age("payments", row["id"], timedelta(minutes=3))
     city.billers.add_fault(BILLER, "unapply", "refuse", code="not_same_day")
     await city.settle(rounds=1)

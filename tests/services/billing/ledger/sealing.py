@@ -39,10 +39,10 @@ async def execute(engine: AsyncEngine, statement: str, **values: object) -> None
 async def make_books(engine: AsyncEngine, owner_engine: AsyncEngine) -> None:
     """A top-up, four payments and a refund of one of them, a span apart each. Nothing is sealed."""
     paid = [ledger.pay_bill(uuid7(), WALLET, "power", 100 + n, NOON) for n in range(4)]
-    made = [ledger.top_up(uuid7(), WALLET, 5_000, NOON), *paid]
-    made.append(ledger.refund(uuid7(), paid[0], 30, NOON))
-    await post(engine, *made)
-    for number, each in enumerate(made):
+    transfers = [ledger.top_up(uuid7(), WALLET, 5_000, NOON), *paid]
+    transfers.append(ledger.refund(uuid7(), paid[0], 30, NOON))
+    await post(engine, *transfers)
+    for number, each in enumerate(transfers):
         await execute(
             owner_engine,
             "UPDATE transfers SET created_at = :at WHERE id = :id",

@@ -141,9 +141,9 @@ async def test_the_command_line_prints_the_books_in_80_columns(
     )
     assert past["balanced"] is True
     assert {row["account"] for row in past["rows"]} == {"wallet:*", "psp:stripe:clearing"}
-    nobody = await meterhall(database, "ledger", "statement", "wallet:app:nobody")
-    assert nobody.code == 1
-    assert len(nobody.err.splitlines()) == 1
+    unknown = await meterhall(database, "ledger", "statement", "wallet:app:nobody")
+    assert unknown.code == 1
+    assert len(unknown.err.splitlines()) == 1
     async with owner_engine.begin() as connection:
         await connection.execute(text("UPDATE ledger_accounts SET balance_minor = 0"))
     wrong = await meterhall(database, "ledger", "trial-balance")

@@ -108,8 +108,8 @@ async def test_history_that_is_sealed_anew_has_other_digests(
     await all_sealed(books)
     async with books.connect() as connection:
         found = await ledger.verify(connection, kept)
-    assert found.broken == [], "whoever owns the database can seal what he likes"
-    assert found.anchored_until is None, "but he can't make the digest that somebody has kept"
+    assert found.broken == [], "the owner of the database can seal a forged history"
+    assert found.anchored_until is None, "but cannot reproduce a digest that was kept elsewhere"
 
 
 async def test_the_command_line_verifies_and_knows_an_anchor(

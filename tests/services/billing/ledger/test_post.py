@@ -1,4 +1,4 @@
-"""The ledger keeps its promises: balanced, append-only, never overdrawn, booked once, whoever writes beside it."""
+"""The ledger keeps its promises: balanced, append-only, never overdrawn, booked once, also while others write."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""Seals: nothing is left out or counted twice, whoever writes meanwhile, and whatever is changed later shows."""
+"""Seals: nothing is left out or counted twice while others write, and every later change is found."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -35,7 +35,7 @@ async def books(engine: AsyncEngine, owner_engine: AsyncEngine) -> AsyncEngine:
     return engine
 
 
-async def test_nothing_is_sealed_of_an_empty_ledger_and_of_the_last_minutes(
+async def test_an_empty_ledger_and_the_last_minutes_are_not_sealed(
     engine: AsyncEngine,
 ) -> None:
     assert await seal(engine) == []
@@ -58,7 +58,7 @@ async def test_spans_follow_each_other_up_to_now_with_and_without_transfers(
     assert await broken(books) == []
 
 
-async def test_what_is_sealed_is_added_up(books: AsyncEngine) -> None:
+async def test_sealed_transfers_are_summed_by_bucket(books: AsyncEngine) -> None:
     await all_sealed(books)
     async with books.connect() as connection:
         differ = await connection.scalar(
@@ -96,7 +96,7 @@ async def test_a_digest_can_be_computed_by_anybody(books: AsyncEngine) -> None:
         assert each.digest == before
 
 
-async def test_what_is_written_by_an_open_transaction_is_waited_for(
+async def test_sealing_waits_for_open_transactions(
     engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sealing, "SPAN", timedelta(milliseconds=100))
@@ -132,8 +132,8 @@ async def test_writers_and_two_timers_at_once(
         for _ in range(60):
             async with engine.begin() as connection:
                 await asyncio.sleep(0.005)
-                made = ledger.top_up(uuid7(), ledger.wallet("app", payer, "CNY"), 1, NOON)
-                await ledger.post(connection, [made])
+                transfer = ledger.top_up(uuid7(), ledger.wallet("app", payer, "CNY"), 1, NOON)
+                await ledger.post(connection, [transfer])
 
     async def keep_sealing() -> None:
         while writing:
@@ -164,7 +164,7 @@ async def test_writers_and_two_timers_at_once(
         "UPDATE sealed_sums SET bucket = 1",
     ],
 )
-async def test_the_application_may_not(engine: AsyncEngine, statement: str) -> None:
+async def test_the_application_may_not_change_seals(engine: AsyncEngine, statement: str) -> None:
     async with engine.connect() as connection:
         with pytest.raises(DBAPIError, match="permission denied"):
             await connection.execute(text(statement))

@@ -9,7 +9,7 @@ from services.billing.receipts.capitals import capitals
 
 
 @pytest.mark.parametrize(
-    ("fen", "said"),
+    ("fen", "words"),
     [
         # 支付结算办法, 附一: 正确填写票据和结算凭证的基本规定
         (140950, "人民币壹仟肆佰零玖元伍角整"),
@@ -27,8 +27,8 @@ from services.billing.receipts.capitals import capitals
         (1_0000_0001_0000_00, "人民币壹万亿零壹万元整"),
     ],
 )
-def test_an_amount_as_the_rules_write_it(fen: int, said: str) -> None:
-    assert capitals(fen) == said
+def test_an_amount_is_written_as_the_central_banks_rules_say(fen: int, words: str) -> None:
+    assert capitals(fen) == words
 
 
 @given(st.integers(1, LARGEST_MINOR))
@@ -40,8 +40,8 @@ def test_every_amount_can_be_read_back(fen: int) -> None:
     assert text.endswith("整") == (not fen % 10)
 
 
-def read_back(said: str) -> int:
-    yuan, _, cents = said.rpartition("元")
+def read_back(words: str) -> int:
+    yuan, _, cents = words.rpartition("元")
     total = number(yuan) * 100
     for unit, worth in (("角", 10), ("分", 1)):
         before, found, cents = cents.partition(unit) if unit in cents else ("", "", cents)
@@ -49,10 +49,10 @@ def read_back(said: str) -> int:
     return total
 
 
-def number(said: str) -> int:
+def number(words: str) -> int:
     """Return the number in these capitals: factors precede their unit, the largest unit comes first."""
     for unit, size in (("亿", 10**8), ("万", 10**4), ("仟", 1000), ("佰", 100), ("拾", 10)):
-        if unit in said:
-            before, _, after = said.rpartition(unit)
+        if unit in words:
+            before, _, after = words.rpartition(unit)
             return number(before) * size + number(after)
-    return "零壹贰叁肆伍陆柒捌玖".index(said.strip("零")) if said.strip("零") else 0
+    return "零壹贰叁肆伍陆柒捌玖".index(words.strip("零")) if words.strip("零") else 0

@@ -1,4 +1,4 @@
-"""Receipts are issued in sets, once per payment, and voided once, in the transaction of whoever moves the payment."""
+"""Receipts are issued in sets, once per payment, and voided once, in the transaction that moves the payment."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -76,13 +76,13 @@ async def test_nothing_remains_of_a_transaction_that_fails(engine: AsyncEngine) 
     assert await stored(engine) == []
 
 
-async def test_nothing_to_do_is_no_statement(engine: AsyncEngine) -> None:
+async def test_an_empty_set_runs_no_statement(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
         assert await receipts.issue(connection, []) == []
         assert await receipts.void(connection, {}, "refunded") == {}
 
 
-async def test_voiding_tells_which_became_void_now_and_keeps_the_first_reason(
+async def test_voiding_returns_the_newly_void_numbers_and_keeps_the_first_reason(
     engine: AsyncEngine,
 ) -> None:
     one, two, never = Paid(amount_minor=1), Paid(amount_minor=2, account_number="2"), uuid7()

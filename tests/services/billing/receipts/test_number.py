@@ -1,4 +1,4 @@
-"""A receipt number that was mistyped is told as such, and one that was typed in another style is understood."""
+"""A mistyped receipt number is reported as a typing error; one that is typed in another style is understood."""
 
 from datetime import UTC, date, datetime, timedelta
 from itertools import combinations
@@ -70,14 +70,14 @@ def test_hyphens_case_spaces_and_look_alikes_do_not_matter(
 
 
 @given(st.text(max_size=40))
-def test_anything_that_is_typed_is_answered(typed: str) -> None:
+def test_any_typed_text_gives_a_number_or_a_reason(typed: str) -> None:
     assert isinstance(read(typed), str)
 
 
 @pytest.mark.parametrize(
     "typed", ["", "20261123", "U" * 24, "２０２６" * 6, "1" * 23 + "é", "1" * 24 + "\n"]
 )
-def test_what_is_no_number_is_told_by_its_shape(typed: str) -> None:
+def test_a_text_of_another_shape_is_not_a_number(typed: str) -> None:
     assert read(typed) == Typo.SHAPE
 
 

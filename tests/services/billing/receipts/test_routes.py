@@ -104,7 +104,7 @@ async def test_a_page_loads_and_runs_nothing(hall: Hall, path: str) -> None:
     assert "frame-ancestors 'none'" in policy
 
 
-async def test_a_receipt_says_what_it_is_still_worth(hall: Hall) -> None:
+async def test_a_receipt_shows_refunds_and_voiding(hall: Hall) -> None:
     paid = Paid(amount_minor=30_000)
     whole = replace(paid, id=uuid7(), account_id=uuid7(), account_number="2")
     (number, other) = await hall.issue(paid, whole)
@@ -141,7 +141,7 @@ async def test_names_that_a_biller_chose_are_text_and_nothing_else(hall: Hall) -
 @pytest.mark.parametrize(
     "typed", ["<script>alert(1)</script>", '"><b>', NOBODYS[:-1] + "Z", "{{7*7}}"]
 )
-async def test_what_was_typed_comes_back_as_text(hall: Hall, typed: str) -> None:
+async def test_typed_text_is_escaped_in_the_page(hall: Hall, typed: str) -> None:
     answer = await hall.client.get("/r", params={"number": typed, "lang": "en"})
     assert answer.status_code == 404
     assert _tags(answer.text).keys().isdisjoint({"script", "b"})
@@ -149,20 +149,20 @@ async def test_what_was_typed_comes_back_as_text(hall: Hall, typed: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("typed", "slug", "told"),
+    ("typed", "slug", "message"),
     [
         ("nonsense", "receipt-number-malformed", "This is not a receipt number"),
         ("20261123-0000-0000-0000-000B", "receipt-number-mistyped", "This number was mistyped"),
         (None, "receipt-unknown", "There is no such receipt"),
     ],
 )
-async def test_why_a_number_leads_to_no_receipt(
-    hall: Hall, typed: str | None, slug: str, told: str
+async def test_a_page_without_a_receipt_says_the_reason(
+    hall: Hall, typed: str | None, slug: str, message: str
 ) -> None:
     typed = typed or receipts.grouped(receipts.number_of(uuid7(), PAID))
     page = await hall.client.get(f"/r/{typed}", params={"lang": "en"})
     assert page.status_code == 404
-    assert told in page.text
+    assert message in page.text
     assert f'value="{typed}"' in page.text, "to be corrected, not typed again"
     problem = await hall.client.get(f"/r/{typed}", headers=JSON)
     assert problem.status_code == 404
@@ -180,7 +180,7 @@ async def test_the_form_leads_to_the_receipt_however_its_number_is_typed(hall: H
 
 
 @pytest.mark.parametrize(
-    ("asked", "wanted", "given"),
+    ("requested", "wanted", "given"),
     [
         (None, "en-GB,en;q=0.9", "en"),
         (None, "fr, zh-TW;q=0.5, en;q=0.4", "zh-CN"),
@@ -192,11 +192,11 @@ async def test_the_form_leads_to_the_receipt_however_its_number_is_typed(hall: H
         ("klingon", "en;q=nonsense,en", "en"),
     ],
 )
-async def test_the_language_is_the_one_that_was_asked_for_or_the_browsers(
-    hall: Hall, asked: str | None, wanted: str, given: str
+async def test_the_language_is_the_requested_one_or_the_browsers(
+    hall: Hall, requested: str | None, wanted: str, given: str
 ) -> None:
     answer = await hall.client.get(
-        "/r", params={"lang": asked} if asked else {}, headers={"Accept-Language": wanted}
+        "/r", params={"lang": requested} if requested else {}, headers={"Accept-Language": wanted}
     )
     assert answer.headers["content-language"] == given
     assert f'<html lang="{given}">' in answer.text

@@ -62,7 +62,7 @@ async def test_the_application_may_not_rewrite_a_receipt(
         ("number = '20261123'", "number_has_24_characters"),
     ],
 )
-async def test_what_makes_no_sense_can_not_be_stored(
+async def test_contradictory_receipts_cannot_be_stored(
     owner_engine: AsyncEngine, change: str, constraint: str
 ) -> None:
     async with owner_engine.connect() as connection:

@@ -38,8 +38,8 @@ async def city(
     with SandboxPsp(folder / "psp") as psp, SandboxBillers(folder / "billers") as billers:
         async with city_between(
             engine, owner_engine, psp, billers, billers.data_dir, timeout_seconds=5.0
-        ) as made:
-            yield made
+        ) as city:
+            yield city
 
 
 async def refund(city: City, payment_id: UUID, amount_minor: int | None = None) -> None:
@@ -87,7 +87,7 @@ async def test_after_a_day_of_payments_all_books_agree(city: City) -> None:
     assert await audit_database(city.engine) == []
 
 
-async def test_a_day_on_which_the_psp_has_the_last_word_has_no_breaks(city: City) -> None:
+async def test_a_day_of_declines_and_late_psp_results_has_no_breaks(city: City) -> None:
     """Money after the end, refunds that fail, once and for good, and what operators do about them."""
     # A payer who was declined, and tries again: once it is only held, once somebody takes it.
     for taken in (False, True):

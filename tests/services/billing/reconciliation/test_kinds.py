@@ -61,7 +61,7 @@ async def test_three_kinds_of_one_id_are_three_lines(engine: AsyncEngine) -> Non
     assert await books.open_breaks(engine, PSP) == []
 
 
-async def test_each_of_them_is_missed_for_itself(engine: AsyncEngine) -> None:
+async def test_each_missing_kind_is_a_break_of_its_own(engine: AsyncEngine) -> None:
     id = uuid7()
     await planted(engine, id)
     await books.keep(engine, [])
@@ -88,7 +88,7 @@ async def test_lines_without_ours_are_no_duplicates_of_each_other(engine: AsyncE
     assert await books.open_breaks(engine, PSP) == [("missing_internal", "charge", str(id))] * 2
 
 
-async def test_what_we_gave_back_ourselves_is_no_channels_refund(engine: AsyncEngine) -> None:
+async def test_our_own_return_of_money_is_not_a_channels_refund(engine: AsyncEngine) -> None:
     """A refund of the same id stands in our books: the give-back of a payment must not consume it."""
     id = uuid7()
     other = (await books.pay(engine, [30]))[0]
@@ -107,7 +107,7 @@ async def test_what_we_gave_back_ourselves_is_no_channels_refund(engine: AsyncEn
     ]
 
 
-async def test_what_was_booked_under_a_former_id_is_known_by_it(engine: AsyncEngine) -> None:
+async def test_a_line_booked_under_a_former_id_matches_by_that_id(engine: AsyncEngine) -> None:
     """Fees, payouts, refunds and top-ups: imported once more, none is booked again, and all match."""
     paid = (await books.pay(engine, [1_000]))[0]
     refund_id, top_up_id = uuid7(), uuid7()

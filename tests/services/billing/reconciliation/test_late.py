@@ -55,7 +55,7 @@ async def test_a_late_capture_and_its_return_match(engine: AsyncEngine) -> None:
     assert await breaks_of(engine, lines) == []
 
 
-async def test_each_side_of_it_is_missed_for_itself(engine: AsyncEngine) -> None:
+async def test_each_side_of_a_late_capture_is_a_break_of_its_own(engine: AsyncEngine) -> None:
     """A break refers to the payment, whose give-back it is."""
     voided = (await books.pay(engine, [100], state="voided"))[0]
     payment = Subject(Kind.PAYMENT, voided)
@@ -94,7 +94,7 @@ async def test_a_refund_that_failed_after_it_succeeded_matches(engine: AsyncEngi
     assert await audit_database(engine) == []
 
 
-async def test_what_was_given_back_late_and_came_back_matches(engine: AsyncEngine) -> None:
+async def test_a_late_return_that_came_back_matches(engine: AsyncEngine) -> None:
     payment = Subject(Kind.PAYMENT, (await books.pay(engine, [100], state="voided"))[0])
     await late(engine, payment, 100)
     await returned(engine, payment, ledger.late_return_id(payment), 100)

@@ -33,7 +33,7 @@ async def test_a_day_that_agrees_has_no_break(engine: AsyncEngine) -> None:
     assert expected == {"psp:stripe": (5, 5, 5), "hz-water": (4, 4, 4)}
 
 
-async def test_what_they_lack_is_a_break_that_their_next_statement_resolves(
+async def test_a_missing_line_is_a_break_that_the_next_statement_resolves(
     engine: AsyncEngine,
 ) -> None:
     paid = (await books.pay(engine, [100], at=books.just_before_midnight()))[0]
@@ -55,7 +55,7 @@ async def test_what_they_lack_is_a_break_that_their_next_statement_resolves(
     ] * 2
 
 
-async def test_what_they_booked_before_midnight_and_we_after_it_is_no_break_on_either_day(
+async def test_lines_booked_on_two_sides_of_midnight_are_no_break_on_either_day(
     engine: AsyncEngine,
 ) -> None:
     paid = (await books.pay(engine, [100], at=books.just_after_midnight()))[0]
@@ -205,7 +205,7 @@ async def test_the_same_statement_twice_and_a_run_twice_change_nothing(
     assert await books.everything(engine) == before
 
 
-async def test_a_changed_statement_supersedes_and_what_it_matched_is_matched_again(
+async def test_a_changed_statement_supersedes_and_its_lines_are_matched_again(
     engine: AsyncEngine,
 ) -> None:
     first, second = await books.pay(engine, [100, 200])
@@ -230,7 +230,7 @@ async def test_a_changed_statement_supersedes_and_what_it_matched_is_matched_aga
     assert versions == 5, "every version is kept"
 
 
-async def test_what_a_superseded_statement_had_matched_on_another_day_is_judged_again(
+async def test_matches_of_a_superseded_statement_on_another_day_are_judged_again(
     engine: AsyncEngine,
 ) -> None:
     """Ours of DAY stood in their statement of NEXT, which then changes its mind."""
@@ -253,14 +253,14 @@ async def test_a_judged_day_whose_statement_changed_is_judged_again_by_the_run_o
     await reconcile(engine, DAY)
     stranger = uuid7()
     await books.keep(engine, [charge(stranger, 100)])
-    # NEXT is not over yet: whatever is imported of it so far is nobody's to judge.
+    # NEXT is not over yet: no run judges the lines that are imported so far.
     for amount in (1, 2):
         await books.keep(engine, [charge(uuid7(), amount)], day=NEXT)
     await reconcile(engine, DAY - timedelta(days=1))
     assert await books.open_breaks(engine) == [("missing_internal", "charge", str(stranger))]
 
 
-async def test_what_happens_to_a_payment_on_a_later_day_is_judged_with_that_day(
+async def test_a_later_event_of_a_payment_is_judged_with_its_own_day(
     engine: AsyncEngine,
 ) -> None:
     paid = (await books.pay(engine, [100]))[0]

@@ -50,9 +50,9 @@ _CATALOGUE = text("""
 async def client(scratch: Path) -> AsyncIterator[tuple[SandboxPsp, Psp]]:
     """A PSP of this test's own, whose book holds nothing but the test's."""
     with SandboxPsp(scratch / f"psp-{uuid7().hex}") as provider:
-        made = provider.client()
-        yield provider, made
-        await made.aclose()
+        client = provider.client()
+        yield provider, client
+        await client.aclose()
 
 
 async def take(psp: Psp, subject: Subject, amount: int) -> str:
@@ -138,11 +138,11 @@ async def connectors(
     async with engine.begin() as connection:
         for row in rows:
             await connection.execute(_CATALOGUE, {**row, "connector": json.dumps(row["connector"])})
-    made = Connectors(
+    connectors = Connectors(
         engine, Settings(database_url=SecretStr("postgresql+asyncpg://")), institutions()
     )
-    yield made
-    await made.aclose()
+    yield connectors
+    await connectors.aclose()
 
 
 def one_per_dialect(billers: SandboxBillers) -> list[str]:
@@ -250,14 +250,14 @@ async def test_a_biller_by_file_gets_our_day_file_and_its_answer_matches(
     ]
 
 
-async def test_a_file_whose_totals_lie_is_refused_as_a_whole(
+async def test_a_file_with_wrong_totals_is_refused_as_a_whole(
     engine: AsyncEngine, billers: SandboxBillers, connectors: Connectors
 ) -> None:
     biller = one_per_dialect(billers)[-1]
     found = await import_file(engine, connectors, biller, today(), b"2|300\n")
     assert isinstance(found, Unavailable)
-    nobody = await import_file(engine, connectors, "no-such-biller", today(), b"0|0\n")
-    assert isinstance(nobody, Unavailable)
+    unknown = await import_file(engine, connectors, "no-such-biller", today(), b"0|0\n")
+    assert isinstance(unknown, Unavailable)
     assert (await books.everything(engine))["statements"] == []
 
 
