@@ -106,7 +106,7 @@ class TestStuck:
         assert city.given_back_minor(row["payment_id"]) == 8_850
         await city.agree(row["payment_id"])
         done = await cli(city, database, "retry", str(row["id"]))
-        assert "it is succeeded" in done.err
+        assert "is succeeded: only one" in done.err
 
     @pytest.mark.parametrize("kind", ["timeout_after", "error_500_before", "reset_before"])
     async def test_a_retried_refund_with_faults_goes_back_once(self, city: City, kind: str) -> None:
