@@ -1,7 +1,7 @@
 """The table of notified events and their recipients, from which the worker's consumers are registered.
 
-The channel's endpoint gets a webhook for every event. The payer gets one mail per outcome, not one per event: of the
-events that report the same outcome, only one is sent by mail.
+The channel's endpoint gets a webhook for every event. The payer gets one mail per outcome, not one per event, because
+an inbox should keep what matters later: of the events that report the same outcome, only one is sent by mail.
 """
 
 from collections.abc import Callable
