@@ -29,7 +29,7 @@ CHANNEL = "demo-wallet"
 
 # The parts around Meterhall. When only some of them are started, Meterhall's own processes are not.
 PARTS = ("postgres", "kafka", "psp", "billers", "mailbox")
-# The processes of Meterhall, each with the port that tells whether it is ready.
+# The processes of Meterhall, each with the port of its readiness probe.
 SERVICES = {
     "web": ("services.billing.web", "web"),
     "worker": ("services.billing.worker", "metrics-worker"),

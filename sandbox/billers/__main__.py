@@ -1,7 +1,7 @@
 """`python -m sandbox.billers --port 8430 --state DIR --data-dir DIR --secrets FILE`: run all billers.
 
 The secrets file is the one that METERHALL_BILLER_SECRETS names: {"<biller>": "<secret>", …}. Port 0 takes a free port;
-the first line on standard output tells the address.
+the first line on standard output is the address.
 """
 
 import json

@@ -56,7 +56,7 @@ class BillerFaults(FaultList[BillerFault]):
 
 
 def spoiled(reply: BillerReply) -> BillerReply:
-    """The same answer, given to somebody else."""
+    """Return the same response as if it were about another account."""
     return replace(
         reply,
         serial=f"{reply.serial}0",

@@ -1,4 +1,4 @@
-"""Free ports, and waiting until somebody listens."""
+"""Free ports, and waiting until a process listens."""
 
 import socket
 import time
@@ -8,11 +8,11 @@ HOST = "127.0.0.1"
 
 
 class NotReadyError(Exception):
-    """A part did not come up in time; the text says what to look at."""
+    """A part of the city did not become ready in time; the text says where to look."""
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """Return a port on which no process listens now."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]

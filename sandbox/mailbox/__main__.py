@@ -1,6 +1,6 @@
 """`python -m sandbox.mailbox --smtp-port 8425 --port 8426 --state DIR`: run the mail box until it is stopped.
 
-Port 0 takes a free port; the first line on standard output tells both addresses: `http://… smtp://…`.
+Port 0 takes a free port; the first line on standard output has both addresses: `http://… smtp://…`.
 """
 
 from sandbox.mailbox.app import create_app

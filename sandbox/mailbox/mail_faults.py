@@ -1,4 +1,4 @@
-"""Faults on request, for the next so many mails, or the next so many to one recipient."""
+"""Faults on request, for a number of mails, or a number of mails to one recipient."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -19,7 +19,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
-# What somebody mails us is not ours: no script, no request, no form, no way out of its frame.
+# A mail's page is foreign content: no script, no request, no form, no way out of its frame.
 MAIL_HEADERS = {
     **HEADERS,
     "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:",

@@ -1,7 +1,7 @@
 """`python -m sandbox.psp --port 8420 --state DIR`: run the PSP until it is stopped.
 
 The API key and the webhook secret come from METERHALL_PSP_API_KEY and METERHALL_PSP_WEBHOOK_SECRET.
-Port 0 takes a free port; the first line on standard output tells the address.
+Port 0 takes a free port; the first line on standard output is the address.
 """
 
 import os

@@ -82,7 +82,7 @@ class Provider:
         return found
 
     def emit(self, type: str, thing: Object) -> None:
-        """Write an event, in the same transaction as what it tells of, and queue its webhook."""
+        """Write an event, in the transaction of the change that it describes, and queue its webhook."""
         event = self.new(
             "event",
             api_version=API_VERSION,

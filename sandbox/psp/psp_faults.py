@@ -21,8 +21,8 @@ KINDS = (
     "reset_before",  # the connection breaks, nothing happened
     "reset_after",  # it happened, then the connection breaks
     "rate_limit",  # answers 429
-    "truncate",  # it happened, the answer is cut short
-    "wrong_amount",  # it happened, the answer tells of another amount
+    "truncate",  # it happened, the response is cut short
+    "wrong_amount",  # it happened, the response has another amount
     LATE,  # never answers, and it happens after the caller has gone; its key is in use until then
 )
 OPERATIONS = (

@@ -11,7 +11,7 @@ from sandbox.stand_in.fault_list import FaultList, FaultRequest, FaultT
 
 
 class ControlRequest(BaseModel):
-    """A request to pull a string; a field that nobody knows is refused."""
+    """A request to a control of the sandbox; unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid")
 

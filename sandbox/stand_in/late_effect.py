@@ -11,9 +11,9 @@ BREAKS_BEFORE_SECONDS = 1.0
 
 
 def have_late_effect(store: DurableStore, seconds: float, effect: Callable[[], None]) -> Cut:
-    """Run `effect` in so many seconds, and commit it; what the caller gets now is no answer.
+    """Run `effect` after this many seconds, and commit it; return the cut with which the caller gets no response now.
 
-    An effect that has not come when the process ends never comes.
+    An effect that is still to come when the process ends never comes.
     """
 
     def run() -> None:

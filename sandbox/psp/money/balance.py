@@ -81,7 +81,7 @@ def sweep(provider: Provider, currency: str) -> Object | None:
 
 
 def create_payout(provider: Provider, params: dict[str, Any]) -> Object:
-    """`POST /v1/payouts`: a sum by hand; its lines cannot be told apart afterwards, as at Stripe."""
+    """`POST /v1/payouts`: pay out a sum by hand; its lines cannot be distinguished afterwards, as at Stripe."""
     amount, currency = params["amount"], params["currency"]
     if amount > due(provider, currency):
         raise refused(

@@ -57,7 +57,7 @@ def create(provider: Provider, params: dict[str, Any]) -> Object:
 def settle(provider: Provider, refund_id: str, failed_event: str | None) -> Object:
     """Decide a refund: a pending one either way; a succeeded one can still fail, as a bank's return does.
 
-    `failed_event` tells that it failed; None when it succeeds.
+    `failed_event` is the event of its failure; None when it succeeds.
     """
     refund = provider.require("refund", refund_id)
     wanted = "failed" if failed_event else "succeeded"

@@ -1,4 +1,4 @@
-"""Faults fire as often as asked, at whom they were asked to, and are counted; a restart changes nothing."""
+"""Faults fire as often and for whom they were requested, and are counted; a restart changes nothing."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The mail box: takes mail fast, forgets none that it acknowledged, shows it safely, and fails when asked to."""
+"""The mail box: takes mail fast, forgets none that it acknowledged, shows it safely, and fails on request."""
 
 import asyncio
 import time
