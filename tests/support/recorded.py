@@ -9,6 +9,7 @@ STEP = re.compile(r"```sh\n(.*?)```\n```text\n(.*?)```\n", re.DOTALL)
 # Values that differ from run to run, and the names that replace them when outputs are compared.
 VARIABLE = [
     (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "<id>"),
+    (re.compile(r"\b[0-9a-f]{64}\b"), "<digest>"),
     (re.compile(r"\b\d{8}(-[0-9A-Z]{4}){4}\b|\b\d{8}[0-9A-Z]{16}\b"), "<receipt>"),
     (re.compile(r"http://127\.0\.0\.1:\d+"), "<city>"),
     (re.compile(r"\S*(/outgoing/|/data/)\S*"), "<file>"),

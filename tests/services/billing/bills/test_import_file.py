@@ -210,7 +210,7 @@ async def test_on_the_command_line(
         0,
         "Nothing has changed: all 1 bills are known already.\n",
     )
-    mistakes = {"nobody": "There is no biller", "hz-water": "it has no files"}
+    mistakes = {"nobody": "There is no biller", "hz-water": "it does not work by file"}
     ran = await asyncio.gather(
         *(meterhall(database, "bills", "import", name, str(file)) for name in mistakes)
     )
