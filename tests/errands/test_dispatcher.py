@@ -1,7 +1,6 @@
 """The dispatcher of a process: an institution that hangs, is paused or fails delays no other, and no errand is lost."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
@@ -23,32 +22,6 @@ from tests.errands.workplace import (
     until,
 )
 from tests.support.errands import claiming
-
-
-@pytest.fixture
-def work() -> Workplace:
-    return Workplace()
-
-
-@pytest.fixture
-def institutions() -> Institutions:
-    institutions = Institutions()
-    for name in (HANGS, WELL, OTHER):
-        institutions.describe(
-            name, places=4, line=4, longest_call_seconds=1.0, late_effect_seconds=60.0
-        )
-    return institutions
-
-
-@pytest.fixture
-async def dispatcher(
-    engine: AsyncEngine, institutions: Institutions, work: Workplace
-) -> AsyncIterator[Dispatcher]:
-    dispatcher = Dispatcher(engine, institutions)
-    for kind in ("payment", "refund"):
-        dispatcher.register(work.handler(kind))
-    yield dispatcher
-    await dispatcher.aclose()
 
 
 async def test_a_hanging_institution_does_not_delay_the_others(

@@ -1,7 +1,5 @@
 """When an institution answers again, the errands that wait there for a retry are due at once, in order."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -9,33 +7,7 @@ from errands import Dispatcher, Institutions
 from errands.breaker import Breaker
 from tests.errands.errand_rows import execute
 from tests.errands.test_breaker import Clock
-from tests.errands.workplace import HANGS, OTHER, WELL, Workplace, left, plant
-
-
-@pytest.fixture
-def work() -> Workplace:
-    return Workplace()
-
-
-@pytest.fixture
-def institutions() -> Institutions:
-    institutions = Institutions()
-    for name in (HANGS, WELL, OTHER):
-        institutions.describe(
-            name, places=4, line=4, longest_call_seconds=1.0, late_effect_seconds=60.0
-        )
-    return institutions
-
-
-@pytest.fixture
-async def dispatcher(
-    engine: AsyncEngine, institutions: Institutions, work: Workplace
-) -> AsyncIterator[Dispatcher]:
-    dispatcher = Dispatcher(engine, institutions)
-    for kind in ("payment", "refund"):
-        dispatcher.register(work.handler(kind))
-    yield dispatcher
-    await dispatcher.aclose()
+from tests.errands.workplace import HANGS, Workplace, left, plant
 
 
 @pytest.fixture

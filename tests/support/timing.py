@@ -19,8 +19,13 @@ def hasty_tests(files: list[Source]) -> set[tuple[str, str]]:
         if isinstance(node, FunctionNode)
         and node.name.startswith("test_")
         and not any(ast.unparse(mark) == "pytest.mark.alone" for mark in node.decorator_list)
-        and any(_is_tight(check, _measured_names(node)) for check in _asserts(node))
+        and _has_tight_assert(node)
     }
+
+
+def _has_tight_assert(function: ast.AST) -> bool:
+    measured = _measured_names(function)
+    return any(_is_tight(check, measured) for check in _asserts(function))
 
 
 def _asserts(function: ast.AST) -> Iterator[ast.expr]:
